@@ -1,0 +1,9 @@
+"""Self-supervised pre-training of video transformers on unlabelled clips, and fine-tuning.
+
+The commands are `python -m videomae.pretrain`, `finetune`, `evaluate` and `reconstruct`; each
+explains itself with --help.
+"""
+
+from videomae.model import load_model
+
+__all__ = ["load_model"]

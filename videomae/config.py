@@ -1,0 +1,460 @@
+"""Every setting of every command, its meaning and its checks. Standard library only.
+
+A default lives here or in one file under configs/, never in both: what a recipe, a data set or a
+machine decides has no default here and comes from its group.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """Something the user can mend. The commands print it in one piece, without a traceback."""
+
+
+class ConfigError(UserError):
+    """A setting, or two settings together, that cannot work."""
+
+
+def config_dir() -> Path:
+    """Where the yaml files are: inside an installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
+
+
+def _check_at_least(least: float, section: str, settings: Mapping[str, float | None]) -> None:
+    for name, value in settings.items():
+        if value is not None and not value >= least:  # written so that NaN fails too
+            raise ConfigError(f"{section}.{name} must be at least {least}, got {value}")
+
+
+def _check_between(low: float, high: float, section: str, settings: Mapping[str, float]) -> None:
+    for name, value in settings.items():
+        if not low <= value <= high:
+            raise ConfigError(f"{section}.{name} must lie in [{low}, {high}], got {value}")
+
+
+class ListFormat(Enum):
+    """What a line of a clip list holds; see videomae.data.clips."""
+
+    auto = "auto"
+    video = "video"
+    video_label = "video_label"
+    video_start_total = "video_start_total"
+    frames_start_total = "frames_start_total"
+    frames_total_label = "frames_total_label"
+
+
+class Sampling(Enum):
+    """How the frames of a fine-tuning clip are chosen; see videomae.data.sample."""
+
+    dense = "dense"
+    segment = "segment"
+
+
+class MaskKind(Enum):
+    """What hides tokens from the encoder; see videomae.data.mask."""
+
+    tube = "tube"
+    random = "random"
+
+
+class CropKind(Enum):
+    """How a training crop is chosen; see videomae.data.augment."""
+
+    multi_scale = "multi_scale"
+    random_resized = "random_resized"
+
+
+class Precision(Enum):
+    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere."""
+
+    auto = "auto"
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+class Device(Enum):
+    """auto: the process's own CUDA device where there is one, else the CPU."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Sharding(Enum):
+    """How several processes share the work. ddp with one process is the same as none."""
+
+    none = "none"
+    ddp = "ddp"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A vision transformer over tubelets, and the decoder that pre-training adds to it."""
+
+    name: str
+    """The preset's name, for people."""
+    dim: int
+    """Width of the encoder."""
+    depth: int
+    """Blocks of the encoder."""
+    heads: int
+    """Attention heads of the encoder."""
+    mlp_dim: int
+    """Hidden width of the encoder's MLPs."""
+    patch: int
+    """Side of a tubelet, in pixels."""
+    decoder_dim: int
+    """Width of the decoder."""
+    decoder_heads: int
+    """Attention heads of the decoder."""
+    decoder_mlp_dim: int
+    """Hidden width of the decoder's MLPs."""
+    decoder_depth: int = 4
+    """Blocks of the decoder."""
+    tubelet: int = 2
+    """Frames of a tubelet."""
+    norm_eps: float = 1e-6
+    """Epsilon of every LayerNorm."""
+
+    def __post_init__(self) -> None:
+        whole = ("dim", "depth", "heads", "mlp_dim", "patch", "tubelet", "decoder_dim")
+        whole += ("decoder_depth", "decoder_heads", "decoder_mlp_dim")
+        _check_at_least(1, "model", {name: getattr(self, name) for name in whole})
+        for dim, heads in (("dim", "heads"), ("decoder_dim", "decoder_heads")):
+            _check(
+                getattr(self, dim) % getattr(self, heads) == 0,
+                f"model.{dim}={getattr(self, dim)} is not a multiple of "
+                f"model.{heads}={getattr(self, heads)}",
+            )
+            _check(
+                getattr(self, dim) % 2 == 0,
+                f"model.{dim}={getattr(self, dim)} must be even: positions are sine-cosine pairs",
+            )
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What the model sees of one video."""
+
+    frames: int
+    """Frames per clip."""
+    stride: int
+    """Source frames from one sampled frame to the next."""
+    size: int
+    """Side of the square the model sees, in pixels."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, "data.clip", vars(self))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set: its lists, its clips, its classes, and how it is tested."""
+
+    clip: ClipConfig
+    """What the model sees of one video."""
+    train_list: str | None = None
+    """Clip list to train on."""
+    test_list: str | None = None
+    """Clip list to evaluate on (fine-tuning and evaluation)."""
+    root: str | None = None
+    """Folder that the paths of the lists are relative to."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the lists holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+    sampling: Sampling = Sampling.dense
+    """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
+    classes: int | None = None
+    """How many classes the labels have (fine-tuning and evaluation)."""
+    class_names: str | None = None
+    """Text file, line i = name of class i. Without it classes go by their number."""
+    hflip: bool = False
+    """Whether a mirrored video keeps its class. Pre-training never mirrors."""
+    repeats: int = 1
+    """Views drawn from one decoded video."""
+    segments: int = 5
+    """Temporal positions of a test video's views."""
+    crops: int = 3
+    """Spatial positions of a test video's views."""
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+    max_bad_fraction: float = 0.01
+    """Training stops when more than this share of the files tried so far cannot be read."""
+
+    def __post_init__(self) -> None:
+        counts = ("repeats", "segments", "crops")
+        _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
+        _check_at_least(2, "data", {"classes": self.classes})
+        _check_at_least(0, "data", {"first_frame": self.first_frame})
+        _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
+        if self.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
+            _check(
+                self.frame_template is not None,
+                f"data.list_format={self.list_format.name} lists folders of frames: "
+                'set data.frame_template, for example data.frame_template="img_{:05}.jpg"',
+            )
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """What the encoder does not see, and what the decoder need not rebuild."""
+
+    kind: MaskKind
+    """tube: the same places in every time step; random: any tokens."""
+    ratio: float
+    """Share of the tokens hidden from the encoder (rounded down)."""
+    decoder_ratio: float
+    """Share of the tokens dropped for the decoder by the running cell: 0.25, 0.5 or 0.75.
+    0: none is dropped, the decoder rebuilds all that the encoder did not see."""
+
+    def __post_init__(self) -> None:
+        _check(0 < self.ratio < 1, f"mask.ratio must lie in (0, 1), got {self.ratio}")
+        _check(
+            self.decoder_ratio in (0, 0.25, 0.5, 0.75),
+            "mask.decoder_ratio must be 0, 0.25, 0.5 or 0.75 (a running cell holds four tokens), "
+            f"got {self.decoder_ratio}",
+        )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How a training view is cut from the frames."""
+
+    crop: CropKind
+    """multi_scale: pre-training's; random_resized: fine-tuning's."""
+    antialias: bool
+    """Whether shrinking averages over the source pixels. The reference does so in pre-training."""
+    scales: list[float] = field(default_factory=lambda: [1.0, 0.875, 0.75, 0.66])
+    """multi_scale: sides of the crop as shares of the frame's short side, largest first."""
+    area: list[float] = field(default_factory=lambda: [0.08, 1.0])
+    """random_resized: least and most area of the crop, as shares of the frame's."""
+    aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])
+    """random_resized: least and most width over height of the crop."""
+
+    def __post_init__(self) -> None:
+        _check(
+            len(self.scales) > 0 and all(0 < scale <= 1 for scale in self.scales),
+            f"augment.scales must be numbers in (0, 1], got {self.scales}",
+        )
+        for name, high in (("area", 1.0), ("aspect", float("inf"))):
+            bounds = getattr(self, name)
+            _check(
+                len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= high,
+                f"augment.{name} must be two numbers, least and most, in (0, {high}], got {bounds}",
+            )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, its schedule and its regularisation."""
+
+    global_batch: int
+    """Videos per optimiser step, over all processes and micro-batches; repeats not counted."""
+    base_lr: float
+    """Peak learning rate per 256 videos; the rate used is base_lr * global_batch / 256."""
+    min_lr: float
+    """Where the cosine ends, per 256 videos."""
+    betas: list[float]
+    """AdamW's two averaging factors."""
+    epochs: int
+    """Passes over the list; the schedule always spans them all."""
+    warmup_epochs: float
+    """Passes during which the rate rises from 0."""
+    weight_decay: float = 0.05
+    """For matrices only: biases, norms and the mask token are not decayed."""
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+    clip_grad: float | None = None
+    """Largest gradient norm; null: not clipped."""
+    layer_decay: float = 1.0
+    """Each block's rate as a share of the rate of the block above it."""
+    drop_path: float = 0.0
+    """Chance that the last block's branches are skipped for a view; rises linearly with depth."""
+    head_drop: float = 0.0
+    """Dropout before the classifier's head."""
+    label_smoothing: float = 0.0
+    """Share of the label's probability that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(1, "optim", {"global_batch": self.global_batch, "epochs": self.epochs})
+        rates = ("base_lr", "min_lr", "warmup_epochs", "weight_decay", "eps", "clip_grad")
+        _check_at_least(0, "optim", {name: getattr(self, name) for name in rates})
+        shares = ("drop_path", "head_drop", "label_smoothing")
+        _check_between(0, 1, "optim", {name: getattr(self, name) for name in shares})
+        _check(
+            0 < self.layer_decay <= 1,
+            f"optim.layer_decay must lie in (0, 1], got {self.layer_decay}",
+        )
+        _check(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"optim.betas must be two numbers in [0, 1), got {self.betas}",
+        )
+        _check(
+            self.warmup_epochs <= self.epochs,
+            f"optim.warmup_epochs={self.warmup_epochs} is more than optim.epochs={self.epochs}",
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The hardware, and how often things are written. Nothing here changes what is learned."""
+
+    device: Device = Device.auto
+    """Where the model is."""
+    precision: Precision = Precision.auto
+    """Arithmetic of the matrix products; weights, loss and targets are always float32."""
+    sharding: Sharding = Sharding.ddp
+    """How several processes share the work."""
+    device_batch: int = 16
+    """Most videos per device and micro-batch; the largest divisor that fits is taken."""
+    workers: int | None = None
+    """Decoding processes per training process; null: the cores divided by the processes."""
+    log_every: int = 10
+    """Steps between two lines of metrics.jsonl."""
+    image_every: int = 1000
+    """Steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept."""
+    max_nonfinite: int = 3
+    """Training stops after this many steps in a row without a finite gradient."""
+
+    def __post_init__(self) -> None:
+        ones = ("device_batch", "log_every", "checkpoint_every", "keep_checkpoints")
+        ones += ("max_nonfinite",)
+        _check_at_least(1, "run", {name: getattr(self, name) for name in ones})
+        zeros = {"workers": self.workers, "image_every": self.image_every}
+        _check_at_least(0, "run", zeros)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What pre-training and fine-tuning have in common."""
+
+    model: ModelConfig
+    data: DataConfig
+    augment: AugmentConfig
+    optim: OptimConfig
+    run: RunConfig
+    name: str
+    """The run's name; every exp sets one."""
+    output_dir: str
+    """Where the run writes; see "The run directory" in the README."""
+    seed: int = 0
+    """Everything random follows from it."""
+    max_steps: int | None = None
+    """Stop after this step, with a checkpoint; the schedule stays that of optim.epochs."""
+    resume: str = "never"
+    """never: start anew; auto: go on from the newest checkpoint, if any; or a checkpoint's path."""
+    overwrite: bool = False
+    """Let a new run replace the one that output_dir already holds."""
+    weights: str | None = None
+    """Starting weights: a file, or a directory that holds weights.safetensors."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, "config", {"seed": self.seed})
+        _check(
+            self.max_steps is None or self.max_steps >= 1,
+            f"max_steps must be at least 1, got {self.max_steps}",
+        )
+        token_grid(self.model, self.data.clip)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """python -m videomae.pretrain"""
+
+    mask: MaskConfig = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_mask(self.mask, token_grid(self.model, self.data.clip))
+        _check(not self.data.hflip, "data.hflip must be false in pre-training, which never mirrors")
+        for name in ("drop_path", "head_drop", "label_smoothing"):
+            _check(
+                getattr(self.optim, name) == 0,
+                f"optim.{name} has no meaning in pre-training; leave it at 0",
+            )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """python -m videomae.finetune, and python -m videomae.evaluate"""
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """python -m videomae.reconstruct"""
+
+    weights: str | None = None
+    """Pre-trained weights: a file, or a directory that holds weights.safetensors."""
+    video: str | None = None
+    """Any video file."""
+    output: str = "reconstruction.png"
+    """The picture that is written."""
+    mask: MaskConfig | None = None
+    """null: the masking the weights were trained with."""
+    start: int | None = None
+    """First source frame; null: the clip in the middle of the video."""
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: that of the pre-training."""
+    seed: int = 0
+    """Draws the mask."""
+    run: RunConfig = field(default_factory=RunConfig)
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+
+
+def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
+    """How many tokens a clip has along time, height and width.
+
+    Raises:
+        ConfigError: the clip does not divide into whole tubelets.
+    """
+    _check(
+        clip.frames % model.tubelet == 0,
+        f"data.clip.frames={clip.frames} is not a multiple of model.tubelet={model.tubelet}",
+    )
+    _check(
+        clip.size % model.patch == 0,
+        f"data.clip.size={clip.size} is not a multiple of model.patch={model.patch}; "
+        f"the nearest sizes are {clip.size // model.patch * model.patch or model.patch} "
+        f"and {(clip.size // model.patch + 1) * model.patch}",
+    )
+    side = clip.size // model.patch
+    return clip.frames // model.tubelet, side, side
+
+
+def check_mask(mask: MaskConfig, grid: tuple[int, int, int]) -> None:
+    """Masking that leaves the encoder and the decoder something to do.
+
+    Raises:
+        ConfigError: the ratio hides nothing or everything, or the running cell does not tile.
+    """
+    t, h, w = grid
+    tokens = h * w if mask.kind is MaskKind.tube else t * h * w
+    masked = int(mask.ratio * tokens)
+    _check(
+        0 < masked < tokens,
+        f"mask.ratio={mask.ratio} hides {masked} of {tokens} places; "
+        "it must hide at least one and leave at least one",
+    )
+    _check(
+        mask.decoder_ratio == 0 or (h % 2 == 0 and w % 2 == 0),
+        f"mask.decoder_ratio={mask.decoder_ratio} tiles the frame with cells of 2 x 2 tokens, "
+        f"but the grid is {h} x {w}: choose data.clip.size / model.patch even, "
+        "or mask=tube (no decoder mask)",
+    )

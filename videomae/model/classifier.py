@@ -1,0 +1,70 @@
+"""The encoder as an action classifier: mean of the tokens, one norm, one linear head."""
+
+import torch
+from torch import Tensor, nn
+
+from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.model.layers import Block
+from videomae.model.mae import check_clip
+from videomae.model.tubelet import TubeletEmbed, sincos_positions
+
+HEAD_INIT_SCALE = 0.001
+"""Of the official fine-tuning: a new head starts almost silent."""
+
+
+class VideoClassifier(nn.Module):
+    """(B, 3, T, H, W) float, ImageNet-normalised -> logits (B, classes).
+
+    Parameters carry the names of the official fine-tuned checkpoints. There is no class token and
+    no norm between the last block and the mean.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        clip: ClipConfig,
+        classes: int,
+        *,
+        drop_path: float = 0.0,
+        head_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.clip = clip
+        self.classes = classes
+        t, h, w = token_grid(config, clip)
+        self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps, drop_path=rate)
+            for rate in torch.linspace(0, drop_path, config.depth).tolist()
+        )
+        self.fc_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.head_drop = nn.Dropout(head_drop)
+        self.head = nn.Linear(config.dim, classes)
+        self.register_buffer(
+            "positions", sincos_positions(t * h * w, config.dim), persistent=False
+        )
+        self.apply(_init_weights)
+        with torch.no_grad():
+            self.head.weight.mul_(HEAD_INIT_SCALE)
+
+    def features(self, clip: Tensor) -> Tensor:
+        """Every token after the last block: (B, 3, T, H, W) -> (B, N, D)."""
+        check_clip(clip, self.clip)
+        x = self.patch_embed(clip) + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.head(self.head_drop(self.fc_norm(self.features(clip).mean(1))))
+
+
+def _init_weights(module: nn.Module) -> None:
+    """As the official fine-tuning starts what it does not load."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,191 @@
+"""VideoMAE with dual masking: an encoder of the visible tokens, a decoder of the others' pixels.
+
+Wang et al., "VideoMAE V2: Scaling Video Masked Autoencoders with Dual Masking", CVPR 2023,
+https://arxiv.org/abs/2303.16727.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.model.layers import Block
+from videomae.model.loss import pixel_targets, token_errors
+from videomae.model.tubelet import TubeletEmbed, sincos_positions, take
+from videomae.pixels import unnormalise
+
+
+class MaskIndices(NamedTuple):
+    """Masks as indices: of fixed shape, so that using them never makes the host wait for the GPU."""
+
+    visible: Tensor
+    """(B, V) int64: the tokens that the encoder sees, ascending."""
+    decoded: Tensor
+    """(B, K) int64: the tokens that the decoder rebuilds, ascending."""
+    scored: Tensor
+    """(B, K) float32: 1 where a decoded token was hidden from the encoder, else 0."""
+
+    @classmethod
+    def of(cls, encoder_mask: Tensor, decoder_mask: Tensor | None = None) -> "MaskIndices":
+        """From bool masks (B, N), True = masked. `decoder_mask` None: decode all that is hidden.
+
+        Raises:
+            ValueError: the rows differ in how many tokens they leave, or leave none.
+        """
+        if decoder_mask is None:
+            decoder_mask = ~encoder_mask
+        decoded = _unmasked(decoder_mask, "decoder_mask")
+        scored = encoder_mask.gather(1, decoded).float()
+        return cls(_unmasked(encoder_mask, "encoder_mask"), decoded, scored)
+
+
+class Reconstruction(NamedTuple):
+    """What a forward pass of VideoMAE returns."""
+
+    loss: Tensor
+    """() float32: mean of the errors over the scored tokens of the whole batch."""
+    prediction: Tensor
+    """(B, K, tubelet * patch * patch * 3)"""
+    target: Tensor
+    """Same shape, float32."""
+
+
+class Encoder(nn.Module):
+    """The visible tokens, each at its position, through the blocks: -> (B, V, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps)
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+
+    def forward(self, clip: Tensor, positions: Tensor, visible: Tensor | None = None) -> Tensor:
+        """`positions` is (1, N, D); `visible` (B, V), None = all tokens."""
+        if visible is not None:
+            positions = take(positions.expand(len(clip), -1, -1), visible)
+        x = self.patch_embed(clip, visible) + positions
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """The blocks over visible and decoded tokens, then the pixels of the last K: -> (B, K, P)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim, eps = config.decoder_dim, config.norm_eps
+        self.blocks = nn.ModuleList(
+            Block(dim, config.decoder_heads, config.decoder_mlp_dim, eps=eps)
+            for _ in range(config.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=eps)
+        self.head = nn.Linear(dim, 3 * config.tubelet * config.patch**2)
+
+    def forward(self, x: Tensor, num_decoded: int) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x[:, -num_decoded:]))
+
+
+class VideoMAE(nn.Module):
+    """The masked autoencoder that is pre-trained.
+
+    Parameters carry the names of the official checkpoints; positions are not parameters.
+    """
+
+    positions: Tensor
+    decoder_positions: Tensor
+
+    def __init__(self, config: ModelConfig, clip: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.clip = clip
+        t, h, w = token_grid(config, clip)
+        self.encoder = Encoder(config)
+        self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
+        self.decoder = Decoder(config)
+        for name, dim in (("positions", config.dim), ("decoder_positions", config.decoder_dim)):
+            self.register_buffer(name, sincos_positions(t * h * w, dim), persistent=False)
+        self.apply(_init_weights)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self, clip: Tensor, encoder_mask: Tensor, decoder_mask: Tensor | None = None
+    ) -> Reconstruction:
+        """Rebuild what is masked.
+
+        Args:
+            clip: (B, 3, T, H, W) float, ImageNet-normalised.
+            encoder_mask: (B, N) bool, time-major, True = masked: hidden from the encoder.
+            decoder_mask: likewise for the decoder: True = not rebuilt. None: the decoder rebuilds
+                exactly what the encoder does not see (plain tube masking, VideoMAE V1).
+
+        Raises:
+            ValueError: the clip or the masks do not fit the model, or a mask's rows differ in how
+                many tokens they leave.
+        """
+        for name, mask in (("encoder_mask", encoder_mask), ("decoder_mask", decoder_mask)):
+            expected = (len(clip), self.positions.shape[1])
+            if mask is not None and (mask.shape != expected or mask.dtype != torch.bool):
+                raise ValueError(
+                    f"{name} must be {expected} bool, got {tuple(mask.shape)} {mask.dtype}"
+                )
+        masks = MaskIndices.of(encoder_mask, decoder_mask)
+        prediction, target = self.rebuild(clip, masks)
+        errors = token_errors(prediction, target)
+        loss = (errors * masks.scored).sum() / masks.scored.sum()
+        return Reconstruction(loss, prediction, target)
+
+    def rebuild(self, clip: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
+        """Prediction and target of the decoded tokens, both (B, K, P). The training loop's form."""
+        check_clip(clip, self.clip)
+        visible, decoded, _ = masks
+        batch = len(clip)
+        encoded = self.encoder_to_decoder(self.encoder(clip, self.positions, visible))
+        positions = self.decoder_positions.expand(batch, -1, -1)
+        x = torch.cat(
+            [encoded + take(positions, visible), self.mask_token + take(positions, decoded)], dim=1
+        )  # (B, V + K, decoder_dim): a token that is visible and decoded appears twice
+        prediction = self.decoder(x, decoded.shape[1])
+        target = pixel_targets(unnormalise(clip), decoded, self.config.patch, self.config.tubelet)
+        return prediction, target
+
+    def features(self, clip: Tensor) -> Tensor:
+        """Every token of the encoder, all of them visible: (B, 3, T, H, W) -> (B, N, D)."""
+        check_clip(clip, self.clip)
+        return self.encoder(clip, self.positions)
+
+
+def check_clip(clip: Tensor, expected: ClipConfig) -> None:
+    """Raise ValueError unless `clip` has the (B, 3, T, H, W) that the model was built for."""
+    shape = (3, expected.frames, expected.size, expected.size)
+    if clip.ndim != 5 or clip.shape[1:] != shape:
+        raise ValueError(
+            f"the model was built for clips of (B, {', '.join(map(str, shape))}), "
+            f"got {tuple(clip.shape)}"
+        )
+
+
+def _unmasked(mask: Tensor, name: str) -> Tensor:
+    """Indices of the tokens a (B, N) mask leaves, as (B, number of them)."""
+    counts = (~mask).sum(1)
+    if counts.numel() == 0 or counts.min() != counts.max() or counts[0] == 0:
+        raise ValueError(
+            f"every row of {name} must leave the same number of tokens, at least one; "
+            f"got {counts.tolist()}"
+        )
+    return (~mask).nonzero()[:, 1].view(len(mask), -1)
+
+
+def _init_weights(module: nn.Module) -> None:
+    """As the official pre-training starts: Xavier for linear maps, the rest as torch makes it."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

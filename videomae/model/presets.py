@@ -1,0 +1,22 @@
+"""The model sizes by name, read from configs/model, for code that runs without Hydra."""
+
+import yaml
+
+from videomae.config import ConfigError, ModelConfig, config_dir
+
+
+def preset_names() -> list[str]:
+    """The names that `preset` takes."""
+    return sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+
+
+def preset(name: str) -> ModelConfig:
+    """The model size of that name, such as vit_base.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = config_dir() / "model" / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no model preset {name!r}; there are {', '.join(preset_names())}")
+    return ModelConfig(**yaml.safe_load(path.read_text()))

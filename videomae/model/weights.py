@@ -1,0 +1,284 @@
+"""Weights files: one safetensors file whose metadata say what the tensors are.
+
+Nothing in such a file is executed when it is read.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, UserError
+from videomae.files import replacing, sha256
+from videomae.model.classifier import VideoClassifier
+from videomae.model.mae import VideoMAE
+from videomae.pixels import MEAN, STD
+
+FILE_NAME = "weights.safetensors"
+NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
+"""What pre-training does not provide, and fine-tuning starts anew."""
+
+
+class WeightsError(UserError):
+    """A weights file that cannot be read, or does not fit what it is wanted for."""
+
+
+class Kind(Enum):
+    """Which model the tensors belong to."""
+
+    pretrain = "pretrain"
+    classifier = "classifier"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain that led to some weights."""
+
+    name: str
+    """The run that made it."""
+    sha256: str
+    """Of its weights file."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says of itself."""
+
+    kind: Kind
+    name: str
+    """The run that made it."""
+    step: int
+    """After how many optimiser steps."""
+    model: ModelConfig
+    clip: ClipConfig
+    class_names: list[str] | None = None
+    """Of a classifier: the name of each class, or its number as text."""
+    mask: MaskConfig | None = None
+    """Of a pre-training model: the masking it was trained with."""
+    parents: tuple[Link, ...] = ()
+    """What it was trained from, oldest first."""
+
+    def metadata(self) -> dict[str, str]:
+        """As safetensors wants it: text to text, every value a JSON document."""
+        fields = asdict(self) | {"kind": self.kind.value}
+        if self.mask is not None:
+            fields["mask"] |= {"kind": self.mask.kind.value}
+        fields["normalisation"] = {"mean": MEAN, "std": STD}
+        return {"videomae": "1"} | {key: json.dumps(value) for key, value in fields.items()}
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
+        """The reverse of `metadata`."""
+        fields = {key: json.loads(value) for key, value in metadata.items()}
+        mask = fields["mask"]
+        return cls(
+            kind=Kind(fields["kind"]),
+            name=fields["name"],
+            step=fields["step"],
+            model=ModelConfig(**fields["model"]),
+            clip=ClipConfig(**fields["clip"]),
+            class_names=fields["class_names"],
+            mask=mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
+            parents=tuple(Link(**link) for link in fields["parents"]),
+        )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file that has been read."""
+
+    path: Path
+    info: WeightsInfo
+    tensors: dict[str, Tensor]
+
+    def chain(self) -> tuple[Link, ...]:
+        """The parents of whatever is trained from these weights."""
+        return (*self.info.parents, Link(self.info.name, sha256(self.path)))
+
+
+def save_weights(path: Path, model: VideoMAE | VideoClassifier, info: WeightsInfo) -> None:
+    """Write the parameters of `model`, atomically."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=info.metadata())
+
+
+def weights_path(path: str | Path) -> Path:
+    """The weights file that `path` means: itself, or the one in that directory.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights at {path}: give weights= a {FILE_NAME} or the directory of a run that "
+            "holds one"
+        )
+    return path
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a weights file of this project.
+
+    Raises:
+        WeightsError: it is missing, damaged, or not one of this project's.
+    """
+    path = weights_path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "videomae" not in metadata:
+                raise WeightsError(f"{path} is a safetensors file, but not one of this project")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a safetensors file ({error}); "
+            "it is damaged, unfinished or of another kind"
+        ) from error
+    try:
+        info = WeightsInfo.of(metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
+    return Weights(path, info, tensors)
+
+
+def build_model(info: WeightsInfo) -> VideoMAE | VideoClassifier:
+    """A model of the kind and shape that `info` describes, with fresh weights."""
+    if info.kind is Kind.pretrain:
+        return VideoMAE(info.model, info.clip)
+    return VideoClassifier(info.model, info.clip, classes=len(info.class_names or ()))
+
+
+def load_model(
+    path: str | Path,
+    *,
+    frames: int | None = None,
+    size: int | None = None,
+    num_heads: int | None = None,
+) -> VideoMAE | VideoClassifier:
+    """The model of a weights file, in eval mode, on the CPU, in float32.
+
+    Args:
+        path: a weights file, or a directory that holds weights.safetensors.
+        frames: frames per clip, instead of what the file says.
+        size: side of the clip in pixels, likewise.
+        num_heads: attention heads of the encoder, likewise.
+
+    Raises:
+        WeightsError: the file cannot be read or is not one of this project's.
+        ConfigError: the overrides do not fit the model.
+    """
+    weights = read_weights(path)
+    info = weights.info
+    info = replace(
+        info,
+        clip=replace(info.clip, frames=frames or info.clip.frames, size=size or info.clip.size),
+        model=replace(info.model, heads=num_heads or info.model.heads),
+    )
+    model = build_model(info)
+    load_all(model, weights)
+    return model.eval()
+
+
+def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport":
+    """Fill every parameter of `model`; for weights of the same kind.
+
+    Raises:
+        WeightsError: any tensor is missing, left over or of another shape.
+    """
+    kind = Kind.pretrain if isinstance(model, VideoMAE) else Kind.classifier
+    if weights.info.kind is not kind:
+        raise WeightsError(
+            f"{weights.path} holds {weights.info.kind.name} weights, "
+            f"but {kind.name} weights are needed here"
+        )
+    report = _load(model, weights, weights.tensors)
+    if report.missing or report.unexpected:
+        raise WeightsError(f"{weights.path} does not fit the model: {report}")
+    return report
+
+
+def load_encoder(model: VideoClassifier, weights: Weights) -> "LoadReport":
+    """Fill the encoder of a classifier, from weights of either kind.
+
+    A classifier's fc_norm travels too, and its head where the number of classes is the same.
+
+    Raises:
+        WeightsError: any tensor of the encoder is missing or of another shape, or the weights
+            were trained on clips of other frames or size.
+    """
+    theirs, ours = weights.info.clip, model.clip
+    if (theirs.frames, theirs.size) != (ours.frames, ours.size):
+        raise WeightsError(
+            f"{weights.path} was trained on {theirs.frames} frames of {theirs.size} px, this run "
+            f"uses {ours.frames} of {ours.size} px: set data.clip.frames={theirs.frames} "
+            f"data.clip.size={theirs.size}"
+        )
+    tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
+    if weights.info.kind is Kind.classifier and tensors["head.bias"].shape != (model.classes,):
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("head.")}
+    report = _load(model, weights, tensors)
+    partial = [name for name in report.missing if not name.startswith(NEW_IN_A_CLASSIFIER)]
+    if partial:
+        raise WeightsError(
+            f"{weights.path} fills only part of the encoder; missing: {_some(partial)}"
+        )
+    return report
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Which tensors found their place."""
+
+    loaded: list[str]
+    missing: list[str]
+    """In the model, not in the file: they keep their fresh values."""
+    unexpected: list[str]
+    """In the file, not in the model: they are left out."""
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.loaded)} tensors loaded; missing: {_some(self.missing)}; "
+            f"unexpected: {_some(self.unexpected)}"
+        )
+
+
+def _load(
+    model: VideoMAE | VideoClassifier, weights: Weights, tensors: Mapping[str, Tensor]
+) -> LoadReport:
+    """Copy the tensors whose names `model` has; WeightsError where a shape differs."""
+    own = model.state_dict()
+    wrong = [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"{weights.path} holds {weights.info.model.name}, the model is {model.config.name}: "
+            f"{_some(wrong)}. Choose model={weights.info.model.name} or other weights"
+        )
+    loaded = [name for name in own if name in tensors]
+    with torch.no_grad():
+        for name in loaded:
+            own[name].copy_(tensors[name])
+    return LoadReport(
+        loaded=loaded,
+        missing=[name for name in own if name not in tensors],
+        unexpected=[name for name in tensors if name not in own],
+    )
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    """The first few of a list, for a message."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest if names else "none"
