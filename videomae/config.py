@@ -349,9 +349,9 @@ class TrainConfig:
     augment: AugmentConfig
     optim: OptimConfig
     run: RunConfig
-    name: str
+    name: str = "unnamed"
     """The run's name; every exp sets one."""
-    output_dir: str
+    output_dir: str = "outputs/${name}"
     """Where the run writes; see "The run directory" in the README."""
     seed: int = 0
     """Everything random follows from it."""
@@ -392,7 +392,14 @@ class PretrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """python -m videomae.finetune, and python -m videomae.evaluate"""
+    """python -m videomae.finetune"""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(FinetuneConfig):
+    """python -m videomae.evaluate: takes every fine-tuning exp, and ignores how it trains."""
+
+    output_dir: str = "outputs/${name}/evaluation"
 
 
 @dataclass(frozen=True)
@@ -405,8 +412,10 @@ class ReconstructConfig:
     """Any video file."""
     output: str = "reconstruction.png"
     """The picture that is written."""
-    mask: MaskConfig | None = None
-    """null: the masking the weights were trained with."""
+    mask_kind: MaskKind | None = None
+    """tube or random; null: as the weights were trained."""
+    mask_ratio: float | None = None
+    """Share hidden from the encoder; null: as the weights were trained."""
     start: int | None = None
     """First source frame; null: the clip in the middle of the video."""
     stride: int | None = None

@@ -146,6 +146,10 @@ def read_weights(path: str | Path) -> Weights:
         ) from error
     try:
         info = WeightsInfo.of(metadata)
+        if info.kind is Kind.pretrain and info.mask is None:
+            raise ValueError("pre-training weights without a mask")
+        if info.kind is Kind.classifier and not info.class_names:
+            raise ValueError("a classifier without class names")
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
     return Weights(path, info, tensors)

@@ -1,0 +1,181 @@
+"""Clip lists: text, one clip a line, paths relative to a root.
+
+    auto                  no whole number at the end: video; one: video_label; "0 -1": official video
+    video                 path
+    video_label           path label
+    video_start_total     path 0 -1              (VideoMAE V2's pre-training lists)
+    frames_start_total    folder start total     (a folder of frames, the number of its first one)
+    frames_total_label    folder total label     (a folder of frames)
+
+Paths may hold spaces. Blank lines and lines that start with "# " (hash, space) are skipped;
+"#basketball/x.mp4" is a path.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from videomae.config import DataConfig, ListFormat, UserError
+
+FORMS = {
+    ListFormat.video: "path",
+    ListFormat.video_label: "path label",
+    ListFormat.video_start_total: "path 0 -1",
+    ListFormat.frames_start_total: "folder start total",
+    ListFormat.frames_total_label: "folder total label",
+}
+NUMBERS = {  # how many whole numbers end a line
+    ListFormat.video: 0,
+    ListFormat.video_label: 1,
+    ListFormat.video_start_total: 2,
+    ListFormat.frames_start_total: 2,
+    ListFormat.frames_total_label: 2,
+}
+
+
+class ClipListError(UserError):
+    """A clip list that is missing, empty or malformed."""
+
+
+class Clip(NamedTuple):
+    """One line of a clip list."""
+
+    path: str
+    """As the list has it, relative to the root."""
+    line: int
+    """Its line in the list, from 1."""
+    label: int | None = None
+    start: int | None = None
+    """Of a frame folder: the number of its first frame."""
+    total: int | None = None
+    """Of a frame folder: how many frames it has. None: a video file."""
+
+
+def read_clips(
+    path: str | Path, data: DataConfig, *, labelled: bool, key: str = "data.train_list"
+) -> list[Clip]:
+    """Every clip of a list, in its order.
+
+    Args:
+        path: the list.
+        data: gives the format, the number of classes and the first frame of frame folders.
+        labelled: whether each clip must have a label.
+        key: the setting that named the list, for messages.
+
+    Raises:
+        ClipListError: naming the list, the line, its text and the expected form.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipListError(
+            f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
+        ) from error
+    clips = [
+        parse_line(line, number, path, data)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.startswith("# ")
+    ]
+    if not clips:
+        raise ClipListError(f"{key}={path} lists no clip: expected one a line, such as {_forms()}")
+    for clip in clips:
+        if labelled:
+            _check_label(clip, path, data.classes)
+        if clip.total is not None and data.frame_template is None:
+            raise ClipListError(
+                f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
+                'set data.frame_template, for example data.frame_template="img_{:05}.jpg"'
+            )
+    return clips
+
+
+def parse_line(line: str, number: int, path: Path, data: DataConfig) -> Clip:
+    """One line of the list at `path`, which is used in messages only."""
+    fields, form = line.strip(), data.list_format
+    numbers = _trailing_integers(fields)
+    if form is ListFormat.auto:
+        if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
+            raise ClipListError(
+                f"{path}:{number}: {line!r} ends in two whole numbers, which can mean several "
+                f"things; set data.list_format to one of {_forms()}"
+            )
+        official = len(numbers) >= 2
+        form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
+    count = NUMBERS[form]
+    words = fields.rsplit(maxsplit=count)
+    malformed = ClipListError(f"{path}:{number}: expected {FORMS[form]!r}, got {line!r}")
+    if len(words) != count + 1 or len(numbers) < count:
+        raise malformed
+    clip, values = words[0], numbers[len(numbers) - count :]
+    match form:
+        case ListFormat.video_label:
+            return Clip(clip, number, label=values[0])
+        case ListFormat.video_start_total:
+            if values[1] >= 0:
+                raise ClipListError(
+                    f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
+                    f"got {line!r}; set data.list_format=frames_start_total, or write 0 -1"
+                )
+            return Clip(clip, number)
+        case ListFormat.frames_start_total | ListFormat.frames_total_label:
+            started = form is ListFormat.frames_start_total
+            start = values[0] if started else data.first_frame
+            total = values[1] if started else values[0]
+            if total < 1 or start < 0:
+                raise malformed
+            return Clip(clip, number, None if started else values[1], start, total)
+        case _:
+            return Clip(clip, number)
+
+
+AUTO_FORMS = (ListFormat.video, ListFormat.video_label)
+
+
+def class_names(data: DataConfig) -> list[str]:
+    """The name of each class: from data.class_names, else its number.
+
+    Raises:
+        ClipListError: the file cannot be read, or does not name each class once.
+    """
+    if data.class_names is None:
+        return [str(label) for label in range(data.classes or 0)]
+    try:
+        names = Path(data.class_names).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipListError(f"data.class_names={data.class_names} cannot be read ({error})") from error
+    names = [name.strip() for name in names if name.strip()]
+    if len(names) != data.classes or len(set(names)) != len(names):
+        raise ClipListError(
+            f"data.class_names={data.class_names} names {len(set(names))} different classes on "
+            f"{len(names)} lines, data.classes is {data.classes}: line i must name class i"
+        )
+    return names
+
+
+def _check_label(clip: Clip, path: Path, classes: int | None) -> None:
+    if clip.label is None:
+        raise ClipListError(
+            f"{path}:{clip.line}: expected 'path label', got {clip.path!r} without a label"
+        )
+    if classes is not None and not 0 <= clip.label < classes:
+        raise ClipListError(
+            f"{path}:{clip.line}: label {clip.label} of {clip.path!r} lies outside the "
+            f"{classes} classes 0..{classes - 1} of data.classes"
+        )
+
+
+def _trailing_integers(text: str) -> list[int]:
+    """The whole numbers that end a line, after a path."""
+    words: Sequence[str] = text.split()
+    numbers: list[int] = []
+    for word in reversed(words[1:]):
+        if not re.fullmatch(r"-?\d+", word):
+            break
+        numbers.insert(0, int(word))
+    return numbers
+
+
+def _forms() -> str:
+    return ", ".join(f"{form.name} ({text!r})" for form, text in FORMS.items())

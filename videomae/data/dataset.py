@@ -1,0 +1,183 @@
+"""Lines of a clip list to views: decoded, sampled, augmented and masked, as uint8.
+
+What an item gets is a function of (seed, epoch, index of its line, view) and of nothing else.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from videomae.config import AugmentConfig, DataConfig, Sampling
+from videomae.data import sample
+from videomae.data.augment import mirror, random_box, resized_crop, evaluation_crops
+from videomae.data.clips import Clip
+from videomae.data.decode import DecodeError, Video, open_clip
+from videomae.data.mask import Masking
+
+UNLABELLED = -1
+"""The label of a clip that has none."""
+
+
+class BadFile(NamedTuple):
+    """A video that could not be read."""
+
+    index: int
+    """Of its line among the clips of the list, from 0."""
+    path: str
+    line: int
+    error: str
+
+
+class Item(NamedTuple):
+    """A place in the training order."""
+
+    epoch: int
+    index: int
+
+
+class Example(NamedTuple):
+    """The views of one video, V of them."""
+
+    clip: Tensor
+    """(V, T, H, W, 3) uint8; all zero where the video could not be read."""
+    index: int
+    label: int
+    mask: Tensor | None
+    """(V, N) bool, True = masked: hidden from the encoder."""
+    decoder_mask: Tensor | None
+    """(V, N) bool, True = masked: not rebuilt."""
+    short: bool
+    """Whether the clip repeats frames because the video is shorter than it."""
+    bad: BadFile | None
+    """Why the slot is empty. Its views have weight 0; no other video takes their place."""
+
+
+class Stream(IntEnum):
+    """Independent streams of random numbers. Numbers of old runs depend on these values."""
+
+    order = 0
+    window = 1
+    view = 2
+
+
+def random_stream(seed: int, stream: Stream, *key: int) -> np.random.Generator:
+    """The random numbers of one purpose at one place, whatever else was drawn before."""
+    return np.random.default_rng(np.random.SeedSequence([seed, stream, *key]))
+
+
+class TrainingClips(Dataset[Example]):
+    """Items of the training order to examples.
+
+    Args:
+        clips: the list.
+        masking: draws the masks (pre-training); None: no masks, labels instead (fine-tuning).
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        data: DataConfig,
+        augment: AugmentConfig,
+        masking: Masking | None,
+        seed: int,
+    ) -> None:
+        self.clips = clips
+        self.data = data
+        self.augment = augment
+        self.masking = masking
+        self.seed = seed
+
+    def __getitem__(self, item: Item) -> Example:
+        """One video; blank, with weight 0, where its file cannot be read."""
+        clip = self.clips[item.index]
+        views = range(self.data.repeats)
+        rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
+        shape, bad, short = self.data.clip, None, False
+        try:
+            video = open_clip(clip, self.data)
+            short = _is_short(video, self.data)
+            frames = torch.from_numpy(video.read(self._window(video, item)))
+            pixels = torch.stack([self._view(frames, rng) for rng in rngs])
+        except DecodeError as error:
+            bad = BadFile(item.index, clip.path, clip.line, str(error))
+            pixels = blank(self.data.repeats, self.data)
+        mask = decoder_mask = None
+        if self.masking is not None:
+            drawn = [self.masking.draw(rng) for rng in rngs]
+            mask = torch.stack([encoder for encoder, _ in drawn])
+            decoders = [decoder for _, decoder in drawn if decoder is not None]
+            decoder_mask = torch.stack(decoders) if decoders else None
+        label = UNLABELLED if clip.label is None else clip.label
+        assert pixels.shape[1:] == (shape.frames, shape.size, shape.size, 3)
+        return Example(pixels, item.index, label, mask, decoder_mask, short, bad)
+
+    def _window(self, video: Video, item: Item) -> list[int]:
+        """Frame numbers of the clip, shared by its views."""
+        rng = random_stream(self.seed, Stream.window, *item)
+        frames, stride, total = self.data.clip.frames, self.data.clip.stride, video.num_frames
+        if self.masking is not None:
+            start = int(rng.integers(sample.num_dense_starts(total, frames, stride)))
+            return sample.dense_indices(total, frames, stride, start)
+        if self.data.sampling is Sampling.segment:
+            offsets = rng.integers(sample.segment_length(total, frames), size=frames)
+            return sample.segment_indices(total, frames, offsets.tolist())
+        start = int(rng.integers(sample.num_window_starts(total, frames, stride)))
+        return sample.window_indices(total, frames, stride, start)
+
+    def _view(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """One augmented view: (T, H, W, 3) -> (T, size, size, 3)."""
+        size, antialias = self.data.clip.size, self.augment.antialias
+        box = random_box(frames.shape[1], frames.shape[2], size, self.augment, rng)
+        view = resized_crop(frames, box, size, size, antialias=antialias)
+        return mirror(view) if self.data.hflip and rng.random() < 0.5 else view
+
+
+class EvaluationClips(Dataset[Example]):
+    """Videos to all their test views, segments x crops, from one decode."""
+
+    def __init__(self, clips: Sequence[Clip], data: DataConfig) -> None:
+        self.clips = clips
+        self.data = data
+
+    def __getitem__(self, index: int) -> Example:
+        """One video; blank, and marked as bad, where its file cannot be read."""
+        clip, bad, short = self.clips[index], None, False
+        try:
+            video = open_clip(clip, self.data)
+            short = _is_short(video, self.data)
+            pixels = self._views(video)
+        except DecodeError as error:
+            bad = BadFile(index, clip.path, clip.line, str(error))
+            pixels = blank(self.data.segments * self.data.crops, self.data)
+        label = UNLABELLED if clip.label is None else clip.label
+        return Example(pixels, index, label, None, None, short, bad)
+
+    def _views(self, video: Video) -> Tensor:
+        """(segments * crops, T, size, size, 3), segment by segment."""
+        data, frames, total = self.data, self.data.clip.frames, video.num_frames
+        if data.sampling is Sampling.segment:
+            segments = sample.segment_view_indices(total, frames, data.segments)
+        else:
+            segments = sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
+        wanted, places = np.unique(segments, return_inverse=True)
+        decoded = torch.from_numpy(video.read(wanted.tolist()))
+        crops = evaluation_crops(decoded, data.clip.size, data.crops)
+        rows = torch.from_numpy(places).view(data.segments, frames)
+        return torch.stack([crop[row] for row in rows for crop in crops])
+
+
+def blank(views: int, data: DataConfig) -> Tensor:
+    """The pixels of a slot whose video cannot be read."""
+    clip = data.clip
+    return torch.zeros(views, clip.frames, clip.size, clip.size, 3, dtype=torch.uint8)
+
+
+def _is_short(video: Video, data: DataConfig) -> bool:
+    stride = 1 if data.sampling is Sampling.segment else data.clip.stride
+    return sample.is_short(video.num_frames, data.clip.frames, stride)

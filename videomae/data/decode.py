@@ -1,0 +1,118 @@
+"""Videos to frames. A decoder is opened where it is used, and never crosses to another process."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import decord
+import numpy as np
+from decord._ffi.base import DECORDError
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from videomae.config import ConfigError, DataConfig
+from videomae.data.clips import Clip
+
+Frames = NDArray[np.uint8]
+"""(T, H, W, 3), RGB."""
+
+decord.logging.set_level(decord.logging.FATAL)  # what goes wrong is reported once, by us
+
+
+class DecodeError(Exception):
+    """A video that cannot be read: missing, damaged, or not a video."""
+
+
+class Video(Protocol):
+    """An open video."""
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames it has; at least 1."""
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        """The frames of those numbers, 0-based, in any order and as often as asked.
+
+        Raises:
+            DecodeError: they cannot be decoded.
+        """
+
+
+class DecordVideo:
+    """A video file through decord, with one thread: loaders run one process per core."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if path.stat().st_size == 0:
+                raise DecodeError(f"{path} is empty (0 bytes)")
+            if path.is_dir():
+                raise DecodeError(f"{path} is a directory, not a video file")
+            self.reader = decord.VideoReader(str(path), num_threads=1)
+        except (DECORDError, RuntimeError, OSError) as error:
+            raise DecodeError(_reason(path, error)) from error
+        if self.num_frames == 0:
+            raise DecodeError(f"{path} holds no frame")
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.reader)
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
+        try:
+            frames: Frames = self.reader.get_batch(wanted.tolist()).asnumpy()
+        except (DECORDError, RuntimeError, IndexError) as error:
+            raise DecodeError(_reason(self.path, error)) from error
+        return frames[places]
+
+
+class FrameFolder:
+    """A folder of extracted frames, one image file each."""
+
+    def __init__(self, path: Path, template: str, start: int, total: int) -> None:
+        if not path.is_dir():
+            raise DecodeError(f"{path} is not a folder of frames")
+        self.path = path
+        self.template = template
+        self.start = start
+        self.num_frames = total
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        wanted, places = np.unique(indices, return_inverse=True)
+        files = [self.path / self.template.format(self.start + number) for number in wanted]
+        try:
+            images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+            return np.stack(images)[places]
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise DecodeError(f"{self.path}: {error}") from error
+
+
+DECODERS: dict[str, Callable[[Path], Video]] = {"decord": DecordVideo}
+"""What data.decoder may name. Another library needs one class like DecordVideo."""
+
+
+def check_decoder(name: str) -> None:
+    """Raise ConfigError unless there is a decoder of that name."""
+    if name not in DECODERS:
+        raise ConfigError(f"no decoder {name!r}; data.decoder is one of {', '.join(DECODERS)}")
+
+
+def open_clip(clip: Clip, data: DataConfig) -> Video:
+    """The video of one line of a clip list.
+
+    Raises:
+        DecodeError: it cannot be opened.
+    """
+    path = Path(data.root or "") / clip.path
+    if clip.total is None:
+        return DECODERS[data.decoder](path)
+    assert data.frame_template is not None  # read_clips has checked it
+    assert clip.start is not None
+    return FrameFolder(path, data.frame_template, clip.start, clip.total)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """The error in one line, without the decoder's own call stack."""
+    lines = str(error).strip().splitlines()
+    return f"{path}: {lines[0][:300]}" if lines else f"{path}: {type(error).__name__}"

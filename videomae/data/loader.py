@@ -1,0 +1,177 @@
+"""Examples to batches, in an order that depends on nothing but the seed."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from videomae.config import ConfigError
+from videomae.data.dataset import (
+    BadFile,
+    Example,
+    Item,
+    Stream,
+    EvaluationClips,
+    TrainingClips,
+    random_stream,
+)
+
+
+class Batch(NamedTuple):
+    """One micro-batch: V views, those of one video next to each other."""
+
+    clip: Tensor
+    """(V, T, H, W, 3) uint8"""
+    index: Tensor
+    """(V,) int64: the video's place among the clips of the list."""
+    label: Tensor
+    """(V,) int64"""
+    valid: Tensor
+    """(V,) bool: False where the video could not be read."""
+    mask: Tensor | None
+    """(V, N) bool, True = masked: hidden from the encoder."""
+    decoder_mask: Tensor | None
+    """(V, N) bool, True = masked: not rebuilt."""
+    num_short: int
+    """Videos shorter than a clip."""
+    bad: list[BadFile]
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Join examples that have equally many views."""
+    views = len(examples[0].clip)
+    masks = [example.mask for example in examples if example.mask is not None]
+    decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
+    per_video = [(e.index, e.label, e.bad is None) for e in examples]
+    index, label, valid = (
+        torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
+    )
+    return Batch(
+        clip=torch.cat([example.clip for example in examples]),
+        index=index,
+        label=label,
+        valid=valid,
+        mask=torch.cat(masks) if masks else None,
+        decoder_mask=torch.cat(decoder_masks) if decoder_masks else None,
+        num_short=sum(example.short for example in examples),
+        bad=[example.bad for example in examples if example.bad is not None],
+    )
+
+
+@lru_cache(maxsize=2)
+def epoch_order(num_clips: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The clips of one epoch in the order they are seen."""
+    return random_stream(seed, Stream.order, epoch).permutation(num_clips)
+
+
+class TrainingOrder:
+    """Which videos each optimiser step sees, on each rank and in each micro-batch.
+
+    A pure function of the seed: the global batch is the same however it is split. The last
+    len(list) % global_batch videos of an epoch's order are not seen in it.
+    """
+
+    def __init__(self, num_clips: int, global_batch: int, seed: int) -> None:
+        if num_clips < global_batch:
+            raise ConfigError(
+                f"the list holds {num_clips} videos, fewer than one global batch of {global_batch}: "
+                f"give a longer data.train_list or optim.global_batch={num_clips} or less"
+            )
+        self.num_clips = num_clips
+        self.global_batch = global_batch
+        self.seed = seed
+        self.steps_per_epoch = num_clips // global_batch
+
+    def global_items(self, step: int) -> list[Item]:
+        """All items of `step`, which counts from 1."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        order = epoch_order(self.num_clips, self.seed, epoch)
+        first = position * self.global_batch
+        return [Item(epoch, int(index)) for index in order[first : first + self.global_batch]]
+
+    def tried(self, step: int) -> NDArray[np.bool_]:
+        """Which clips have been asked for by the end of `step`: (num_clips,) bool."""
+        seen = np.zeros(self.num_clips, dtype=bool)
+        epochs, rest = divmod(step, self.steps_per_epoch)
+        for epoch in range(epochs):
+            order = epoch_order(self.num_clips, self.seed, epoch)
+            seen[order[: self.steps_per_epoch * self.global_batch]] = True
+            if seen.all():
+                return seen
+        if rest:
+            order = epoch_order(self.num_clips, self.seed, epochs)
+            seen[order[: rest * self.global_batch]] = True
+        return seen
+
+
+class MicroBatches:
+    """A batch sampler: this rank's micro-batches, from one step to another."""
+
+    def __init__(
+        self, order: TrainingOrder, *, rank: int, world: int, size: int, first: int, last: int
+    ) -> None:
+        self.order = order
+        self.share = order.global_batch // world
+        self.rank = rank
+        self.size = size
+        self.steps = range(first, last + 1)
+
+    def __len__(self) -> int:
+        return len(self.steps) * (self.share // self.size)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        for step in self.steps:
+            mine = self.order.global_items(step)[self.rank * self.share :][: self.share]
+            for start in range(0, self.share, self.size):
+                yield mine[start : start + self.size]
+
+
+def training_loader(
+    clips: TrainingClips, micro_batches: MicroBatches, *, workers: int, pin: bool
+) -> DataLoader[Example]:
+    """Batches of the whole run, without a pause between epochs."""
+    return DataLoader(
+        clips,
+        batch_sampler=micro_batches,  # type: ignore[arg-type]  # a sampler of items, not of ints
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+    )
+
+
+def evaluation_loader(
+    clips: EvaluationClips, *, rank: int, world: int, batch: int, workers: int, pin: bool
+) -> DataLoader[Example]:
+    """Every rank's share of the videos: none twice, shares may be unequal or empty."""
+    return DataLoader(
+        clips,
+        sampler=range(rank, len(clips.clips), world),
+        batch_size=batch,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+    )
+
+
+def num_workers(asked: int | None, local_world: int) -> int:
+    """Decoding processes for one training process: as asked, else its share of the cores."""
+    if asked is not None:
+        return asked
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return max(1, cores // local_world)
+
+
+def _start_worker(_: int) -> None:
+    """Ctrl-C and SIGTERM are the training process's to handle: it still wants the batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,69 @@
+"""Masks over the tokens of a clip: (N,) bool, time-major, True = masked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.config import MaskConfig, MaskKind
+
+Grid = tuple[int, int, int]
+"""Tokens along time, height and width."""
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Draws the masks of a view."""
+
+    config: MaskConfig
+    grid: Grid
+
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Encoder and decoder mask. The decoder's is None where there is none to draw."""
+        make = tube_mask if self.config.kind is MaskKind.tube else random_mask
+        encoder_mask = make(self.grid, self.config.ratio, rng)
+        if self.config.decoder_ratio == 0:
+            return encoder_mask, None
+        phase = int(rng.integers(4))
+        return encoder_mask, running_cell_mask(self.grid, self.config.decoder_ratio, phase)
+
+
+def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
+    """One spatial pattern at every time step, so no masked patch shows through in the next.
+
+    Returns:
+        (N,) bool, time-major. True = masked: hidden from the encoder.
+    """
+    t, h, w = grid
+    return random_mask((1, h, w), ratio, rng).repeat(t)
+
+
+def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
+    """Any tokens, whatever their time step.
+
+    Returns:
+        (N,) bool, time-major. True = masked: hidden from the encoder.
+    """
+    t, h, w = grid
+    num_masked = int(ratio * t * h * w)  # rounds down, as the released checkpoints did
+    return torch.from_numpy(rng.permutation(t * h * w) < num_masked)
+
+
+def running_cell_mask(grid: Grid, ratio: float, phase: int) -> Tensor:
+    """Cells of 2 x 2 tokens, all alike within a time step, whose pattern moves on by one each step.
+
+    Args:
+        grid: height and width must be even.
+        ratio: share of a cell that is masked: 0.25, 0.5 or 0.75.
+        phase: which of the four patterns comes first; one is drawn for each view.
+
+    Returns:
+        (N,) bool, time-major. True = masked: the decoder does not rebuild it.
+
+    Source: VideoMAE V2, running-cell masking of the decoder.
+    """
+    t, h, w = grid
+    cell = torch.arange(4) < round(4 * ratio)
+    steps = [cell.roll(-1 - phase - step).view(2, 2).repeat(h // 2, w // 2) for step in range(t)]
+    return torch.stack(steps).flatten()

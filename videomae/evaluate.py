@@ -1,0 +1,158 @@
+"""Evaluate a fine-tuned model on a labelled list: every test video over segments x crops.
+
+    python -m videomae.evaluate +exp=ucf101 weights=RUN data.test_list=LIST data.root=VIDEOS
+
+Takes every fine-tuning exp unchanged, and its overrides. Each video is decoded once; the mean
+probability of its views decides. A video that cannot be read counts as wrong and is listed in
+bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
+(outputs/NAME/evaluation).
+
+    data.segments=5 data.crops=3    views of a video: temporal x spatial positions
+    data.class_names=FILE           line i names class i; must agree with the weights
+    overwrite=true                  replace the results that output_dir holds
+"""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.config import ConfigError, DataConfig, EvaluateConfig, Precision, RunConfig
+from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.dataset import EvaluationClips
+from videomae.data.decode import check_decoder
+from videomae.data.loader import evaluation_loader, num_workers
+from videomae.files import sha256, write_text
+from videomae.model.classifier import VideoClassifier
+from videomae.model.weights import load_all, read_weights
+from videomae.pixels import normalise
+from videomae.report import runlog
+from videomae.report.figures import save_confusion
+from videomae.report.metrics import Scores
+from videomae.report.runlog import Say
+from videomae.report.views import gather_probs, predict_videos
+from videomae.run import require
+from videomae.schema import as_yaml, command, composition
+from videomae.train.parallel import Processes, autocast, processes
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Evaluate the classifier at config.weights."""
+    data = config.data
+    require(
+        {
+            "data.test_list": data.test_list,
+            "data.root": data.root,
+            "data.classes": data.classes,
+            "weights": config.weights,
+        }
+    )
+    check_decoder(data.decoder)
+    directory = Path(config.output_dir)
+    with processes(config.run) as process:
+        say = Say(process.is_main)
+        runlog.check_unused(directory, overwrite=config.overwrite)
+        names = class_names(data)
+        clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+        weights = read_weights(str(config.weights))
+        _check_names(weights.info.class_names, names, weights.path)
+        model = VideoClassifier(config.model, data.clip, len(names))
+        say.line(f"{weights.path}: {load_all(model, weights)}")
+        process.barrier()  # every process has looked before anything changes
+        if process.is_main:
+            runlog.clear_run(directory)
+            for name, text in ({"config.yaml": as_yaml(config)} | composition()).items():
+                write_text(directory / name, text)
+            hashes = {
+                "data.test_list": sha256(Path(str(data.test_list))),
+                "weights": sha256(weights.path),
+            }
+            runlog.write_environment(directory, process.device, hashes)
+        model.to(process.device)
+        evaluate_model(model, clips, names, data, config.run, directory, process, say)
+
+
+def evaluate_model(
+    model: VideoClassifier,
+    clips: Sequence[Clip],
+    names: Sequence[str],
+    data: DataConfig,
+    run: RunConfig,
+    directory: Path,
+    process: Processes,
+    say: Say,
+) -> None:
+    """Write results.json and the confusion matrix of `model` over `clips`. All processes call it.
+
+    Each process takes every world-th video; nothing is shared until the end, so unequal shares and
+    a list that the processes do not divide are no trouble.
+    """
+    model.eval()
+    views = data.segments * data.crops
+    loader = evaluation_loader(
+        EvaluationClips(clips, data),
+        rank=process.rank,
+        world=process.world,
+        batch=max(1, run.device_batch // views),
+        workers=num_workers(run.workers, process.local_world),
+        pin=process.device.type == "cuda",
+    )
+    share = len(range(process.rank, len(clips), process.world))
+    predict = partial(_logits, model, process.device, run.precision)
+    with say.bar("evaluating", total=share) as bar:
+        mine, mine_bad = predict_videos(predict, loader, bar.advance)  # type: ignore[arg-type]  # collate makes batches
+    parts = process.gather((mine, mine_bad))
+    if not process.is_main:
+        return
+    predictions = {index: probs for part, _ in parts for index, probs in part.items()}
+    bad = sorted(file for _, part in parts for file in part)
+    scores = Scores(
+        labels=np.array([clip.label for clip in clips]),
+        probs=gather_probs(predictions, len(clips), len(names)),
+        class_names=names,
+    )
+    results = scores.results({"segments": data.segments, "crops": data.crops})
+    runlog.add_bad_files(directory, bad, runlog.TEST, say)
+    write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
+    title = f"top-1 {results['top1']:.2f} % of {len(clips)} videos, {views} views each"
+    save_confusion(directory / "figures" / "confusion.png", scores.confusion(), names, title)
+    say.line(
+        f"top-1 {results['top1']:.2f} %   top-5 {results['top5']:.2f} %   mean of classes "
+        f"{results['mean_class_accuracy']:.2f} %   {len(clips)} videos, {len(bad)} unreadable, "
+        f"{data.segments} x {data.crops} views: {directory / runlog.RESULTS}"
+    )
+
+
+def _logits(
+    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
+) -> Tensor:
+    """(V, T, H, W, 3) uint8 -> (V, classes)."""
+    with autocast(device, precision):
+        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
+    return logits
+
+
+def _check_names(theirs: Sequence[str] | None, ours: Sequence[str], path: Path) -> None:
+    """Refuse labels that mean something else to the weights than to the list."""
+    if theirs is None or list(theirs) == list(ours):
+        return
+    if len(theirs) != len(ours):
+        raise ConfigError(
+            f"{path} knows {len(theirs)} classes, data.classes is {len(ours)}: they belong to "
+            "different data sets"
+        )
+    first = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if len(set(pair)) > 1)
+    raise ConfigError(
+        f"{path} was trained with other class names: class {first} is {theirs[first]!r} there, "
+        f"{ours[first]!r} here; give the data.class_names it was trained with"
+    )
+
+
+main = command("evaluate")(evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Fine-tune pre-trained weights for action recognition, then evaluate the result.
+
+    python -m videomae.finetune +exp=ucf101 weights=W data.train_list=L data.test_list=L data.root=D
+    torchrun --nproc-per-node 8 -m videomae.finetune +exp=ucf101 run=node8 weights=W data...
+
+weights=FILE is a weights.safetensors or a run directory that holds one: of a pre-training run, or
+of a fine-tuned one (its head is replaced where the number of classes differs). weights=scratch
+starts from random weights. What was loaded, missing and unexpected is printed, and a partial
+encoder is an error. Other overrides:
+
+    data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
+    data.classes=N data.class_names=FILE       how many classes; line i names class i
+    data.segments=5 data.crops=3               views of a test video
+    output_dir= resume= overwrite= max_steps= seed= model= run=   as in python -m videomae.pretrain
+
+The run directory then holds results.json and figures/confusion.png.
+"""
+
+from pathlib import Path
+
+import torch
+
+from videomae.config import FinetuneConfig
+from videomae.data.clips import class_names, read_clips
+from videomae.data.dataset import TrainingClips
+from videomae.evaluate import evaluate_model
+from videomae.model.classifier import VideoClassifier
+from videomae.model.weights import (
+    FILE_NAME,
+    Kind,
+    Link,
+    WeightsInfo,
+    load_encoder,
+    read_weights,
+    save_weights,
+)
+from videomae.report.figures import save_loss_curve
+from videomae.report.runlog import Say
+from videomae.run import check_run, exit_if_stopped, plan_run, require, train_run
+from videomae.schema import command
+from videomae.train.objective import Classify
+from videomae.train.parallel import processes
+
+SCRATCH = "scratch"
+"""What `weights` says for random weights."""
+
+
+def finetune(config: FinetuneConfig) -> None:
+    """One fine-tuning run and its evaluation, as `config` says."""
+    data = config.data
+    require(
+        {
+            "data.train_list": data.train_list,
+            "data.test_list": data.test_list,
+            "data.root": data.root,
+            "data.classes": data.classes,
+            "weights": config.weights,
+        }
+    )
+    with processes(config.run) as process:
+        say = Say(process.is_main)
+        checkpoint = check_run(config)
+        names = class_names(data)
+        clips = read_clips(str(data.train_list), data, labelled=True)
+        test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+        plan = plan_run(config, clips, process, say)
+        say.line(f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list")
+
+        torch.manual_seed(config.seed)
+        model = VideoClassifier(
+            config.model,
+            data.clip,
+            len(names),
+            drop_path=config.optim.drop_path,
+            head_drop=config.optim.head_drop,
+        )
+        parents: tuple[Link, ...] = ()
+        if config.weights != SCRATCH:
+            weights = read_weights(str(config.weights))
+            say.line(f"{weights.path}: {load_encoder(model, weights)}")
+            parents = weights.chain()
+        model.to(process.device)
+
+        dataset = TrainingClips(clips, data, config.augment, None, config.seed)
+        objective = Classify(model, config.optim.label_smoothing)
+        outcome = train_run(config, objective, dataset, plan, checkpoint, process, say)
+        directory = Path(config.output_dir)
+        if outcome.finished and process.is_main:
+            info = WeightsInfo(
+                kind=Kind.classifier,
+                name=config.name,
+                step=outcome.step,
+                model=config.model,
+                clip=data.clip,
+                class_names=names,
+                parents=parents,
+            )
+            save_weights(directory / FILE_NAME, model, info)
+            save_loss_curve(directory)
+        if outcome.finished:
+            evaluate_model(model, test_clips, names, data, config.run, directory, process, say)
+    exit_if_stopped(outcome)
+
+
+main = command("finetune")(finetune)
+
+if __name__ == "__main__":
+    main()

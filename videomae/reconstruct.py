@@ -1,0 +1,83 @@
+"""Look at what a pre-trained model makes of a video: original, masked and reconstructed frames.
+
+    python -m videomae.reconstruct weights=RUN_OR_FILE video=FILE
+
+The model predicts pixels whose mean and contrast were taken out of each tubelet; for the picture
+each rebuilt tubelet takes its own from the original video, which flatters colours and shading.
+
+    output=reconstruction.png     the picture
+    mask_kind=tube mask_ratio=0.9 what is hidden; default: as the weights were trained
+    start=N stride=N              first frame (default: the middle clip), frames from one to the next
+    seed=N                        another mask
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from videomae.config import ConfigError, DataConfig, ReconstructConfig, check_mask, token_grid
+from videomae.data.augment import evaluation_crops
+from videomae.data.clips import Clip
+from videomae.data.dataset import Stream, random_stream
+from videomae.data.decode import DecodeError, check_decoder, open_clip
+from videomae.data.mask import Masking
+from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.model.mae import VideoMAE
+from videomae.model.weights import WeightsError, build_model, load_all, read_weights
+from videomae.pixels import normalise
+from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
+from videomae.run import require
+from videomae.schema import command
+from videomae.train.parallel import processes
+
+
+def reconstruct(config: ReconstructConfig) -> None:
+    """Draw one clip of config.video."""
+    require({"weights": config.weights, "video": config.video})
+    check_decoder(config.decoder)
+    weights = read_weights(str(config.weights))
+    info = weights.info
+    model = build_model(info)
+    if not isinstance(model, VideoMAE):
+        raise WeightsError(
+            f"{weights.path} is a classifier, which has no decoder: give the weights of the "
+            "pre-training that it came from"
+        )
+    load_all(model, weights)
+    assert info.mask is not None  # read_weights has checked it
+    mask = replace(
+        info.mask,
+        kind=config.mask_kind or info.mask.kind,
+        ratio=config.mask_ratio or info.mask.ratio,
+    )
+    grid = token_grid(info.model, info.clip)
+    check_mask(mask, grid)
+
+    clip = replace(info.clip, stride=config.stride or info.clip.stride)
+    data = DataConfig(clip=clip, decoder=config.decoder)
+    try:
+        video = open_clip(Clip(str(config.video), line=1), data)
+        starts = num_dense_starts(video.num_frames, clip.frames, clip.stride)
+        start = starts // 2 if config.start is None else config.start
+        if not 0 <= start < video.num_frames:
+            raise ConfigError(f"start={start} lies outside the {video.num_frames} frames of the video")
+        indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
+        frames = torch.from_numpy(video.read(indices))
+    except DecodeError as error:
+        raise ConfigError(f"video={config.video} cannot be read: {error}") from error
+
+    encoder_mask, _ = Masking(mask, grid).draw(random_stream(config.seed, Stream.view))
+    with processes(config.run) as process:
+        model.to(process.device).eval()
+        pixels = evaluation_crops(frames, clip.size, 1)[0][None].to(process.device)
+        rows = reconstruction_rows(model, normalise(pixels), encoder_mask[None])
+    title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
+    save_reconstructions(Path(config.output), rows, title)
+    print(f"{config.output}: frames {indices[0]} to {indices[-1]} of {config.video}; {STATISTICS}")
+
+
+main = command("reconstruct")(reconstruct)
+
+if __name__ == "__main__":
+    main()

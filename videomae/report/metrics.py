@@ -1,0 +1,64 @@
+"""Accuracy of predictions over videos."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How many videos were recognised."""
+
+    labels: NDArray[np.int64]
+    """(videos,)"""
+    probs: NDArray[np.float32]
+    """(videos, classes); all NaN where the video could not be read, which counts as wrong."""
+    class_names: Sequence[str]
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(videos,)"""
+        return ~np.isnan(self.probs).any(1)
+
+    def correct(self, k: int) -> NDArray[np.bool_]:
+        """(videos,): whether the label is among the k most probable classes.
+
+        Of equally probable classes the one with the higher number comes first.
+        """
+        best = np.argsort(np.nan_to_num(self.probs, nan=-1.0), axis=1, kind="stable")[:, ::-1]
+        return (best[:, :k] == self.labels[:, None]).any(1) & self.readable
+
+    def per_class(self) -> dict[str, float | None]:
+        """Top-1 of each class in percent; None for a class without videos."""
+        correct = self.correct(1)
+        members = [self.labels == label for label in range(len(self.class_names))]
+        return {
+            name: 100 * float(correct[own].mean()) if own.any() else None
+            for name, own in zip(self.class_names, members, strict=True)
+        }
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(classes, classes + 1): videos of a row's class taken for a column's; last: unreadable."""
+        classes = len(self.class_names)
+        guess = np.nan_to_num(self.probs, nan=-1.0).argmax(1)
+        guess[~self.readable] = classes
+        table = np.zeros((classes, classes + 1), dtype=np.int64)
+        np.add.at(table, (self.labels, guess), 1)
+        return table
+
+    def results(self, views: Mapping[str, int]) -> dict[str, Any]:
+        """What results.json holds; accuracies in percent."""
+        per_class = self.per_class()
+        present = [value for value in per_class.values() if value is not None]
+        return {
+            "top1": 100 * float(self.correct(1).mean()),
+            "top5": 100 * float(self.correct(5).mean()),
+            "mean_class_accuracy": float(np.mean(present)),
+            "num_videos": len(self.labels),
+            "num_unreadable": int((~self.readable).sum()),
+            "views": dict(views),
+            "per_class": per_class,
+        }

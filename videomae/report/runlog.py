@@ -1,0 +1,291 @@
+"""The run directory: who may write there, and what is written. Only the main process does.
+
+    config.yaml            the resolved config
+    environment.json       commit, versions, device, hashes of the lists and of the starting weights
+    metrics.jsonl          one JSON object per logged step
+    tensorboard/           the same, and pictures
+    bad_files.jsonl        path, line of the list, error; once per file
+    checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
+"""
+
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from torch.utils.tensorboard import SummaryWriter
+
+from videomae.config import UserError
+from videomae.data.clips import Clip
+from videomae.data.dataset import BadFile
+from videomae.files import write_text
+
+METRICS = "metrics.jsonl"
+BAD_FILES = "bad_files.jsonl"
+RESULTS = "results.json"
+TRAIN, TEST = "train", "test"
+MADE_BY_A_RUN = (
+    "config.yaml",
+    "environment.json",
+    METRICS,
+    "tensorboard",
+    "checkpoints",
+    "weights.safetensors",
+    BAD_FILES,
+    RESULTS,
+    "figures",
+    ".hydra",
+)
+PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
+
+console = Console(stderr=True, highlight=False)
+
+
+class RunExistsError(UserError):
+    """The output directory already holds a run."""
+
+
+def check_unused(directory: Path, *, overwrite: bool) -> None:
+    """Raise RunExistsError where a new run would mix with, or replace, what is there."""
+    if overwrite:
+        return
+    found = [name for name in MADE_BY_A_RUN if (directory / name).exists()]
+    if found:
+        raise RunExistsError(
+            f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
+            "resume=auto, replace it by overwrite=true, or choose another output_dir"
+        )
+
+
+def clear_run(directory: Path) -> None:
+    """Remove what a run has made, and nothing else."""
+    for name in MADE_BY_A_RUN:
+        path = directory / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_environment(directory: Path, device: torch.device, hashes: Mapping[str, str]) -> None:
+    """Write environment.json.
+
+    Args:
+        hashes: SHA-256 of the lists and of the starting weights, by setting.
+    """
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    cuda = device.type == "cuda"
+    facts = {
+        "command": sys.argv,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "cuda": torch.version.cuda if cuda else None,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "threads": torch.get_num_threads(),
+        "sha256": dict(hashes),
+    }
+    write_text(directory / "environment.json", json.dumps(facts, indent=2) + "\n")
+
+
+def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:
+    """The training videos that a resumed run already knows to be unreadable, by index."""
+    index_of_line = {clip.line: index for index, clip in enumerate(clips)}
+    bad = {}
+    for row in _rows(directory / BAD_FILES):
+        index = index_of_line.get(row["line"])
+        if row["list"] == TRAIN and index is not None:
+            bad[index] = BadFile(index, row["path"], row["line"], row["error"])
+    return bad
+
+
+@dataclass(frozen=True)
+class Say:
+    """Prints on the main process; silent on the others."""
+
+    enabled: bool
+
+    def line(self, text: str) -> None:
+        """One line to people, on stderr."""
+        if self.enabled:
+            console.print(text, markup=False, soft_wrap=True)
+
+    def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """What, value, how it came about."""
+        if not self.enabled:
+            return
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        table.add_column()
+        table.add_column(justify="right", style="bold")
+        table.add_column(style="dim")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+    @contextmanager
+    def bar(self, description: str, total: int, done: int = 0) -> Iterator["Bar"]:
+        """A progress bar with the time left, while the block runs."""
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not (self.enabled and console.is_terminal),
+        ) as progress:
+            task = progress.add_task(description, total=total, completed=done, note="")
+            yield Bar(progress, task)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One running progress bar."""
+
+    progress: Progress
+    task: TaskID
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.progress.advance(self.task, count)
+
+    def reach(self, done: int, note: str) -> None:
+        """So many are done in all."""
+        self.progress.update(self.task, completed=done, note=note)
+
+
+class RunLog:
+    """Metrics, pictures and bad files of one training run; does nothing off the main process.
+
+    Args:
+        directory: the run's.
+        step: that the run goes on from; what was logged after it is cut.
+        bad: unreadable files known at that step.
+    """
+
+    def __init__(
+        self, directory: Path, say: Say, bar: Bar, *, step: int, bad: Sequence[BadFile] = ()
+    ) -> None:
+        self.directory = directory
+        self.say = say
+        self.bar = bar
+        self.tensorboard: SummaryWriter | None = None
+        if not say.enabled:
+            return
+        kept = [row for row in _rows(directory / METRICS) if row["step"] <= step]
+        write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
+        self.tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+
+    def close(self) -> None:
+        """Flush what is buffered."""
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+    def progress(self, step: int, loss: float, waiting: float) -> None:
+        """After every step. `waiting` is the share of the time spent on waiting for data."""
+        self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
+
+    def metrics(self, values: Mapping[str, float | None]) -> None:
+        """One line of metrics.jsonl, and the same numbers to TensorBoard."""
+        if self.tensorboard is None:
+            return
+        finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
+        with (self.directory / METRICS).open("a") as file:
+            file.write(json.dumps(finite) + "\n")
+        step = int(values["step"] or 0)
+        for name, value in finite.items():
+            if name != "step" and value is not None:
+                self.tensorboard.add_scalar(name, value, step)
+        if not console.is_terminal:
+            self.say.line(
+                f"step {step}/{self.bar.progress.tasks[0].total:.0f}  loss {values['loss']:.4f}  "
+                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
+                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
+            )
+
+    def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
+        """(H, W, 3) to TensorBoard."""
+        if self.tensorboard is not None:
+            self.tensorboard.add_image(name, picture, step, dataformats="HWC")
+
+    def bad_files(self, files: Sequence[BadFile]) -> None:
+        """Training videos found unreadable, each once."""
+        if self.say.enabled:
+            add_bad_files(self.directory, files, TRAIN, self.say)
+
+
+def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Say) -> None:
+    """Append to bad_files.jsonl, and say so. `which` is TRAIN or TEST, the list they are from."""
+    with (directory / BAD_FILES).open("a") as out:
+        out.writelines(_bad_row(file, which) for file in files)
+    for file in files:
+        say.line(f"cannot be read: line {file.line} of the {which} list: {file.error}")
+
+
+def _bad_row(file: BadFile, which: str) -> str:
+    row = {"path": file.path, "line": file.line, "error": file.error, "list": which}
+    return json.dumps(row) + "\n"
+
+
+def logged(directory: Path, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one number of metrics.jsonl, where it was finite."""
+    rows = [row for row in _rows(directory / METRICS) if row.get(name) is not None]
+    return [row["step"] for row in rows], [row[name] for row in rows]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, less a last line that was cut off while it was written."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _commit() -> str | None:
+    """Of the checkout whose top holds this package, if there is one; "-dirty" if it was edited."""
+    top = Path(__file__).parents[2]
+    if not (top / ".git").exists():
+        return None
+    command = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,56 @@
+"""The views of a video to one prediction."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videomae.data.dataset import BadFile
+from videomae.data.loader import Batch
+
+Prediction = NDArray[np.float32]
+"""(classes,): probabilities."""
+
+
+@torch.inference_mode()
+def predict_videos(
+    predict: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    advance: Callable[[int], None],
+) -> tuple[dict[int, Prediction], list[BadFile]]:
+    """Mean probabilities over the views of each video, by its index in the list.
+
+    Args:
+        predict: frames (V, T, H, W, 3) uint8 -> logits (V, classes).
+        batches: each with all views of its videos, side by side.
+        advance: called with the number of videos done.
+
+    Returns:
+        The predictions of the readable videos, and the unreadable ones.
+    """
+    predictions: dict[int, Prediction] = {}
+    bad: list[BadFile] = []
+    for batch in batches:
+        probs = predict(batch.clip).float().softmax(1)
+        videos, counts = torch.unique_consecutive(batch.index, return_counts=True)
+        assert counts.min() == counts.max()
+        means = probs.unflatten(0, (len(videos), -1)).mean(1).cpu().numpy()
+        bad += batch.bad
+        unreadable = {file.index for file in batch.bad}
+        for index, mean in zip(videos.tolist(), means, strict=True):
+            if index not in unreadable:
+                predictions[index] = mean
+        advance(len(videos))
+    return predictions, bad
+
+
+def gather_probs(
+    predictions: dict[int, Prediction], num_videos: int, num_classes: int
+) -> NDArray[np.float32]:
+    """(videos, classes), all NaN for a video without a prediction."""
+    probs = np.full((num_videos, num_classes), np.nan, dtype=np.float32)
+    for index, prediction in predictions.items():
+        probs[index] = prediction
+    return probs

@@ -1,0 +1,192 @@
+"""What the training commands share: the checks before a run, its directory, the run itself."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from videomae.config import ConfigError, TrainConfig
+from videomae.data.clips import Clip
+from videomae.data.dataset import TrainingClips
+from videomae.data.decode import check_decoder
+from videomae.data.loader import Batch, TrainingOrder
+from videomae.files import sha256, write_text
+from videomae.model.weights import weights_path
+from videomae.report import runlog
+from videomae.report.runlog import RunLog, Say
+from videomae.schema import as_yaml, composition
+from videomae.train.checkpoint import Checkpoints, find_checkpoint
+from videomae.train.groups import adamw
+from videomae.train.loop import Outcome, Training
+from videomae.train.parallel import Processes
+from videomae.train.schedule import Plan
+
+MEANINGS = {
+    "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
+    "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
+    "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
+    "data.classes": ("how many classes the labels have", "101"),
+    "weights": ("the weights to start from", "/path/to/weights.safetensors"),
+    "video": ("the video file to look at", "/path/to/video.mp4"),
+}
+UNCHECKED = ("data.classes", "weights")
+"""Settings that are no path, or one that is checked where it is read."""
+FREE_DATA = ("train_list", "test_list", "root", "class_names", "decoder", "max_bad_fraction")
+FREE_DATA += ("segments", "crops")
+"""Settings of `data` that do not change what is learned; the list itself is compared by hash."""
+
+
+def require(settings: Mapping[str, str | int | None]) -> None:
+    """Check that these settings, given by their names, are set, and that their paths exist.
+
+    Raises:
+        ConfigError: naming all that is missing, and the overrides that give it.
+    """
+    rows = []
+    for key, value in settings.items():
+        meaning, example = MEANINGS[key]
+        if value is None:
+            rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
+        elif key not in UNCHECKED and not Path(str(value)).exists():
+            rows.append(f"  {key}={value} does not exist: {meaning}")
+    if rows:
+        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
+
+
+def check_run(config: TrainConfig) -> Path | None:
+    """The checkpoint to go on from, if any; nothing is written yet.
+
+    Raises:
+        RunExistsError: the output directory holds a run that this one would mix with.
+        CheckpointError: config.resume names no complete checkpoint.
+    """
+    check_decoder(config.data.decoder)
+    directory = Path(config.output_dir)
+    checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
+    own = checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
+    if not own and config.resume != "auto":
+        runlog.check_unused(directory, overwrite=config.overwrite)
+    return checkpoint
+
+
+def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: Say) -> Plan:
+    """Work out the batch arithmetic and print it."""
+    plan = Plan.of(
+        config.optim,
+        num_clips=len(clips),
+        repeats=config.data.repeats,
+        world=processes.world,
+        device_batch=config.run.device_batch,
+    )
+    say.table(f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim))
+    return plan
+
+
+def train_run(
+    config: TrainConfig,
+    objective: nn.Module,
+    dataset: TrainingClips,
+    plan: Plan,
+    checkpoint: Path | None,
+    processes: Processes,
+    say: Say,
+    on_batch: Callable[[RunLog, int, Batch], None] | None = None,
+) -> Outcome:
+    """Train in the run directory until the end, config.max_steps or a signal."""
+    directory = Path(config.output_dir)
+    hashes = {"data.train_list": sha256(Path(str(config.data.train_list)))}
+    if config.weights not in (None, "scratch"):
+        hashes["weights"] = sha256(weights_path(str(config.weights)))
+    model = objective.model
+    assert isinstance(model, nn.Module)
+    optimizer = adamw(model, config.model.depth, config.optim)
+    identity = run_identity(config, hashes["data.train_list"])
+    store = Checkpoints(
+        directory / "checkpoints", identity, config.run.keep_checkpoints, processes
+    )
+    start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
+    own = checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
+    bad = {}
+    if own:
+        tried = TrainingOrder(len(dataset.clips), plan.global_batch, config.seed).tried(start)
+        known = runlog.read_bad_files(directory, dataset.clips)
+        bad = {index: file for index, file in known.items() if tried[index]}
+    processes.barrier()  # every process has looked before anything changes
+    if processes.is_main:
+        if not own:
+            runlog.clear_run(directory)
+        files = {"config.yaml": as_yaml(config)} | composition()
+        for name, text in files.items():
+            write_text(directory / name, text)
+        runlog.write_environment(directory, processes.device, hashes)
+    if checkpoint:
+        say.line(f"going on from {checkpoint}: step {start} of {plan.total_steps}")
+    last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
+
+    with say.bar(config.name, total=last, done=start) as bar:
+        log = RunLog(directory, say, bar, step=start, bad=list(bad.values()))
+        try:
+            outcome = Training(
+                objective,
+                optimizer,
+                dataset,
+                plan,
+                optim=config.optim,
+                run=config.run,
+                processes=processes,
+                checkpoints=store,
+                log=log,
+                seed=config.seed,
+                bad=bad,
+                max_bad_fraction=config.data.max_bad_fraction,
+                on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
+            ).train(start, last)
+        finally:
+            log.close()
+    if outcome.signal is not None and not outcome.finished:
+        say.line(
+            f"stopped by {signal.Signals(outcome.signal).name} after step {outcome.step}; its "
+            f"checkpoint is complete. Go on with: {resume_command(processes)}"
+        )
+    return outcome
+
+
+def run_identity(config: TrainConfig, list_hash: str) -> dict[str, Any]:
+    """What must not change when a run goes on: dotted setting -> value."""
+    sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
+    sections.pop("run")
+    for key in FREE_DATA:
+        sections["data"].pop(key)
+    flat: dict[str, Any] = {"seed": config.seed, "sha256(data.train_list)": list_hash}
+    while sections:
+        section, values = sections.popitem()
+        for key, value in values.items():
+            if isinstance(value, dict):
+                sections[f"{section}.{key}"] = value
+            else:
+                flat[f"{section}.{key}"] = value.name if isinstance(value, Enum) else value
+    return dict(sorted(flat.items()))
+
+
+def resume_command(processes: Processes) -> str:
+    """What the user types to go on."""
+    arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "overwrite="))]
+    if processes.world > 1:
+        launcher = f"torchrun --nproc-per-node {processes.local_world} -m"
+    else:
+        launcher = "python -m"
+    module = f"videomae.{Path(sys.argv[0]).stem}"
+    return shlex.join([*launcher.split(), module, *arguments, "resume=auto"])
+
+
+def exit_if_stopped(outcome: Outcome) -> None:
+    """End the process as its signal would have, so that launchers see what happened."""
+    if outcome.signal is not None and not outcome.finished:
+        sys.exit(128 + outcome.signal)
+

@@ -1,0 +1,89 @@
+"""The typed schema under every yaml file, and what makes a function a command.
+
+Imported by the entry points only. Hydra merges the yaml files over the schema, so that unknown keys
+and wrong types are refused while the config is composed.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import TypeVar, get_type_hints
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from videomae.config import (
+    EvaluateConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    ReconstructConfig,
+    UserError,
+    config_dir,
+)
+
+C = TypeVar("C")
+COMMANDS = {
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+    "evaluate": EvaluateConfig,
+    "reconstruct": ReconstructConfig,
+}
+def schema(config_class: type) -> DictConfig:
+    """A Hydra schema from a frozen dataclass; OmegaConf.to_object(cfg) gives the object back."""
+    node: DictConfig = OmegaConf.structured(config_class)
+    OmegaConf.set_readonly(node, False)  # else Hydra cannot merge yaml over it
+    for name, kind in get_type_hints(config_class).items():
+        if is_dataclass(kind):
+            node[name] = schema(kind)  # filled by its group; until then its keys and types
+    return node
+
+
+def register() -> None:
+    """Give Hydra the schema of every command, as `NAME_schema`."""
+    store = ConfigStore.instance()
+    for name, config_class in COMMANDS.items():
+        store.store(name=f"{name}_schema", node=schema(config_class))
+
+
+def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
+    """Make a Hydra command of a function that takes the whole config of that name.
+
+    What the user can mend ends the command with status 2 and one message, without a traceback.
+    """
+    register()
+
+    def decorate(function: Callable[[C], None]) -> Callable[[], None]:
+        def run(composed: DictConfig) -> None:
+            try:
+                function(OmegaConf.to_object(composed))  # type: ignore[arg-type]  # COMMANDS[name]
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
+
+        def main() -> None:
+            if {"--help", "-h"} & set(sys.argv):
+                print(inspect.getdoc(inspect.getmodule(function)), end="\n\n")
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(run)()
+
+        return main
+
+    return decorate
+
+
+def composition() -> dict[str, str]:
+    """What Hydra usually writes to .hydra/, by file name; empty outside a command."""
+    if not HydraConfig.initialized():
+        return {}
+    cfg = HydraConfig.get()
+    return {
+        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": cfg})),
+        ".hydra/overrides.yaml": OmegaConf.to_yaml(cfg.overrides.task),
+    }
+
+
+def as_yaml(config: object) -> str:
+    """A config object as the yaml that config.yaml holds."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))

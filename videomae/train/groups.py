@@ -1,0 +1,58 @@
+"""Parameters in groups of equal decay and equal learning-rate scale."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from videomae.config import OptimConfig
+
+UNDECAYED = ("mask_token",)
+"""Parameters of more than one dimension that are not weight matrices."""
+
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], depth: int, *, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """AdamW's groups: each has params, weight_decay and lr_scale.
+
+    Vectors, biases and the mask token are not decayed. Everything below block i of `depth` learns
+    at layer_decay ** (depth - i) of the rate, what embeds the tubelets at layer_decay ** (depth +
+    1), what comes after the blocks at the full rate.
+
+    Source: VideoMAE V2, get_parameter_groups and LayerDecayValueAssigner.
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in named:
+        decayed = parameter.ndim > 1 and name not in UNDECAYED
+        layer = depth + 1 if layer_decay == 1 else _layer(name, depth)
+        settings = {
+            "weight_decay": weight_decay if decayed else 0.0,
+            "lr_scale": layer_decay ** (depth + 1 - layer),
+        }
+        group = groups.setdefault((layer, decayed), {"params": [], **settings})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def adamw(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.AdamW:
+    """The optimiser. Fused, because only that leaves everything as it was in a non-finite step."""
+    groups = parameter_groups(
+        model.named_parameters(),
+        depth,
+        weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
+    )
+    beta1, beta2 = config.betas
+    return torch.optim.AdamW(groups, lr=0.0, betas=(beta1, beta2), eps=config.eps, fused=True)
+
+
+def _layer(name: str, depth: int) -> int:
+    """0: what embeds; i + 1: block i; depth + 1: what comes after the blocks."""
+    name = name.removeprefix("encoder.")
+    if name.startswith(("patch_embed.", "mask_token")):
+        return 0
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) + 1
+    return depth + 1

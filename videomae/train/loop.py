@@ -1,0 +1,302 @@
+"""The training loop of both stages."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from videomae.config import OptimConfig, RunConfig, UserError
+from videomae.data.dataset import BadFile, TrainingClips
+from videomae.data.loader import (
+    Batch,
+    MicroBatches,
+    TrainingOrder,
+    num_workers,
+    training_loader,
+)
+from videomae.train.checkpoint import Checkpoints
+from videomae.train.objective import Objective
+from videomae.train.parallel import Processes
+from videomae.train.schedule import Plan
+from videomae.train.step import StepStats, train_step
+
+JUDGED_FROM = 100
+"""Files tried before the share of bad ones means something; an epoch's end is judged anyway."""
+
+
+class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
+    """More than data.max_bad_fraction of the files tried cannot be read."""
+
+
+class NonFiniteError(UserError):
+    """run.max_nonfinite steps in a row had no finite gradient."""
+
+
+class Log(Protocol):
+    """Where the loop says what it does; videomae.report.runlog has the real one."""
+
+    def progress(self, step: int, loss: float, waiting: float) -> None:
+        """After every step. `waiting` is the share of the time spent on waiting for data."""
+
+    def metrics(self, values: dict[str, float | None]) -> None:
+        """Every run.log_every steps."""
+
+    def bad_files(self, files: Sequence[BadFile]) -> None:
+        """Files found unreadable, each once."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    step: int
+    """The last finished step; its checkpoint is complete."""
+    finished: bool
+    """Whether that was the last step asked for."""
+    signal: int | None = None
+    """What stopped it early."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A step whose numbers are still on the device."""
+
+    step: int
+    lr: float
+    stats: StepStats
+    bad: list[BadFile]
+    """Newly found by this process."""
+
+
+@dataclass
+class Window:
+    """Times since the last logged step, in seconds."""
+
+    start: float = field(default_factory=time.perf_counter)
+    steps: int = 0
+    waiting: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+
+class Training:
+    """One run of the loop.
+
+    Args:
+        objective: what is minimised, on its device.
+        optimizer: of the objective's model.
+        clips: the training list's items.
+        bad: files already known to be unreadable, by index.
+        max_bad_fraction: share of bad files at which the run stops.
+        on_batch: called by the main process with (step, micro-batch) every run.image_every steps.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        optimizer: torch.optim.AdamW,
+        clips: TrainingClips,
+        plan: Plan,
+        *,
+        optim: OptimConfig,
+        run: RunConfig,
+        processes: Processes,
+        checkpoints: Checkpoints,
+        log: Log,
+        seed: int,
+        bad: dict[int, BadFile],
+        max_bad_fraction: float,
+        on_batch: Callable[[int, Batch], None] | None = None,
+    ) -> None:
+        self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
+        self.replicated = processes.replicate(objective)
+        self.optimizer = optimizer
+        self.clips = clips
+        self.plan = plan
+        self.optim = optim
+        self.run = run
+        self.processes = processes
+        self.checkpoints = checkpoints
+        self.log = log
+        self.seed = seed
+        self.bad = bad
+        self.max_bad_fraction = max_bad_fraction
+        self.on_batch = on_batch
+        self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
+        self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
+        self.num_skipped = 0
+        self.failure: UserError | None = None  # raised once the step's checkpoint is complete
+        self.window = Window()
+
+    def train(self, start: int, last: int) -> Outcome:
+        """From after step `start` to the end of step `last`, which is checkpointed.
+
+        Raises:
+            TooManyBadVideos, NonFiniteError: after a checkpoint of the step that showed it.
+        """
+        self.objective.model.train()
+        pending: Pending | None = None
+        with stop_signals() as received, self._batches(start + 1, last) as batches:
+            self.window = Window()
+            for step in range(start + 1, last + 1):
+                current = self._step(step, batches, stopping=bool(received))
+                # The numbers of a step are read while the next one runs.
+                stopping = pending is not None and self._read(pending)
+                pending = current
+                if stopping or step == last or step % self.run.checkpoint_every == 0:
+                    stopping |= self._read(pending)
+                    pending = None
+                    self._save(step)
+                if self.failure:
+                    raise self.failure
+                if stopping:
+                    number = received[0] if received else signal.SIGTERM
+                    return Outcome(step, finished=step == last, signal=number)
+        return Outcome(last, finished=True)
+
+    @contextmanager
+    def _batches(self, first: int, last: int) -> Iterator[Iterator[Batch]]:
+        """This process's micro-batches; the workers are gone when the block ends."""
+        if first > last:
+            yield iter(())
+            return
+        micro_batches = MicroBatches(
+            self.order,
+            rank=self.processes.rank,
+            world=self.processes.world,
+            size=self.plan.micro_batch,
+            first=first,
+            last=last,
+        )
+        loader = training_loader(
+            self.clips,
+            micro_batches,
+            workers=num_workers(self.run.workers, self.processes.local_world),
+            pin=self.processes.device.type == "cuda",
+        )
+        batches = iter(loader)
+        yield batches  # type: ignore[misc]  # collate makes batches of the examples
+        shutdown = getattr(batches, "_shutdown_workers", None)
+        if shutdown is not None:
+            shutdown()
+
+    def _step(self, step: int, batches: Iterator[Batch], *, stopping: bool) -> Pending:
+        """Enqueue one step."""
+        asked = time.perf_counter()
+        parts = [next(batches) for _ in range(self.plan.accumulation)]
+        self.window.waiting += time.perf_counter() - asked
+        lr = self.plan.lr(step)
+        bad = [file for part in parts for file in part.bad if file.index not in self.bad]
+        stats = train_step(
+            self.replicated,
+            self.optimizer,
+            [self.objective.inputs(part) for part in parts],
+            self.processes,
+            lr=lr,
+            clip_grad=self.optim.clip_grad,
+            precision=self.run.precision,
+            noise_seed=(self.seed, step),
+            signals=(len(bad), sum(part.num_short for part in parts), float(stopping)),
+        )
+        self.window.steps += 1
+        every = self.run.image_every
+        if self.on_batch and self.processes.is_main and every and step % every == 0:
+            self.on_batch(step, parts[0])
+        return Pending(step, lr, stats, bad)
+
+    def _read(self, pending: Pending) -> bool:
+        """Wait for the numbers of a step and act on them; whether the run must stop."""
+        loss, grad_norm = pending.stats.loss.item(), pending.stats.grad_norm.item()
+        num_bad, num_short, stopping = pending.stats.signals.tolist()
+        self._note_bad(pending, found=num_bad > 0)
+        self._note_finite(pending, grad_norm)
+        step, window = pending.step, self.window
+        self.log.progress(step, loss, window.waiting / max(window.elapsed, 1e-9))
+        if step == 1 or step % self.run.log_every == 0:
+            steps = max(1, window.steps)
+            self.log.metrics(
+                {
+                    "step": step,
+                    "epoch": step / self.plan.steps_per_epoch,
+                    "loss": loss,
+                    "lr": pending.lr,
+                    "grad_norm": grad_norm,
+                    "clips_per_s": self.plan.views_per_step * steps / window.elapsed,
+                    "data_s": window.waiting / steps,
+                    "step_s": window.elapsed / steps,
+                    "num_short": int(num_short),
+                    "num_bad": len(self.bad),
+                    "num_skipped": self.num_skipped,
+                }
+            )
+            self.window = Window()
+        return bool(stopping) or self.failure is not None
+
+    def _save(self, step: int) -> None:
+        began = time.perf_counter()
+        self.checkpoints.save(step, self.objective.model, self.optimizer)
+        self.window.start += time.perf_counter() - began  # no part of a step
+
+    def _note_bad(self, pending: Pending, *, found: bool) -> None:
+        """Share what each process found; fail where it is too much. `found` is the same on all."""
+        if found:
+            files = [file for part in self.processes.gather(pending.bad) for file in part]
+            new = {file.index: file for file in files if file.index not in self.bad}
+            self.bad.update(new)
+            self.log.bad_files(list(new.values()))
+        epoch_ends = pending.step % self.plan.steps_per_epoch == 0
+        if not self.bad or not (found or epoch_ends):
+            return
+        tried = int(self.order.tried(pending.step).sum())
+        if len(self.bad) > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends):
+            self.failure = TooManyBadVideos(
+                f"{len(self.bad)} of the {tried} videos tried so far cannot be read (limit "
+                f"{self.max_bad_fraction:.1%}, data.max_bad_fraction); bad_files.jsonl in the "
+                "output_dir names them. Mend the list or the files, or raise the limit, and go on "
+                "with resume=auto"
+            )
+
+    def _note_finite(self, pending: Pending, grad_norm: float) -> None:
+        """Fail after run.max_nonfinite steps in a row whose update was left out."""
+        if math.isfinite(grad_norm):
+            self.nonfinite.clear()
+            return
+        self.num_skipped += 1
+        self.nonfinite.append(pending.step)
+        if len(self.nonfinite) < self.run.max_nonfinite:
+            return
+        items = [item for step in self.nonfinite for item in self.order.global_items(step)]
+        paths = [self.clips.clips[item.index].path for item in items]
+        shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
+        self.failure = NonFiniteError(
+            f"the gradient was not finite in steps {self.nonfinite} (lr {pending.lr:.3g}, "
+            f"run.max_nonfinite={self.run.max_nonfinite}); their updates were left out. "
+            f"Clips of these steps: {shown}. A lower optim.base_lr, optim.clip_grad or "
+            "run.precision=float32 are the usual remedies"
+        )
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM while the block runs; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""What is minimised: the only thing in which the two stages of training differ.
+
+An objective takes a micro-batch to the sum of its errors; how many errors that is, is known on the
+CPU before the step (`count`), so that the mean over the whole global batch needs no waiting.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from videomae.data.loader import Batch
+from videomae.model.classifier import VideoClassifier
+from videomae.model.loss import token_errors
+from videomae.model.mae import MaskIndices, VideoMAE
+from videomae.pixels import normalise
+
+
+class Inputs(NamedTuple):
+    """What a micro-batch sends to the device."""
+
+    tensors: tuple[Tensor, ...]
+    count: float
+    """How many errors the objective will add up."""
+
+    def to(self, device: torch.device) -> "Inputs":
+        """Copy without waiting."""
+        moved = tuple(tensor.to(device, non_blocking=True) for tensor in self.tensors)
+        return Inputs(moved, self.count)
+
+
+class Objective(Protocol):
+    """A module whose forward takes the tensors of `inputs` and returns a sum of errors, ()."""
+
+    model: VideoMAE | VideoClassifier
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Of a micro-batch, on the CPU."""
+
+
+class Reconstruct(nn.Module):
+    """Pre-training: the error of each scored token, summed."""
+
+    def __init__(self, model: VideoMAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Frames and masks; an unreadable video's tokens are not scored."""
+        assert batch.mask is not None
+        visible, decoded, scored = MaskIndices.of(batch.mask, batch.decoder_mask)
+        scored = scored * batch.valid[:, None]
+        return Inputs((batch.clip, visible, decoded, scored), scored.sum().item())
+
+    def forward(self, frames: Tensor, visible: Tensor, decoded: Tensor, scored: Tensor) -> Tensor:
+        masks = MaskIndices(visible, decoded, scored)
+        prediction, target = self.model.rebuild(normalise(frames), masks)
+        return (token_errors(prediction, target) * scored).sum()
+
+
+class Classify(nn.Module):
+    """Fine-tuning: the cross-entropy of each view, summed."""
+
+    def __init__(self, model: VideoClassifier, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Frames and labels; an unreadable video weighs nothing."""
+        weight = batch.valid.float()
+        return Inputs((batch.clip, batch.label, weight), weight.sum().item())
+
+    def forward(self, frames: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+        logits = self.model(normalise(frames)).float()
+        errors = F.cross_entropy(
+            logits, label, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        return (errors * weight).sum()
+

@@ -1,0 +1,116 @@
+"""The processes of one run. One process needs nothing; several are started by torchrun."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run."""
+
+    rank: int
+    world: int
+    local_world: int
+    """Processes on this machine."""
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes and prints."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up `values` over all processes, in place, without waiting for the device."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, by rank. Each process must call it."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # all have been filled
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def replicate(self, module: nn.Module) -> nn.Module:
+        """The module with gradients averaged over the processes."""
+        if self.world == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+
+@contextmanager
+def processes(run: RunConfig) -> Iterator[Processes]:
+    """Join the other processes of the run, and leave them at the end.
+
+    Raises:
+        ConfigError: run.device is not there, or run.sharding forbids several processes.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if world > 1 and run.sharding is Sharding.none:
+        raise ConfigError(
+            f"run.sharding=none with {world} processes would train {world} models side by side; "
+            "use run.sharding=ddp or one process"
+        )
+    device = _device(run.device, local_rank)
+    if world > 1:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend)
+    try:
+        yield Processes(rank, world, local_world, device)
+    finally:
+        if world > 1:
+            dist.destroy_process_group()
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The arithmetic of a forward pass: matrix products in bf16, or everything in float32."""
+    if uses_bf16(device, precision):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def uses_bf16(device: torch.device, precision: Precision) -> bool:
+    """Whether matrix products run in bf16: as asked, or on CUDA devices that have it."""
+    if precision is Precision.auto:
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision is Precision.bf16
+
+
+def _device(asked: Device, local_rank: int) -> torch.device:
+    available = torch.cuda.is_available()
+    if asked is Device.cuda and not available:
+        raise ConfigError("run.device=cuda, but torch finds no CUDA device; use run.device=auto")
+    if asked is Device.cpu or not available:
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {local_rank} of this machine has no CUDA device of its own: there are "
+            f"{torch.cuda.device_count()}; start as many processes, or use run.device=cpu"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

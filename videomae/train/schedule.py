@@ -1,0 +1,113 @@
+"""Batch arithmetic and the learning rate: pure functions, printed at the start of every run."""
+
+import math
+from dataclasses import dataclass
+
+from videomae.config import ConfigError, OptimConfig
+
+LR_UNIT = 256
+"""base_lr and min_lr are per this many videos; repeats are not counted (the official rule)."""
+
+
+def warmup_cosine(step: int, *, peak: float, floor: float, warmup: int, total: int) -> float:
+    """Rate at 0-based `step`: linear from 0 to `peak`, then half a cosine towards `floor`.
+
+    The first step is at rate 0 and the last one just above `floor`, as in VideoMAE V1 and V2.
+    """
+    if step < warmup:
+        return peak * step / max(1, warmup - 1)
+    progress = (step - warmup) / max(1, total - warmup)
+    return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run's steps consist of."""
+
+    num_clips: int
+    global_batch: int
+    """Videos per step."""
+    repeats: int
+    """Views per video."""
+    world: int
+    """Training processes."""
+    micro_batch: int
+    """Videos per process and forward pass."""
+    accumulation: int
+    """Forward passes per step on each process."""
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    peak_lr: float
+    min_lr: float
+
+    @classmethod
+    def of(
+        cls, optim: OptimConfig, *, num_clips: int, repeats: int, world: int, device_batch: int
+    ) -> "Plan":
+        """Work out a run.
+
+        Raises:
+            ConfigError: the ranks do not divide the global batch, or the list is shorter than it.
+        """
+        batch = optim.global_batch
+        if batch % world:
+            below, above = batch // world * world, (batch // world + 1) * world
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise ConfigError(
+                f"optim.global_batch={batch} cannot be shared equally by {world} processes; "
+                f"the nearest that can: {nearest}"
+            )
+        steps_per_epoch = num_clips // batch
+        if steps_per_epoch == 0:
+            raise ConfigError(
+                f"the list holds {num_clips} videos, fewer than one step's optim.global_batch="
+                f"{batch}: give a longer data.train_list or a smaller optim.global_batch"
+            )
+        share = batch // world
+        micro_batch = max(d for d in range(1, min(share, device_batch) + 1) if share % d == 0)
+        scale = batch / LR_UNIT
+        return cls(
+            num_clips=num_clips,
+            global_batch=batch,
+            repeats=repeats,
+            world=world,
+            micro_batch=micro_batch,
+            accumulation=share // micro_batch,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=optim.epochs * steps_per_epoch,
+            warmup_steps=int(optim.warmup_epochs * steps_per_epoch),
+            peak_lr=optim.base_lr * scale,
+            min_lr=optim.min_lr * scale,
+        )
+
+    @property
+    def views_per_step(self) -> int:
+        """Clips through the model in one step."""
+        return self.global_batch * self.repeats
+
+    def lr(self, step: int) -> float:
+        """Learning rate of `step`, which counts from 1, where the scale is 1."""
+        return warmup_cosine(
+            step - 1,
+            peak=self.peak_lr,
+            floor=self.min_lr,
+            warmup=self.warmup_steps,
+            total=self.total_steps,
+        )
+
+    def describe(self, optim: OptimConfig) -> list[tuple[str, str, str]]:
+        """Rows of (what, value, how it came about)."""
+        batch, epochs, unit = self.global_batch, optim.epochs, f"{self.global_batch}/{LR_UNIT}"
+        split = f"{self.world} x {self.accumulation} x {self.micro_batch}"
+        steps = self.steps_per_epoch
+        return [
+            ("videos per step", f"{batch:,}", f"{split}: processes x micro-batches x videos"),
+            ("views per step", f"{self.views_per_step:,}", f"{batch:,} videos x {self.repeats}"),
+            ("accumulation", f"{self.accumulation}", "micro-batches per process and step"),
+            ("steps per epoch", f"{steps:,}", f"{self.num_clips:,} videos // {batch:,}"),
+            ("steps", f"{self.total_steps:,}", f"{epochs:,} epochs x {steps:,}"),
+            ("warm-up steps", f"{self.warmup_steps:,}", f"{optim.warmup_epochs:g} epochs"),
+            ("lr", f"{self.peak_lr:.3g}", f"optim.base_lr {optim.base_lr:g} x {unit}"),
+            ("min_lr", f"{self.min_lr:.3g}", f"optim.min_lr {optim.min_lr:g} x {unit}"),
+        ]
