@@ -13,8 +13,7 @@ STD = (0.229, 0.224, 0.225)
 
 @cache  # a copy from the host in every step would make the host wait for the device
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1, 1) for values in (MEAN, STD))
-    return mean, std
+    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
 
 
 def normalise(frames: Tensor) -> Tensor:
@@ -23,10 +22,11 @@ def normalise(frames: Tensor) -> Tensor:
     Runs on the device of `frames`, so that what travels there is one byte a value.
     """
     mean, std = _constants(frames.device)
-    return (frames.permute(0, 4, 1, 2, 3).float() / 255 - mean) / std
+    clip = torch.addcmul(-mean / std, frames.float(), 1 / (255 * std))  # (x / 255 - mean) / std
+    return clip.permute(0, 4, 1, 2, 3)
 
 
-def unnormalise(clip: Tensor) -> Tensor:
-    """A model's clip, (B, 3, T, H, W), back to float32 pixels in [0, 1], same shape."""
-    mean, std = _constants(clip.device)
-    return clip.float() * std + mean
+def unnormalise(pixels: Tensor) -> Tensor:
+    """Normalised pixels back to float32 in [0, 1]. Colour is the last dimension: (..., 3)."""
+    mean, std = _constants(pixels.device)
+    return torch.addcmul(mean, pixels.float(), std)

@@ -1,6 +1,7 @@
 """Masks over the tokens of a clip: (N,) bool, time-major, True = masked."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.permutation(t * h * w) < num_masked)
 
 
+@cache  # there are four, and each is needed for every view
 def running_cell_mask(grid: Grid, ratio: float, phase: int) -> Tensor:
     """Cells of 2 x 2 tokens, all alike within a time step, whose pattern moves on by one each step.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig, token_grid
 from videomae.model.layers import Block
 from videomae.model.mae import check_clip
-from videomae.model.tubelet import TubeletEmbed, sincos_positions
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions
 
 HEAD_INIT_SCALE = 0.001
 """Of the official fine-tuning: a new head starts almost silent."""
@@ -53,7 +53,8 @@ class VideoClassifier(nn.Module):
     def features(self, clip: Tensor) -> Tensor:
         """Every token after the last block: (B, 3, T, H, W) -> (B, N, D)."""
         check_clip(clip, self.clip)
-        x = self.patch_embed(clip) + self.positions
+        tubelets = cut_tubelets(clip, self.config.patch, self.config.tubelet)
+        x = self.patch_embed(tubelets) + self.positions
         for block in self.blocks:
             x = block(x)
         return x

@@ -1,44 +1,35 @@
 """What the decoder is asked for, and how far off it is."""
 
 import torch
-from einops import rearrange
 from torch import Tensor
-
-from videomae.model.tubelet import take
 
 
 @torch.no_grad()
-def pixel_targets(clip: Tensor, decoded: Tensor, patch: int, tubelet: int) -> Tensor:
-    """Pixels of the decoded tubelets, each colour at mean 0 and spread 1 within its tubelet.
+def pixel_targets(tubelets: Tensor) -> Tensor:
+    """Each colour of each tubelet at mean 0 and spread 1.
 
     Args:
-        clip: (B, 3, T, H, W), pixels in [0, 1]; the caller undoes the ImageNet mean and std.
-        decoded: (B, K) int64 token indices, time-major.
+        tubelets: (B, K, tubelet * patch * patch, 3) float32, pixels in [0, 1]; the caller undoes
+            the ImageNet mean and std.
 
     Returns:
-        (B, K, tubelet * patch * patch * 3), colour last.
+        (B, K, tubelet * patch * patch * 3)
 
-    Source: VideoMAE's norm_pix target; unbiased variance, 1e-6 added to the spread.
+    Source: VideoMAE's norm_pix target.
     """
-    pixels = tubelet_pixels(clip, patch, tubelet)
-    pixels = take(pixels, decoded)  # gather first, normalise only what is needed
-    mean, spread = tubelet_statistics(pixels)
-    return ((pixels - mean) / spread).flatten(2)
+    mean, spread = tubelet_statistics(tubelets)
+    return ((tubelets - mean) / spread).flatten(2)
 
 
-def tubelet_pixels(clip: Tensor, patch: int, tubelet: int) -> Tensor:
-    """(B, 3, T, H, W) -> (B, N, tubelet * patch * patch, 3), tokens time-major."""
-    return rearrange(
-        clip, "b c (t u) (h p) (w q) -> b (t h w) (u p q) c", u=tubelet, p=patch, q=patch
-    )
-
-
-def tubelet_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def tubelet_statistics(tubelets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread of each colour in each tubelet, both (B, K, 1, 3).
 
-    Targets are normalised with them, and a prediction becomes visible pixels with them.
+    The spread is the root of the unbiased variance, plus 1e-6. Targets are normalised with the two,
+    and a prediction becomes visible pixels with them.
     """
-    return pixels.mean(2, keepdim=True), pixels.std(2, keepdim=True) + 1e-6
+    mean = tubelets.mean(2, keepdim=True)
+    variance = (tubelets - mean).square().sum(2, keepdim=True) / (tubelets.shape[2] - 1)
+    return mean, variance.sqrt() + 1e-6
 
 
 def token_errors(prediction: Tensor, target: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig, token_grid
 from videomae.model.layers import Block
 from videomae.model.loss import pixel_targets, token_errors
-from videomae.model.tubelet import TubeletEmbed, sincos_positions, take
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions, take
 from videomae.pixels import unnormalise
 
 
@@ -52,7 +52,7 @@ class Reconstruction(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """The visible tokens, each at its position, through the blocks: -> (B, V, D)."""
+    """Tubelets, each at its position, through the blocks: (B, V, P, 3), (B, V, D) -> (B, V, D)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -63,11 +63,8 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
 
-    def forward(self, clip: Tensor, positions: Tensor, visible: Tensor | None = None) -> Tensor:
-        """`positions` is (1, N, D); `visible` (B, V), None = all tokens."""
-        if visible is not None:
-            positions = take(positions.expand(len(clip), -1, -1), visible)
-        x = self.patch_embed(clip, visible) + positions
+    def forward(self, tubelets: Tensor, positions: Tensor) -> Tensor:
+        x = self.patch_embed(tubelets) + positions
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
@@ -144,22 +141,28 @@ class VideoMAE(nn.Module):
 
     def rebuild(self, clip: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
         """Prediction and target of the decoded tokens, both (B, K, P). The training loop's form."""
-        check_clip(clip, self.clip)
         visible, decoded, _ = masks
-        batch = len(clip)
-        encoded = self.encoder_to_decoder(self.encoder(clip, self.positions, visible))
-        positions = self.decoder_positions.expand(batch, -1, -1)
+        tubelets = self._cut(clip)
+        positions = self.positions.expand(len(clip), -1, -1)
+        encoded = self.encoder(take(tubelets, visible), take(positions, visible))
+        positions = self.decoder_positions.expand(len(clip), -1, -1)
         x = torch.cat(
-            [encoded + take(positions, visible), self.mask_token + take(positions, decoded)], dim=1
+            [
+                self.encoder_to_decoder(encoded) + take(positions, visible),
+                self.mask_token + take(positions, decoded),
+            ],
+            dim=1,
         )  # (B, V + K, decoder_dim): a token that is visible and decoded appears twice
         prediction = self.decoder(x, decoded.shape[1])
-        target = pixel_targets(unnormalise(clip), decoded, self.config.patch, self.config.tubelet)
-        return prediction, target
+        return prediction, pixel_targets(unnormalise(take(tubelets, decoded)))
 
     def features(self, clip: Tensor) -> Tensor:
         """Every token of the encoder, all of them visible: (B, 3, T, H, W) -> (B, N, D)."""
+        return self.encoder(self._cut(clip), self.positions)
+
+    def _cut(self, clip: Tensor) -> Tensor:
         check_clip(clip, self.clip)
-        return self.encoder(clip, self.positions)
+        return cut_tubelets(clip, self.config.patch, self.config.tubelet)
 
 
 def check_clip(clip: Tensor, expected: ClipConfig) -> None:

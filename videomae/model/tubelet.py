@@ -27,29 +27,25 @@ def sincos_positions(num_tokens: int, dim: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1).float()[None]
 
 
-class TubeletEmbed(nn.Module):
-    """Cut a clip into tubelets and embed those asked for.
+def cut_tubelets(clip: Tensor, patch: int, tubelet: int) -> Tensor:
+    """A clip's pixels by token: (B, 3, T, H, W) -> (B, N, tubelet * patch * patch, 3).
 
-    (B, 3, T, H, W) -> (B, N, D), where N = (T / tubelet) * (H / patch) * (W / patch);
-    with `indices` (B, V) -> (B, V, D).
+    N = (T / tubelet) * (H / patch) * (W / patch); colour last, as the decoder predicts it.
     """
+    return rearrange(
+        clip, "b c (t u) (h p) (w q) -> b (t h w) (u p q) c", u=tubelet, p=patch, q=patch
+    )
+
+
+class TubeletEmbed(nn.Module):
+    """Embed tubelets, any of them in any order: (B, V, tubelet * patch * patch, 3) -> (B, V, D)."""
 
     def __init__(self, dim: int, patch: int, tubelet: int) -> None:
         super().__init__()
-        self.patch = patch
-        self.tubelet = tubelet
         size = (tubelet, patch, patch)
         self.proj = nn.Conv3d(3, dim, kernel_size=size, stride=size)
 
-    def forward(self, clip: Tensor, indices: Tensor | None = None) -> Tensor:
-        tubelets = rearrange(
-            clip,
-            "b c (t u) (h p) (w q) -> b (t h w) (c u p q)",
-            u=self.tubelet,
-            p=self.patch,
-            q=self.patch,
-        )
-        if indices is not None:
-            tubelets = take(tubelets, indices)
+    def forward(self, tubelets: Tensor) -> Tensor:
         # The convolution's kernels do not overlap: it is a linear map of each tubelet.
-        return F.linear(tubelets, self.proj.weight.flatten(1), self.proj.bias)
+        weight = rearrange(self.proj.weight, "d c u p q -> d (u p q c)")
+        return F.linear(tubelets.flatten(2), weight, self.proj.bias)

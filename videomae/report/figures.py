@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videomae.files import replacing
-from videomae.model.loss import tubelet_pixels, tubelet_statistics
+from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
-from videomae.model.tubelet import take
+from videomae.model.tubelet import cut_tubelets, take
 from videomae.pixels import unnormalise
 from videomae.report.runlog import logged
 
@@ -42,7 +42,7 @@ def reconstruction_rows(
     masks = MaskIndices.of(encoder_mask.cpu())
     masks = MaskIndices(*(indices.to(clip.device) for indices in masks))
     prediction, _ = model.rebuild(clip, masks)
-    original = tubelet_pixels(unnormalise(clip), patch, tubelet)  # (B, N, P, 3)
+    original = unnormalise(cut_tubelets(clip, patch, tubelet))  # (B, N, P, 3)
     mean, spread = tubelet_statistics(take(original, masks.decoded))
     rebuilt_tubelets = prediction.float().unflatten(2, (-1, 3)) * spread + mean
     places = masks.decoded[:, :, None, None].expand_as(rebuilt_tubelets)
