@@ -1,38 +1,48 @@
 #!/usr/bin/env python
 """Render the demo's clips: eight camera motions over photographs that Python packages bring along.
 
-The class of a clip lies in how the camera moves and (nearly) in no single frame of it: the motion
-is symmetric about the middle of the clip, so all classes look alike there, and every photograph
-serves every class. Nothing is downloaded; the photographs ship inside scikit-image, scikit-learn
-and matplotlib. A clip is a function of (seed, split, index) alone, whatever --workers is.
+The class of a clip lies in how the camera moves and in no single frame: the motion is symmetric
+about the middle of the clip, where all classes look alike, and every photograph serves every class.
+(A zoom's first and last frames do differ from the other classes'.) Nothing is downloaded. A clip
+depends on its split, its number and the options below, not on --workers.
 """
 
 import argparse
-import io
 import json
 import math
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import av
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-VERSION = 1  # of the clips: raise it whenever the same options would give other pixels
+EPILOG = """\
+what it writes:
+  DIR/videos/{pretrain,train,test}/NNNNN_*.mp4   H.264; the lists' paths start at DIR/videos
+  DIR/pretrain.txt            "path" on each line; the photographs of train.txt, other clips
+  DIR/train.txt DIR/test.txt  "path label" on each line; these two share no photograph
+  DIR/classes.txt             names of the labels 0, 1, ...: what the camera does
+  DIR/manifest.json           the options; it appears when all the rest is complete
+A complete set made with the same options is left alone; a half-finished one is made anew.
+"""
+VERSION = 1  # raise it whenever the same options would give other pixels
 
 # Files inside installed packages. No photograph is in both lists.
 TRAIN_PHOTOS = (
@@ -56,49 +66,35 @@ TEST_PHOTOS = (
 SPLITS = {"pretrain": TRAIN_PHOTOS, "train": TRAIN_PHOTOS, "test": TEST_PHOTOS}
 PIP_NAMES = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
-
-class Motion(NamedTuple):
-    """What the CAMERA does in one frame at speed 1; what is seen on screen moves the other way."""
-
-    right: float = 0.0
-    """Pixels of a view 32 wide; the content moves left."""
-    down: float = 0.0
-    """The same; the content moves up."""
-    widen: float = 0.0
-    """Logarithm of the growth of the field of view; the content shrinks."""
-    clockwise: float = 0.0
-    """Radians, as seen from behind the camera; the content turns counterclockwise."""
-
-
-ZOOM, ROLL = 0.7 / 8, 1 / 8
-# The names are the camera's motion: in pan_left the content moves right on screen, in pan_up down;
-# in zoom_in it grows; in rotate_clockwise it turns counterclockwise. A label is a place in here.
+VIEW = 32  # lengths are in pixels of a view this wide, the resolution at which the demo's model sees
+SPEED = (0.8, 2.2)  # view pixels per frame
+ZOOM, ROLL = 0.7 / 8, 1 / 8  # what counts as one pixel: log of the field of view, radians
+# What the CAMERA does at speed 1, seen from behind it: (right, down, wider, clockwise). On screen the
+# content moves the other way: rightwards in pan_left, down in pan_up, counterclockwise in
+# rotate_clockwise; in zoom_in it grows. The label of a class is its place in this table.
 MOTIONS = {
-    "pan_left": Motion(right=-1),
-    "pan_right": Motion(right=1),
-    "pan_up": Motion(down=-1),
-    "pan_down": Motion(down=1),
-    "zoom_in": Motion(widen=-ZOOM),
-    "zoom_out": Motion(widen=ZOOM),
-    "rotate_clockwise": Motion(clockwise=ROLL),
-    "rotate_counterclockwise": Motion(clockwise=-ROLL),
+    "pan_left": (-1, 0, 0, 0),
+    "pan_right": (1, 0, 0, 0),
+    "pan_up": (0, -1, 0, 0),
+    "pan_down": (0, 1, 0, 0),
+    "zoom_in": (0, 0, -ZOOM, 0),
+    "zoom_out": (0, 0, ZOOM, 0),
+    "rotate_clockwise": (0, 0, 0, ROLL),
+    "rotate_counterclockwise": (0, 0, 0, -ROLL),
 }
 CLASSES = tuple(MOTIONS)
 
-VIEW = 32  # the model's resolution: the lengths below are in pixels of a view this wide
-SPEED = (0.8, 2.2)  # pixels per frame; zoom and roll are scaled to move pixels about as far
 LEVELS = (1.0, 1.6, 2.5)  # photo pixels per view pixel
-TILT, SCALE = 0.3, 0.15  # of the middle of the clip: +- radians, +- log of the field of view
-CANDIDATES = 4  # places tried per clip; the one with the most texture is filmed (avoids sky)
-CONTRAST, BRIGHTNESS, NOISE = 0.2, 0.1, 0.02  # noise: standard deviation; full range is 1
-FPS = 25
+TILT, SCALE = 0.3, 0.15  # at the middle of a clip: +- radians, +- log of the field of view
+CANDIDATES = 4  # places tried per clip; the one with the most texture is filmed (no empty sky)
+CONTRAST, BRIGHTNESS, NOISE = 0.2, 0.1, 0.02  # +-, +-, standard deviation; the full range is 1
+MIP = 1.25  # from one antialiased copy of a photograph to the next smaller one
 X264 = {"preset": "veryfast", "bf": "0", "threads": "1"}  # more threads would give other bytes
-SHRINK = 1.25  # step between the antialiased copies of a photograph from which pixels are read
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides the files' contents. Every field is an option of the same name."""
+    """All that decides what is in the files; each field is the option of that name."""
 
     seed: int = 0
     pretrain: int = 3000
@@ -114,34 +110,37 @@ class Settings:
         check("seed", self.seed, 0, 2**63)
         check("frames", self.frames, 2, 16)  # longer, and the camera would leave the photograph
         check("size", self.size, VIEW, 1024)
+        check("crf", self.crf, 0, 51)
         if self.size % 2:
             raise ValueError(f"--size {self.size}: must be even (H.264 halves the colour planes)")
-        check("crf", self.crf, 0, 51)
+
+    def clips(self, split: str) -> list["Clip"]:
+        return [Clip(split, number) for number in range(getattr(self, split))]
 
     def parameters(self) -> dict[str, int]:
         return {"version": VERSION, **asdict(self)}
 
 
 class Clip(NamedTuple):
-    """Clip `index` of its split, counted from 0. Labels go round, photos stay for a round."""
+    """One clip of a split, numbered from 0. Eight in a row film one photograph, each class once."""
 
     split: str
-    index: int
+    number: int
 
     @property
     def label(self) -> int:
-        return self.index % len(CLASSES)
+        return self.number % len(CLASSES)
 
     @property
     def photo(self) -> str:
         photos = SPLITS[self.split]
-        return photos[self.index // len(CLASSES) % len(photos)]
+        return photos[self.number // len(CLASSES) % len(photos)]
 
     @property
     def path(self) -> str:
-        """Relative to OUT/videos. Names are for people; those of unlabelled clips hide the class."""
-        motion = "" if self.split == "pretrain" else f"_{CLASSES[self.label]}"
-        return f"{self.split}/{self.index:05d}{motion}_{Path(self.photo).stem}.mp4"
+        """Below DIR/videos. Names are for people; unlabelled clips do not tell their class."""
+        motion = "" if self.split == "pretrain" else f"{CLASSES[self.label]}_"
+        return f"{self.split}/{self.number:05d}_{motion}{Path(self.photo).stem}.mp4"
 
 
 def check(name: str, value: int, low: int, high: int) -> None:
@@ -150,26 +149,21 @@ def check(name: str, value: int, low: int, high: int) -> None:
 
 
 def photo_path(photo: str) -> Path:
-    """Where the installed package keeps it; the package itself is not imported.
-
-    Raises:
-        ValueError: the package, or the photograph in it, is not installed.
-    """
+    """Where an installed package keeps a photograph; the package itself is not imported."""
     package, _, inside = photo.partition("/")
     spec = find_spec(package)
-    path = Path(spec.origin).parent / inside if spec and spec.origin else None
-    if path is None or not path.is_file():
-        raise ValueError(
-            f"photograph {path or photo} is missing: pip install --force-reinstall {PIP_NAMES[package]}"
-        )
+    path = Path(spec.origin if spec and spec.origin else package).parent / inside
+    if not path.is_file():
+        name = PIP_NAMES[package]
+        raise ValueError(f"{photo} is not installed: pip install --force-reinstall {name}")
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def photo_copy(photo: str, mirrored: bool, shrink: float) -> Image.Image:
-    """RGB, antialiased to 1/shrink of the photograph, of which big ones count as 600 pixels high.
+    """RGB, 1/shrink of the photograph, antialiased; above 600 pixels the shorter side counts as 600.
 
-    Mirroring turns the photograph over before the camera moves, so that the motion stays as it is.
+    It is mirrored before the camera moves, so that the motion stays what it is.
     """
     image = Image.open(photo_path(photo)).convert("RGB")
     if mirrored:
@@ -179,83 +173,77 @@ def photo_copy(photo: str, mirrored: bool, shrink: float) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def texture(image: Image.Image) -> float:
-    """The weaker of the mean horizontal and the mean vertical step in brightness."""
-    grey = np.asarray(image.convert("L"), np.float32)
+def texture(image: Image.Image, centre: NDArray[np.float64]) -> float:
+    """Mean brightness step across or down, the weaker of both, in the view-sized box at (x, y)."""
+    x, y = (round(c) - VIEW // 2 for c in centre)
+    grey = np.asarray(image.crop((x, y, x + VIEW, y + VIEW)).convert("L"), np.float32)
     return float(min(np.abs(np.diff(grey, axis=axis)).mean() for axis in (0, 1)))
 
 
 def render(settings: Settings, clip: Clip) -> NDArray[np.uint8]:
-    """Film one clip: (T, H, W, 3) RGB.
+    """Film one clip: (T, H, W, 3) RGB. Of all that is drawn here nothing depends on the label."""
+    rng = np.random.default_rng((settings.seed, list(SPLITS).index(clip.split), clip.number))
+    speed, tilt, mirrored = rng.uniform(*SPEED), rng.uniform(-TILT, TILT), rng.random() < 0.5
+    scale = math.exp(rng.uniform(-SCALE, SCALE))
+    travel = speed * (np.arange(settings.frames) - (settings.frames - 1) / 2)  # 0 at the middle
+    source = partial(photo_copy, clip.photo, bool(mirrored))
 
-    Nothing that is drawn here depends on the label, so the classes differ in the motion alone.
-    """
-    rng = np.random.default_rng((settings.seed, list(SPLITS).index(clip.split), clip.index))
-    speed, tilt = rng.uniform(*SPEED), rng.uniform(-TILT, TILT)
-    scale, mirrored = math.exp(rng.uniform(-SCALE, SCALE)), bool(rng.random() < 0.5)
-    times = speed * (np.arange(settings.frames) - (settings.frames - 1) / 2)  # 0 in the middle
+    # From the centre to the corner of the widest view that any class could show, a zoom's.
+    reach = scale * math.exp(ZOOM * travel[-1]) * VIEW / math.sqrt(2) + 1
+    whole = np.array(source(1.0).size)
+    level = rng.choice([n for n in LEVELS if n == 1 or 2.1 * n * reach < whole.min()])
+    places = rng.uniform(level * reach, whole - level * reach, (CANDIDATES, 2))  # (x, y)
+    place = max(places, key=lambda xy: texture(source(level), xy / level))
 
-    # Half of the widest view, corner to corner, that any class could show: a zoom's first or last.
-    reach = scale * math.exp(ZOOM * times[-1]) * VIEW / math.sqrt(2) + 1
-    whole = photo_copy(clip.photo, mirrored, 1.0)
-    level = rng.choice([level for level in LEVELS if 2.1 * reach * level < min(whole.size)] or [1.0])
-    margin = reach * level
-    places = rng.uniform(margin, np.array(whole.size) - margin, (CANDIDATES, 2))  # (x, y)
-    shrunk = photo_copy(clip.photo, mirrored, level)
-    boxes = [np.rint(np.tile(place / level, 2) + np.repeat((-16, 16), 2)) for place in places]
-    place = places[np.argmax([texture(shrunk.crop(tuple(map(int, box)))) for box in boxes])]
+    right, down, wider, clockwise = MOTIONS[CLASSES[clip.label]]
+    views = []
+    for moved in travel:
+        zoom = level * scale * math.exp(wider * moved)  # photo pixels per view pixel
+        shift = moved * np.array([right, down])
+        views.append(look(source, place, zoom, tilt + clockwise * moved, shift, settings.size))
 
-    motion = MOTIONS[CLASSES[clip.label]]
-    frames = np.empty((settings.frames, settings.size, settings.size, 3), np.float32)
-    for frame, time in zip(frames, times, strict=True):
-        zoom = level * scale * math.exp(motion.widen * time)  # photo pixels per view pixel
-        angle = tilt + motion.clockwise * time
-        shift = (motion.right * time, motion.down * time)
-        frame[:] = look(clip.photo, mirrored, place, zoom, angle, shift, settings.size)
-
-    contrast, brightness = 1 + rng.uniform(-CONTRAST, CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
-    cells = np.arange(settings.size) * VIEW // settings.size  # grain as coarse as the model sees
+    contrast, brightness = rng.uniform(-CONTRAST, CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+    frames = (np.stack(views) - np.float32(127.5)) * (1 + contrast) + 255 * (0.5 + brightness)
     noise = rng.standard_normal((settings.frames, VIEW, VIEW, 3), np.float32)
-    frames = (frames - 127.5) * contrast + 127.5 + 255 * brightness
+    cells = np.arange(settings.size) * VIEW // settings.size  # finer noise would average out
     frames += 255 * NOISE * noise[:, cells][:, :, cells]
-    return frames.clip(0, 255).round().astype(np.uint8)
+    return frames.round().clip(0, 255).astype(np.uint8)
 
 
 def look(
-    photo: str,
-    mirrored: bool,
+    source: "partial[Image.Image]",
     place: NDArray[np.float64],
     zoom: float,
     angle: float,
-    shift: tuple[float, float],
+    shift: NDArray[np.float64],
     size: int,
-) -> Image.Image:
-    """One frame, size x size, by bilinear interpolation from a copy that needs no shrinking.
+) -> NDArray[np.uint8]:
+    """One frame, (size, size, 3), by bilinear interpolation in a copy that needs no shrinking.
 
     Args:
-        place: (x, y) at which the camera looks, in pixels of the whole photograph.
+        source: gives the photograph, shrunk by its argument.
+        place: (x, y) under the camera before its shift, in photo pixels.
         zoom: photo pixels per view pixel.
-        angle: of the camera, radians clockwise.
-        shift: (right, down) of the camera along its own axes, in view pixels.
+        angle: of the camera, in radians clockwise.
+        shift: (right, down) along the camera's own axes, in view pixels.
     """
     step = zoom * VIEW / size  # photo pixels per pixel of the frame
-    copy = photo_copy(photo, mirrored, SHRINK ** max(0, round(math.log(step, SHRINK))))
-    ratio = np.divide(copy.size, photo_copy(photo, mirrored, 1.0).size)  # (2,), x and y
+    image = source(MIP ** max(0, round(math.log(step, MIP))))
+    ratio = np.divide(image.size, source(1.0).size)[:, None]
     cos, sin = math.cos(angle), math.sin(angle)
-    axes = np.array([[cos, -sin], [sin, cos]])  # camera (right, down) -> photo (x, y)
-    start = place + zoom * axes @ (np.array(shift) - VIEW / 2)  # the frame's top left corner
-    (a, b), (d, e) = (step * axes * ratio[:, None]).tolist()
-    c, f = (start * ratio).tolist()
-    transform = Image.Transform.AFFINE
-    return copy.transform((size, size), transform, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
+    axes = np.array([[cos, -sin], [sin, cos]])  # from the camera's (right, down) to (x, y)
+    corner = place + zoom * axes @ (shift - VIEW / 2)  # top left
+    affine = ratio * np.column_stack([step * axes, corner])
+    pick, bilinear = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    return np.asarray(image.transform((size, size), pick, affine.ravel().tolist(), bilinear))
 
 
 def encode(frames: NDArray[np.uint8], crf: int) -> bytes:
-    """(T, H, W, 3) RGB to an H.264 MP4 file (yuv420p) whose only key frame is the first."""
-    file = io.BytesIO()
+    """(T, H, W, 3) RGB to an MP4 file at 25 frames/s, H.264 yuv420p, one key frame: the first."""
+    file = BytesIO()
     with av.open(file, "w", format="mp4") as container:
         options = {**X264, "crf": str(crf), "g": str(len(frames))}
-        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream = container.add_stream("libx264", rate=25, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
@@ -265,7 +253,7 @@ def encode(frames: NDArray[np.uint8], crf: int) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write all of a file or nothing: under another name first, then renamed."""
+    """All of a file or nothing."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)
@@ -276,69 +264,138 @@ def make_clip(settings: Settings, out: Path, clip: Clip) -> None:
 
 
 def start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    """Leave Ctrl-C to the parent, and end when it ends, however it does."""
+
+    def follow_parent() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def render_all(settings: Settings, out: Path, workers: int) -> None:
     """Write every video, with a progress bar where there is a terminal."""
-    clips = [Clip(split, i) for split in SPLITS for i in range(getattr(settings, split))]
-    for split in SPLITS:
-        (out / "videos" / split).mkdir(parents=True, exist_ok=True)
+    clips = [clip for split in SPLITS for clip in settings.clips(split)]
     job = partial(make_clip, settings, out)
     columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ExitStack() as stack:
+    with Progress(*columns) as progress, ExitStack() as stack:
         done: Iterable[None] = map(job, clips)
         if workers > 1:
             context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(
-                ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-            )
+            pool = ProcessPoolExecutor(workers, context, start_worker)
+            stack.callback(pool.shutdown, cancel_futures=True)
             done = pool.map(job, clips, chunksize=8)
-        progress = stack.enter_context(Progress(*columns))
         for _ in progress.track(done, total=len(clips)):
             pass
 
 
-def write_lists(settings: Settings, out: Path) -> None:
-    """The clip lists (`path`, or `path label`) and the names of the labels, one a line."""
-    options = " ".join(f"{name}={value}" for name, value in settings.parameters().items())
+def make_set(settings: Settings, out: Path, workers: int) -> None:
+    """Everything anew. The manifest's last renaming declares the set complete."""
+    begun = out / "manifest.json.part"
+    options = settings.parameters()
+    versions = {"av": av.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
+    out.mkdir(parents=True, exist_ok=True)
+    begun.write_text(json.dumps({"parameters": options, "made_with": versions}, indent=2) + "\n")
+    (out / "manifest.json").unlink(missing_ok=True)
     for split in SPLITS:
-        clips = [Clip(split, index) for index in range(getattr(settings, split))]
-        labelled = split != "pretrain"
-        lines = [f"{clip.path} {clip.label}" if labelled else clip.path for clip in clips]
-        comment = f"# {split} clips made by scripts/make_demo_clips.py: {options}"
-        write(out / f"{split}.txt", "\n".join([comment, *lines, ""]).encode())
+        (out / f"{split}.txt").unlink(missing_ok=True)
+        (out / "videos" / split).mkdir(parents=True, exist_ok=True)
+        for stale in (out / "videos" / split).glob("*.mp4*"):
+            stale.unlink()
+
+    render_all(settings, out, workers)
+    for split in SPLITS:
+        lines = [f"# {split} clips by scripts/make_demo_clips.py: {json.dumps(options)}"]
+        for clip in settings.clips(split):
+            lines.append(clip.path if split == "pretrain" else f"{clip.path} {clip.label}")
+        write(out / f"{split}.txt", "\n".join([*lines, ""]).encode())
     write(out / "classes.txt", "\n".join([*CLASSES, ""]).encode())
+    begun.replace(out / "manifest.json")
 
 
 def is_complete(settings: Settings, out: Path, overwrite: bool) -> bool:
-    """Whether `out` already holds this very set.
+    """Whether `out` holds this very set already.
 
     Raises:
-        ValueError: it holds a set made with other parameters, and `overwrite` is False.
+        ValueError: it holds files of others, or other clips while `overwrite` is False.
     """
-    manifest = out / "manifest.json"
-    if not manifest.is_file():
+    if not (out / "manifest.json").is_file():
+        if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json.part").is_file():
+            raise ValueError(f"--out {out}: holds other files; choose a new or an empty folder")
         return False
-    found = json.loads(manifest.read_text()).get("parameters", {})
+    found: dict[str, int] = json.loads((out / "manifest.json").read_text())["parameters"]
     wanted = settings.parameters()
     if found != wanted and not overwrite:
         keys = [key for key in wanted if found.get(key) != wanted[key]]
         changes = ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in keys)
-        raise ValueError(
-            f"--out {out} holds clips made with {changes}: choose another --out or add --overwrite"
-        )
-    paths = [Clip(split, i).path for split in SPLITS for i in range(getattr(settings, split))]
+        raise ValueError(f"--out {out}: made with {changes}; choose another --out or --overwrite")
+    paths = [clip.path for split in SPLITS for clip in settings.clips(split)]
     return found == wanted and all((out / "videos" / path).is_file() for path in paths)
 
 
-def clear(out: Path) -> None:
-    """Remove what an earlier or a killed run left, the manifest first. Touches nothing else."""
-    (out / "manifest.json").unlink(missing_ok=True)
-    for split in SPLITS:
-        for path in (out / "videos" / split).glob("[0-9]*_*.mp4*"):
-            path.unlink()
+class Parser(argparse.ArgumentParser):
+    """Errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, epilog=EPILOG, formatter_class=form)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
+    helps = {
+        "pretrain": "number of unlabelled clips",
+        "train": "number of labelled clips to train on",
+        "test": "number of labelled clips to test on",
+        "seed": "another seed gives other clips of the same photographs",
+        "frames": "frames per clip, 2..16; the model sees 8 of the 10",
+        "size": "width and height in pixels, even; the model sees 32 x 32",
+        "crf": "loss of quality in compression, 0..51",
+        "workers": "processes; they change the time only",
+    }
+    defaults = {**asdict(Settings()), "workers": os.cpu_count() or 1}
+    for name, text in helps.items():
+        text += " (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=int, default=defaults[name], metavar="N", help=text)
+    text = "replace a set made with other options"
+    parser.add_argument("--overwrite", action="store_true", help=text)
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> str:
+    """Make the set unless it is there; what to tell the user."""
+    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+    check("workers", args.workers, 1, 1024)
+    if is_complete(settings, args.out, args.overwrite):
+        return f"{args.out} is complete: made with these options before, nothing to do"
+    for photo in (*TRAIN_PHOTOS, *TEST_PHOTOS):
+        photo_path(photo)
+    if "libx264" not in av.codecs_available:
+        raise ValueError("this PyAV cannot write H.264: pip install --force-reinstall av")
+    make_set(settings, args.out, args.workers)
+    return f"{args.out} is complete; train with data.root={args.out / 'videos'}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        print(run(args))
+    except ValueError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"--out {args.out}: {error}; make room or choose another --out"
+    except BrokenProcessPool:
+        message = f"--workers {args.workers}: one was killed (out of memory?); try fewer"
+    except KeyboardInterrupt:
+        message = f"--out {args.out}: interrupted; the next run starts over"
+    else:
+        return 0
+    print(f"make_demo_clips.py: error: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

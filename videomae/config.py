@@ -126,9 +126,8 @@ class ModelConfig:
     """Epsilon of every LayerNorm."""
 
     def __post_init__(self) -> None:
-        whole = ("dim", "depth", "heads", "mlp_dim", "patch", "tubelet", "decoder_dim")
-        whole += ("decoder_depth", "decoder_heads", "decoder_mlp_dim")
-        _check_at_least(1, "model", {name: getattr(self, name) for name in whole})
+        whole = {key: value for key, value in vars(self).items() if isinstance(value, int)}
+        _check_at_least(1, "model", whole)
         for dim, heads in (("dim", "heads"), ("decoder_dim", "decoder_heads")):
             _check(
                 getattr(self, dim) % getattr(self, heads) == 0,
@@ -333,11 +332,10 @@ class RunConfig:
     """Training stops after this many steps in a row without a finite gradient."""
 
     def __post_init__(self) -> None:
-        ones = ("device_batch", "log_every", "checkpoint_every", "keep_checkpoints")
-        ones += ("max_nonfinite",)
-        _check_at_least(1, "run", {name: getattr(self, name) for name in ones})
-        zeros = {"workers": self.workers, "image_every": self.image_every}
-        _check_at_least(0, "run", zeros)
+        may_be_zero = {"workers": self.workers, "image_every": self.image_every}
+        _check_at_least(0, "run", may_be_zero)
+        counts = {key: value for key, value in vars(self).items() if isinstance(value, int)}
+        _check_at_least(1, "run", {key: counts[key] for key in counts.keys() - may_be_zero.keys()})
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def evaluate_model(
     share = len(range(process.rank, len(clips), process.world))
     predict = partial(_logits, model, process.device, run.precision)
     with say.bar("evaluating", total=share) as bar:
-        mine, mine_bad = predict_videos(predict, loader, bar.advance)  # type: ignore[arg-type]  # collate makes batches
+        mine, mine_bad = predict_videos(predict, loader, bar.advance)
     parts = process.gather((mine, mine_bad))
     if not process.is_main:
         return

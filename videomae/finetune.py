@@ -64,7 +64,9 @@ def finetune(config: FinetuneConfig) -> None:
         clips = read_clips(str(data.train_list), data, labelled=True)
         test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
         plan = plan_run(config, clips, process, say)
-        say.line(f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list")
+        say.line(
+            f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list"
+        )
 
         torch.manual_seed(config.seed)
         model = VideoClassifier(

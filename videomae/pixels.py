@@ -29,4 +29,4 @@ def normalise(frames: Tensor) -> Tensor:
 def unnormalise(pixels: Tensor) -> Tensor:
     """Normalised pixels back to float32 in [0, 1]. Colour is the last dimension: (..., 3)."""
     mean, std = _constants(pixels.device)
-    return torch.addcmul(mean, pixels.float(), std)
+    return pixels.float() * std + mean

@@ -82,7 +82,11 @@ def pretrain(config: PretrainConfig) -> None:
             assert batch.mask is not None
             clip = normalise(batch.clip[:SHOWN].to(process.device))
             rows = reconstruction_rows(model, clip, batch.mask[:SHOWN])
-            log.image("reconstruction", filmstrip([row[i] for i in range(len(clip)) for row in rows]), step)
+            log.image(
+                "reconstruction",
+                filmstrip([row[i] for i in range(len(clip)) for row in rows]),
+                step,
+            )
 
         outcome = train_run(config, objective, dataset, plan, checkpoint, process, say, show)
         if process.is_main and outcome.finished:

@@ -7,7 +7,7 @@ each rebuilt tubelet takes its own from the original video, which flatters colou
 
     output=reconstruction.png     the picture
     mask_kind=tube mask_ratio=0.9 what is hidden; default: as the weights were trained
-    start=N stride=N              first frame (default: the middle clip), frames from one to the next
+    start=N stride=N              first frame (default: the middle clip), frames between two
     seed=N                        another mask
 """
 
@@ -61,7 +61,9 @@ def reconstruct(config: ReconstructConfig) -> None:
         starts = num_dense_starts(video.num_frames, clip.frames, clip.stride)
         start = starts // 2 if config.start is None else config.start
         if not 0 <= start < video.num_frames:
-            raise ConfigError(f"start={start} lies outside the {video.num_frames} frames of the video")
+            raise ConfigError(
+                f"start={start} lies outside the {video.num_frames} frames of the video"
+            )
         indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
         frames = torch.from_numpy(video.read(indices))
     except DecodeError as error:

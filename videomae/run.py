@@ -37,8 +37,16 @@ MEANINGS = {
 }
 UNCHECKED = ("data.classes", "weights")
 """Settings that are no path, or one that is checked where it is read."""
-FREE_DATA = ("train_list", "test_list", "root", "class_names", "decoder", "max_bad_fraction")
-FREE_DATA += ("segments", "crops")
+FREE_DATA = (
+    "train_list",
+    "test_list",
+    "root",
+    "class_names",
+    "decoder",
+    "max_bad_fraction",
+    "segments",
+    "crops",
+)
 """Settings of `data` that do not change what is learned; the list itself is compared by hash."""
 
 
@@ -84,7 +92,9 @@ def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: 
         world=processes.world,
         device_batch=config.run.device_batch,
     )
-    say.table(f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim))
+    say.table(
+        f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim)
+    )
     return plan
 
 
@@ -107,9 +117,7 @@ def train_run(
     assert isinstance(model, nn.Module)
     optimizer = adamw(model, config.model.depth, config.optim)
     identity = run_identity(config, hashes["data.train_list"])
-    store = Checkpoints(
-        directory / "checkpoints", identity, config.run.keep_checkpoints, processes
-    )
+    store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
     own = checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
     bad = {}
@@ -189,4 +197,3 @@ def exit_if_stopped(outcome: Outcome) -> None:
     """End the process as its signal would have, so that launchers see what happened."""
     if outcome.signal is not None and not outcome.finished:
         sys.exit(128 + outcome.signal)
-

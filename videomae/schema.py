@@ -31,12 +31,14 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
 }
+
+
 def schema(config_class: type) -> DictConfig:
     """A Hydra schema from a frozen dataclass; OmegaConf.to_object(cfg) gives the object back."""
     node: DictConfig = OmegaConf.structured(config_class)
     OmegaConf.set_readonly(node, False)  # else Hydra cannot merge yaml over it
     for name, kind in get_type_hints(config_class).items():
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             node[name] = schema(kind)  # filled by its group; until then its keys and types
     return node
 

@@ -42,9 +42,7 @@ def multi_scale_box(
     short = min(height, width)
     sides = [max(1, int(short * scale)) for scale in scales]
     sides = [size if abs(side - size) < 3 and size <= short else side for side in sides]
-    pairs = [
-        (h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1
-    ]
+    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     crop_height, crop_width = pairs[rng.integers(len(pairs))]
     down, right = PLACES[rng.integers(len(PLACES))]
     top, left = (height - crop_height) // 4 * down, (width - crop_width) // 4 * right
@@ -59,7 +57,7 @@ def random_resized_box(
     After ten draws that do not fit: the largest centred crop whose aspect does.
     """
     for _ in range(10):
-        target = height * width * rng.uniform(*area)
+        target = height * width * rng.uniform(area[0], area[1])
         ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
         crop_width, crop_height = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:

@@ -1,6 +1,6 @@
 """Clip lists: text, one clip a line, paths relative to a root.
 
-    auto                  no whole number at the end: video; one: video_label; "0 -1": official video
+    auto                  no whole number at the end: video; one: video_label; 0 -1: that of V2
     video                 path
     video_label           path label
     video_start_total     path 0 -1              (VideoMAE V2's pre-training lists)
@@ -144,7 +144,9 @@ def class_names(data: DataConfig) -> list[str]:
     try:
         names = Path(data.class_names).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ClipListError(f"data.class_names={data.class_names} cannot be read ({error})") from error
+        raise ClipListError(
+            f"data.class_names={data.class_names} cannot be read ({error})"
+        ) from error
     names = [name.strip() for name in names if name.strip()]
     if len(names) != data.classes or len(set(names)) != len(names):
         raise ClipListError(

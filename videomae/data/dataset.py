@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from videomae.config import AugmentConfig, DataConfig, Sampling
 from videomae.data import sample
-from videomae.data.augment import mirror, random_box, resized_crop, evaluation_crops
+from videomae.data.augment import evaluation_crops, mirror, random_box, resized_crop
 from videomae.data.clips import Clip
 from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.mask import Masking
@@ -26,7 +26,7 @@ UNLABELLED = -1
 class BadFile(NamedTuple):
     """A video that could not be read."""
 
-    index: int
+    video: int
     """Of its line among the clips of the list, from 0."""
     path: str
     line: int
@@ -37,7 +37,7 @@ class Item(NamedTuple):
     """A place in the training order."""
 
     epoch: int
-    index: int
+    video: int
 
 
 class Example(NamedTuple):
@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
     clip: Tensor
     """(V, T, H, W, 3) uint8; all zero where the video could not be read."""
-    index: int
+    video: int
     label: int
     mask: Tensor | None
     """(V, N) bool, True = masked: hidden from the encoder."""
@@ -95,7 +95,7 @@ class TrainingClips(Dataset[Example]):
 
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
-        clip = self.clips[item.index]
+        clip = self.clips[item.video]
         views = range(self.data.repeats)
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
         shape, bad, short = self.data.clip, None, False
@@ -105,7 +105,7 @@ class TrainingClips(Dataset[Example]):
             frames = torch.from_numpy(video.read(self._window(video, item)))
             pixels = torch.stack([self._view(frames, rng) for rng in rngs])
         except DecodeError as error:
-            bad = BadFile(item.index, clip.path, clip.line, str(error))
+            bad = BadFile(item.video, clip.path, clip.line, str(error))
             pixels = blank(self.data.repeats, self.data)
         mask = decoder_mask = None
         if self.masking is not None:
@@ -115,7 +115,7 @@ class TrainingClips(Dataset[Example]):
             decoder_mask = torch.stack(decoders) if decoders else None
         label = UNLABELLED if clip.label is None else clip.label
         assert pixels.shape[1:] == (shape.frames, shape.size, shape.size, 3)
-        return Example(pixels, item.index, label, mask, decoder_mask, short, bad)
+        return Example(pixels, item.video, label, mask, decoder_mask, short, bad)
 
     def _window(self, video: Video, item: Item) -> list[int]:
         """Frame numbers of the clip, shared by its views."""

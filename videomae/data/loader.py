@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from videomae.config import ConfigError
 from videomae.data.dataset import (
     BadFile,
+    EvaluationClips,
     Example,
     Item,
     Stream,
-    EvaluationClips,
     TrainingClips,
     random_stream,
 )
@@ -29,7 +28,7 @@ class Batch(NamedTuple):
 
     clip: Tensor
     """(V, T, H, W, 3) uint8"""
-    index: Tensor
+    video: Tensor
     """(V,) int64: the video's place among the clips of the list."""
     label: Tensor
     """(V,) int64"""
@@ -49,13 +48,13 @@ def collate(examples: Sequence[Example]) -> Batch:
     views = len(examples[0].clip)
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
-    per_video = [(e.index, e.label, e.bad is None) for e in examples]
-    index, label, valid = (
+    per_video = [(e.video, e.label, e.bad is None) for e in examples]
+    video, label, valid = (
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
     )
     return Batch(
         clip=torch.cat([example.clip for example in examples]),
-        index=index,
+        video=video,
         label=label,
         valid=valid,
         mask=torch.cat(masks) if masks else None,
@@ -79,11 +78,7 @@ class TrainingOrder:
     """
 
     def __init__(self, num_clips: int, global_batch: int, seed: int) -> None:
-        if num_clips < global_batch:
-            raise ConfigError(
-                f"the list holds {num_clips} videos, fewer than one global batch of {global_batch}: "
-                f"give a longer data.train_list or optim.global_batch={num_clips} or less"
-            )
+        assert num_clips >= global_batch  # Plan.of has checked it
         self.num_clips = num_clips
         self.global_batch = global_batch
         self.seed = seed
@@ -139,7 +134,7 @@ def training_loader(
     """Batches of the whole run, without a pause between epochs."""
     return DataLoader(
         clips,
-        batch_sampler=micro_batches,  # type: ignore[arg-type]  # a sampler of items, not of ints
+        batch_sampler=micro_batches,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,

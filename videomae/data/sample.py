@@ -5,6 +5,7 @@ RawFrameClsDataset (segment).
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def dense_indices(num_frames: int, frames: int, stride: int, start: int) -> list[int]:
@@ -37,11 +38,11 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> lis
         covered = num_frames // stride
         spread = np.linspace(0, num_frames, num=covered)
         padded = np.concatenate([spread, np.full(frames - covered, num_frames)])
-        return padded.clip(0, num_frames - 1).astype(int).tolist()
+        return _whole(padded.clip(0, num_frames - 1))
     if not 0 <= start < num_window_starts(num_frames, frames, stride):
         raise ValueError(f"a window of {window} frames from {start} leaves a video of {num_frames}")
     spread = np.linspace(start, start + window, num=frames)
-    return spread.clip(start, start + window - 1).astype(int).tolist()
+    return _whole(spread.clip(start, start + window - 1))
 
 
 def num_window_starts(num_frames: int, frames: int, stride: int) -> int:
@@ -68,25 +69,28 @@ def segment_length(num_frames: int, frames: int) -> int:
     return max(1, num_frames // frames)
 
 
-def dense_view_indices(
-    num_frames: int, frames: int, stride: int, segments: int
-) -> list[list[int]]:
+def dense_view_indices(num_frames: int, frames: int, stride: int, segments: int) -> list[list[int]]:
     """`segments` clips, evenly spaced over the video taken at `stride`; one alone is centred."""
     strided = list(range(0, num_frames, stride))
     strided += [strided[-1]] * (frames - len(strided))
     spare = len(strided) - frames
-    starts = [int(spare / (segments - 1) * k) for k in range(segments)] if segments > 1 else [spare // 2]
+    starts = (
+        [int(spare / (segments - 1) * k) for k in range(segments)] if segments > 1 else [spare // 2]
+    )
     return [strided[start : start + frames] for start in starts]
 
 
 def segment_view_indices(num_frames: int, frames: int, segments: int) -> list[list[int]]:
     """`segments` interleaved clips, each with one frame from every part of the video."""
     part = num_frames / frames
-    return [
-        [int(k * part / segments + part * i) for i in range(frames)] for k in range(segments)
-    ]
+    return [[int(k * part / segments + part * i) for i in range(frames)] for k in range(segments)]
 
 
 def is_short(num_frames: int, frames: int, stride: int) -> bool:
     """Whether a dense clip has to repeat frames of this video."""
     return num_frames < (frames - 1) * stride + 1
+
+
+def _whole(numbers: NDArray[np.float64]) -> list[int]:
+    """Rounded towards zero."""
+    return [int(number) for number in numbers]

@@ -43,9 +43,7 @@ class VideoClassifier(nn.Module):
         self.fc_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.head_drop = nn.Dropout(head_drop)
         self.head = nn.Linear(config.dim, classes)
-        self.register_buffer(
-            "positions", sincos_positions(t * h * w, config.dim), persistent=False
-        )
+        self.register_buffer("positions", sincos_positions(t * h * w, config.dim), persistent=False)
         self.apply(_init_weights)
         with torch.no_grad():
             self.head.weight.mul_(HEAD_INIT_SCALE)

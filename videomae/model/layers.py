@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (B, N, D) -> (B, N, D). Queries and values have a bias, keys none."""
+    """Multi-head self-attention: (B, N, D) -> (B, N, D). Keys have no bias."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

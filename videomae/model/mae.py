@@ -17,7 +17,7 @@ from videomae.pixels import unnormalise
 
 
 class MaskIndices(NamedTuple):
-    """Masks as indices: of fixed shape, so that using them never makes the host wait for the GPU."""
+    """Masks as indices: their shapes are fixed, so using them never waits for the GPU."""
 
     visible: Tensor
     """(B, V) int64: the tokens that the encoder sees, ascending."""

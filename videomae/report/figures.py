@@ -81,8 +81,12 @@ def save_reconstructions(
     for clip, ax in enumerate(axes):
         gap = max(1, width // 32)
         ax.imshow(filmstrip([row[clip][shown] for row in rows], gap=gap), interpolation="nearest")
-        ax.set_yticks([height * (i + 0.5) + gap * i for i in range(3)], ["original", "masked", "rebuilt"])
-        ax.set_xticks([(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown])
+        ax.set_yticks(
+            [height * (i + 0.5) + gap * i for i in range(3)], ["original", "masked", "rebuilt"]
+        )
+        ax.set_xticks(
+            [(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown]
+        )
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     axes[-1].set_xlabel(f"frame of the clip ({STATISTICS})")
@@ -91,7 +95,10 @@ def save_reconstructions(
 
 
 def save_curves(
-    path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str, title: str
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    ylabel: str,
+    title: str,
 ) -> None:
     """Curves over steps, by name: each a fine line of single steps and a bold running mean."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -21,7 +21,8 @@ class Scores:
     @property
     def readable(self) -> NDArray[np.bool_]:
         """(videos,)"""
-        return ~np.isnan(self.probs).any(1)
+        unread: NDArray[np.bool_] = np.isnan(self.probs[:, 0])
+        return ~unread
 
     def correct(self, k: int) -> NDArray[np.bool_]:
         """(videos,): whether the label is among the k most probable classes.
@@ -29,7 +30,8 @@ class Scores:
         Of equally probable classes the one with the higher number comes first.
         """
         best = np.argsort(np.nan_to_num(self.probs, nan=-1.0), axis=1, kind="stable")[:, ::-1]
-        return (best[:, :k] == self.labels[:, None]).any(1) & self.readable
+        found: NDArray[np.bool_] = (best[:, :k] == self.labels[:, None]).any(axis=1)
+        return found & self.readable
 
     def per_class(self) -> dict[str, float | None]:
         """Top-1 of each class in percent; None for a class without videos."""
@@ -41,7 +43,7 @@ class Scores:
         }
 
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes + 1): videos of a row's class taken for a column's; last: unreadable."""
+        """(classes, classes + 1): videos by true and predicted class; last column: unreadable."""
         classes = len(self.class_names)
         guess = np.nan_to_num(self.probs, nan=-1.0).argmax(1)
         guess[~self.readable] = classes

@@ -1,11 +1,11 @@
 """The run directory: who may write there, and what is written. Only the main process does.
 
-    config.yaml            the resolved config
-    environment.json       commit, versions, device, hashes of the lists and of the starting weights
-    metrics.jsonl          one JSON object per logged step
-    tensorboard/           the same, and pictures
-    bad_files.jsonl        path, line of the list, error; once per file
-    checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
+config.yaml            the resolved config
+environment.json       commit, versions, device, hashes of the lists and of the starting weights
+metrics.jsonl          one JSON object per logged step
+tensorboard/           the same, and pictures
+bad_files.jsonl        path, line of the list, error; once per file
+checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
 import json

@@ -34,11 +34,11 @@ def predict_videos(
     bad: list[BadFile] = []
     for batch in batches:
         probs = predict(batch.clip).float().softmax(1)
-        videos, counts = torch.unique_consecutive(batch.index, return_counts=True)
+        videos, counts = torch.unique_consecutive(batch.video, return_counts=True)
         assert counts.min() == counts.max()
         means = probs.unflatten(0, (len(videos), -1)).mean(1).cpu().numpy()
         bad += batch.bad
-        unreadable = {file.index for file in batch.bad}
+        unreadable = {file.video for file in batch.bad}
         for index, mean in zip(videos.tolist(), means, strict=True):
             if index not in unreadable:
                 predictions[index] = mean

@@ -87,9 +87,13 @@ class Checkpoints:
         run = _read_run(path)
         ours = json.loads(json.dumps(self.identity))  # as a file would have it
         theirs = run["identity"]
-        differing = [key for key in sorted(ours.keys() | theirs) if ours.get(key) != theirs.get(key)]
+        differing = [
+            key for key in sorted(ours.keys() | theirs) if ours.get(key) != theirs.get(key)
+        ]
         if differing:
-            rows = [f"  {key}: {theirs.get(key)!r} there, {ours.get(key)!r} here" for key in differing]
+            rows = [
+                f"  {key}: {theirs.get(key)!r} there, {ours.get(key)!r} here" for key in differing
+            ]
             raise CheckpointError(
                 f"{path} belongs to a run with other settings:\n" + "\n".join(rows) + "\n"
                 "Go on with the settings it was made with, or start anew in another output_dir"
@@ -108,7 +112,9 @@ class Checkpoints:
                 no_dist=self.processes.world == 1,
             )
         except (OSError, CheckpointException, RuntimeError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}); give resume= another") from error
+            raise CheckpointError(
+                f"{path} cannot be read ({error}); give resume= another"
+            ) from error
         return int(run["step"])
 
 

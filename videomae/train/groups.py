@@ -13,7 +13,11 @@ UNDECAYED = ("mask_token",)
 
 
 def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]], depth: int, *, weight_decay: float, layer_decay: float
+    named: Iterable[tuple[str, nn.Parameter]],
+    depth: int,
+    *,
+    weight_decay: float,
+    layer_decay: float,
 ) -> list[dict[str, Any]]:
     """AdamW's groups: each has params, weight_decay and lr_scale.
 

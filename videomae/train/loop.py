@@ -184,7 +184,7 @@ class Training:
             pin=self.processes.device.type == "cuda",
         )
         batches = iter(loader)
-        yield batches  # type: ignore[misc]  # collate makes batches of the examples
+        yield batches
         shutdown = getattr(batches, "_shutdown_workers", None)
         if shutdown is not None:
             shutdown()
@@ -195,7 +195,7 @@ class Training:
         parts = [next(batches) for _ in range(self.plan.accumulation)]
         self.window.waiting += time.perf_counter() - asked
         lr = self.plan.lr(step)
-        bad = [file for part in parts for file in part.bad if file.index not in self.bad]
+        bad = [file for part in parts for file in part.bad if file.video not in self.bad]
         stats = train_step(
             self.replicated,
             self.optimizer,
@@ -250,7 +250,7 @@ class Training:
         """Share what each process found; fail where it is too much. `found` is the same on all."""
         if found:
             files = [file for part in self.processes.gather(pending.bad) for file in part]
-            new = {file.index: file for file in files if file.index not in self.bad}
+            new = {file.video: file for file in files if file.video not in self.bad}
             self.bad.update(new)
             self.log.bad_files(list(new.values()))
         epoch_ends = pending.step % self.plan.steps_per_epoch == 0
@@ -275,7 +275,7 @@ class Training:
         if len(self.nonfinite) < self.run.max_nonfinite:
             return
         items = [item for step in self.nonfinite for item in self.order.global_items(step)]
-        paths = [self.clips.clips[item.index].path for item in items]
+        paths = [self.clips.clips[item.video].path for item in items]
         shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
         self.failure = NonFiniteError(
             f"the gradient was not finite in steps {self.nonfinite} (lr {pending.lr:.3g}, "

@@ -1,7 +1,7 @@
 """What is minimised: the only thing in which the two stages of training differ.
 
 An objective takes a micro-batch to the sum of its errors; how many errors that is, is known on the
-CPU before the step (`count`), so that the mean over the whole global batch needs no waiting.
+CPU before the step (`num_errors`), so that the mean over the whole global batch needs no waiting.
 """
 
 from typing import NamedTuple, Protocol
@@ -21,13 +21,13 @@ class Inputs(NamedTuple):
     """What a micro-batch sends to the device."""
 
     tensors: tuple[Tensor, ...]
-    count: float
+    num_errors: float
     """How many errors the objective will add up."""
 
     def to(self, device: torch.device) -> "Inputs":
         """Copy without waiting."""
         moved = tuple(tensor.to(device, non_blocking=True) for tensor in self.tensors)
-        return Inputs(moved, self.count)
+        return Inputs(moved, self.num_errors)
 
 
 class Objective(Protocol):
@@ -78,4 +78,3 @@ class Classify(nn.Module):
             logits, label, label_smoothing=self.label_smoothing, reduction="none"
         )
         return (errors * weight).sum()
-

@@ -53,7 +53,9 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
-    counts = torch.tensor([sum(part.count for part in micro_batches), *signals], dtype=torch.float64)
+    counts = torch.tensor(
+        [sum(part.num_errors for part in micro_batches), *signals], dtype=torch.float64
+    )
     total, *_ = shared = processes.sum(counts.to(processes.device, non_blocking=True))
     share = processes.world / total.clamp(min=1).float()  # undoes the average over the processes
 
