@@ -1,0 +1,96 @@
+"""What the tests share: real little videos, and configs composed as the commands compose them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from videomae.config import config_dir
+from videomae.schema import register
+
+torch.set_num_threads(1)  # as many tests run beside each other as there are cores
+GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+
+
+def write_video(
+    path: Path, *, frames: int = 12, height: int = 48, width: int = 64, seed: int = 0
+) -> Path:
+    """A real H.264 MP4. Frame i has grey level 20 + 12 i in its left half, moving noise right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    texture = rng.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
+    texture = texture.repeat(8, axis=0).repeat(8, axis=1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "18", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            image = np.roll(texture, 2 * number, axis=1).copy()
+            image[:, : width // 2] = min(255, 20 + 12 * number)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_list(path: Path, lines: list[str]) -> Path:
+    """A clip list."""
+    path.write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twelve videos, 0.mp4 to 11.mp4, all of 12 frames of 48 x 64."""
+    root = tmp_path_factory.mktemp("videos")
+    for number in range(12):
+        write_video(root / f"{number}.mp4", seed=number)
+    return root
+
+
+def composed(command: str, *overrides: str) -> Any:
+    """The config object that `python -m videomae.COMMAND OVERRIDES` works with."""
+    register()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return OmegaConf.to_object(compose(command, overrides=list(overrides)))
+
+
+TINY = (  # a model that trains in milliseconds, on the clips of `videos`
+    "model=vit_tiny",
+    "model.dim=32",
+    "model.heads=2",
+    "model.mlp_dim=64",
+    "model.depth=2",
+    "model.decoder_dim=16",
+    "model.decoder_mlp_dim=32",
+    "data.clip.frames=4",
+    "data.clip.stride=2",
+    "data.clip.size=32",
+    "run=debug",
+)
+
+
+def run_command(
+    command: str,
+    *overrides: str,
+    cwd: Path,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", f"videomae.{command}", *overrides],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
