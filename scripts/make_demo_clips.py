@@ -66,7 +66,9 @@ TEST_PHOTOS = (
 SPLITS = {"pretrain": TRAIN_PHOTOS, "train": TRAIN_PHOTOS, "test": TEST_PHOTOS}
 PIP_NAMES = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
-VIEW = 32  # lengths are in pixels of a view this wide, the resolution at which the demo's model sees
+VIEW = (
+    32  # lengths are in pixels of a view this wide, the resolution at which the demo's model sees
+)
 SPEED = (0.8, 2.2)  # view pixels per frame
 ZOOM, ROLL = 0.7 / 8, 1 / 8  # what counts as one pixel: log of the field of view, radians
 # What the CAMERA does at speed 1, seen from behind it: (right, down, wider, clockwise). On screen the

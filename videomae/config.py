@@ -66,6 +66,13 @@ class MaskKind(Enum):
     random = "random"
 
 
+class Positions(Enum):
+    """The fixed table that tells tokens apart; see videomae.model.tubelet."""
+
+    sincos_1d = "sincos_1d"
+    sincos_3d = "sincos_3d"
+
+
 class CropKind(Enum):
     """How a training crop is chosen; see videomae.data.augment."""
 
@@ -124,6 +131,8 @@ class ModelConfig:
     """Frames of a tubelet."""
     norm_eps: float = 1e-6
     """Epsilon of every LayerNorm."""
+    positions: Positions = Positions.sincos_1d
+    """sincos_1d: over the token's number, as in all released models; sincos_3d: over its place."""
 
     def __post_init__(self) -> None:
         whole = {key: value for key, value in vars(self).items() if isinstance(value, int)}

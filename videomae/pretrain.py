@@ -109,10 +109,12 @@ def pretrain(config: PretrainConfig) -> None:
 
 
 def draw_reconstructions(model: VideoMAE, dataset: TrainingClips, path: Path) -> None:
-    """The first readable clips of the list, through the trained model."""
-    items = (dataset[Item(0, index)] for index in range(len(dataset.clips)))
-    readable = (example for example in items if example.bad is None)
-    examples = [example for _, example in zip(range(SHOWN), readable, strict=False)]
+    """A few clips, evenly spaced over the list, through the trained model."""
+    places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
+    examples = [dataset[Item(0, index)] for index in places[:SHOWN]]
+    examples = [example for example in examples if example.bad is None]
+    if not examples:
+        return
     device = next(model.parameters()).device
     clip = normalise(torch.stack([example.clip[0] for example in examples]).to(device))
     masks = torch.stack([example.mask[0] for example in examples if example.mask is not None])

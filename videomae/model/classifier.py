@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig, token_grid
 from videomae.model.layers import Block
 from videomae.model.mae import check_clip
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table
 
 HEAD_INIT_SCALE = 0.001
 """Of the official fine-tuning: a new head starts almost silent."""
@@ -34,7 +34,6 @@ class VideoClassifier(nn.Module):
         self.config = config
         self.clip = clip
         self.classes = classes
-        t, h, w = token_grid(config, clip)
         self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps, drop_path=rate)
@@ -43,7 +42,8 @@ class VideoClassifier(nn.Module):
         self.fc_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.head_drop = nn.Dropout(head_drop)
         self.head = nn.Linear(config.dim, classes)
-        self.register_buffer("positions", sincos_positions(t * h * w, config.dim), persistent=False)
+        positions = position_table(config.positions, token_grid(config, clip), config.dim)
+        self.register_buffer("positions", positions, persistent=False)
         self.apply(_init_weights)
         with torch.no_grad():
             self.head.weight.mul_(HEAD_INIT_SCALE)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig, token_grid
 from videomae.model.layers import Block
 from videomae.model.loss import pixel_targets, token_errors
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions, take
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table, take
 from videomae.pixels import unnormalise
 
 
@@ -102,13 +102,15 @@ class VideoMAE(nn.Module):
         super().__init__()
         self.config = config
         self.clip = clip
-        t, h, w = token_grid(config, clip)
+        grid = token_grid(config, clip)
         self.encoder = Encoder(config)
         self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
         self.decoder = Decoder(config)
         for name, dim in (("positions", config.dim), ("decoder_positions", config.decoder_dim)):
-            self.register_buffer(name, sincos_positions(t * h * w, dim), persistent=False)
+            self.register_buffer(
+                name, position_table(config.positions, grid, dim), persistent=False
+            )
         self.apply(_init_weights)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 

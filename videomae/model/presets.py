@@ -1,13 +1,22 @@
 """The model sizes by name, read from configs/model, for code that runs without Hydra."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import yaml
 
-from videomae.config import ConfigError, ModelConfig, config_dir
+from videomae.config import ConfigError, ModelConfig, Positions, config_dir
 
 
 def preset_names() -> list[str]:
     """The names that `preset` takes."""
     return sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+
+
+def model_config(values: Mapping[str, Any]) -> ModelConfig:
+    """From what a yaml or json file holds."""
+    positions = Positions(values.get("positions", ModelConfig.positions))
+    return ModelConfig(**{**values, "positions": positions})
 
 
 def preset(name: str) -> ModelConfig:
@@ -19,4 +28,4 @@ def preset(name: str) -> ModelConfig:
     path = config_dir() / "model" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no model preset {name!r}; there are {', '.join(preset_names())}")
-    return ModelConfig(**yaml.safe_load(path.read_text()))
+    return model_config(yaml.safe_load(path.read_text()))

@@ -18,6 +18,7 @@ from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, UserE
 from videomae.files import replacing, sha256
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
+from videomae.model.presets import model_config
 from videomae.pixels import MEAN, STD
 
 FILE_NAME = "weights.safetensors"
@@ -66,11 +67,9 @@ class WeightsInfo:
 
     def metadata(self) -> dict[str, str]:
         """As safetensors wants it: text to text, every value a JSON document."""
-        fields = asdict(self) | {"kind": self.kind.value}
-        if self.mask is not None:
-            fields["mask"] |= {"kind": self.mask.kind.value}
+        fields = asdict(self)
         fields["normalisation"] = {"mean": MEAN, "std": STD}
-        return {"videomae": "1"} | {key: json.dumps(value) for key, value in fields.items()}
+        return {"videomae": "1"} | {key: _json(value) for key, value in fields.items()}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
@@ -81,7 +80,7 @@ class WeightsInfo:
             kind=Kind(fields["kind"]),
             name=fields["name"],
             step=fields["step"],
-            model=ModelConfig(**fields["model"]),
+            model=model_config(fields["model"]),
             clip=ClipConfig(**fields["clip"]),
             class_names=fields["class_names"],
             mask=mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
@@ -280,6 +279,10 @@ def _load(
         missing=[name for name in own if name not in tensors],
         unexpected=[name for name in tensors if name not in own],
     )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=lambda enum: enum.value)
 
 
 def _some(names: list[str], most: int = 6) -> str:

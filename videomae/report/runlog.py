@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -140,17 +140,20 @@ class Say:
         if self.enabled:
             console.print(text, markup=False, soft_wrap=True)
 
+    def rich(self, thing: RenderableType) -> None:
+        """Anything that rich can draw."""
+        if self.enabled:
+            console.print(thing)
+
     def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """What, value, how it came about."""
-        if not self.enabled:
-            return
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         table.add_column()
         table.add_column(justify="right", style="bold")
         table.add_column(style="dim")
         for row in rows:
             table.add_row(*row)
-        console.print(table)
+        self.rich(table)
 
     @contextmanager
     def bar(self, description: str, total: int, done: int = 0) -> Iterator["Bar"]:

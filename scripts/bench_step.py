@@ -1,0 +1,123 @@
+#!/usr/bin/env python
+"""Time training steps of one model size: forward, backward and AdamW, on random clips.
+
+Needs torch, einops, timm and this package's model code only: no Hydra, no decord.
+
+    python scripts/bench_step.py --model vit_tiny --frames 8 --size 32 --batch 64
+    python scripts/bench_step.py --model vit_giant --stage pretrain --batch 8
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+
+from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
+from videomae.model.loss import token_errors
+from videomae.model.mae import MaskIndices
+
+CLASSES = 400
+ENCODER_RATIO = 0.9
+
+
+def masks(batch: int, grid: tuple[int, int, int], device: torch.device) -> MaskIndices:
+    """90 % tubes hidden from the encoder, a fixed half of the tokens decoded."""
+    t, h, w = grid
+    hidden = torch.rand(batch, h * w).argsort(1) < int(ENCODER_RATIO * h * w)
+    halves = torch.arange(t * h * w).expand(batch, -1) % 2 == 0
+    return MaskIndices(*(part.to(device) for part in MaskIndices.of(hidden.repeat(1, t), halves)))
+
+
+def pretrain_loss(model: VideoMAE, clip: Tensor, indices: MaskIndices) -> Tensor:
+    """The mean error over the scored tokens."""
+    prediction, target = model.rebuild(clip, indices)
+    return (token_errors(prediction, target) * indices.scored).sum() / indices.scored.sum()
+
+
+def finetune_loss(model: VideoClassifier, clip: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy."""
+    return nn.functional.cross_entropy(model(clip).float(), label)
+
+
+def training_flops(config: ModelConfig, grid: tuple[int, int, int], stage: str) -> float:
+    """Multiply-adds times two of one clip's forward and backward pass (twice the forward)."""
+    t, h, w = grid
+    tokens = t * h * w
+
+    def blocks(length: int, depth: int, dim: int, mlp: int) -> float:
+        return depth * length * (8 * dim * dim + 4 * dim * mlp + 4 * length * dim)
+
+    pixels = 3 * config.tubelet * config.patch**2
+    if stage == "finetune":
+        forward = blocks(tokens, config.depth, config.dim, config.mlp_dim)
+        return 3 * (forward + 2 * tokens * pixels * config.dim)
+    visible = t * (h * w - int(ENCODER_RATIO * h * w))
+    decoded = tokens // 2
+    forward = blocks(visible, config.depth, config.dim, config.mlp_dim)
+    forward += 2 * visible * config.dim * (pixels + config.decoder_dim)
+    both = visible + decoded
+    forward += blocks(both, config.decoder_depth, config.decoder_dim, config.decoder_mlp_dim)
+    return 3 * (forward + 2 * decoded * config.decoder_dim * pixels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=preset_names(), default="vit_base")
+    parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain")
+    parser.add_argument("--batch", type=int, default=8, help="clips per step (default 8)")
+    parser.add_argument("--frames", type=int, default=16, help="frames per clip (default 16)")
+    parser.add_argument("--size", type=int, default=224, help="side of a clip in px (default 224)")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps (default 10)")
+    parser.add_argument("--precision", choices=("auto", "float32", "bf16"), default="auto")
+    args = parser.parse_args()
+
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    bf16 = args.precision == "bf16" or (args.precision == "auto" and cuda)
+    config, clip_config = preset(args.model), ClipConfig(args.frames, 1, args.size)
+    grid = token_grid(config, clip_config)
+    clip = torch.randn(args.batch, 3, args.frames, args.size, args.size, device=device)
+    model: VideoMAE | VideoClassifier
+    if args.stage == "pretrain":
+        model = VideoMAE(config, clip_config).to(device)
+        extra: MaskIndices | Tensor = masks(args.batch, grid, device)
+        loss_of = pretrain_loss
+    else:
+        model = VideoClassifier(config, clip_config, CLASSES).to(device)
+        extra = torch.randint(CLASSES, (args.batch,), device=device)
+        loss_of = finetune_loss
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> float:
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss = loss_of(model, clip, extra)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(2):
+        step()
+    times = [step() for _ in range(args.steps)]
+    median = statistics.median(times)
+    tflops = args.batch * training_flops(config, grid, args.stage) / median / 1e12
+    name = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"
+    memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if cuda else "not measured"
+    print(f"device          {name}, torch {torch.__version__}, {'bf16' if bf16 else 'float32'}")
+    print(f"model           {args.model}, {args.stage}, {args.frames} x {args.size} x {args.size}")
+    print(f"step            {median * 1e3:.1f} ms (fastest {min(times) * 1e3:.1f})")
+    print(f"clips/s         {args.batch / median:.2f}   clips/step {args.batch}")
+    print(f"TFLOP/s         {tflops:.3f}   (model only: no recomputation counted)")
+    print(f"peak memory     {memory}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""From pixels to tokens and to targets, each against a formula written another way."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model import CLIP, CONFIG, TOKENS, block, random_clip, randomise
+from videomae.model.layers import Attention
+from videomae.model.loss import pixel_targets, token_errors, tubelet_statistics
+from videomae.model.mae import VideoMAE
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions, take
+
+
+@pytest.mark.parametrize(("patch", "tubelet"), [(4, 2), (3, 1), (6, 4)])
+def test_tubelets_are_numbered_time_first_then_by_row(patch: int, tubelet: int) -> None:
+    clip = torch.arange(2 * 3 * 4 * 12 * 24.0).view(2, 3, 4, 12, 24)  # every pixel is another
+    tubelets = cut_tubelets(clip, patch, tubelet)
+    grid = (4 // tubelet, 12 // patch, 24 // patch)
+    assert tubelets.shape == (2, math.prod(grid), tubelet * patch * patch, 3)
+    for token in range(math.prod(grid)):
+        colours_last = block(clip, token, patch, tubelet).permute(0, 2, 3, 4, 1)
+        assert torch.equal(tubelets[:, token], colours_last.reshape(2, -1, 3)), token
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=30)
+def test_take_gathers_whole_tokens(data: st.DataObject) -> None:
+    rows, tokens = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))
+    rest = data.draw(st.lists(st.integers(1, 3), min_size=0, max_size=2))
+    chosen = data.draw(st.integers(1, 4))
+    line = st.lists(st.integers(0, tokens - 1), min_size=chosen, max_size=chosen)
+    places = data.draw(st.lists(line, min_size=rows, max_size=rows))
+    x = torch.randn(rows, tokens, *rest)
+    expected = torch.stack([x[row, torch.tensor(line)] for row, line in enumerate(places)])
+    assert torch.equal(take(x, torch.tensor(places)), expected)
+
+
+@pytest.mark.parametrize(("patch", "tubelet"), [(4, 2), (6, 1)])
+def test_the_embedding_is_the_convolution_of_its_weights(patch: int, tubelet: int) -> None:
+    torch.manual_seed(0)
+    embed = TubeletEmbed(10, patch, tubelet)
+    clip = random_clip()
+    tubelets = cut_tubelets(clip, patch, tubelet)
+    convolved = embed.proj(clip).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(embed(tubelets), convolved, rtol=0, atol=1e-5)
+    some = torch.tensor([[5, 0, 2], [1, 1, 3]])
+    torch.testing.assert_close(
+        embed(take(tubelets, some)), take(convolved, some), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("tokens", "dim"), [(18, 16), (1568, 768), (2048, 512)])
+def test_positions_are_the_reference_table(tokens: int, dim: int) -> None:
+    """Column j of token n: sine (j even) or cosine of n / 10000^(2 floor(j / 2) / D)."""
+    table = sincos_positions(tokens, dim)
+    assert table.shape == (1, tokens, dim)
+    assert table.dtype == torch.float32
+    for n in {0, 1, 7, tokens - 1}:
+        for j in {0, 1, 2, 3, dim // 2, dim - 2, dim - 1}:
+            angle = n / 10000 ** (2 * (j // 2) / dim)
+            expected = math.cos(angle) if j % 2 else math.sin(angle)
+            assert table[0, n, j].item() == pytest.approx(expected, abs=1e-7), (n, j)
+
+
+def test_the_model_adds_each_tokens_own_position() -> None:
+    model = VideoMAE(CONFIG, CLIP)
+    assert torch.equal(model.positions, sincos_positions(TOKENS, CONFIG.dim))
+    assert torch.equal(model.decoder_positions, sincos_positions(TOKENS, CONFIG.decoder_dim))
+
+
+def test_attention_is_softmax_of_scaled_products_with_no_bias_on_keys() -> None:
+    attention = Attention(12, heads=3)
+    randomise(attention)
+    x = torch.randn(2, 7, 12)
+    q, k, v = (x @ attention.qkv.weight.T).split(12, dim=2)
+    q, v = q + attention.q_bias, v + attention.v_bias
+    heads = []
+    for head in range(3):
+        own = slice(4 * head, 4 * head + 4)
+        scores = q[..., own] @ k[..., own].transpose(1, 2) / 2  # the root of 4
+        heads.append(scores.softmax(2) @ v[..., own])
+    expected = torch.cat(heads, dim=2) @ attention.proj.weight.T + attention.proj.bias
+    torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-5)
+
+
+def test_targets_have_mean_0_and_spread_1_of_each_colour() -> None:
+    tubelets = torch.rand(2, 5, 32, 3) * torch.tensor([0.1, 0.5, 1.0])
+    colours = pixel_targets(tubelets).view(2, 5, 32, 3)
+    torch.testing.assert_close(colours.mean(2), torch.zeros(2, 5, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(colours.std(2), torch.ones(2, 5, 3), rtol=0, atol=1e-3)
+
+
+def test_a_flat_tubelet_has_target_zero() -> None:
+    assert pixel_targets(torch.full((1, 2, 32, 3), 0.25)).count_nonzero() == 0
+
+
+def test_the_statistics_take_a_target_back_to_pixels() -> None:
+    tubelets = torch.rand(2, 5, 32, 3)
+    mean, spread = tubelet_statistics(tubelets)
+    assert mean.shape == spread.shape == (2, 5, 1, 3)
+    back = pixel_targets(tubelets).view(2, 5, 32, 3) * spread + mean
+    torch.testing.assert_close(back, tubelets, rtol=0, atol=1e-6)
+
+
+def test_errors_are_float32_means_over_each_tokens_pixels() -> None:
+    prediction = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]], dtype=torch.bfloat16)
+    target = torch.tensor([[[0.0, 0.0], [3.0, 1.0]]])
+    errors = token_errors(prediction, target)
+    assert errors.dtype == torch.float32
+    assert errors.tolist() == [[2.5, 5.0]]

@@ -1,0 +1,179 @@
+"""Batch arithmetic and the learning rate, against tables and the reference's own numbers."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import GOLDEN, composed
+from videomae.config import ConfigError, OptimConfig, config_dir
+from videomae.train.schedule import Plan, warmup_cosine
+
+EXPS = sorted(path.stem for path in (config_dir() / "exp").glob("*.yaml"))
+
+
+def optim(**settings: Any) -> OptimConfig:
+    recipe = {
+        "global_batch": 512,
+        "base_lr": 1e-3,
+        "min_lr": 1e-5,
+        "betas": [0.9, 0.95],
+        "epochs": 10,
+        "warmup_epochs": 2,
+    }
+    return OptimConfig(**recipe | settings)
+
+
+def plan(num_clips: int = 5_000, world: int = 1, device_batch: int = 32, **settings: Any) -> Plan:
+    return Plan.of(
+        optim(**settings), num_clips=num_clips, repeats=4, world=world, device_batch=device_batch
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.0), (5, 0.55), (6, 0.2318019)]
+)
+def test_warmup_cosine_at_known_steps(step: int, rate: float) -> None:
+    found = warmup_cosine(step, peak=1.0, floor=0.1, warmup=3, total=7)
+    assert found == pytest.approx(rate, rel=1e-6)
+
+
+def test_every_rate_of_the_reference_schedule() -> None:
+    golden = json.loads((GOLDEN / "golden.json").read_text())["schedule"]
+    total = golden["epochs"] * golden["steps_per_epoch"]
+    warmup = golden["warmup_epochs"] * golden["steps_per_epoch"]
+    assert len(golden["values"]) == total == 70
+    ours = [
+        warmup_cosine(step, peak=golden["base"], floor=golden["final"], warmup=warmup, total=total)
+        for step in range(total)
+    ]
+    assert ours == pytest.approx(golden["values"], rel=1e-12, abs=0)
+
+
+@settings(deadline=None)
+@given(warmup=st.integers(0, 30), rest=st.integers(1, 60), floor=st.floats(0, 1))
+def test_the_rate_rises_then_falls_and_stays_between_the_floor_and_the_peak(
+    warmup: int, rest: int, floor: float
+) -> None:
+    total = warmup + rest
+    rates = [warmup_cosine(s, peak=1.0, floor=floor, warmup=warmup, total=total) for s in range(total)]
+    rising, falling = rates[:warmup], rates[warmup:]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] == 1.0
+    assert min(falling) >= floor
+
+
+def test_the_first_step_is_number_1_and_the_peak_ends_the_warm_up() -> None:
+    ours = plan(num_clips=5_000, global_batch=512)  # 9 steps an epoch
+    assert (ours.warmup_steps, ours.total_steps) == (18, 90)
+    assert ours.lr(1) == 0
+    assert ours.lr(18) == ours.lr(19) == ours.peak_lr
+    assert ours.min_lr < ours.lr(90) < 1.02 * ours.min_lr + 1e-5
+    assert ours.lr(20) < ours.peak_lr
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 0.5, 1.5])
+def test_a_part_of_an_epoch_of_warm_up_counts_in_whole_steps(warmup_epochs: float) -> None:
+    ours = plan(num_clips=5_000, warmup_epochs=warmup_epochs)  # 9 steps an epoch
+    assert ours.warmup_steps == int(9 * warmup_epochs)
+    assert ours.lr(ours.warmup_steps + 1) == ours.peak_lr
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "world", "device_batch", "micro_batch", "accumulation"),
+    [
+        (1024, 1, 1024, 1024, 1),
+        (1024, 8, 32, 32, 4),
+        (12, 1, 8, 6, 2),  # the largest divisor that fits, not the limit itself
+        (7, 1, 4, 1, 7),
+        (7, 1, 7, 7, 1),
+        (6, 2, 2, 1, 3),
+        (8, 8, 32, 1, 1),
+        (1, 1, 32, 1, 1),
+    ],
+)
+def test_how_a_global_batch_is_split(
+    global_batch: int, world: int, device_batch: int, micro_batch: int, accumulation: int
+) -> None:
+    ours = plan(global_batch=global_batch, world=world, device_batch=device_batch)
+    assert (ours.micro_batch, ours.accumulation) == (micro_batch, accumulation)
+
+
+@settings(deadline=None)
+@given(share=st.integers(1, 300), world=st.integers(1, 16), device_batch=st.integers(1, 64))
+def test_a_split_is_exact_and_no_larger_micro_batch_fits(
+    share: int, world: int, device_batch: int
+) -> None:
+    ours = plan(global_batch=share * world, world=world, device_batch=device_batch)
+    assert ours.micro_batch * ours.accumulation * world == share * world
+    assert ours.micro_batch <= device_batch
+    assert not [d for d in range(ours.micro_batch + 1, device_batch + 1) if share % d == 0]
+
+
+@pytest.mark.parametrize("exp", EXPS)
+def test_a_global_batch_of_one_works_with_every_exp(exp: str) -> None:
+    header = (config_dir() / "exp" / f"{exp}.yaml").read_text()
+    command = re.search(r"python -m videomae\.(\w+)", header)
+    assert command, f"{exp} does not say how to run it"
+    config = composed(command[1], f"+exp={exp}", "optim.global_batch=1")
+    ours = Plan.of(
+        config.optim,
+        num_clips=3,
+        repeats=config.data.repeats,
+        world=1,
+        device_batch=config.run.device_batch,
+    )
+    assert (ours.micro_batch, ours.accumulation, ours.steps_per_epoch) == (1, 1, 3)
+    assert ours.peak_lr == config.optim.base_lr / 256
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "world", "nearest"), [(10, 4, "8 or 12"), (9, 8, "8 or 16"), (2, 4, "4")]
+)
+def test_processes_that_do_not_divide_the_batch_are_told_the_nearest(
+    global_batch: int, world: int, nearest: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"global_batch={global_batch}\b.*{world} processes") as e:
+        plan(global_batch=global_batch, world=world)
+    assert str(e.value).endswith(f": {nearest}")
+    for near in nearest.split(" or "):
+        plan(global_batch=int(near), world=world)
+
+
+def test_a_list_shorter_than_a_batch_is_an_error_with_both_numbers() -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(num_clips=511, global_batch=512)
+    for words in ("511 videos", "global_batch=512", "data.train_list"):
+        assert words in str(error.value)
+    assert plan(num_clips=512, global_batch=512).steps_per_epoch == 1
+
+
+def test_rates_scale_with_videos_and_not_with_views() -> None:
+    ours = plan(global_batch=512, base_lr=6e-4, min_lr=1e-5)
+    assert ours.peak_lr == pytest.approx(12e-4)
+    assert ours.min_lr == pytest.approx(2e-5)
+    views = replace(ours, repeats=8)
+    assert views.lr(40) == ours.lr(40)
+    assert (ours.views_per_step, views.views_per_step) == (2048, 4096)
+
+
+def test_an_epoch_leaves_out_what_does_not_fill_a_batch() -> None:
+    assert [plan(num_clips=n).steps_per_epoch for n in (1023, 1024, 1535)] == [1, 2, 2]
+
+
+def test_what_is_printed_says_how_each_number_came_about() -> None:
+    config = optim(global_batch=1024, base_lr=6e-4, epochs=300, warmup_epochs=30)
+    ours = Plan.of(config, num_clips=283_582, repeats=4, world=8, device_batch=32)
+    rows = {what: (value, how) for what, value, how in ours.describe(config)}
+    assert rows["videos per step"][0] == "1,024"
+    assert rows["videos per step"][1].startswith("8 x 4 x 32")
+    assert rows["views per step"] == ("4,096", "1,024 videos x 4")
+    assert rows["steps per epoch"] == ("276", "283,582 videos // 1,024")
+    assert rows["steps"][0] == "82,800"
+    assert rows["warm-up steps"] == ("8,280", "30 epochs")
+    assert rows["lr"] == ("0.0024", "optim.base_lr 0.0006 x 1024/256")

@@ -1,0 +1,56 @@
+"""The demo's three runs side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from videomae.report.figures import save_curves
+from videomae.report.runlog import METRICS, RESULTS, Say, logged
+
+
+def demo_table(directory: Path) -> Table:
+    """Losses, accuracies, speed and minutes of the runs pretrain, finetune and scratch."""
+    table = Table(title=f"demo: {directory}", title_justify="left")
+    columns = ("run", "loss first", "last", "top-1 %", "clips/s", "minutes")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for name in ("pretrain", "finetune", "scratch"):
+        run = directory / name
+        losses = logged(run, "loss")[1]
+        results = run / RESULTS
+        top1 = f"{json.loads(results.read_text())['top1']:.1f}" if results.exists() else ""
+        speed, minutes = pace(run)
+        row = (f"{losses[0]:.3f}", f"{losses[-1]:.3f}", top1, f"{speed:.0f}", f"{minutes:.1f}")
+        table.add_row(name, *row)
+    return table
+
+
+def pace(run: Path) -> tuple[float, float]:
+    """Clips per second and minutes of a training run, from its metrics."""
+    rows: list[dict[str, Any]] = [
+        json.loads(line) for line in (run / METRICS).read_text().splitlines()
+    ]
+    before = [0, *(row["step"] for row in rows)]
+    seconds = [
+        row["step_s"] * (row["step"] - last) for row, last in zip(rows, before, strict=False)
+    ]
+    clips = [row["clips_per_s"] * span for row, span in zip(rows, seconds, strict=True)]
+    return sum(clips) / sum(seconds), sum(seconds) / 60
+
+
+def demo_report(directory: Path, say: Say) -> None:
+    """Print the table and draw the fine-tuning curves together."""
+    figures = directory / "figures"
+    curves = {name: logged(directory / name, "loss") for name in ("finetune", "scratch")}
+    title = "Fine-tuning: from pre-trained weights and from scratch"
+    save_curves(figures / "finetuning.png", curves, "loss", title)
+    say.rich(demo_table(directory))
+    for what, path in (
+        ("reconstructions", directory / "pretrain" / "figures" / "reconstruction.png"),
+        ("pre-training loss", directory / "pretrain" / "figures" / "loss.png"),
+        ("fine-tuning losses", figures / "finetuning.png"),
+        ("confusion matrix", directory / "finetune" / "figures" / "confusion.png"),
+    ):
+        say.line(f"{what:18} {path}")
