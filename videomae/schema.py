@@ -23,6 +23,7 @@ from videomae.config import (
     UserError,
     config_dir,
 )
+from videomae.manual import print_manual
 
 C = TypeVar("C")
 COMMANDS = {
@@ -67,7 +68,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
         def main() -> None:
             if {"--help", "-h"} & set(sys.argv):
-                print(inspect.getdoc(inspect.getmodule(function)), end="\n\n")
+                print_manual(inspect.getdoc(inspect.getmodule(function)) or "", COMMANDS[name])
+                return
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(run)()
 
         return main

@@ -33,9 +33,7 @@ def test_logits_are_a_head_on_the_normed_mean_of_the_tokens(model: VideoClassifi
 @pytest.mark.parametrize(
     "shape", [(2, 3, 6, 12, 12), (2, 3, 4, 16, 16), (2, 1, 4, 12, 12), (2, 3, 12, 12)]
 )
-def test_clips_that_do_not_fit_are_refused(
-    model: VideoClassifier, shape: tuple[int, ...]
-) -> None:
+def test_clips_that_do_not_fit_are_refused(model: VideoClassifier, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(B, 3, 4, 12, 12\), got \(2, "):
         model(torch.zeros(shape))
 

@@ -33,7 +33,9 @@ def encoded(model: VideoMAE, clip: Tensor, encoder_mask: Tensor) -> Tensor:
 
 def naive_targets(clip: Tensor) -> Tensor:
     """Targets of every token, each cut from the clip by hand: (B, N, 2 * 4 * 4 * 3)."""
-    pixels = clip.double() * torch.tensor(STD).view(3, 1, 1, 1) + torch.tensor(MEAN).view(3, 1, 1, 1)
+    pixels = clip.double() * torch.tensor(STD).view(3, 1, 1, 1) + torch.tensor(MEAN).view(
+        3, 1, 1, 1
+    )
     rows = []
     for token in range(TOKENS):
         cube = block(pixels, token).numpy()  # (B, 3, u, p, q)

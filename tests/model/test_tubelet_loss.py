@@ -1,17 +1,21 @@
 """From pixels to tokens and to targets, each against a formula written another way."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.model import CLIP, CONFIG, TOKENS, block, random_clip, randomise
+from tests.model import CLIP, CONFIG, GRID, TOKENS, block, random_clip, randomise
+from videomae.config import Positions
+from videomae.model.classifier import VideoClassifier
 from videomae.model.layers import Attention
 from videomae.model.loss import pixel_targets, token_errors, tubelet_statistics
 from videomae.model.mae import VideoMAE
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, sincos_positions, take
+from videomae.model.presets import preset, preset_names
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table, take
 
 
 @pytest.mark.parametrize(("patch", "tubelet"), [(4, 2), (3, 1), (6, 4)])
@@ -52,10 +56,11 @@ def test_the_embedding_is_the_convolution_of_its_weights(patch: int, tubelet: in
     )
 
 
-@pytest.mark.parametrize(("tokens", "dim"), [(18, 16), (1568, 768), (2048, 512)])
-def test_positions_are_the_reference_table(tokens: int, dim: int) -> None:
+@pytest.mark.parametrize(("grid", "dim"), [(GRID, 16), ((8, 14, 14), 768), ((8, 16, 16), 512)])
+def test_positions_are_the_reference_table(grid: tuple[int, int, int], dim: int) -> None:
     """Column j of token n: sine (j even) or cosine of n / 10000^(2 floor(j / 2) / D)."""
-    table = sincos_positions(tokens, dim)
+    tokens = math.prod(grid)
+    table = position_table(Positions.sincos_1d, grid, dim)
     assert table.shape == (1, tokens, dim)
     assert table.dtype == torch.float32
     for n in {0, 1, 7, tokens - 1}:
@@ -65,10 +70,46 @@ def test_positions_are_the_reference_table(tokens: int, dim: int) -> None:
             assert table[0, n, j].item() == pytest.approx(expected, abs=1e-7), (n, j)
 
 
-def test_the_model_adds_each_tokens_own_position() -> None:
-    model = VideoMAE(CONFIG, CLIP)
-    assert torch.equal(model.positions, sincos_positions(TOKENS, CONFIG.dim))
-    assert torch.equal(model.decoder_positions, sincos_positions(TOKENS, CONFIG.decoder_dim))
+@pytest.mark.parametrize("dim", [16, 64, 128])
+def test_space_time_positions_give_each_coordinate_its_own_columns(dim: int) -> None:
+    """1/4 of the columns for the time step, 3/8 for the row, 3/8 for the column, base 100."""
+    t, h, w = grid = (2, 3, 5)
+    table = position_table(Positions.sincos_3d, grid, dim)
+    assert table.shape == (1, t * h * w, dim)
+    assert table.dtype == torch.float32
+    widths = (dim // 4, dim * 3 // 8, dim * 3 // 8)
+    for n in range(t * h * w):
+        expected = []
+        for coordinate, width in zip((n // (h * w), n // w % h, n % w), widths, strict=True):
+            for j in range(width):
+                angle = coordinate / 100 ** (2 * (j // 2) / width)
+                expected.append(math.cos(angle) if j % 2 else math.sin(angle))
+        assert table[0, n].tolist() == pytest.approx(expected, abs=1e-7), n
+
+
+@pytest.mark.parametrize("kind", Positions)
+@pytest.mark.parametrize("dim", [8, 16, 22, 24, 64, 66, 98])
+def test_no_two_tokens_have_the_same_position(kind: Positions, dim: int) -> None:
+    table = position_table(kind, (4, 7, 7), dim)[0]
+    assert table.shape == (4 * 7 * 7, dim)
+    assert torch.cdist(table, table).fill_diagonal_(1).min() > 1e-3
+
+
+@pytest.mark.parametrize("kind", Positions)
+def test_the_model_holds_the_positions_of_its_config(kind: Positions) -> None:
+    config = replace(CONFIG, positions=kind)
+    model, classifier = VideoMAE(config, CLIP), VideoClassifier(config, CLIP, classes=2)
+    assert torch.equal(model.positions, position_table(kind, GRID, CONFIG.dim))
+    assert torch.equal(classifier.positions, model.positions)
+    assert torch.equal(model.decoder_positions, position_table(kind, GRID, CONFIG.decoder_dim))
+    assert model.positions.shape == (1, TOKENS, CONFIG.dim)
+
+
+def test_the_released_models_use_positions_over_the_tokens_number() -> None:
+    assert CONFIG.positions is Positions.sincos_1d
+    released = [preset(name) for name in preset_names() if name != "vit_tiny"]
+    assert len(released) == 5
+    assert {config.positions for config in released} == {Positions.sincos_1d}
 
 
 def test_attention_is_softmax_of_scaled_products_with_no_bias_on_keys() -> None:

@@ -149,7 +149,8 @@ def test_micro_batches_add_up_to_the_batch(
     optimizers = [make_optimizer(whole), make_optimizer(split)]
     inputs = [split.inputs(take(batch, rows)) for rows in parts]
     if make is pretraining:  # else a mean of means would do
-        assert len({part.num_errors / len(rows) for part, rows in zip(inputs, parts)}) > 1  # noqa: B905
+        per_view = [x.num_errors / len(rows) for x, rows in zip(inputs, parts, strict=True)]
+        assert len(set(per_view)) > 1
     one = step(whole, optimizers[0], [whole.inputs(batch)])
     many = step(split, optimizers[1], inputs)
     torch.testing.assert_close(many.loss, one.loss)

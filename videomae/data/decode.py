@@ -16,7 +16,7 @@ from videomae.data.clips import Clip
 Frames = NDArray[np.uint8]
 """(T, H, W, 3), RGB."""
 
-decord.logging.set_level(decord.logging.FATAL)  # what goes wrong is reported once, by us
+decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
 
 
 class DecodeError(Exception):

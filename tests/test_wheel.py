@@ -1,0 +1,75 @@
+"""An installed wheel runs the commands from any directory, with its own configs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, run_command
+
+pytestmark = pytest.mark.long
+
+
+def succeed(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """What a command prints; it must not fail."""
+    finished = subprocess.run(
+        command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    arguments = ("--wheel", "--no-isolation", "--outdir", folder, ROOT)
+    succeed(sys.executable, "-m", "build", *arguments, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    succeed(*pip, "--no-deps", "--no-index", "--target", folder, wheel, cwd=folder)
+    return folder
+
+
+def test_a_wheel_holds_the_package_and_its_configs_only(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    tops = {name.split("/")[0] for name in inside}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"videomae"}
+    shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert "configs/exp/tiktok_vitg.yaml" in shipped
+    assert {f"videomae/{name}" for name in shipped} <= inside
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "videomae").rglob("*.py")}
+    assert modules <= inside
+
+
+def test_an_installed_wheel_runs_from_anywhere_with_its_own_configs(
+    installed: Path, tmp_path: Path
+) -> None:
+    env = {"PYTHONPATH": str(installed)}
+    where = "import videomae.config as c; print(c.__file__); print(c.config_dir())"
+    found = succeed(sys.executable, "-c", where, cwd=tmp_path, env=env).splitlines()
+    package = installed / "videomae"
+    assert [Path(line) for line in found] == [package / "config.py", package / "configs"]
+
+    finished = run_command("pretrain", "+exp=tiktok_vitg", "--cfg", "job", cwd=tmp_path, env=env)
+    assert finished.returncode == 0, finished.stderr
+    assert "name: tiktok_vitg" in finished.stdout
+    assert "epochs: 300" in finished.stdout
+
+    exp = package / "configs" / "exp" / "tiktok_vitg.yaml"
+    exp.write_text(exp.read_text().replace("epochs: 300", "epochs: 77"))
+    arguments = ("+exp=tiktok_vitg", "--cfg", "job", "--resolve")
+    finished = run_command("pretrain", *arguments, cwd=tmp_path, env=env)
+    assert finished.returncode == 0, finished.stderr
+    assert "epochs: 77" in finished.stdout  # these, not the checkout's
+    assert "output_dir: outputs/tiktok_vitg" in finished.stdout
+    assert list(tmp_path.iterdir()) == []  # printing a config leaves nothing behind

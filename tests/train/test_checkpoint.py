@@ -1,0 +1,373 @@
+"""Checkpoints: what comes back, which one is the newest, and what happens when a disk is full."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import TINY, composed
+from videomae.run import run_identity
+from videomae.train import checkpoint as module
+from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
+from videomae.train.parallel import Processes
+
+ALONE = Processes(rank=0, world=1, local_world=1, device=torch.device("cpu"))
+IDENTITY = {"model.dim": 32, "optim.betas": [0.9, 0.95], "seed": 0}
+State = tuple[nn.Module, torch.optim.AdamW]
+
+
+def make_state(seed: int, steps: int) -> State:
+    """A model and an optimiser after some steps."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(steps):
+        advance((model, optimizer))
+    return model, optimizer
+
+
+def advance(state: State) -> None:
+    """One step, the same for equal states."""
+    model, optimizer = state
+    model(torch.linspace(-1, 1, 6).view(2, 3)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def contents(state: State) -> dict[str, Any]:
+    """Weights, moments and counters, as plain numbers."""
+    model, optimizer = state
+    found = {name: value.tolist() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            found[f"{name} {key}"] = value.tolist()
+    return found
+
+
+def store(directory: Path, keep: int = 2, identity: dict[str, Any] = IDENTITY) -> Checkpoints:
+    return Checkpoints(directory / "checkpoints", identity, keep, ALONE)
+
+
+def last(directory: Path) -> str:
+    return (directory / "checkpoints" / "last").read_text()
+
+
+def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    saved = make_state(seed=0, steps=3)
+    path = store(tmp_path).save(3, *saved)
+    restored = make_state(seed=1, steps=0)
+    assert store(tmp_path).restore(path, *restored) == 3
+    assert contents(restored) == contents(saved)
+    assert contents(saved)["0.weight step"] == 3
+    advance(saved)
+    advance(restored)
+    assert contents(restored) == contents(saved)
+
+
+def test_restoring_replaces_what_was_there(tmp_path: Path) -> None:
+    saved, other = make_state(seed=0, steps=2), make_state(seed=1, steps=5)
+    path = store(tmp_path).save(2, *saved)
+    assert contents(other) != contents(saved)
+    store(tmp_path).restore(path, *other)
+    assert contents(other) == contents(saved)
+
+
+def test_saving_changes_nothing(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=2)
+    before = contents(state)
+    store(tmp_path).save(2, *state)
+    assert contents(state) == before
+
+
+def test_last_names_the_newest(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=1)
+    for step in (9, 10):  # 10 comes after 9, unlike "10" after "9"
+        path = store(tmp_path).save(step, *state)
+        assert last(tmp_path) == path.name == f"step_{step}"
+        assert find_checkpoint(path.parent, "auto") == path
+
+
+def test_last_is_moved_when_the_checkpoint_is_complete_and_before_any_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, directory = make_state(seed=0, steps=1), tmp_path / "checkpoints"
+    store(tmp_path, keep=1).save(1, *state)
+    written: list[str] = []
+
+    def watch(path: Path, text: str) -> None:
+        if path.name == "last":
+            assert text == "step_2"
+            assert find_checkpoint(directory, str(directory / text)) == directory / text
+            restored = make_state(seed=5, steps=0)
+            store(tmp_path).restore(directory / "step_2", *restored)
+            assert contents(restored) == contents(state)
+            assert (directory / "step_1").is_dir()
+            assert last(tmp_path) == "step_1"
+        written.append(path.name)
+        path.write_text(text)
+
+    monkeypatch.setattr(module, "write_text", watch)
+    store(tmp_path, keep=1).save(2, *state)
+    assert written == ["run.json", "last"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
+    state = make_state(seed=0, steps=1)
+    for step in (8, 9, 10, 11):
+        store(tmp_path, keep=keep).save(step, *state)
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"last", *[f"step_{step}" for step in (8, 9, 10, 11)[-keep:]]}
+
+
+def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=1)
+    older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
+    (newer / "run.json").unlink()
+    assert find_checkpoint(tmp_path / "checkpoints", "auto") == older
+    with pytest.raises(CheckpointError, match="no complete checkpoint.*resume=auto"):
+        find_checkpoint(tmp_path / "checkpoints", str(newer))
+
+
+def test_an_unfinished_checkpoint_is_written_anew(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=3)
+    unfinished = tmp_path / "checkpoints" / "step_3"
+    unfinished.mkdir(parents=True)
+    (unfinished / "__0_0.distcp").write_text("half of it")
+    (unfinished / "__7_0.distcp").write_text("of a process that is no more")
+    path = store(tmp_path).save(3, *state)
+    assert not (path / "__7_0.distcp").exists()
+    restored = make_state(seed=1, steps=0)
+    store(tmp_path).restore(path, *restored)
+    assert contents(restored) == contents(state)
+
+
+def test_what_resume_means(tmp_path: Path) -> None:
+    state, directory = make_state(seed=0, steps=1), tmp_path / "checkpoints"
+    assert find_checkpoint(directory, "never") is None
+    assert find_checkpoint(directory, "auto") is None
+    older, newer = store(tmp_path).save(1, *state), store(tmp_path).save(2, *state)
+    assert find_checkpoint(directory, "never") is None
+    assert find_checkpoint(directory, "auto") == newer
+    assert find_checkpoint(directory, str(older)) == older
+    elsewhere = tmp_path / "another run" / "checkpoints"
+    assert find_checkpoint(elsewhere, "auto") is None
+    assert find_checkpoint(elsewhere, str(tmp_path)) == newer  # the run's newest
+    assert find_checkpoint(elsewhere, str(directory)) == newer
+    with pytest.raises(CheckpointError, match="resume=nowhere is no complete checkpoint"):
+        find_checkpoint(directory, "nowhere")
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fail_in_the_middle(state: Any, *, checkpoint_id: Path, **_: object) -> None:
+    (checkpoint_id / "__0_0.distcp").write_bytes(b"half")
+    full_disk()
+
+
+def fail_at(name: str) -> Callable[[Path, str], None]:
+    def write(path: Path, text: str) -> None:
+        if path.name == name:
+            full_disk()
+        path.write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("place", "failure"),
+    [
+        ("dcp.save", fail_in_the_middle),
+        ("write_text", fail_at("run.json")),
+        ("write_text", fail_at("last")),
+    ],
+)
+def test_a_full_disk_leaves_the_earlier_checkpoint_usable(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    failure: Callable[..., None],
+) -> None:
+    earlier, directory = make_state(seed=0, steps=3), tmp_path / "checkpoints"
+    path = store(tmp_path, keep=1).save(3, *earlier)
+    before = contents(earlier)
+    target, _, name = place.rpartition(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(module, target) if target else module, name, failure)
+        with pytest.raises(CheckpointError) as error:
+            store(tmp_path, keep=1).save(5, *make_state(seed=0, steps=5))
+    for words in ("step 5", "No space left on device", str(path), "resume=auto"):
+        assert words in str(error.value)
+    assert last(tmp_path) == "step_3"
+    assert find_checkpoint(directory, "auto") == path
+    restored = make_state(seed=1, steps=0)
+    assert store(tmp_path).restore(path, *restored) == 3
+    assert contents(restored) == before
+    store(tmp_path, keep=1).save(5, *restored)  # there is room again
+    assert last(tmp_path) == "step_5"
+
+
+def test_a_first_checkpoint_that_cannot_be_written_says_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.dcp, "save", fail_in_the_middle)
+    with pytest.raises(CheckpointError, match="there is none yet"):
+        store(tmp_path).save(5, *make_state(seed=0, steps=5))
+    assert find_checkpoint(tmp_path / "checkpoints", "auto") is None
+
+
+def test_an_old_one_that_cannot_be_deleted_does_not_cost_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = make_state(seed=0, steps=1)
+    store(tmp_path, keep=1).save(1, *state)
+    delete = shutil.rmtree
+
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if path.name == "step_1":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        delete(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(module.shutil, "rmtree", refuse)
+    with suppress(CheckpointError):  # to say so is fine
+        store(tmp_path, keep=1).save(2, *state)
+    newest = tmp_path / "checkpoints" / last(tmp_path)
+    assert find_checkpoint(tmp_path / "checkpoints", "auto") == newest
+    assert newest.name == "step_2"
+
+
+def test_another_runs_checkpoint_is_refused_with_what_differs(tmp_path: Path) -> None:
+    path = store(tmp_path).save(2, *make_state(seed=0, steps=2))
+    other = {"model.dim": 64, "optim.betas": [0.9, 0.95], "mask.ratio": 0.9}
+    fresh = make_state(seed=1, steps=1)
+    before = contents(fresh)
+    with pytest.raises(CheckpointError) as error:
+        store(tmp_path, identity=other).restore(path, *fresh)
+    rows = [line.strip() for line in str(error.value).splitlines() if line.startswith("  ")]
+    assert rows == [
+        "mask.ratio: None there, 0.9 here",
+        "model.dim: 32 there, 64 here",
+        "seed: 0 there, None here",
+    ]
+    assert str(path) in str(error.value)
+    assert contents(fresh) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / ".metadata").unlink(),
+        lambda path: (path / "__0_0.distcp").unlink(),
+        lambda path: (path / "__0_0.distcp").write_bytes(b""),
+        lambda path: (path / ".metadata").write_bytes((path / ".metadata").read_bytes()[:100]),
+        lambda path: (path / "run.json").write_text('{"step": 2, '),
+        lambda path: (path / "run.json").write_text(""),
+    ],
+    ids=[
+        "metadata missing",
+        "tensors missing",
+        "tensors cut off",
+        "metadata cut off",
+        "run.json cut off",
+        "run.json empty",
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    path = store(tmp_path).save(2, *make_state(seed=0, steps=2))
+    damage(path)
+    with pytest.raises(CheckpointError, match=str(path)):
+        store(tmp_path).restore(path, *make_state(seed=1, steps=0))
+
+
+FREE_DATA = {
+    "train_list",
+    "test_list",
+    "root",
+    "class_names",
+    "decoder",
+    "max_bad_fraction",
+    "segments",
+    "crops",
+}
+ANOTHER = {
+    list: lambda value: [*value[:-1], value[-1] * 0.99],
+    bool: lambda value: not value,
+    int: lambda value: 2 * value + 2,
+    float: lambda value: value / 2 if value else 0.5,
+    str: lambda value: value + "x",
+    type(None): lambda _: 7,
+}
+
+
+def leaves(config: Any, path: str = "") -> list[str]:
+    """The dotted names of every setting."""
+    names = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        name = f"{path}{field.name}"
+        names += leaves(value, name + ".") if is_dataclass(value) else [name]
+    return names
+
+
+def changed(config: Any, name: str) -> Any:
+    """The config with another value of one setting, unchecked."""
+    first, _, rest = name.partition(".")
+    value = getattr(config, first)
+    if rest:
+        new = changed(value, rest)
+    elif isinstance(value, Enum):
+        new = next(other for other in type(value) if other is not value)
+    else:
+        new = ANOTHER[type(value)](value)
+    assert new != value
+    other = object.__new__(type(config))  # some combinations make no sense; they need not
+    other.__dict__.update(config.__dict__ | {first: new})
+    return other
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(command: str) -> None:
+    config = composed(command, *TINY)
+    before = run_identity(config, "hash")
+    assert json.loads(json.dumps(before)) == before
+    assert run_identity(config, "other")["sha256(data.train_list)"] == "other"
+    matters, free = set(), set()
+    for name in leaves(config):
+        after = run_identity(changed(config, name), "hash")
+        differing = {key for key in before.keys() | after if before.get(key) != after.get(key)}
+        assert differing <= {name}
+        (matters if differing else free).add(name)
+    top = {"name", "output_dir", "max_steps", "resume", "overwrite", "weights"}
+    run = {f"run.{field.name}" for field in fields(config.run)}
+    assert free == top | run | {f"data.{name}" for name in FREE_DATA}
+    assert {"seed", "model.depth", "data.clip.stride", "optim.global_batch"} <= matters
+
+
+def test_free_settings_may_change(tmp_path: Path) -> None:
+    config = composed("pretrain", *TINY, "mask=random_cell")
+    saved = make_state(seed=0, steps=1)
+    path = store(tmp_path, identity=run_identity(config, "hash")).save(1, *saved)
+    free = replace(
+        config,
+        run=replace(config.run, workers=3, device_batch=7, log_every=5),
+        data=replace(config.data, root="/elsewhere", decoder="other"),
+        output_dir=str(tmp_path / "other"),
+        max_steps=3,
+    )
+    restored = make_state(seed=1, steps=0)
+    assert store(tmp_path, identity=run_identity(free, "hash")).restore(path, *restored) == 1
+    assert contents(restored) == contents(saved)
+    matters = replace(config, optim=replace(config.optim, global_batch=3))
+    with pytest.raises(CheckpointError, match="optim.global_batch: 1024 there, 3 here"):
+        store(tmp_path, identity=run_identity(matters, "hash")).restore(path, *restored)

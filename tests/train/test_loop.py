@@ -1,0 +1,412 @@
+"""The training loop: what it logs, what it does about bad videos and numbers, and how it stops."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import write_list, write_video
+from tests.train import (
+    NUM_VIDEOS,
+    STEPS,
+    STEPS_PER_EPOCH,
+    finetuning,
+    json_lines,
+    metrics,
+    pretraining,
+    train,
+    video_list,
+    weights,
+)
+from videomae.config import PretrainConfig, UserError, token_grid
+from videomae.data.clips import read_clips
+from videomae.data.dataset import TrainingClips
+from videomae.data.loader import TrainingOrder, collate
+from videomae.data.mask import Masking
+from videomae.model.mae import VideoMAE
+from videomae.pretrain import pretrain
+from videomae.train import loop
+from videomae.train.loop import NonFiniteError, TooManyBadVideos, stop_signals
+from videomae.train.objective import Inputs, Reconstruct
+from videomae.train.schedule import Plan
+from videomae.train.step import train_step
+
+BATCH = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path, videos: Path) -> Path:
+    """A copy of `videos`, by links, that a test may spoil."""
+    root = tmp_path / "videos"
+    root.mkdir()
+    for path in videos.glob("*.mp4"):
+        (root / path.name).symlink_to(path)
+    return root
+
+
+def every_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None:
+    """Call `act` with the number of each step as it begins."""
+
+    def acting(*args: Any, noise_seed: Sequence[int], **settings: Any) -> Any:
+        act(noise_seed[1])
+        return train_step(*args, noise_seed=noise_seed, **settings)
+
+    monkeypatch.setattr(loop, "train_step", acting)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: Collection[int]) -> None:
+    """Make the errors of these steps infinite."""
+
+    def spoiling(
+        objective: Any,
+        optimizer: Any,
+        inputs: Sequence[Inputs],
+        *rest: Any,
+        noise_seed: Sequence[int],
+        **settings: Any,
+    ) -> Any:
+        if noise_seed[1] in steps:
+            *others, weight = inputs[-1].tensors
+            bad = Inputs((*others, weight * float("inf")), inputs[-1].num_errors)
+            inputs = [*inputs[:-1], bad]
+        return train_step(objective, optimizer, inputs, *rest, noise_seed=noise_seed, **settings)
+
+    monkeypatch.setattr(loop, "train_step", spoiling)
+
+
+def order(num_clips: int = NUM_VIDEOS, batch: int = BATCH) -> TrainingOrder:
+    """That of the runs below, whose seed is 0."""
+    return TrainingOrder(num_clips, batch, seed=0)
+
+
+# What is logged
+
+
+def test_a_row_every_so_many_steps_and_for_the_first(videos: Path, tmp_path: Path) -> None:
+    rows = metrics(train(pretraining(videos, tmp_path / "run", "run.log_every=3")))
+    assert [row["step"] for row in rows] == [1, 3, 6]
+    assert [row["epoch"] for row in rows] == [1 / STEPS_PER_EPOCH, 3 / STEPS_PER_EPOCH, 3]
+    assert rows == [
+        row
+        for row in metrics(train(pretraining(videos, tmp_path / "all")))
+        if row["step"] in (1, 3, 6)
+    ]
+
+
+def test_the_rate_logged_is_that_of_the_plan(videos: Path, tmp_path: Path) -> None:
+    config = pretraining(videos, tmp_path / "run")
+    plan = Plan.of(config.optim, num_clips=NUM_VIDEOS, repeats=2, world=1, device_batch=2)
+    assert plan.total_steps == STEPS
+    rates = [row["lr"] for row in metrics(train(config))]
+    assert rates == [plan.lr(step) for step in range(1, STEPS + 1)]
+
+
+@pytest.mark.parametrize("overrides", [(), ("run.checkpoint_every=2",), ("run.log_every=2",)])
+def test_the_speed_logged_is_no_higher_than_possible(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    slow_s = 0.05
+    every_step(monkeypatch, lambda _: time.sleep(slow_s))
+    directory = train(pretraining(videos, tmp_path / "run", *overrides))
+    rows = json_lines(directory / "metrics.jsonl")
+    views = BATCH * 2
+    for row in rows:
+        assert row["clips_per_s"] == pytest.approx(views / row["step_s"], rel=0.01)
+        assert 0 <= row["data_s"] <= row["step_s"]
+    assert [row["step"] for row in rows if row["clips_per_s"] > 1.1 * views / slow_s] == []
+
+
+def test_short_videos_are_counted_and_not_bad(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "short.mp4", frames=5)  # a clip spans 7
+    for name in ("0.mp4", "1.mp4", "2.mp4"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(tmp_path / "short.mp4")
+    rows = metrics(train(pretraining(folder, tmp_path / "run")))
+    expected = [
+        sum(item.video < 3 for item in order().global_items(step)) for step in range(1, STEPS + 1)
+    ]
+    assert [row["num_short"] for row in rows] == expected
+    assert sum(expected) > 0
+    assert {row["num_bad"] for row in rows} == {0}
+
+
+def test_tensorboard_has_the_numbers_and_the_pictures(videos: Path, tmp_path: Path) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", "run.image_every=3"))
+    events = EventAccumulator(str(directory / "tensorboard")).Reload()
+    losses = {event.step: event.value for event in events.Scalars("loss")}
+    rows = {row["step"]: row["loss"] for row in metrics(directory)}
+    assert losses == pytest.approx(rows)
+    assert [event.step for event in events.Images("reconstruction")] == [3, 6]
+
+
+# Bad videos
+
+
+def spoil_files(folder: Path) -> dict[str, int]:
+    """Three unreadable files in `folder`; their lines in `spoilt_list`."""
+    (folder / "0.mp4").unlink()
+    half = (folder / "1.mp4").read_bytes()
+    (folder / "1.mp4").unlink()
+    (folder / "1.mp4").write_bytes(half[: len(half) // 2])
+    (folder / "2.mp4").unlink()
+    (folder / "2.mp4").write_text("this is no video\n")
+    return {"0.mp4": 2, "1.mp4": 3, "2.mp4": 5}
+
+
+def spoilt_list(path: Path) -> Path:
+    names = [f"{number}.mp4" for number in range(NUM_VIDEOS)]
+    return write_list(path, ["# a comment", *names[:2], "", *names[2:]])
+
+
+@pytest.mark.parametrize("make", [pretraining, finetuning])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_videos_are_counted_and_listed_once(
+    folder: Path, tmp_path: Path, make: Callable[..., Any], workers: int
+) -> None:
+    lines = spoil_files(folder)
+    train_list = spoilt_list(tmp_path / "list.txt")
+    if make is finetuning:
+        text = train_list.read_text().replace(".mp4", ".mp4 1")
+        train_list.write_text(text)
+    overrides = ("data.max_bad_fraction=1", f"run.workers={workers}")
+    test_list = write_list(tmp_path / "test.txt", ["5.mp4 1"])
+    if make is finetuning:
+        overrides += (f"data.test_list={test_list}",)
+    directory = train(make(folder, tmp_path / "run", *overrides, train_list=train_list))
+    rows = json_lines(directory / "bad_files.jsonl")
+    assert order().tried(STEPS)[:3].all()
+    assert {row["path"]: row["line"] for row in rows} == lines
+    assert len(rows) == 3
+    assert {row["list"] for row in rows} == {"train"}
+    for row in rows:
+        assert row["path"] in row["error"]
+    counts = [row["num_bad"] for row in metrics(directory)]
+    assert counts == [int(order().tried(step)[:3].sum()) for step in range(1, STEPS + 1)]
+    assert (directory / "weights.safetensors").is_file()
+
+
+def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
+    """Of the first step, over the first epoch's views of these videos."""
+    torch.manual_seed(config.seed)
+    objective = Reconstruct(VideoMAE(config.model, config.data.clip))
+    clips = read_clips(str(config.data.train_list), config.data, labelled=False)
+    masking = Masking(config.mask, token_grid(config.model, config.data.clip))
+    dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
+    items = [item for item in order().global_items(1) if item.video in videos]
+    batch = collate([dataset[item] for item in items])
+    assert batch.valid.all()
+    inputs = objective.inputs(batch)
+    return objective(*inputs.tensors).item() / inputs.num_errors
+
+
+def test_the_loss_is_averaged_over_the_readable_videos(folder: Path, tmp_path: Path) -> None:
+    first = [item.video for item in order().global_items(1)]
+    bad, good = first[1], [first[0], *first[2:]]
+    (folder / f"{bad}.mp4").unlink()
+    config = pretraining(folder, tmp_path / "run", "data.max_bad_fraction=1", max_steps=1)
+    assert metrics(train(config))[0]["loss"] == pytest.approx(expected_loss(config, good), rel=1e-5)
+    assert expected_loss(config, good) != pytest.approx(expected_loss(config, good[:2]), rel=1e-5)
+
+
+def test_a_step_without_a_readable_video_is_no_reason_to_stop(
+    folder: Path, tmp_path: Path
+) -> None:
+    for item in order().global_items(1):
+        (folder / f"{item.video}.mp4").unlink()
+    overrides = ("data.max_bad_fraction=1", "run.max_nonfinite=1")
+    directory = train(pretraining(folder, tmp_path / "run", *overrides))
+    rows = metrics(directory)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert rows[0]["num_bad"] == BATCH
+    assert rows[1]["loss"] > 0
+
+
+def test_too_many_bad_videos_stop_the_run_at_an_epochs_end(folder: Path, tmp_path: Path) -> None:
+    index = order().global_items(1)[0].video
+    (folder / f"{index}.mp4").unlink()
+    directory = tmp_path / "run"
+    with pytest.raises(TooManyBadVideos) as error:
+        train(pretraining(folder, directory))
+    for words in ("1 of the 8 videos", "1.0%", "data.max_bad_fraction", "bad_files.jsonl"):
+        assert words in str(error.value)
+    assert [row["path"] for row in json_lines(directory / "bad_files.jsonl")] == [f"{index}.mp4"]
+    assert not (directory / "weights.safetensors").exists()
+    assert (directory / "checkpoints" / "last").read_text() in ("step_2", "step_3")
+
+    limit = ("data.max_bad_fraction=0.2",)  # the remedy that the message names
+    train(pretraining(folder, directory, *limit, resume="auto"))
+    assert [row["step"] for row in metrics(directory)] == list(range(1, STEPS + 1))
+    undisturbed = train(pretraining(folder, tmp_path / "other", *limit))
+    assert metrics(undisturbed) == metrics(directory)
+    assert len(json_lines(directory / "bad_files.jsonl")) == 1
+
+
+def test_mending_the_files_is_a_remedy(folder: Path, tmp_path: Path, videos: Path) -> None:
+    index = order().global_items(1)[0].video
+    (folder / f"{index}.mp4").unlink()
+    with pytest.raises(TooManyBadVideos, match=r"Mend.*the files.*resume=auto"):
+        train(pretraining(folder, tmp_path / "run"))
+    (folder / f"{index}.mp4").symlink_to(videos / f"{index}.mp4")
+    directory = train(pretraining(folder, tmp_path / "run", resume="auto"))
+    assert (directory / "weights.safetensors").is_file()
+
+
+LONG_LIST, LONG_BATCH = 130, 10
+
+
+def long_run(folder: Path, tmp_path: Path, bad: Collection[int]) -> PretrainConfig:
+    """One epoch of 13 steps of 10 videos, of which those at these places of the list are bad."""
+    names = [f"missing{n}.mp4" if n in bad else f"{n % 12}.mp4" for n in range(LONG_LIST)]
+    return pretraining(
+        folder,
+        tmp_path / "run",
+        f"optim.global_batch={LONG_BATCH}",
+        "optim.epochs=1",
+        "run.device_batch=10",
+        "data.repeats=1",
+        train_list=video_list(tmp_path / "long.txt", names),
+    )
+
+
+def at(step: int) -> int:
+    """A place of the long list that this step sees."""
+    return order(LONG_LIST, LONG_BATCH).global_items(step)[0].video
+
+
+def test_bad_videos_are_not_judged_before_a_hundred(videos: Path, tmp_path: Path) -> None:
+    bad = [at(step) for step in (1, 2, 3, 4, 10)]
+    with pytest.raises(TooManyBadVideos, match="5 of the 100 videos"):
+        train(long_run(videos, tmp_path, bad))
+    assert (tmp_path / "run" / "checkpoints" / "last").read_text() in ("step_10", "step_11")
+
+
+def test_bad_videos_found_early_are_judged_at_a_hundred(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooManyBadVideos, match="3 of the 100 videos"):
+        train(long_run(videos, tmp_path, [at(1), at(2), at(3)]))
+
+
+def test_a_few_bad_videos_are_tolerated(videos: Path, tmp_path: Path) -> None:
+    directory = train(long_run(videos, tmp_path, [at(9)]))  # 1 of 100, then of 130: not more
+    assert metrics(directory)[-1]["num_bad"] == 1
+
+
+def test_a_trial_step_with_a_wrong_root_ends_without_a_crash(videos: Path, tmp_path: Path) -> None:
+    config = pretraining(videos, tmp_path / "run", max_steps=1)  # ends before it is judged
+    data = replace(config.data, root=str(tmp_path))
+    with suppress(UserError):  # to refuse is fine
+        pretrain(replace(config, data=data))  # with its pictures
+    assert len(json_lines(tmp_path / "run" / "bad_files.jsonl")) == BATCH
+
+
+# Steps that are not finite
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_counted(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, {2, 3, 5})
+    directory = train(pretraining(videos, tmp_path / "run"))
+    rows = metrics(directory)
+    assert [row["num_skipped"] for row in rows] == [0, 1, 2, 2, 3, 3]
+    assert [row["step"] for row in rows if row["loss"] is None] == [2, 3, 5]
+    assert [row["step"] for row in rows if row["grad_norm"] is None] == [2, 3, 5]
+    assert all(tensor.isfinite().all() for tensor in weights(directory).values())
+
+
+@pytest.mark.parametrize("named", [[3, 4, 5], [3]])
+def test_too_many_such_steps_in_a_row_stop_the_run(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[int]
+) -> None:
+    spoil(monkeypatch, named)
+    most = len(named)
+    config = pretraining(videos, tmp_path / "run", f"run.max_nonfinite={most}")
+    with pytest.raises(NonFiniteError) as error:
+        train(config)
+    plan = Plan.of(config.optim, num_clips=NUM_VIDEOS, repeats=2, world=1, device_batch=2)
+    message = str(error.value)
+    assert f"steps {named}" in message
+    assert f"lr {plan.lr(named[-1]):.3g}" in message
+    assert f"run.max_nonfinite={most}" in message
+    seen = [item.video for step in named for item in order().global_items(step)]
+    for video in seen[:8]:
+        assert f"{video}.mp4" in message
+    assert ("and 4 more" in message) == (len(seen) == 12)
+    directory = Path(config.output_dir)
+    assert not (directory / "weights.safetensors").exists()
+    assert (directory / "checkpoints" / "last").is_file()
+
+    monkeypatch.undo()
+    train(pretraining(videos, directory, resume="auto"))
+    assert all(tensor.isfinite().all() for tensor in weights(directory).values())
+
+
+def test_weights_gone_bad_stop_the_run(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_weights(step: int) -> None:
+        if step == 2:
+            models[0].encoder_to_decoder.weight.data[0, 0] = float("inf")
+
+    models: list[VideoMAE] = []
+    build = VideoMAE.__init__
+
+    def note(self: VideoMAE, *args: Any) -> None:
+        build(self, *args)
+        models.append(self)
+
+    monkeypatch.setattr(VideoMAE, "__init__", note)
+    every_step(monkeypatch, break_weights)
+    with pytest.raises(NonFiniteError, match=r"steps \[2, 3, 4"):
+        train(pretraining(videos, tmp_path / "run"))
+
+
+# Signals
+
+
+@pytest.mark.parametrize("make", [pretraining, finetuning])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_a_checkpoint(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[..., Any],
+    number: signal.Signals,
+) -> None:
+    config = make(videos, tmp_path / "run")
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    every_step(monkeypatch, lambda step: os.kill(os.getpid(), number) if step == 2 else None)
+    with pytest.raises(SystemExit) as end:
+        train(config)
+    assert end.value.code == 128 + number
+    directory = tmp_path / "run"
+    step = int((directory / "checkpoints" / "last").read_text().removeprefix("step_"))
+    assert 2 <= step < STEPS
+    assert [row["step"] for row in metrics(directory)] == list(range(1, step + 1))
+    assert f"stopped by {number.name} after step {step}" in capsys.readouterr().err
+    assert not (directory / "weights.safetensors").exists()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_a_signal_in_the_last_step_changes_nothing(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_step(
+        monkeypatch, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS else None
+    )
+    assert weights(train(pretraining(videos, tmp_path / "run")))
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_signals() as received:
+        signal.raise_signal(signal.SIGINT)
+        assert received == [signal.SIGINT]
+        signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,398 @@
+"""A run that was stopped and goes on ends as if it had never stopped."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import composed, write_list
+from tests.train import (
+    PRETRAIN,
+    STEPS,
+    STEPS_PER_EPOCH,
+    assert_same_run,
+    finetuning,
+    metrics,
+    pretraining,
+    train,
+    video_list,
+    weights,
+)
+from videomae.model.weights import WeightsError, read_weights
+from videomae.report.runlog import RunExistsError
+from videomae.train import loop
+from videomae.train.checkpoint import CheckpointError
+from videomae.train.step import train_step
+
+Make = Callable[..., Any]
+stages = pytest.mark.parametrize("make", [pretraining, finetuning])
+
+
+@pytest.fixture(scope="module")
+def straight(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Make, Path]:
+    """The undisturbed run of either stage. Tests that change it take a copy."""
+    root = tmp_path_factory.mktemp("straight")
+    return {make: train(make(videos, root / make.__name__)) for make in (pretraining, finetuning)}
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+@stages
+def test_a_run_learns_something(videos: Path, straight: dict[Make, Path], make: Make) -> None:
+    """Else the comparisons below would compare nothing."""
+    rows = metrics(straight[make])
+    assert len({row["loss"] for row in rows}) == STEPS
+    assert all(row["grad_norm"] > 0 for row in rows)
+    fresh, trained = None, weights(straight[make])
+    torch.manual_seed(0)
+    info = read_weights(straight[make]).info
+    assert (info.step, info.name) == (STEPS, "unnamed")
+    assert fresh is None
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+@stages
+def test_the_same_run_twice_is_the_same_and_another_seed_is_not(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make
+) -> None:
+    assert_same_run(train(make(videos, tmp_path / "again")), straight[make])
+    other = train(make(videos, tmp_path / "other", seed=1))
+    assert metrics(other)[0]["loss"] != metrics(straight[make])[0]["loss"]
+
+
+@stages
+@pytest.mark.parametrize(
+    ("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 1), (2 * STEPS_PER_EPOCH, 0), (5, 0)]
+)
+def test_stopped_and_continued_is_the_same_as_never_stopped(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make, stop: int, workers: int
+) -> None:
+    directory = train(make(videos, tmp_path / "run", max_steps=stop))
+    assert metrics(directory) == metrics(straight[make])[:stop]
+    train(make(videos, directory, f"run.workers={workers}", resume="auto"))
+    assert_same_run(directory, straight[make])
+
+
+def test_stopped_after_every_step(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    for step in range(1, STEPS + 1):
+        train(pretraining(videos, tmp_path / "run", resume="auto", max_steps=step))
+    assert_same_run(tmp_path / "run", straight[pretraining])
+
+
+@stages
+def test_how_often_things_are_written_changes_nothing_that_is_learned(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make
+) -> None:
+    often = ("run.checkpoint_every=1", "run.log_every=2", "run.image_every=1", "run.workers=1")
+    directory = train(make(videos, tmp_path / "run", *often))
+    ours, theirs = weights(directory), weights(straight[make])
+    assert [name for name in theirs if not ours[name].equal(theirs[name])] == []
+
+
+def test_going_on_with_a_finished_run_changes_nothing(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    for make in (pretraining, finetuning):
+        directory = shutil.copytree(straight[make], tmp_path / make.__name__)
+        train(make(videos, directory, resume="auto"))
+        assert_same_run(directory, straight[make])
+
+
+class Crash(BaseException):
+    """What no code expects."""
+
+
+@stages
+def test_what_was_logged_after_the_last_checkpoint_is_cut(
+    videos: Path,
+    tmp_path: Path,
+    straight: dict[Make, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    make: Make,
+) -> None:
+    def crash_in_step_6(*args: Any, **settings: Any) -> Any:
+        if settings["noise_seed"][1] == 6:
+            raise Crash
+        return train_step(*args, **settings)
+
+    directory, often = tmp_path / "run", "run.checkpoint_every=3"
+    monkeypatch.setattr(loop, "train_step", crash_in_step_6)
+    with pytest.raises(Crash):
+        train(make(videos, directory, often))
+    assert (directory / "checkpoints" / "last").read_text() == "step_3"
+    assert [row["step"] for row in metrics(directory)] == [1, 2, 3, 4]
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "los')  # the crash came while a line was written
+    monkeypatch.undo()
+    train(make(videos, directory, often, resume="auto"))
+    assert_same_run(directory, straight[make])
+
+
+def test_a_checkpoint_that_was_not_finished_is_passed_over(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", "run.checkpoint_every=2", max_steps=4))
+    (directory / "checkpoints" / "step_4" / "run.json").unlink()
+    train(pretraining(videos, directory, resume="auto"))
+    assert_same_run(directory, straight[pretraining])
+
+
+@stages
+def test_never_refuses_a_directory_that_holds_a_run(
+    videos: Path, straight: dict[Make, Path], make: Make
+) -> None:
+    before = snapshot(straight[make])
+    with pytest.raises(RunExistsError) as error:
+        train(make(videos, straight[make]))
+    for words in (str(straight[make]), "resume=auto", "overwrite=true", "output_dir"):
+        assert words in str(error.value)
+    assert snapshot(straight[make]) == before
+
+
+def test_overwrite_replaces_the_run_and_nothing_else(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(finetuning(videos, tmp_path / "run", seed=1))
+    (directory / "notes.txt").write_text("mine")
+    train(pretraining(videos, directory, overwrite=True))
+    assert_same_run(directory, straight[pretraining])
+    assert not (directory / "results.json").exists()  # of the fine-tuning
+    assert (directory / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_a_start_that_fails_destroys_nothing(videos: Path, tmp_path: Path, resume: str) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=1))
+    before = snapshot(directory)
+    settings = {"overwrite": True, "resume": resume}
+    with pytest.raises(WeightsError):
+        train(pretraining(videos, directory, weights=str(tmp_path / "nowhere"), **settings))
+    empty = write_list(tmp_path / "short.txt", ["0.mp4"])
+    with pytest.raises(ValueError, match="1 videos"):
+        train(pretraining(videos, directory, train_list=empty, **settings))
+    assert snapshot(directory) == before
+
+
+def test_auto_starts_anew_where_there_is_nothing(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "new" / "run", resume="auto"))
+    assert_same_run(directory, straight[pretraining])
+
+
+def test_auto_starts_anew_after_a_crash_before_the_first_checkpoint(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    monkeypatch.setattr(loop, "train_step", crash)
+    with pytest.raises(Crash):
+        train(pretraining(videos, tmp_path / "run"))
+    monkeypatch.undo()
+    train(pretraining(videos, tmp_path / "run", resume="auto"))
+    assert_same_run(tmp_path / "run", straight[pretraining])
+
+
+def test_a_path_is_where_another_run_begins(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    first = train(pretraining(videos, tmp_path / "first", max_steps=3))
+    before = snapshot(first)
+    checkpoint = str(first / "checkpoints" / "step_3")
+    second = train(pretraining(videos, tmp_path / "second", resume=checkpoint))
+    assert snapshot(first) == before
+    ours, theirs = weights(second), weights(straight[pretraining])
+    assert [name for name in theirs if not ours[name].equal(theirs[name])] == []
+    assert metrics(second) == metrics(straight[pretraining])[3:]
+    with pytest.raises(RunExistsError):
+        train(pretraining(videos, second, resume=checkpoint))
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train(pretraining(videos, tmp_path / "third", resume="nowhere"))
+    assert not (tmp_path / "third").exists()
+
+
+def test_an_older_checkpoint_of_the_run_itself(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    often = ("run.checkpoint_every=2", "run.keep_checkpoints=9")
+    directory = train(pretraining(videos, tmp_path / "run", *often))
+    checkpoint = str(directory / "checkpoints" / "step_2")
+    train(pretraining(videos, directory, *often, resume=checkpoint))
+    assert_same_run(directory, straight[pretraining])
+
+
+def test_auto_goes_on_from_where_the_run_was_last(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    """Back to step 2, stopped in step 3: auto goes on from there, and no row is lost."""
+    often = ("run.checkpoint_every=2", "run.keep_checkpoints=9")
+    directory = train(pretraining(videos, tmp_path / "run", *often))
+    checkpoint = str(directory / "checkpoints" / "step_2")
+    train(pretraining(videos, directory, *often, resume=checkpoint, max_steps=3))
+    assert (directory / "checkpoints" / "last").read_text() == "step_3"
+    train(pretraining(videos, directory, *often, resume="auto"))
+    assert_same_run(directory, straight[pretraining])
+
+
+def test_steps_left_out_are_still_counted_afterwards(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil_step_2(objective: Any, optimizer: Any, inputs: Any, *rest: Any, **settings: Any) -> Any:
+        if settings["noise_seed"][1] == 2:
+            inputs = [part._replace(tensors=part.tensors[:-1] + (part.tensors[-1] * float("inf"),)) for part in inputs]
+        return train_step(objective, optimizer, inputs, *rest, **settings)
+
+    monkeypatch.setattr(loop, "train_step", spoil_step_2)
+    undisturbed = train(pretraining(videos, tmp_path / "straight"))
+    train(pretraining(videos, tmp_path / "run", max_steps=4))
+    train(pretraining(videos, tmp_path / "run", resume="auto"))
+    assert metrics(undisturbed)[-1]["num_skipped"] == 1
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+@stages
+def test_bad_videos_are_known_after_going_on(videos: Path, tmp_path: Path, make: Make) -> None:
+    label = " 1" if make is finetuning else ""
+    names = [f"{number}.mp4{label}" for number in range(9)]
+    lists = write_list(tmp_path / "list.txt", [f"gone.mp4{label}", *names, f"lost.mp4{label}"])
+    limit = "data.max_bad_fraction=1"
+    undisturbed = train(make(videos, tmp_path / "straight", limit, train_list=lists))
+    assert metrics(undisturbed)[-1]["num_bad"] == 2
+    for stop in (1, 2, 4, None):
+        settings = {"resume": "auto", "max_steps": stop, "train_list": lists}
+        train(make(videos, tmp_path / "run", limit, **settings))
+    assert_same_run(tmp_path / "run", undisturbed)
+    listed = [path / "bad_files.jsonl" for path in (tmp_path / "run", undisturbed)]
+    assert listed[0].read_text() == listed[1].read_text()
+
+
+def test_max_steps_stops_but_leaves_the_schedule(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=4))
+    assert metrics(directory) == metrics(straight[pretraining])[:4]
+    assert metrics(directory)[-1]["lr"] > 2 * metrics(straight[pretraining])[-1]["lr"]
+    assert read_weights(directory).info.step == 4
+    assert (directory / "checkpoints" / "last").read_text() == "step_4"
+    beyond = train(pretraining(videos, tmp_path / "beyond", max_steps=1000))
+    assert_same_run(beyond, straight[pretraining])
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("optim.global_batch=2", "optim.global_batch: 4 there, 2 here"),
+        ("mask.ratio=0.5", "mask.ratio: 0.75 there, 0.5 here"),
+        ("model.depth=3", "model.depth: 2 there, 3 here"),
+        ("data.clip.stride=1", "data.clip.stride: 2 there, 1 here"),
+        ("optim.epochs=4", "optim.epochs: 3 there, 4 here"),
+    ],
+)
+def test_another_recipe_is_refused_before_anything_is_written(
+    videos: Path, tmp_path: Path, override: str, key: str
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=1))
+    before = snapshot(directory)
+    with pytest.raises(CheckpointError, match=re.escape(key)):
+        train(pretraining(videos, directory, override, resume="auto"))
+    assert snapshot(directory) == before
+
+
+def test_another_list_is_refused_and_a_moved_one_is_not(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=2))
+    other = video_list(tmp_path / "other.txt", [f"{number}.mp4" for number in range(10, -1, -1)])
+    with pytest.raises(CheckpointError, match=r"sha256\(data.train_list\)"):
+        train(pretraining(videos, directory, train_list=other, resume="auto"))
+    moved = video_list(tmp_path / "moved.txt")
+    shutil.copytree(videos, tmp_path / "videos")
+    train(pretraining(tmp_path / "videos", directory, train_list=moved, resume="auto"))
+    assert_same_run(directory, straight[pretraining])
+
+
+def test_another_device_batch_gives_the_same_curve(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=3))
+    train(pretraining(videos, directory, "run.device_batch=1", resume="auto"))
+    for ours, theirs in zip(metrics(directory), metrics(straight[pretraining]), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+# Real signals to a real process
+
+
+def wait_for_steps(directory: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Until so many steps are logged."""
+    deadline = time.monotonic() + 60
+    path = directory / "metrics.jsonl"
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_says_how_to_go_on_and_that_works(
+    videos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    directory = tmp_path / "with a space"
+    overrides = [
+        *PRETRAIN,
+        "optim.epochs=400",
+        "run.workers=1",
+        f"data.root={videos}",
+        f"data.train_list={video_list(tmp_path / 'list.txt')}",
+        f"output_dir={directory}",
+        "resume=never",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "videomae.pretrain", *overrides],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_steps(directory, 3, process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+    stopped = int((directory / "checkpoints" / "last").read_text().removeprefix("step_"))
+    assert 3 <= stopped < 800
+    said = re.search(r"after step (\d+); its checkpoint is complete. Go on with: (.*)", errors)
+    assert said, errors
+    assert int(said[1]) == stopped
+    program, flag, module, *arguments = shlex.split(said[2])
+    assert (program, flag, module) == ("python", "-m", "videomae.pretrain")
+    assert arguments == [*overrides[:-1], "resume=auto"]
+
+    end = f"max_steps={stopped + 3}"
+    train(composed("pretrain", *arguments, end))
+    *recipe, _, _ = overrides
+    undisturbed = tmp_path / "undisturbed"
+    train(composed("pretrain", *recipe, f"output_dir={undisturbed}", end))
+    assert len(metrics(directory)) == stopped + 3
+    assert_same_run(directory, undisturbed)
