@@ -1,4 +1,4 @@
-"""Every check of a config: refused with the key, the value and what to do; and what is not refused."""
+"""Every check of a config: what is refused, with key, value and advice, and what is not."""
 
 import ast
 import re
@@ -239,21 +239,21 @@ def test_a_token_grid_has_no_rest_or_names_sizes_that_have_none(
     patch: int, tubelet: int, size: int, frames: int
 ) -> None:
     model, clip = replace(MODEL, patch=patch, tubelet=tubelet), ClipConfig(frames, 1, size)
-    try:
-        t, h, w = token_grid(model, clip)
-    except ConfigError as error:
-        if frames % tubelet:
-            assert f"data.clip.frames={frames}" in str(error)
-            assert f"model.tubelet={tubelet}" in str(error)
-            return
-        assert size % patch
-        assert f"data.clip.size={size} is not a multiple of model.patch={patch}" in str(error)
-        below, above = map(int, re.findall(r"sizes are (\d+) and (\d+)", str(error))[0])
+    if frames % tubelet:
+        message = f"data.clip.frames={frames} is not a multiple of model.tubelet={tubelet}"
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            token_grid(model, clip)
+    elif size % patch:
+        message = f"data.clip.size={size} is not a multiple of model.patch={patch}"
+        with pytest.raises(ConfigError, match=re.escape(message)) as error:
+            token_grid(model, clip)
+        below, above = map(int, re.findall(r"sizes are (\d+) and (\d+)", str(error.value))[0])
+        assert above > size
         for near in (below, above):
             assert token_grid(model, replace(clip, size=near))[1] == near // patch
             assert abs(near - size) < patch
-        assert above > size
     else:
+        t, h, w = token_grid(model, clip)
         assert (t * tubelet, h * patch, w * patch) == (frames, size, size)
 
 
@@ -271,15 +271,13 @@ def test_a_mask_is_refused_exactly_where_it_leaves_nothing_or_does_not_tile(
     places = h * w * (1 if kind is MaskKind.tube else t)
     hidden = int(ratio * places)
     tiles = decoder_ratio == 0 or (h % 2 == 0 and w % 2 == 0)
-    try:
-        check_mask(MaskConfig(kind, ratio, decoder_ratio), grid)
-    except ConfigError as error:
-        assert hidden == 0 or not tiles
-        expected = "at least one" if hidden == 0 else "mask=tube"
-        assert expected in str(error)
+    mask = MaskConfig(kind, ratio, decoder_ratio)
+    if hidden == 0 or not tiles:
+        with pytest.raises(ConfigError, match="at least one" if hidden == 0 else "mask=tube"):
+            check_mask(mask, grid)
     else:
-        assert 0 < hidden < places
-        assert tiles
+        check_mask(mask, grid)
+        assert hidden < places
 
 
 @pytest.mark.parametrize("file", ["config.py", "files.py"])

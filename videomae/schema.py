@@ -4,6 +4,7 @@ Imported by the entry points only. Hydra merges the yaml files over the schema, 
 and wrong types are refused while the config is composed.
 """
 
+import errno
 import inspect
 import sys
 from collections.abc import Callable
@@ -32,6 +33,8 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
 }
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk says that is full or not ours to write."""
 
 
 def schema(config_class: type) -> DictConfig:
@@ -64,6 +67,15 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 function(OmegaConf.to_object(composed))  # type: ignore[arg-type]  # COMMANDS[name]
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
+            except OSError as error:
+                if error.errno not in STORAGE:
+                    raise
+                print(
+                    f"error: {error}. Complete checkpoints are kept: make room or mend the "
+                    "permissions, then run the same command with resume=auto",
+                    file=sys.stderr,
+                )
                 sys.exit(2)
 
         def main() -> None:

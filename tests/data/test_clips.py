@@ -188,7 +188,7 @@ def test_a_missing_list_is_named_with_the_setting(tmp_path: Path) -> None:
         read_clips(path, DATA, labelled=False, key="data.test_list")
     assert f"data.test_list={path}" in str(error.value)
     assert isinstance(error.value, UserError)
-    with pytest.raises(ClipListError, match="data.train_list"):  # a folder, and the usual setting
+    with pytest.raises(ClipListError, match=r"data\.train_list"):  # a folder, and the usual setting
         read_clips(tmp_path, DATA, labelled=False)
 
 

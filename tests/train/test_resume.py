@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.conftest import composed, write_list
 from tests.train import (
@@ -32,6 +31,7 @@ from videomae.model.weights import WeightsError, read_weights
 from videomae.report.runlog import RunExistsError
 from videomae.train import loop
 from videomae.train.checkpoint import CheckpointError
+from videomae.train.objective import Inputs
 from videomae.train.step import train_step
 
 Make = Callable[..., Any]
@@ -52,17 +52,14 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 
 
 @stages
-def test_a_run_learns_something(videos: Path, straight: dict[Make, Path], make: Make) -> None:
+def test_a_run_learns_something(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make
+) -> None:
     """Else the comparisons below would compare nothing."""
-    rows = metrics(straight[make])
-    assert len({row["loss"] for row in rows}) == STEPS
-    assert all(row["grad_norm"] > 0 for row in rows)
-    fresh, trained = None, weights(straight[make])
-    torch.manual_seed(0)
-    info = read_weights(straight[make]).info
-    assert (info.step, info.name) == (STEPS, "unnamed")
-    assert fresh is None
-    assert all(tensor.isfinite().all() for tensor in trained.values())
+    first = weights(train(make(videos, tmp_path / "run", max_steps=1)))  # at a rate of 0
+    trained = weights(straight[make])
+    assert [name for name in first if first[name].equal(trained[name])] == []
+    assert len({row["loss"] for row in metrics(straight[make])}) == STEPS
 
 
 @stages
@@ -76,7 +73,7 @@ def test_the_same_run_twice_is_the_same_and_another_seed_is_not(
 
 @stages
 @pytest.mark.parametrize(
-    ("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 1), (2 * STEPS_PER_EPOCH, 0), (5, 0)]
+    ("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 0), (5, 0)]
 )
 def test_stopped_and_continued_is_the_same_as_never_stopped(
     videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make, stop: int, workers: int
@@ -85,14 +82,6 @@ def test_stopped_and_continued_is_the_same_as_never_stopped(
     assert metrics(directory) == metrics(straight[make])[:stop]
     train(make(videos, directory, f"run.workers={workers}", resume="auto"))
     assert_same_run(directory, straight[make])
-
-
-def test_stopped_after_every_step(
-    videos: Path, tmp_path: Path, straight: dict[Make, Path]
-) -> None:
-    for step in range(1, STEPS + 1):
-        train(pretraining(videos, tmp_path / "run", resume="auto", max_steps=step))
-    assert_same_run(tmp_path / "run", straight[pretraining])
 
 
 @stages
@@ -254,9 +243,12 @@ def test_auto_goes_on_from_where_the_run_was_last(
 def test_steps_left_out_are_still_counted_afterwards(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoil_step_2(objective: Any, optimizer: Any, inputs: Any, *rest: Any, **settings: Any) -> Any:
+    def spoil_step_2(
+        objective: Any, optimizer: Any, inputs: list[Inputs], *rest: Any, **settings: Any
+    ) -> Any:
         if settings["noise_seed"][1] == 2:
-            inputs = [part._replace(tensors=part.tensors[:-1] + (part.tensors[-1] * float("inf"),)) for part in inputs]
+            *others, weight = inputs[0].tensors
+            inputs = [inputs[0]._replace(tensors=(*others, weight * float("inf"))), *inputs[1:]]
         return train_step(objective, optimizer, inputs, *rest, **settings)
 
     monkeypatch.setattr(loop, "train_step", spoil_step_2)
@@ -275,7 +267,7 @@ def test_bad_videos_are_known_after_going_on(videos: Path, tmp_path: Path, make:
     limit = "data.max_bad_fraction=1"
     undisturbed = train(make(videos, tmp_path / "straight", limit, train_list=lists))
     assert metrics(undisturbed)[-1]["num_bad"] == 2
-    for stop in (1, 2, 4, None):
+    for stop in (3, None):
         settings = {"resume": "auto", "max_steps": stop, "train_list": lists}
         train(make(videos, tmp_path / "run", limit, **settings))
     assert_same_run(tmp_path / "run", undisturbed)

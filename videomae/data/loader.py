@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from videomae.data.dataset import (
     BadFile,
@@ -166,7 +168,27 @@ def num_workers(asked: int | None, local_world: int) -> int:
     return max(1, cores // local_world)
 
 
+def stop_workers(batches: Iterator[Batch]) -> None:
+    """End the decoding processes of a loader's iterator, also those stuck in a decoder."""
+    if isinstance(batches, _MultiProcessingDataLoaderIter):
+        batches._shutdown_workers()
+        for worker in batches._workers:
+            worker.kill()
+
+
 def _start_worker(_: int) -> None:
-    """Ctrl-C and SIGTERM are the training process's to handle: it still wants the batches."""
+    """Signals to the whole job are the training process's to handle: it still wants the batches.
+
+    Ctrl-C goes to every process of a terminal, SIGTERM often to every process of a job. A worker
+    ends on SIGTERM only when its own training process sent it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

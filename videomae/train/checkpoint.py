@@ -8,6 +8,7 @@ A checkpoint is read by `resume` only: torch.distributed.checkpoint unpickles it
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from videomae.config import UserError
 from videomae.files import write_text
 from videomae.train.parallel import Processes
 
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
 RUN_FILE = "run.json"
 Identity = Mapping[str, Any]
 """What must be the same for a run to go on: dotted setting -> value."""

@@ -19,6 +19,7 @@ from videomae.data.loader import (
     MicroBatches,
     TrainingOrder,
     num_workers,
+    stop_workers,
     training_loader,
 )
 from videomae.train.checkpoint import Checkpoints
@@ -184,10 +185,10 @@ class Training:
             pin=self.processes.device.type == "cuda",
         )
         batches = iter(loader)
-        yield batches
-        shutdown = getattr(batches, "_shutdown_workers", None)
-        if shutdown is not None:
-            shutdown()
+        try:
+            yield batches
+        finally:
+            stop_workers(batches)
 
     def _step(self, step: int, batches: Iterator[Batch], *, stopping: bool) -> Pending:
         """Enqueue one step."""

@@ -1,0 +1,256 @@
+"""Several processes on one machine's CPU do what one process does."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.conftest import ROOT, TINY, composed, write_list
+from tests.train import (
+    FINETUNE,
+    NUM_VIDEOS,
+    PRETRAIN,
+    STEPS,
+    json_lines,
+    metrics,
+    pretraining,
+    train,
+    weights,
+)
+from videomae.config import ConfigError, Device, RunConfig, Sharding
+from videomae.evaluate import evaluate
+from videomae.train.parallel import processes, uses_bf16
+
+TORCHRUN = Path(sys.executable).parent / "torchrun"
+BAD = 2
+"""The place in the lists of a video that is not there."""
+WITHOUT_NOISE = ("optim.drop_path=0", "optim.head_drop=0")
+"""What depends on the rank."""
+
+
+def torchrun(count: int, *arguments: str, cwd: Path) -> str:
+    """Run a program in so many processes; what it printed to stderr."""
+    done = subprocess.run(
+        [str(TORCHRUN), "--standalone", "--nproc-per-node", str(count), *arguments],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """list.txt, and labelled.txt: eleven videos, one of them missing."""
+    root = tmp_path_factory.mktemp("lists")
+    names = [f"{n}.mp4" if n != BAD else "missing.mp4" for n in range(NUM_VIDEOS)]
+    write_list(root / "list.txt", names)
+    write_list(root / "labelled.txt", [f"{name} {n % 3}" for n, name in enumerate(names)])
+    return root
+
+
+def pretrain_overrides(videos: Path, lists: Path) -> list[str]:
+    return [
+        *PRETRAIN,
+        "data.max_bad_fraction=1",
+        "run.device_batch=1",  # two micro-batches on each of two processes
+        f"data.root={videos}",
+        f"data.train_list={lists / 'list.txt'}",
+    ]
+
+
+def finetune_overrides(videos: Path, lists: Path) -> list[str]:
+    labelled = lists / "labelled.txt"
+    return [
+        *FINETUNE,
+        *WITHOUT_NOISE,
+        "optim.layer_decay=0.75",
+        "data.max_bad_fraction=1",
+        "run.device_batch=1",
+        "weights=scratch",
+        f"data.root={videos}",
+        f"data.train_list={labelled}",
+        f"data.test_list={labelled}",
+    ]
+
+
+def close_curves(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    for ours, theirs in zip(first, second, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def files(directory: Path) -> set[str]:
+    """Names of what a run wrote, less what is named after the time and the process."""
+    names = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
+    return {name for name in names if "tfevents" not in name and ".hydra" not in name}
+
+
+@pytest.mark.long
+def test_two_processes_pretrain_like_one(videos: Path, lists: Path, tmp_path: Path) -> None:
+    overrides = pretrain_overrides(videos, lists)
+    one = train(composed("pretrain", *overrides, f"output_dir={tmp_path / 'one'}"))
+    two = tmp_path / "two"
+    said = torchrun(
+        2, "-m", "videomae.pretrain", *overrides, f"output_dir={two}", "max_steps=4", cwd=tmp_path
+    )
+    assert "2 x 2 x 1: processes x micro-batches x videos" in said
+    assert said.count("step 4/") == 1  # one of them prints
+    close_curves(metrics(two), metrics(one)[:4])
+    assert json_lines(two / "bad_files.jsonl") == json_lines(one / "bad_files.jsonl")
+    assert len(json_lines(two / "bad_files.jsonl")) == 1
+    assert len(list((two / "tensorboard").iterdir())) == 1
+    only_in_parallel = {"checkpoints/step_4/__1_0.distcp"}
+    pictures = {"figures/loss.png", "figures/reconstruction.png"}
+    renamed = {name.replace("step_6", "step_4") for name in files(one)}
+    assert files(two) - only_in_parallel - pictures == renamed
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+
+    go_on = composed("pretrain", *overrides, f"output_dir={two}", "resume=auto")
+    train(go_on)  # in one process
+    close_curves(metrics(two), metrics(one))
+    theirs = weights(one)
+    for name, tensor in weights(two).items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-2, atol=1e-4)
+
+
+def job(environment: dict[str, str], command: str, overrides: list[str], error_file: str) -> None:
+    """One of several processes: a command, as torchrun would start it."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    config = composed(command, *overrides)
+    try:
+        if command == "evaluate":
+            evaluate(config)
+        else:
+            train(config)
+    except ConfigError as error:
+        Path(error_file + environment["RANK"]).write_text(str(error))
+
+
+def in_processes(count: int, command: str, overrides: list[str], error_file: str = "") -> None:
+    """Run a command in so many processes that import everything only once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.train.test_parallel"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    started = []
+    for rank in range(count):
+        environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        arguments = (environment, command, overrides, error_file)
+        started.append(context.Process(target=job, args=arguments, daemon=False))
+        started[-1].start()
+    for process in started:
+        process.join(timeout=120)
+    codes = [process.exitcode for process in started]
+    for process in started:
+        process.kill()
+    assert codes == [0] * count
+
+
+@pytest.mark.long
+def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
+    videos: Path, lists: Path, tmp_path: Path
+) -> None:
+    overrides = finetune_overrides(videos, lists)
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(composed("finetune", *overrides, f"output_dir={one}"))
+
+    test = [  # of the same weights
+        *TINY,
+        "run.device_batch=4",
+        "data.classes=3",
+        "data.segments=2",
+        "data.crops=2",
+        f"weights={one}",
+        f"data.root={videos}",
+        f"data.test_list={lists / 'labelled.txt'}",
+    ]
+    evaluations = {count: tmp_path / f"evaluated by {count}" for count in (1, 2, 3)}
+    evaluate(composed("evaluate", *test, f"output_dir='{evaluations[1]}'"))
+    for count in (2, 3):
+        in_processes(count, "evaluate", [*test, f"output_dir='{evaluations[count]}'"])
+    in_processes(2, "finetune", [*overrides, f"output_dir={two}"])
+    error = tmp_path / "error"
+    alone = [*overrides, "run.sharding=none", f"output_dir={tmp_path / 'none'}"]
+    in_processes(2, "finetune", alone, str(error))
+
+    close_curves(metrics(two), metrics(one))
+    assert len(metrics(one)) == STEPS
+    results = json.loads((one / "results.json").read_text())
+    assert json.loads((two / "results.json").read_text()) == results
+    assert (results["num_videos"], results["num_unreadable"]) == (NUM_VIDEOS, 1)
+    assert json_lines(two / "bad_files.jsonl") == json_lines(one / "bad_files.jsonl")
+    assert {row["list"] for row in json_lines(two / "bad_files.jsonl")} == {"train", "test"}
+
+    texts = {(path / "results.json").read_text() for path in evaluations.values()}
+    assert len(texts) == 1
+    listed = {(path / "bad_files.jsonl").read_text() for path in evaluations.values()}
+    assert len(listed) == 1
+    assert len({frozenset(files(path)) for path in evaluations.values()}) == 1
+    for rank in (0, 1):
+        message = Path(f"{error}{rank}").read_text()
+        assert "run.sharding=none with 2 processes" in message
+        assert "run.sharding=ddp" in message
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_process_alone_needs_nothing(videos: Path, tmp_path: Path) -> None:
+    for sharding in Sharding:
+        with processes(RunConfig(device=Device.cpu, sharding=sharding)) as process:
+            assert (process.rank, process.world, process.is_main) == (0, 1, True)
+            assert not dist.is_initialized()
+            values = torch.tensor([1.0, 2.0])
+            assert process.sum(values).tolist() == [1, 2]
+            assert process.gather("a") == ["a"]
+            process.barrier()
+            module = torch.nn.Linear(1, 1)
+            assert process.replicate(module) is module
+
+
+def test_several_processes_without_sharing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    config = RunConfig(device=Device.cpu, sharding=Sharding.none)
+    with pytest.raises(ConfigError, match="run.sharding=none with 2 processes"), processes(config):
+        pass
+
+
+def test_a_batch_that_the_processes_do_not_divide_is_refused(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist, "init_process_group", lambda _: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match=r"global_batch=4 .* 3 processes; .*: 3 or 6"):
+        train(pretraining(videos, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    config = RunConfig(device=Device.cuda)
+    with pytest.raises(ConfigError, match=r"run.device=cuda.*run.device=auto"), processes(config):
+        pass
+    with processes(replace(config, device=Device.auto)) as process:
+        assert process.device.type == "cpu"
+        assert not uses_bf16(process.device, config.precision)
