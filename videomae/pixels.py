@@ -13,7 +13,8 @@ STD = (0.229, 0.224, 0.225)
 
 @cache  # a copy from the host in every step would make the host wait for the device
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
+    with torch.inference_mode(False):  # they outlive the caller's mode
+        return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
 
 
 def normalise(frames: Tensor) -> Tensor:

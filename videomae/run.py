@@ -77,9 +77,9 @@ def check_run(config: TrainConfig) -> Path | None:
     check_decoder(config.data.decoder)
     directory = Path(config.output_dir)
     checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
-    own = checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
-    if not own and config.resume != "auto":
-        runlog.check_unused(directory, overwrite=config.overwrite)
+    if not _is_own(checkpoint, directory):
+        restart = config.resume == "auto"
+        runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
     return checkpoint
 
 
@@ -119,7 +119,7 @@ def train_run(
     identity = run_identity(config, hashes["data.train_list"])
     store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
-    own = checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
+    own = _is_own(checkpoint, directory)
     bad = {}
     if own:
         tried = TrainingOrder(len(dataset.clips), plan.global_batch, config.seed).tried(start)
@@ -180,6 +180,11 @@ def run_identity(config: TrainConfig, list_hash: str) -> dict[str, Any]:
             else:
                 flat[f"{section}.{key}"] = value.name if isinstance(value, Enum) else value
     return dict(sorted(flat.items()))
+
+
+def _is_own(checkpoint: Path | None, directory: Path) -> bool:
+    """Whether the run in `directory` goes on, rather than a new one starts there."""
+    return checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
 
 
 def resume_command(processes: Processes) -> str:

@@ -59,6 +59,7 @@ MADE_BY_A_RUN = (
     "figures",
     ".hydra",
 )
+RESULTS_OF_A_RUN = ("weights.safetensors", RESULTS)
 PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
 
 console = Console(stderr=True, highlight=False)
@@ -68,11 +69,17 @@ class RunExistsError(UserError):
     """The output directory already holds a run."""
 
 
-def check_unused(directory: Path, *, overwrite: bool) -> None:
-    """Raise RunExistsError where a new run would mix with, or replace, what is there."""
+def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> None:
+    """Raise RunExistsError where a new run would mix with, or replace, what is there.
+
+    Args:
+        overwrite: whatever is there may go.
+        restart: what a run leaves that was killed before its first checkpoint may go.
+    """
     if overwrite:
         return
-    found = [name for name in MADE_BY_A_RUN if (directory / name).exists()]
+    kept = RESULTS_OF_A_RUN if restart else MADE_BY_A_RUN
+    found = [name for name in kept if (directory / name).exists()]
     if found:
         raise RunExistsError(
             f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
