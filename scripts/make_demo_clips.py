@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -66,13 +66,11 @@ TEST_PHOTOS = (
 SPLITS = {"pretrain": TRAIN_PHOTOS, "train": TRAIN_PHOTOS, "test": TEST_PHOTOS}
 PIP_NAMES = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
-VIEW = (
-    32  # lengths are in pixels of a view this wide, the resolution at which the demo's model sees
-)
+VIEW = 32  # all lengths are in pixels of a view this wide: what the demo's model sees
 SPEED = (0.8, 2.2)  # view pixels per frame
 ZOOM, ROLL = 0.7 / 8, 1 / 8  # what counts as one pixel: log of the field of view, radians
-# What the CAMERA does at speed 1, seen from behind it: (right, down, wider, clockwise). On screen the
-# content moves the other way: rightwards in pan_left, down in pan_up, counterclockwise in
+# What the CAMERA does at speed 1, seen from behind it: (right, down, wider, clockwise). On screen
+# the content moves the other way: rightwards in pan_left, down in pan_up, counterclockwise in
 # rotate_clockwise; in zoom_in it grows. The label of a class is its place in this table.
 MOTIONS = {
     "pan_left": (-1, 0, 0, 0),
@@ -89,9 +87,10 @@ CLASSES = tuple(MOTIONS)
 LEVELS = (1.0, 1.6, 2.5)  # photo pixels per view pixel
 TILT, SCALE = 0.3, 0.15  # at the middle of a clip: +- radians, +- log of the field of view
 CANDIDATES = 4  # places tried per clip; the one with the most texture is filmed (no empty sky)
-CONTRAST, BRIGHTNESS, NOISE = 0.2, 0.1, 0.02  # +-, +-, standard deviation; the full range is 1
+CONTRAST, BRIGHTNESS = 0.2, 0.1  # +-; the full range is 1
 MIP = 1.25  # from one antialiased copy of a photograph to the next smaller one
-X264 = {"preset": "veryfast", "bf": "0", "threads": "1"}  # more threads would give other bytes
+# More threads would give other bytes; mbtree varies from run to run on small frames.
+X264 = {"preset": "veryfast", "mbtree": "0", "bf": "0", "threads": "1"}
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,9 @@ def photo_path(photo: str) -> Path:
 
 @cache
 def photo_copy(photo: str, mirrored: bool, shrink: float) -> Image.Image:
-    """RGB, 1/shrink of the photograph, antialiased; above 600 pixels the shorter side counts as 600.
+    """The photograph in RGB at 1/shrink of its size, antialiased; shrink 1 is 600 pixels at most.
 
-    It is mirrored before the camera moves, so that the motion stays what it is.
+    (On its shorter side.) Mirroring comes before the camera moves, so the motion stays what it is.
     """
     image = Image.open(photo_path(photo)).convert("RGB")
     if mirrored:
@@ -206,14 +205,11 @@ def render(settings: Settings, clip: Clip) -> NDArray[np.uint8]:
 
     contrast, brightness = rng.uniform(-CONTRAST, CONTRAST), rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     frames = (np.stack(views) - np.float32(127.5)) * (1 + contrast) + 255 * (0.5 + brightness)
-    noise = rng.standard_normal((settings.frames, VIEW, VIEW, 3), np.float32)
-    cells = np.arange(settings.size) * VIEW // settings.size  # finer noise would average out
-    frames += 255 * NOISE * noise[:, cells][:, :, cells]
     return frames.round().clip(0, 255).astype(np.uint8)
 
 
 def look(
-    source: "partial[Image.Image]",
+    source: Callable[[float], Image.Image],
     place: NDArray[np.float64],
     zoom: float,
     angle: float,
@@ -241,7 +237,7 @@ def look(
 
 
 def encode(frames: NDArray[np.uint8], crf: int) -> bytes:
-    """(T, H, W, 3) RGB to an MP4 file at 25 frames/s, H.264 yuv420p, one key frame: the first."""
+    """(T, H, W, 3) RGB to an MP4 file: 25 frames/s, H.264, yuv420p."""
     file = BytesIO()
     with av.open(file, "w", format="mp4") as container:
         options = {**X264, "crf": str(crf), "g": str(len(frames))}
@@ -327,7 +323,7 @@ def is_complete(settings: Settings, out: Path, overwrite: bool) -> bool:
         if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json.part").is_file():
             raise ValueError(f"--out {out}: holds other files; choose a new or an empty folder")
         return False
-    found: dict[str, int] = json.loads((out / "manifest.json").read_text())["parameters"]
+    found: dict[str, int] = json.loads((out / "manifest.json").read_text()).get("parameters", {})
     wanted = settings.parameters()
     if found != wanted and not overwrite:
         keys = [key for key in wanted if found.get(key) != wanted[key]]

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from videomae.config import config_dir
-from videomae.schema import register
+from videomae.schema import config_object, register
 
 torch.set_num_threads(1)  # as many tests run beside each other as there are cores
 GOLDEN = Path(__file__).parent / "golden"
@@ -59,7 +58,7 @@ def composed(command: str, *overrides: str) -> Any:
     """The config object that `python -m videomae.COMMAND OVERRIDES` works with."""
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return OmegaConf.to_object(compose(command, overrides=list(overrides)))
+        return config_object(compose(command, overrides=list(overrides)), command)
 
 
 TINY = (  # a model that trains in milliseconds, on the clips of `videos`

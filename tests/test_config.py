@@ -116,7 +116,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (OPTIM, {"warmup_epochs": -1.0}, "optim.warmup_epochs must be at least 0, got -1.0"),
     (OPTIM, {"weight_decay": -0.1}, "optim.weight_decay must be at least 0, got -0.1"),
     (OPTIM, {"eps": -1e-8}, "optim.eps must be at least 0, got -1e-08"),
-    (OPTIM, {"clip_grad": -1.0}, "optim.clip_grad must be at least 0, got -1.0"),
+    (
+        OPTIM,
+        {"clip_grad": -1.0},
+        "optim.clip_grad must be more than 0, or null for no clipping; got -1.0",
+    ),
     (OPTIM, {"drop_path": 1.5}, "optim.drop_path must lie in [0, 1], got 1.5"),
     (OPTIM, {"head_drop": -0.5}, "optim.head_drop must lie in [0, 1], got -0.5"),
     (OPTIM, {"label_smoothing": 2}, "optim.label_smoothing must lie in [0, 1], got 2"),

@@ -5,11 +5,10 @@ import shlex
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
 from videomae.config import config_dir
-from videomae.schema import COMMANDS, register
+from videomae.schema import COMMANDS, config_object, register
 
 README = (ROOT / "README.md").read_text()
 
@@ -34,7 +33,7 @@ def test_each_command_composes(words: list[str]) -> None:
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         name = words[module].removeprefix("videomae.")
-        OmegaConf.to_object(compose(name, overrides=overrides))
+        config_object(compose(name, overrides=overrides), name)
 
 
 def test_files_that_the_readme_names_exist() -> None:

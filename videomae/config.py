@@ -137,6 +137,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         whole = {key: value for key, value in vars(self).items() if isinstance(value, int)}
         _check_at_least(1, "model", whole)
+        _check(self.norm_eps > 0, f"model.norm_eps must be more than 0, got {self.norm_eps}")
         for dim, heads in (("dim", "heads"), ("decoder_dim", "decoder_heads")):
             _check(
                 getattr(self, dim) % getattr(self, heads) == 0,
@@ -297,7 +298,11 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _check_at_least(1, "optim", {"global_batch": self.global_batch, "epochs": self.epochs})
-        rates = ("base_lr", "min_lr", "warmup_epochs", "weight_decay", "eps", "clip_grad")
+        _check(
+            self.clip_grad is None or self.clip_grad > 0,
+            f"optim.clip_grad must be more than 0, or null for no clipping; got {self.clip_grad}",
+        )
+        rates = ("base_lr", "min_lr", "warmup_epochs", "weight_decay", "eps")
         _check_at_least(0, "optim", {name: getattr(self, name) for name in rates})
         shares = ("drop_path", "head_drop", "label_smoothing")
         _check_between(0, 1, "optim", {name: getattr(self, name) for name in shares})
@@ -372,7 +377,7 @@ class TrainConfig:
     """Starting weights: a file, or a directory that holds weights.safetensors."""
 
     def __post_init__(self) -> None:
-        _check_at_least(0, "config", {"seed": self.seed})
+        _check(self.seed >= 0, f"seed must be at least 0, got {self.seed}")
         _check(
             self.max_steps is None or self.max_steps >= 1,
             f"max_steps must be at least 1, got {self.max_steps}",
@@ -389,7 +394,10 @@ class PretrainConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_mask(self.mask, token_grid(self.model, self.data.clip))
-        _check(not self.data.hflip, "data.hflip must be false in pre-training, which never mirrors")
+        _check(
+            not self.data.hflip,
+            "data.hflip must be false in pre-training, which never mirrors: give data.hflip=false",
+        )
         for name in ("drop_path", "head_drop", "label_smoothing"):
             _check(
                 getattr(self.optim, name) == 0,
@@ -432,6 +440,12 @@ class ReconstructConfig:
     run: RunConfig = field(default_factory=RunConfig)
     decoder: str = "decord"
     """Which library decodes; see videomae.data.decode."""
+
+    def __post_init__(self) -> None:
+        _check(self.seed >= 0, f"seed must be at least 0, got {self.seed}")
+        for name, least in (("start", 0), ("stride", 1)):
+            value = getattr(self, name)
+            _check(value is None or value >= least, f"{name} must be at least {least}, got {value}")
 
 
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:

@@ -49,7 +49,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     mask = replace(
         info.mask,
         kind=config.mask_kind or info.mask.kind,
-        ratio=config.mask_ratio or info.mask.ratio,
+        ratio=info.mask.ratio if config.mask_ratio is None else config.mask_ratio,
     )
     grid = token_grid(info.model, info.clip)
     check_mask(mask, grid)

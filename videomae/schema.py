@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from videomae.config import (
+    ConfigError,
     EvaluateConfig,
     FinetuneConfig,
     PretrainConfig,
@@ -64,7 +65,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         def run(composed: DictConfig) -> None:
             try:
-                function(OmegaConf.to_object(composed))  # type: ignore[arg-type]  # COMMANDS[name]
+                function(config_object(composed, name))
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
                 sys.exit(2)
@@ -87,6 +88,26 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def config_object(composed: DictConfig, name: str) -> Any:
+    """The config object of a command, checked.
+
+    Raises:
+        ConfigError: a setting, or a combination of settings, cannot work.
+    """
+    _check_keys(composed, COMMANDS[name])
+    return OmegaConf.to_object(composed)
+
+
+def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> None:
+    """Refuse what a + on the command line has added to the schema."""
+    kinds = get_type_hints(config_class)
+    for key, value in composed.items():
+        if key not in kinds:
+            raise ConfigError(f"there is no setting {prefix}{key!s}; --help lists all of them")
+        if isinstance(value, DictConfig):
+            _check_keys(value, kinds[str(key)], f"{prefix}{key}.")
 
 
 def composition() -> dict[str, str]:

@@ -1,7 +1,11 @@
 """Batches: the same for every way of sharing the work, and every video where it belongs."""
 
+import multiprocessing
+import os
 import signal
-from collections.abc import Sequence
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +35,7 @@ from videomae.data.loader import (
     epoch_order,
     evaluation_loader,
     num_workers,
+    stop_workers,
     training_loader,
 )
 from videomae.data.mask import Masking
@@ -357,17 +362,63 @@ def test_workers_are_as_asked_or_a_share_of_the_cores() -> None:
 
 
 class ReportingClips(TrainingClips):
-    """The label of an item is how many of two signals its process ignores."""
+    """The label of an item is the number of the process that read it."""
 
     def __getitem__(self, item: Item) -> Example:
-        ignored = [signal.getsignal(s) is signal.SIG_IGN for s in (signal.SIGINT, signal.SIGTERM)]
-        return super().__getitem__(item)._replace(label=sum(ignored))
+        return super().__getitem__(item)._replace(label=os.getpid())
 
 
-def test_workers_leave_the_signals_to_the_training_process(training: TrainingClips) -> None:
+def iterated(training: TrainingClips) -> tuple[Iterator[Batch], int]:
+    """What is left of twelve batches after the first, and the worker that reads them."""
     clips = ReportingClips(training.clips, training.data, training.augment, None, seed=0)
     order = TrainingOrder(12, 2, seed=0)
-    for workers, ignored in ((0, 0), (1, 2)):
-        micro_batches = MicroBatches(order, rank=0, world=1, size=2, first=1, last=2)
-        loader = training_loader(clips, micro_batches, workers=workers, pin=False)
-        assert [batch.label.tolist() for batch in loader] == [[ignored] * 4] * 2
+    micro_batches = MicroBatches(order, rank=0, world=1, size=2, first=1, last=12)
+    batches = iter(training_loader(clips, micro_batches, workers=1, pin=False))
+    worker = int(next(batches).label[0])
+    assert worker != os.getpid()
+    return batches, worker
+
+
+def gone(process: int, patience_s: float) -> bool:
+    """Whether a child has ended, or ends in time."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if process not in {child.pid for child in multiprocessing.active_children()}:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_worker_outlives_signals_that_are_not_from_its_training_process(
+    training: TrainingClips,
+) -> None:
+    """Ctrl-C and SIGTERM reach the whole job; the training process still wants the batches."""
+    batches, worker = iterated(training)
+    os.kill(worker, signal.SIGINT)
+    subprocess.run(["kill", "-TERM", str(worker)], check=True)
+    assert not gone(worker, patience_s=0.2)
+    rest = list(batches)
+    assert {int(batch.label[0]) for batch in rest} == {worker}
+    assert len(rest) == 11
+
+
+def test_a_worker_ends_when_its_training_process_says_so(training: TrainingClips) -> None:
+    batches, worker = iterated(training)
+    os.kill(worker, signal.SIGTERM)
+    assert gone(worker, patience_s=5)
+    stop_workers(batches)  # which is to be harmless then
+
+
+def test_stopping_the_workers_leaves_none(training: TrainingClips) -> None:
+    batches, worker = iterated(training)
+    assert not gone(worker, patience_s=0)
+    stop_workers(batches)
+    assert gone(worker, patience_s=5)
+    stop_workers(iter([]))  # without workers there is nothing to stop
+
+
+def test_stopping_ends_a_worker_that_hangs(training: TrainingClips) -> None:
+    batches, worker = iterated(training)
+    os.kill(worker, signal.SIGSTOP)  # it can do nothing now, like one stuck in a decoder
+    stop_workers(batches)
+    assert gone(worker, patience_s=5)

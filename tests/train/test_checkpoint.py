@@ -134,7 +134,7 @@ def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path) -> None:
     older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
     (newer / "run.json").unlink()
     assert find_checkpoint(tmp_path / "checkpoints", "auto") == older
-    with pytest.raises(CheckpointError, match="no complete checkpoint.*resume=auto"):
+    with pytest.raises(CheckpointError, match=r"no complete checkpoint.*resume=auto"):
         find_checkpoint(tmp_path / "checkpoints", str(newer))
 
 
@@ -369,5 +369,5 @@ def test_free_settings_may_change(tmp_path: Path) -> None:
     assert store(tmp_path, identity=run_identity(free, "hash")).restore(path, *restored) == 1
     assert contents(restored) == contents(saved)
     matters = replace(config, optim=replace(config.optim, global_batch=3))
-    with pytest.raises(CheckpointError, match="optim.global_batch: 1024 there, 3 here"):
+    with pytest.raises(CheckpointError, match=r"optim\.global_batch: 1024 there, 3 here"):
         store(tmp_path, identity=run_identity(matters, "hash")).restore(path, *restored)

@@ -216,9 +216,7 @@ def test_the_loss_is_averaged_over_the_readable_videos(folder: Path, tmp_path: P
     assert expected_loss(config, good) != pytest.approx(expected_loss(config, good[:2]), rel=1e-5)
 
 
-def test_a_step_without_a_readable_video_is_no_reason_to_stop(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_step_without_a_readable_video_is_no_reason_to_stop(folder: Path, tmp_path: Path) -> None:
     for item in order().global_items(1):
         (folder / f"{item.video}.mp4").unlink()
     overrides = ("data.max_bad_fraction=1", "run.max_nonfinite=1")
@@ -406,7 +404,11 @@ def test_a_signal_in_the_last_step_changes_nothing(
 
 
 def test_a_second_interrupt_does_not_wait() -> None:
-    with pytest.raises(KeyboardInterrupt), stop_signals() as received:
-        signal.raise_signal(signal.SIGINT)
-        assert received == [signal.SIGINT]
-        signal.raise_signal(signal.SIGINT)
+    def interrupt_twice() -> None:
+        with stop_signals() as received:
+            signal.raise_signal(signal.SIGINT)
+            assert received == [signal.SIGINT]
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()

@@ -3,12 +3,13 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.train import (
     NUM_VIDEOS,
     PRETRAIN,
     STEPS,
+    assert_same_run,
     json_lines,
     metrics,
     pretraining,
@@ -28,7 +30,9 @@ from tests.train import (
 )
 from videomae.config import ConfigError, Device, RunConfig, Sharding
 from videomae.evaluate import evaluate
+from videomae.train import loop
 from videomae.train.parallel import processes, uses_bf16
+from videomae.train.step import train_step
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 BAD = 2
@@ -126,45 +130,56 @@ def test_two_processes_pretrain_like_one(videos: Path, lists: Path, tmp_path: Pa
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-2, atol=1e-4)
 
 
-def job(environment: dict[str, str], command: str, overrides: list[str], error_file: str) -> None:
-    """One of several processes: a command, as torchrun would start it."""
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    config = composed(command, *overrides)
-    try:
-        if command == "evaluate":
-            evaluate(config)
-        else:
-            train(config)
-    except ConfigError as error:
-        Path(error_file + environment["RANK"]).write_text(str(error))
+class Job(NamedTuple):
+    """A command for several processes."""
+
+    command: str
+    overrides: list[str]
+    error_file: str = ""
+    """Where a process writes a ConfigError, its rank added."""
+    stop_in: int = 0
+    """The step in which process 1 gets a SIGTERM."""
+
+    def run(self, environment: dict[str, str]) -> None:
+        """In one of the processes, as torchrun would start it."""
+        os.environ.update(environment)
+        torch.set_num_threads(1)
+        if environment["RANK"] == "1":
+            loop.train_step = self.stopping_step
+        config = composed(self.command, *self.overrides)
+        try:
+            if self.command == "evaluate":
+                evaluate(config)
+            else:
+                train(config)
+        except ConfigError as error:
+            Path(self.error_file + environment["RANK"]).write_text(str(error))
+
+    def stopping_step(self, *args: Any, noise_seed: tuple[int, int], **settings: Any) -> Any:
+        if noise_seed[1] == self.stop_in:
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(*args, noise_seed=noise_seed, **settings)
 
 
-def in_processes(count: int, command: str, overrides: list[str], error_file: str = "") -> None:
-    """Run a command in so many processes that import everything only once."""
+def in_processes(count: int, job: Job) -> list[int | None]:
+    """Run a job in so many processes, which import everything only once; their exit codes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.train.test_parallel"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    shared = {
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    started = []
-    for rank in range(count):
-        environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        arguments = (environment, command, overrides, error_file)
-        started.append(context.Process(target=job, args=arguments, daemon=False))
-        started[-1].start()
+    world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared = world | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    started = [context.Process(target=job.run, args=(shared | rank,)) for rank in ranks]
+    for process in started:
+        process.start()
     for process in started:
         process.join(timeout=120)
     codes = [process.exitcode for process in started]
     for process in started:
         process.kill()
-    assert codes == [0] * count
+    return codes
 
 
 @pytest.mark.long
@@ -188,11 +203,12 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
     evaluations = {count: tmp_path / f"evaluated by {count}" for count in (1, 2, 3)}
     evaluate(composed("evaluate", *test, f"output_dir='{evaluations[1]}'"))
     for count in (2, 3):
-        in_processes(count, "evaluate", [*test, f"output_dir='{evaluations[count]}'"])
-    in_processes(2, "finetune", [*overrides, f"output_dir={two}"])
+        job = Job("evaluate", [*test, f"output_dir='{evaluations[count]}'"])
+        assert in_processes(count, job) == [0] * count
+    assert in_processes(2, Job("finetune", [*overrides, f"output_dir={two}"])) == [0, 0]
     error = tmp_path / "error"
     alone = [*overrides, "run.sharding=none", f"output_dir={tmp_path / 'none'}"]
-    in_processes(2, "finetune", alone, str(error))
+    assert in_processes(2, Job("finetune", alone, str(error))) == [0, 0]
 
     close_curves(metrics(two), metrics(one))
     assert len(metrics(one)) == STEPS
@@ -214,6 +230,23 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.long
+def test_when_one_process_is_told_to_stop_both_do_and_both_go_on(
+    videos: Path, lists: Path, tmp_path: Path
+) -> None:
+    overrides = [*finetune_overrides(videos, lists), "optim.drop_path=0.3", "optim.head_drop=0.3"]
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    assert in_processes(2, Job("finetune", [*overrides, f"output_dir={straight}"])) == [0, 0]
+    here = [*overrides, f"output_dir={stopped}"]
+    codes = in_processes(2, Job("finetune", here, stop_in=2))
+    assert codes == [128 + signal.SIGTERM] * 2
+    step = int((stopped / "checkpoints" / "last").read_text().removeprefix("step_"))
+    assert 2 <= step < STEPS
+    assert metrics(stopped) == metrics(straight)[:step]
+    assert in_processes(2, Job("finetune", [*here, "resume=auto"])) == [0, 0]
+    assert_same_run(stopped, straight)
+
+
 def test_a_process_alone_needs_nothing(videos: Path, tmp_path: Path) -> None:
     for sharding in Sharding:
         with processes(RunConfig(device=Device.cpu, sharding=sharding)) as process:
@@ -231,7 +264,10 @@ def test_several_processes_without_sharing_are_refused(monkeypatch: pytest.Monke
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     config = RunConfig(device=Device.cpu, sharding=Sharding.none)
-    with pytest.raises(ConfigError, match="run.sharding=none with 2 processes"), processes(config):
+    with (
+        pytest.raises(ConfigError, match=r"run\.sharding=none with 2 processes"),
+        processes(config),
+    ):
         pass
 
 

@@ -72,9 +72,7 @@ def test_the_same_run_twice_is_the_same_and_another_seed_is_not(
 
 
 @stages
-@pytest.mark.parametrize(
-    ("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 0), (5, 0)]
-)
+@pytest.mark.parametrize(("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 0), (5, 0)])
 def test_stopped_and_continued_is_the_same_as_never_stopped(
     videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make, stop: int, workers: int
 ) -> None:
@@ -197,6 +195,17 @@ def test_auto_starts_anew_after_a_crash_before_the_first_checkpoint(
     monkeypatch.undo()
     train(pretraining(videos, tmp_path / "run", resume="auto"))
     assert_same_run(tmp_path / "run", straight[pretraining])
+
+
+def test_auto_does_not_replace_a_finished_run_without_checkpoints(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = shutil.copytree(straight[pretraining], tmp_path / "run")
+    shutil.rmtree(directory / "checkpoints")  # to save room
+    before = snapshot(directory)
+    with pytest.raises(RunExistsError, match=r"weights\.safetensors"):
+        train(pretraining(videos, directory, resume="auto"))
+    assert snapshot(directory) == before
 
 
 def test_a_path_is_where_another_run_begins(

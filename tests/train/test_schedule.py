@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def test_the_rate_rises_then_falls_and_stays_between_the_floor_and_the_peak(
     warmup: int, rest: int, floor: float
 ) -> None:
     total = warmup + rest
-    rates = [warmup_cosine(s, peak=1.0, floor=floor, warmup=warmup, total=total) for s in range(total)]
+    at = partial(warmup_cosine, peak=1.0, floor=floor, warmup=warmup, total=total)
+    rates = [at(step) for step in range(total)]
     rising, falling = rates[:warmup], rates[warmup:]
     assert rising == sorted(rising)
     assert falling == sorted(falling, reverse=True)
@@ -138,9 +140,11 @@ def test_a_global_batch_of_one_works_with_every_exp(exp: str) -> None:
 def test_processes_that_do_not_divide_the_batch_are_told_the_nearest(
     global_batch: int, world: int, nearest: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"global_batch={global_batch}\b.*{world} processes") as e:
+    with pytest.raises(ConfigError) as error:
         plan(global_batch=global_batch, world=world)
-    assert str(e.value).endswith(f": {nearest}")
+    assert f"optim.global_batch={global_batch} " in str(error.value)
+    assert f" {world} processes" in str(error.value)
+    assert str(error.value).endswith(f": {nearest}")
     for near in nearest.split(" or "):
         plan(global_batch=int(near), world=world)
 

@@ -355,7 +355,5 @@ def test_bf16_is_for_the_products_only(make: Callable[[], Objective]) -> None:
         assert {tensor.dtype for tensor in found.values()} == {torch.float32}
     assert losses[Precision.auto].equal(losses[Precision.float32])  # on a CPU
     assert not losses[Precision.bf16].equal(losses[Precision.float32])
-    torch.testing.assert_close(
-        losses[Precision.bf16], losses[Precision.float32], rtol=0.02, atol=0
-    )
+    torch.testing.assert_close(losses[Precision.bf16], losses[Precision.float32], rtol=0.02, atol=0)
     assert losses[Precision.bf16].dtype == torch.float32

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from videomae.config import ClipConfig, ModelConfig, token_grid
-from videomae.model.layers import Block
+from videomae.model.layers import Block, init_linear
 from videomae.model.mae import check_clip
 from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table
 
@@ -37,14 +37,15 @@ class VideoClassifier(nn.Module):
         self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps, drop_path=rate)
-            for rate in torch.linspace(0, drop_path, config.depth).tolist()
+            for rate in _rising(drop_path, config.depth)
         )
         self.fc_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.head_drop = nn.Dropout(head_drop)
         self.head = nn.Linear(config.dim, classes)
         positions = position_table(config.positions, token_grid(config, clip), config.dim)
         self.register_buffer("positions", positions, persistent=False)
-        self.apply(_init_weights)
+        self.apply(init_linear)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
         with torch.no_grad():
             self.head.weight.mul_(HEAD_INIT_SCALE)
 
@@ -61,9 +62,6 @@ class VideoClassifier(nn.Module):
         return self.head(self.head_drop(self.fc_norm(self.features(clip).mean(1))))
 
 
-def _init_weights(module: nn.Module) -> None:
-    """As the official fine-tuning starts what it does not load."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _rising(last: float, count: int) -> list[float]:
+    """`count` numbers from 0 to `last`, evenly spaced."""
+    return [last * i / max(1, count - 1) for i in range(count)]

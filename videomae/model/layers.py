@@ -7,6 +7,14 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 
+def init_linear(module: nn.Module) -> None:
+    """As the official pre-training starts: Xavier for linear maps, the rest as torch makes it."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention: (B, N, D) -> (B, N, D). Keys have no bias."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from videomae.config import ClipConfig, ModelConfig, token_grid
-from videomae.model.layers import Block
+from videomae.model.layers import Block, init_linear
 from videomae.model.loss import pixel_targets, token_errors
 from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table, take
 from videomae.pixels import unnormalise
@@ -111,7 +111,7 @@ class VideoMAE(nn.Module):
             self.register_buffer(
                 name, position_table(config.positions, grid, dim), persistent=False
             )
-        self.apply(_init_weights)
+        self.apply(init_linear)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(
@@ -127,7 +127,7 @@ class VideoMAE(nn.Module):
 
         Raises:
             ValueError: the clip or the masks do not fit the model, or a mask's rows differ in how
-                many tokens they leave.
+                many tokens they leave, or no token is scored.
         """
         for name, mask in (("encoder_mask", encoder_mask), ("decoder_mask", decoder_mask)):
             expected = (len(clip), self.positions.shape[1])
@@ -138,7 +138,10 @@ class VideoMAE(nn.Module):
         masks = MaskIndices.of(encoder_mask, decoder_mask)
         prediction, target = self.rebuild(clip, masks)
         errors = token_errors(prediction, target)
-        loss = (errors * masks.scored).sum() / masks.scored.sum()
+        num_scored = masks.scored.sum()
+        if num_scored == 0:
+            raise ValueError("no token is both hidden from the encoder and decoded")
+        loss = (errors * masks.scored).sum() / num_scored
         return Reconstruction(loss, prediction, target)
 
     def rebuild(self, clip: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
@@ -186,11 +189,3 @@ def _unmasked(mask: Tensor, name: str) -> Tensor:
             f"got {counts.tolist()}"
         )
     return (~mask).nonzero()[:, 1].view(len(mask), -1)
-
-
-def _init_weights(module: nn.Module) -> None:
-    """As the official pre-training starts: Xavier for linear maps, the rest as torch makes it."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

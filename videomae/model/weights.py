@@ -4,8 +4,8 @@ Nothing in such a file is executed when it is read.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 
@@ -67,24 +67,24 @@ class WeightsInfo:
 
     def metadata(self) -> dict[str, str]:
         """As safetensors wants it: text to text, every value a JSON document."""
-        fields = asdict(self)
-        fields["normalisation"] = {"mean": MEAN, "std": STD}
-        return {"videomae": "1"} | {key: _json(value) for key, value in fields.items()}
+        values = asdict(self)
+        values["normalisation"] = {"mean": MEAN, "std": STD}
+        return {"videomae": "1"} | {key: _json(value) for key, value in values.items()}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
         """The reverse of `metadata`."""
-        fields = {key: json.loads(value) for key, value in metadata.items()}
-        mask = fields["mask"]
+        values = {key: json.loads(value) for key, value in metadata.items()}
+        mask = values["mask"]
         return cls(
-            kind=Kind(fields["kind"]),
-            name=fields["name"],
-            step=fields["step"],
-            model=model_config(fields["model"]),
-            clip=ClipConfig(**fields["clip"]),
-            class_names=fields["class_names"],
+            kind=Kind(values["kind"]),
+            name=values["name"],
+            step=values["step"],
+            model=model_config(values["model"]),
+            clip=ClipConfig(**values["clip"]),
+            class_names=values["class_names"],
             mask=mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
-            parents=tuple(Link(**link) for link in fields["parents"]),
+            parents=tuple(Link(**link) for link in values["parents"]),
         )
 
 
@@ -149,7 +149,7 @@ def read_weights(path: str | Path) -> Weights:
             raise ValueError("pre-training weights without a mask")
         if info.kind is Kind.classifier and not info.class_names:
             raise ValueError("a classifier without class names")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
     return Weights(path, info, tensors)
 
@@ -184,11 +184,15 @@ def load_model(
     info = weights.info
     info = replace(
         info,
-        clip=replace(info.clip, frames=frames or info.clip.frames, size=size or info.clip.size),
-        model=replace(info.model, heads=num_heads or info.model.heads),
+        clip=replace(
+            info.clip,
+            frames=info.clip.frames if frames is None else frames,
+            size=info.clip.size if size is None else size,
+        ),
+        model=replace(info.model, heads=info.model.heads if num_heads is None else num_heads),
     )
     model = build_model(info)
-    load_all(model, weights)
+    load_all(model, replace(weights, info=info))
     return model.eval()
 
 
@@ -204,6 +208,7 @@ def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport
             f"{weights.path} holds {weights.info.kind.name} weights, "
             f"but {kind.name} weights are needed here"
         )
+    _check_same(model, weights, [field.name for field in fields(ModelConfig)])
     report = _load(model, weights, weights.tensors)
     if report.missing or report.unexpected:
         raise WeightsError(f"{weights.path} does not fit the model: {report}")
@@ -226,8 +231,10 @@ def load_encoder(model: VideoClassifier, weights: Weights) -> "LoadReport":
             f"uses {ours.frames} of {ours.size} px: set data.clip.frames={theirs.frames} "
             f"data.clip.size={theirs.size}"
         )
+    _check_same(model, weights, [f.name for f in fields(ModelConfig) if "decoder" not in f.name])
     tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
-    if weights.info.kind is Kind.classifier and tensors["head.bias"].shape != (model.classes,):
+    classes = [len(tensors[name]) for name in ("head.weight", "head.bias") if name in tensors]
+    if classes != [model.classes, model.classes]:
         tensors = {name: value for name, value in tensors.items() if not name.startswith("head.")}
     report = _load(model, weights, tensors)
     partial = [name for name in report.missing if not name.startswith(NEW_IN_A_CLASSIFIER)]
@@ -255,6 +262,23 @@ class LoadReport:
         )
 
 
+def _check_same(
+    model: VideoMAE | VideoClassifier, weights: Weights, settings: Sequence[str]
+) -> None:
+    """WeightsError unless the weights were made with these settings of the model's config."""
+    theirs, ours = vars(weights.info.model), vars(model.config)
+    differing = [
+        f"{name} is {_json(theirs[name])} there, {_json(ours[name])} here"
+        for name in settings
+        if name != "name" and theirs[name] != ours[name]
+    ]
+    if differing:
+        raise WeightsError(
+            f"{weights.path} holds {weights.info.model.name}, the model is {model.config.name}: "
+            f"{_some(differing)}. Choose model={weights.info.model.name} or other weights"
+        )
+
+
 def _load(
     model: VideoMAE | VideoClassifier, weights: Weights, tensors: Mapping[str, Tensor]
 ) -> LoadReport:
@@ -266,10 +290,7 @@ def _load(
         if name in tensors and tensors[name].shape != own[name].shape
     ]
     if wrong:
-        raise WeightsError(
-            f"{weights.path} holds {weights.info.model.name}, the model is {model.config.name}: "
-            f"{_some(wrong)}. Choose model={weights.info.model.name} or other weights"
-        )
+        raise WeightsError(f"{weights.path} is not what it says it is: {_some(wrong)}")
     loaded = [name for name in own if name in tensors]
     with torch.no_grad():
         for name in loaded:

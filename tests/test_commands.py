@@ -1,0 +1,675 @@
+"""The commands, as a user calls them: what they say, what they refuse, what they leave behind."""
+
+import errno
+import importlib
+import inspect
+import json
+import re
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+
+import videomae
+from tests.conftest import composed, run_command, write_list, write_video
+from tests.train import (
+    CLASSES,
+    FINETUNE,
+    PRETRAIN,
+    finetuning,
+    json_lines,
+    labelled_list,
+    pretraining,
+    train,
+    video_list,
+    weights,
+)
+from videomae.config import EvaluateConfig
+from videomae.data.clips import read_clips
+from videomae.data.dataset import EvaluationClips
+from videomae.evaluate import evaluate
+from videomae.files import sha256
+from videomae.model.weights import Kind, WeightsError, read_weights, save_weights
+from videomae.pixels import normalise
+from videomae.report.figures import STATISTICS
+from videomae.report.runlog import RunExistsError
+from videomae.schema import COMMANDS, schema
+
+TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
+
+
+def call(command: str, *overrides: str) -> int:
+    """Run a command's main in this process, with hydra's own reading of the command line."""
+    module = importlib.import_module(f"videomae.{command}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(module.__file__), *overrides])
+        try:
+            module.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        finally:
+            HydraConfig.instance().cfg = None
+            GlobalHydra.instance().clear()
+    return 0
+
+
+@pytest.fixture(scope="module")
+def pretrained(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished pre-training run, with its pictures."""
+    directory = tmp_path_factory.mktemp("pretrained") / "run"
+    config = pretraining(videos, directory, name="first")
+    importlib.import_module("videomae.pretrain").pretrain(config)
+    return directory
+
+
+def evaluated_overrides(videos: Path, tmp_path: Path) -> list[str]:
+    """Of a fine-tuning run and of its evaluation, the same for both."""
+    return [
+        *FINETUNE,
+        "name=second",
+        "data.segments=2",
+        "data.crops=2",
+        "data.max_bad_fraction=1",
+        f"data.root={videos}",
+        f"data.train_list={labelled_list(tmp_path / 'train.txt')}",
+        f"data.test_list={write_list(tmp_path / 'test.txt', TEST_LIST)}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def finetuned(
+    videos: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """The directory of a finished fine-tuning run, and its overrides less weights, output_dir."""
+    root = tmp_path_factory.mktemp("finetuned")
+    overrides = evaluated_overrides(videos, root)
+    end = (f"weights={pretrained}", f"output_dir={root / 'run'}")
+    importlib.import_module("videomae.finetune").finetune(composed("finetune", *overrides, *end))
+    return root / "run", overrides
+
+
+# Starting
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_says_what_the_command_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command, "--help") == 0
+    said = capsys.readouterr().out
+    module = importlib.import_module(f"videomae.{command}")
+    explanation = inspect.getdoc(module)
+    assert explanation is not None
+    assert " ".join(said.split()).startswith(" ".join(explanation.split()))
+    assert f"python -m videomae.{command}" in explanation
+    assert "weights" in explanation
+
+
+@pytest.mark.long
+def test_without_data_a_command_says_so_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = run_command("pretrain", "+exp=tiktok_vitg", cwd=tmp_path)
+    assert time.monotonic() - began < 45  # 15 s on a machine that does nothing else
+    assert done.returncode == 2
+    for words in ("data.train_list is not set", "data.root is not set", "give data.root="):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "missing"),
+    [
+        ("pretrain", ("+exp=tiktok_vitb",), ["data.train_list", "data.root"]),
+        (
+            "finetune",
+            ("+exp=ucf101",),
+            ["data.train_list", "data.test_list", "data.root", "weights"],
+        ),
+        (
+            "finetune",
+            ("data.classes=null",),
+            ["data.train_list", "data.test_list", "data.root", "data.classes", "weights"],
+        ),
+        ("evaluate", ("+exp=hmdb51",), ["data.test_list", "data.root", "weights"]),
+        ("reconstruct", (), ["weights", "video"]),
+    ],
+)
+def test_what_is_missing_is_named_with_the_override_that_gives_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    overrides: tuple[str, ...],
+    missing: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(command, *overrides) == 2
+    said = capsys.readouterr()
+    rows = [line.strip() for line in said.err.splitlines() if line.startswith("  ")]
+    assert [row.split()[0] for row in rows] == missing
+    for row, key in zip(rows, missing, strict=True):
+        assert row.startswith(f"{key} is not set: ")
+        assert f"; give {key}=" in row
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_that_are_not_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("pretrain", "data.train_list=/no/list.txt", "data.root=/no/videos") == 2
+    said = capsys.readouterr().err
+    assert "data.train_list=/no/list.txt does not exist" in said
+    assert "data.root=/no/videos does not exist" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def own_exps(tmp_path: Path) -> Path:
+    """A directory of configs with one mistake each."""
+    directory = tmp_path / "configs" / "exp"
+    directory.mkdir(parents=True)
+    for name, line in {"misspelt": "base_lrr: 1.0", "mistyped": "epochs: many"}.items():
+        (directory / f"{name}.yaml").write_text(f"# @package _global_\noptim:\n  {line}\n")
+    return directory.parent
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optim.base_lrr=1.0", ["optim.base_lrr"]),
+        ("oprim.base_lr=1.0", ["oprim"]),
+        ("optim.epochs=many", ["optim.epochs", "many"]),
+        ("run.precision=fp8", ["run.precision", "fp8", "bf16"]),
+        ("+exp=misspelt", ["exp/misspelt", "base_lrr"]),
+        ("+exp=mistyped", ["exp/mistyped", "optim.epochs", "many"]),
+        ("+exp=nothing", ["exp/nothing", "tiktok_vitg"]),
+        ("model=vit_enormous", ["model/vit_enormous", "vit_giant"]),
+    ],
+)
+def test_unknown_keys_and_wrong_types_are_named_with_their_file(
+    own_exps: Path, capsys: pytest.CaptureFixture[str], override: str, words: list[str]
+) -> None:
+    assert call("pretrain", override, f"--config-dir={own_exps}") != 0
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optim.global_batch=0", "optim.global_batch must be at least 1, got 0"),
+        ("data.clip.size=30", "the nearest sizes are 16 and 32"),
+        ("mask.ratio=1.5", "mask.ratio must lie in (0, 1), got 1.5"),
+        ("max_steps=0", "max_steps must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_work_end_with_one_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    override: str,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("pretrain", override) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert words in said
+    assert list(tmp_path.iterdir()) == []
+
+
+# Pre-training
+
+
+def test_a_pretraining_run_leaves_what_the_readme_says(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [
+        *PRETRAIN,
+        "run.log_every=2",
+        "name=mine",
+        f"data.root={videos}",
+        f"data.train_list={video_list(tmp_path / 'list.txt')}",
+        f"output_dir={tmp_path / 'run'}",
+    ]
+    assert call("pretrain", *overrides) == 0
+    directory = tmp_path / "run"
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "weights.safetensors",
+        "bad_files.jsonl",
+        "figures",
+        ".hydra",
+    }
+    assert {path.name for path in (directory / ".hydra").iterdir()} == {
+        "hydra.yaml",
+        "overrides.yaml",
+    }
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {"last", "step_6"}
+    for row in json_lines(directory / "metrics.jsonl"):
+        assert {"step", "epoch", "loss", "lr", "grad_norm", "clips_per_s", "data_s", "step_s"} <= (
+            row.keys()
+        )
+    said = capsys.readouterr().err
+    for words in ("11 videos // 4", "3 epochs x 2", "optim.base_lr 0.2 x 4/256", "step 6/6"):
+        assert words in said
+    hashes = json.loads((directory / "environment.json").read_text())["sha256"]
+    assert hashes == {"data.train_list": sha256(tmp_path / "list.txt")}
+    # Nothing else is written, such as a log beside it.
+    assert {path.name for path in tmp_path.iterdir()} == {"list.txt", "run"}
+
+
+def test_config_yaml_composes_to_the_same_run(pretrained: Path, videos: Path) -> None:
+    text = OmegaConf.load(pretrained / "config.yaml")
+    config = OmegaConf.to_object(OmegaConf.merge(schema(COMMANDS["pretrain"]), text))
+    assert config == pretraining(videos, pretrained, name="first")
+
+
+def test_the_weights_say_what_they_are(pretrained: Path, videos: Path) -> None:
+    info = read_weights(pretrained).info
+    config = pretraining(videos, pretrained)
+    assert (info.kind, info.name, info.step) == (Kind.pretrain, "first", 6)
+    assert (info.model, info.clip, info.mask) == (config.model, config.data.clip, config.mask)
+    assert info.parents == ()
+    model = videomae.load_model(pretrained)
+    assert not model.training
+    for name, tensor in model.state_dict().items():
+        assert tensor.equal(weights(pretrained)[name])
+
+
+def test_pretraining_goes_on_from_weights(videos: Path, pretrained: Path, tmp_path: Path) -> None:
+    directory = train(
+        pretraining(videos, tmp_path / "run", weights=str(pretrained), max_steps=1, name="next")
+    )
+    theirs = weights(pretrained)
+    for name, tensor in weights(directory).items():  # the first step is at a rate of 0
+        assert tensor.equal(theirs[name])
+    parents = read_weights(directory).info.parents
+    assert [(link.name, link.sha256) for link in parents] == [
+        ("first", sha256(pretrained / "weights.safetensors"))
+    ]
+    hashes = json.loads((directory / "environment.json").read_text())["sha256"]
+    assert hashes["weights"] == parents[0].sha256
+
+
+def test_pictures_of_the_run(pretrained: Path) -> None:
+    assert {path.name for path in (pretrained / "figures").iterdir()} == {
+        "loss.png",
+        "reconstruction.png",
+    }
+    for path in (pretrained / "figures").iterdir():
+        assert matplotlib.image.imread(path)[..., :3].std() > 0.02
+
+
+def test_a_full_disk_ends_with_one_message(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    overrides = [
+        *PRETRAIN,
+        f"data.root={videos}",
+        f"data.train_list={video_list(tmp_path / 'list.txt')}",
+        f"output_dir={tmp_path / 'run'}",
+    ]
+    for place in ("videomae.run.write_text", "videomae.train.checkpoint.write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            assert call("pretrain", *overrides, "resume=auto") == 2
+        said = capsys.readouterr().err
+        assert "error: " in said
+        for words in ("No space left on device", "resume=auto"):
+            assert words in said
+        assert "Traceback" not in said
+    assert call("pretrain", *overrides, "resume=auto") == 0
+
+
+# Fine-tuning
+
+
+def test_finetuning_says_what_it_took_from_the_pretraining(
+    videos: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = train(
+        finetuning(videos, tmp_path / "run", weights=str(pretrained), max_steps=1, name="next")
+    )
+    said = capsys.readouterr().err
+    report = re.search(r"(\d+) tensors loaded; missing: (.*); unexpected: (.*)", said)
+    assert report, said
+    assert int(report[1]) == len([n for n in weights(pretrained) if n.startswith("encoder.")]) - 2
+    assert report[2] == "fc_norm.weight, fc_norm.bias, head.weight, head.bias"
+    assert "decoder" in report[3]
+    assert "more" in report[3]
+    theirs = weights(pretrained)
+    compared = 0
+    for name, tensor in weights(directory).items():  # the first step is at a rate of 0
+        if not name.startswith(("fc_norm", "head")):
+            assert tensor.equal(theirs[f"encoder.{name}"])
+            compared += 1
+    assert compared == int(report[1])
+    assert [link.name for link in read_weights(directory).info.parents] == ["first"]
+
+
+def test_finetuning_from_scratch_takes_nothing(
+    videos: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = train(finetuning(videos, tmp_path / "run", weights="scratch", max_steps=1))
+    assert "tensors loaded" not in capsys.readouterr().err
+    info = read_weights(directory).info
+    assert info.parents == ()
+    assert (info.kind, info.class_names) == (Kind.classifier, ["0", "1", "2"])
+    ours, theirs = weights(directory), weights(pretrained)
+    assert not ours["blocks.0.mlp.fc1.weight"].equal(theirs["encoder.blocks.0.mlp.fc1.weight"])
+
+
+def test_a_chain_of_three_is_remembered(
+    videos: Path, finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    directory = train(
+        finetuning(videos, tmp_path / "run", weights=str(finetuned[0]), max_steps=1, name="third")
+    )
+    parents = read_weights(directory).info.parents
+    assert [link.name for link in parents] == ["first", "second"]
+    assert parents[1].sha256 == sha256(finetuned[0] / "weights.safetensors")
+    theirs = weights(finetuned[0])
+    assert all(tensor.equal(theirs[name]) for name, tensor in weights(directory).items())
+
+
+def test_a_head_of_other_classes_is_replaced(
+    videos: Path,
+    finetuned: tuple[Path, list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"weights": str(finetuned[0]), "max_steps": 1}
+    directory = train(finetuning(videos, tmp_path / "run", "data.classes=5", **settings))
+    assert "missing: head.weight, head.bias; unexpected: none" in capsys.readouterr().err
+    ours, theirs = weights(directory), weights(finetuned[0])
+    assert ours["head.bias"].shape == (5,)
+    assert all(ours[n].equal(theirs[n]) for n in ours if not n.startswith("head."))
+
+
+def test_part_of_an_encoder_is_refused(videos: Path, pretrained: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.safetensors"
+    model = videomae.load_model(pretrained)
+    info = read_weights(pretrained).info
+    save_weights(part, model, info)  # type: ignore[arg-type]
+    tensors = load_file(part)
+    del tensors["encoder.blocks.1.mlp.fc1.weight"]
+    save_file(tensors, part, metadata=info.metadata())
+    with pytest.raises(WeightsError, match=r"part of the encoder.*blocks.1.mlp.fc1.weight"):
+        train(finetuning(videos, tmp_path / "run", weights=str(part)))
+    assert not (tmp_path / "run").exists()
+
+
+# Evaluation
+
+
+def test_results_hold_what_was_promised(finetuned: tuple[Path, list[str]]) -> None:
+    directory, _ = finetuned
+    results = json.loads((directory / "results.json").read_text())
+    assert list(results) == [
+        "top1",
+        "top5",
+        "mean_class_accuracy",
+        "num_videos",
+        "num_unreadable",
+        "views",
+        "per_class",
+    ]
+    assert (results["num_videos"], results["num_unreadable"]) == (7, 0)
+    assert results["views"] == {"segments": 2, "crops": 2}
+    assert list(results["per_class"]) == ["0", "1", "2"]
+    assert results["top5"] == 100  # of three classes
+    assert (directory / "figures" / "confusion.png").is_file()
+
+
+def test_the_results_are_those_of_the_mean_over_the_views_of_each_video(
+    finetuned: tuple[Path, list[str]], videos: Path
+) -> None:
+    directory, overrides = finetuned
+    model = videomae.load_model(directory)
+    data = composed("evaluate", *overrides).data
+    clips = read_clips(str(data.test_list), data, labelled=True)
+    dataset = EvaluationClips(clips, data)
+    correct = []
+    for index, clip in enumerate(clips):
+        views = dataset[index].clip
+        assert len(views) == 4
+        with torch.no_grad():
+            logits = model(normalise(views)).double().numpy()  # type: ignore[operator]
+        probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        correct.append(probs.mean(0).argmax() == clip.label)
+    results = json.loads((directory / "results.json").read_text())
+    assert results["top1"] == pytest.approx(100 * np.mean(correct))
+    labels = np.array([clip.label for clip in clips])
+    for name, percent in results["per_class"].items():
+        assert percent == pytest.approx(100 * np.mean(np.array(correct)[labels == int(name)]))
+
+
+def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
+    finetuned: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, overrides = finetuned
+    monkeypatch.chdir(tmp_path)
+    assert call("evaluate", *overrides, f"weights={directory}") == 0
+    own = tmp_path / "outputs" / "second" / "evaluation"  # beside the run, not in its place
+    assert (own / "results.json").read_text() == (directory / "results.json").read_text()
+    assert {path.name for path in own.iterdir()} == {
+        "results.json",
+        "bad_files.jsonl",
+        "config.yaml",
+        "environment.json",
+        "figures",
+        ".hydra",
+    }
+    hashes = json.loads((own / "environment.json").read_text())["sha256"]
+    assert hashes["weights"] == sha256(directory / "weights.safetensors")
+    assert "data.test_list" in hashes
+
+
+@pytest.mark.parametrize("exp", ["ucf101", "hmdb51", "k400", "ssv2", "demo_finetune"])
+def test_evaluate_takes_every_finetuning_exp(exp: str) -> None:
+    ours = composed("evaluate", f"+exp={exp}", "weights=x", "output_dir=y")
+    theirs = composed("finetune", f"+exp={exp}", "weights=x", "output_dir=y")
+    assert isinstance(ours, EvaluateConfig)
+    assert (ours.model, ours.data, ours.name) == (theirs.model, theirs.data, theirs.name)
+
+
+def evaluation(finetuned: tuple[Path, list[str]], output: Path, *overrides: str) -> EvaluateConfig:
+    directory, given = finetuned
+    return composed(
+        "evaluate", *given, f"weights={directory}", f"output_dir='{output}'", *overrides
+    )
+
+
+def test_an_unreadable_test_video_is_wrong_and_stays_in_the_count(
+    finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    lines = ["# of the test list", *TEST_LIST, "missing.mp4 0", "text.mp4 2"]
+    test_list = write_list(tmp_path / "test.txt", lines)
+    config = evaluation(finetuned, tmp_path / "out", f"data.test_list={test_list}")
+    root = tmp_path / "videos"
+    root.mkdir()
+    for path in Path(str(config.data.root)).glob("*.mp4"):
+        (root / path.name).symlink_to(path)
+    (root / "text.mp4").write_text("this is no video\n")
+    evaluate(replace(config, data=replace(config.data, root=str(root))))
+
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    before = json.loads((finetuned[0] / "results.json").read_text())
+    assert (results["num_videos"], results["num_unreadable"]) == (9, 2)
+    assert results["top1"] == pytest.approx(before["top1"] * 7 / 9)
+    assert results["top5"] == pytest.approx(100 * 7 / 9)
+    counts = {"0": (3, 4), "1": (2, 2), "2": (2, 3)}  # videos of each class before and now
+    for name, (old, new) in counts.items():
+        assert results["per_class"][name] == pytest.approx(before["per_class"][name] * old / new)
+    rows = json_lines(tmp_path / "out" / "bad_files.jsonl")
+    assert [(row["path"], row["line"], row["list"]) for row in rows] == [
+        ("missing.mp4", 9, "test"),
+        ("text.mp4", 10, "test"),
+    ]
+    assert all(row["path"] in row["error"] for row in rows)
+
+
+def test_results_are_not_replaced_unless_asked(
+    finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = evaluation(finetuned, out)
+    evaluate(config)
+    before = (out / "results.json").read_text()
+    with pytest.raises(RunExistsError, match="overwrite=true"):
+        evaluate(config)
+    one_view = evaluation(finetuned, out, "data.segments=1", "data.crops=1", "overwrite=true")
+    evaluate(one_view)
+    assert json.loads(before)["views"] != json.loads((out / "results.json").read_text())["views"]
+
+
+def test_overwriting_results_does_not_cost_the_weights(
+    finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """The overrides of a fine-tuning run, unchanged, name its own output_dir."""
+    directory, overrides = finetuned
+    copy = tmp_path / "run"
+    for source in (path for path in directory.rglob("*") if path.is_file()):
+        target = copy / source.relative_to(directory)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    end = (f"weights={copy}", f"output_dir={copy}", "overwrite=true")
+    evaluate(composed("evaluate", *overrides, *end))
+    assert (copy / "weights.safetensors").exists()
+    assert (copy / "checkpoints").exists()
+    assert (copy / "metrics.jsonl").exists()
+
+
+def test_a_prediction_that_is_not_finite_is_not_called_an_unreadable_video(
+    finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    source = read_weights(finetuned[0])
+    tensors = {name: tensor.clone() for name, tensor in source.tensors.items()}
+    tensors["head.bias"][0] = float("nan")
+    broken = tmp_path / "broken.safetensors"
+    save_file(tensors, broken, metadata=source.info.metadata())
+    evaluate(evaluation(finetuned, tmp_path / "out", f"weights={broken}"))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    listed = json_lines(tmp_path / "out" / "bad_files.jsonl")
+    assert results["num_unreadable"] == len(listed) == 0
+
+
+def test_classes_go_by_their_names(
+    videos: Path, finetuned: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    names = write_list(tmp_path / "names.txt", ["jump high", "run", "sit"])
+    named = f"data.class_names={names}"
+    run = train(finetuning(videos, tmp_path / "run", named, max_steps=1))
+    results = json.loads((run / "results.json").read_text())
+    assert list(results["per_class"]) == ["jump high", "run", "sit"]
+    assert read_weights(run).info.class_names == ["jump high", "run", "sit"]
+    swapped = write_list(tmp_path / "swapped.txt", ["run", "jump high", "sit"])
+    other = evaluation(finetuned, tmp_path / "out", f"weights={run}")
+    for given, message in ((str(swapped), "class 0 is 'jump high'"), (None, "class 0")):
+        data = replace(other.data, class_names=given)
+        with pytest.raises(ValueError, match=message):
+            evaluate(replace(other, data=data))
+    assert not (tmp_path / "out").exists()
+
+
+# Reconstruction
+
+
+def draw(pretrained: Path, video: Path, output: Path, *overrides: str) -> None:
+    module = importlib.import_module("videomae.reconstruct")
+    given = (f"weights={pretrained}", f"video='{video}'", f"output='{output}'", "run=debug")
+    module.reconstruct(composed("reconstruct", *given, *overrides))
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width"), [(12, 48, 64), (1, 90, 50), (5, 32, 32), (40, 18, 90)]
+)
+def test_any_video_is_drawn(
+    pretrained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    frames: int,
+    height: int,
+    width: int,
+) -> None:
+    video = write_video(tmp_path / "a video.mp4", frames=frames, height=height, width=width)
+    draw(pretrained, video, tmp_path / "picture.png")
+    image = matplotlib.image.imread(tmp_path / "picture.png")
+    assert min(image.shape[:2]) > 200
+    assert image[..., :3].std() > 0.02
+    said = capsys.readouterr().out
+    assert STATISTICS in said
+    assert "from the original" in STATISTICS
+    assert str(video) in said
+
+
+def test_what_is_drawn_follows_the_settings(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "video.mp4", frames=40)
+
+    def drawn(*overrides: str) -> tuple[bytes, str]:
+        path = tmp_path / "picture.png"
+        draw(pretrained, video, path, *overrides)
+        return path.read_bytes(), capsys.readouterr().out
+
+    plain, said = drawn()
+    assert drawn()[0] == plain
+    assert "frames 16 to 22" in said  # the middle one of 33 starts
+    assert drawn("seed=1")[0] != plain
+    assert drawn("mask_ratio=0.25")[0] != plain
+    assert "frames 3 to 9" in drawn("start=3")[1]
+    assert "frames 0 to 9" in drawn("start=0", "stride=3")[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mask_ratio=0", r"mask.ratio must lie in \(0, 1\), got 0"),
+        ("mask_ratio=1", r"mask.ratio must lie in \(0, 1\), got 1"),
+        ("stride=0", "stride must be at least 1, got 0"),
+        ("start=40", "start=40 lies outside the 40 frames"),
+        ("start=-1", "start=-1 lies outside"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    pretrained: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    video = write_video(tmp_path / "video.mp4", frames=40)
+    with pytest.raises(ValueError, match=message):
+        draw(pretrained, video, tmp_path / "picture.png", override)
+    assert not (tmp_path / "picture.png").exists()
+
+
+def test_a_classifier_cannot_reconstruct(
+    finetuned: tuple[Path, list[str]], videos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match="is a classifier, which has no decoder"):
+        draw(finetuned[0], videos / "0.mp4", tmp_path / "picture.png")
+    assert not (tmp_path / "picture.png").exists()
