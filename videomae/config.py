@@ -333,7 +333,7 @@ class RunConfig:
     device_batch: int = 16
     """Most videos per device and micro-batch; the largest divisor that fits is taken."""
     workers: int | None = None
-    """Decoding processes per training process; null: the cores divided by the processes."""
+    """Decoding processes per training process; null: its share of the cores, half of it on CPUs."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
     image_every: int = 1000

@@ -25,7 +25,7 @@ from videomae.config import ConfigError, DataConfig, EvaluateConfig, Precision, 
 from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import EvaluationClips
 from videomae.data.decode import check_decoder
-from videomae.data.loader import evaluation_loader, num_workers
+from videomae.data.loader import evaluation_loader
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.weights import load_all, read_weights
@@ -98,7 +98,7 @@ def evaluate_model(
         rank=process.rank,
         world=process.world,
         batch=max(1, run.device_batch // views),
-        workers=num_workers(run.workers, process.local_world),
+        workers=process.num_workers(run.workers),
         pin=process.device.type == "cuda",
     )
     share = len(range(process.rank, len(clips), process.world))

@@ -159,15 +159,6 @@ def evaluation_loader(
     )
 
 
-def num_workers(asked: int | None, local_world: int) -> int:
-    """Decoding processes for one training process: as asked, else its share of the cores."""
-    if asked is not None:
-        return asked
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
-    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
-    return max(1, cores // local_world)
-
-
 def stop_workers(batches: Iterator[Batch]) -> None:
     """End the decoding processes of a loader's iterator, also those stuck in a decoder."""
     if isinstance(batches, _MultiProcessingDataLoaderIter):

@@ -73,8 +73,10 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
             kept = _complete(self.directory)
             newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
+            free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
             raise CheckpointError(
-                f"the checkpoint of step {step} cannot be written to {path} ({error}); {newest}. "
+                f"the checkpoint of step {step} cannot be written to {path} "
+                f"({type(error).__name__}; the disk has {free_mb} MB free without it); {newest}. "
                 "Make room or mend the disk, then run the same command with resume=auto"
             ) from error
         self.processes.barrier()

@@ -18,7 +18,6 @@ from videomae.data.loader import (
     Batch,
     MicroBatches,
     TrainingOrder,
-    num_workers,
     stop_workers,
     training_loader,
 )
@@ -181,7 +180,7 @@ class Training:
         loader = training_loader(
             self.clips,
             micro_batches,
-            workers=num_workers(self.run.workers, self.processes.local_world),
+            workers=self.processes.num_workers(self.run.workers),
             pin=self.processes.device.type == "cuda",
         )
         batches = iter(loader)

@@ -26,6 +26,14 @@ class Processes:
     """Processes on this machine."""
     device: torch.device
 
+    def num_workers(self, asked: int | None) -> int:
+        """Decoding processes for this process: as asked, else what is left of its cores."""
+        if asked is not None:
+            return asked
+        cores = available_cores() // self.local_world
+        busy = torch.get_num_threads() if self.device.type == "cpu" else 0
+        return max(1, cores - busy)
+
     @property
     def is_main(self) -> bool:
         """Whether this one writes and prints."""
@@ -76,6 +84,9 @@ def processes(run: RunConfig) -> Iterator[Processes]:
             "use run.sharding=ddp or one process"
         )
     device = _device(run.device, local_rank)
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # The other half decodes: threads that wait for a busy core make a step many times slower.
+        torch.set_num_threads(max(1, available_cores() // local_world // 2))
     if world > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend)
@@ -84,6 +95,12 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     finally:
         if world > 1:
             dist.destroy_process_group()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
