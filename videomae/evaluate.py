@@ -35,8 +35,8 @@ from videomae.report.figures import save_confusion
 from videomae.report.metrics import Scores
 from videomae.report.runlog import Say
 from videomae.report.views import gather_probs, predict_videos
-from videomae.run import require
-from videomae.schema import as_yaml, command, composition
+from videomae.run import describe_run, require
+from videomae.schema import command
 from videomae.train.parallel import Processes, autocast, processes
 
 
@@ -65,13 +65,9 @@ def evaluate(config: EvaluateConfig) -> None:
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
             runlog.clear_run(directory)
-            for name, text in ({"config.yaml": as_yaml(config)} | composition()).items():
-                write_text(directory / name, text)
-            hashes = {
-                "data.test_list": sha256(Path(str(data.test_list))),
-                "weights": sha256(weights.path),
-            }
-            runlog.write_environment(directory, process.device, hashes)
+            list_hash = sha256(Path(str(data.test_list)))
+            hashes = {"data.test_list": list_hash, "weights": sha256(weights.path)}
+            describe_run(config, directory, process, hashes)
         model.to(process.device)
         evaluate_model(model, clips, names, data, config.run, directory, process, say)
 
@@ -118,7 +114,7 @@ def evaluate_model(
     results = scores.results({"segments": data.segments, "crops": data.crops})
     runlog.add_bad_files(directory, bad, runlog.TEST, say)
     write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
-    title = f"top-1 {results['top1']:.2f} % of {len(clips)} videos, {views} views each"
+    title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
     save_confusion(directory / "figures" / "confusion.png", scores.confusion(), names, title)
     say.line(
         f"top-1 {results['top1']:.2f} %   top-5 {results['top5']:.2f} %   mean of classes "

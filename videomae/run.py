@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 
 from videomae.config import ConfigError, TrainConfig
 from videomae.data.clips import Clip
-from videomae.data.dataset import TrainingClips
+from videomae.data.dataset import BadFile, TrainingClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.files import sha256, write_text
@@ -120,19 +120,14 @@ def train_run(
     store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
     own = _is_own(checkpoint, directory)
-    bad = {}
-    if own:
-        tried = TrainingOrder(len(dataset.clips), plan.global_batch, config.seed).tried(start)
-        known = runlog.read_bad_files(directory, dataset.clips)
-        bad = {index: file for index, file in known.items() if tried[index]}
+    bad = _known_bad(config, dataset.clips, start) if own else {}
     processes.barrier()  # every process has looked before anything changes
     if processes.is_main:
-        if not own:
+        if own:
+            store.remove_after(start)
+        else:
             runlog.clear_run(directory)
-        files = {"config.yaml": as_yaml(config)} | composition()
-        for name, text in files.items():
-            write_text(directory / name, text)
-        runlog.write_environment(directory, processes.device, hashes)
+        describe_run(config, directory, processes, hashes)
     if checkpoint:
         say.line(f"going on from {checkpoint}: step {start} of {plan.total_steps}")
     last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
@@ -163,6 +158,22 @@ def train_run(
             f"checkpoint is complete. Go on with: {resume_command(processes)}"
         )
     return outcome
+
+
+def describe_run(
+    config: object, directory: Path, processes: Processes, hashes: Mapping[str, str]
+) -> None:
+    """Write config.yaml, .hydra/ and environment.json."""
+    for name, text in ({"config.yaml": as_yaml(config)} | composition()).items():
+        write_text(directory / name, text)
+    runlog.write_environment(directory, processes.device, hashes)
+
+
+def _known_bad(config: TrainConfig, clips: Sequence[Clip], start: int) -> dict[int, BadFile]:
+    """The unreadable files that a run has met by the end of step `start`, by index."""
+    tried = TrainingOrder(len(clips), config.optim.global_batch, config.seed).tried(start)
+    known = runlog.read_bad_files(Path(config.output_dir), clips)
+    return {index: file for index, file in known.items() if tried[index]}
 
 
 def run_identity(config: TrainConfig, list_hash: str) -> dict[str, Any]:

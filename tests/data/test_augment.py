@@ -121,6 +121,12 @@ def test_a_random_resized_crop_has_the_area_and_the_aspect_that_were_asked_for()
     assert {0, 150} <= lefts
 
 
+def test_a_random_resized_crop_lies_anywhere_up_to_the_last_row_and_column() -> None:
+    rng = np.random.default_rng(0)
+    boxes = {random_resized_box(4, 4, [0.25, 0.25], [1.0, 1.0], rng) for _ in range(200)}
+    assert boxes == {(top, left, 2, 2) for top in range(3) for left in range(3)}
+
+
 @pytest.mark.parametrize(
     ("height", "width", "aspect", "box"),
     [

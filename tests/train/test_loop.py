@@ -193,6 +193,16 @@ def test_unreadable_videos_are_counted_and_listed_once(
     assert (directory / "weights.safetensors").is_file()
 
 
+def test_an_unreadable_video_seen_in_every_step_is_listed_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    spoil_files(folder)
+    overrides = ("data.max_bad_fraction=1", "optim.global_batch=11", "run.device_batch=11")
+    directory = train(pretraining(folder, tmp_path / "run", *overrides))
+    assert [row["num_bad"] for row in metrics(directory)] == [3, 3, 3]
+    assert len(json_lines(directory / "bad_files.jsonl")) == 3
+
+
 def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
     """Of the first step, over the first epoch's views of these videos."""
     torch.manual_seed(config.seed)
@@ -394,11 +404,12 @@ def test_a_signal_ends_the_run_after_a_checkpoint(
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
 
 
-def test_a_signal_in_the_last_step_changes_nothing(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", [STEPS - 1, STEPS])
+def test_a_signal_near_the_end_lets_the_run_finish(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
     every_step(
-        monkeypatch, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS else None
+        monkeypatch, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == when else None
     )
     assert weights(train(pretraining(videos, tmp_path / "run")))
 

@@ -151,4 +151,4 @@ def save_confusion(
 def save_figure(path: Path, figure: Figure) -> None:
     """As PNG, at once."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")

@@ -82,6 +82,13 @@ class Checkpoints:
         self.processes.barrier()
         return path
 
+    def remove_after(self, step: int) -> None:
+        """Forget checkpoints later than `step`, from which the run now goes on another way."""
+        for path in _complete(self.directory):
+            if _step(path) > step:
+                shutil.rmtree(path)
+        write_text(self.directory / "last", f"step_{step}")
+
     def restore(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Fill model and optimiser from the checkpoint at `path` and return its step.
 
@@ -158,7 +165,11 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]
 def _complete(directory: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     found = [path for path in directory.glob("step_*") if _is_complete(path)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
+    return sorted(found, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
 
 
 def _is_complete(path: Path) -> bool:

@@ -144,6 +144,7 @@ class Training:
             TooManyBadVideos, NonFiniteError: after a checkpoint of the step that showed it.
         """
         self.objective.model.train()
+        self.num_skipped = start - self._num_updates()
         pending: Pending | None = None
         with stop_signals() as received, self._batches(start + 1, last) as batches:
             self.window = Window()
@@ -217,6 +218,7 @@ class Training:
         """Wait for the numbers of a step and act on them; whether the run must stop."""
         loss, grad_norm = pending.stats.loss.item(), pending.stats.grad_norm.item()
         num_bad, num_short, stopping = pending.stats.signals.tolist()
+        self.num_skipped += int(pending.stats.skipped.item())
         self._note_bad(pending, found=num_bad > 0)
         self._note_finite(pending, grad_norm)
         step, window = pending.step, self.window
@@ -240,6 +242,11 @@ class Training:
             )
             self.window = Window()
         return bool(stopping) or self.failure is not None
+
+    def _num_updates(self) -> int:
+        """Steps whose update was made, of all that the optimiser remembers."""
+        states = self.optimizer.state.values()
+        return int(next(state["step"].item() for state in states)) if states else 0
 
     def _save(self, step: int) -> None:
         began = time.perf_counter()
@@ -270,7 +277,6 @@ class Training:
         if math.isfinite(grad_norm):
             self.nonfinite.clear()
             return
-        self.num_skipped += 1
         self.nonfinite.append(pending.step)
         if len(self.nonfinite) < self.run.max_nonfinite:
             return

@@ -22,6 +22,8 @@ class StepStats(NamedTuple):
     """() mean error over the global batch; 0 where no video of it could be read."""
     grad_norm: Tensor
     """() before clipping."""
+    skipped: Tensor
+    """() 1 where the update was left out, else 0."""
     signals: Tensor
     """What each process put in, added up: see `train_step`."""
 
@@ -73,11 +75,11 @@ def train_step(
     grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip_grad is not None:
         clip_grads_with_norm_(parameters, clip_grad, grad_norm)
-    skip = ~torch.isfinite(grad_norm) | (total == 0)
-    optimizer.found_inf = skip.float()  # type: ignore[attr-defined]  # fused AdamW reads it
+    skipped = (~torch.isfinite(grad_norm) | (total == 0)).float()
+    optimizer.found_inf = skipped  # type: ignore[attr-defined]  # fused AdamW reads it
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepStats(loss, grad_norm, shared[1:])
+    return StepStats(loss, grad_norm, skipped, shared[1:])
 
 
 def _synchronising(objective: nn.Module, *, last: bool) -> AbstractContextManager[None]:
