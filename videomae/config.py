@@ -208,6 +208,16 @@ class DataConfig:
         _check_at_least(2, "data", {"classes": self.classes})
         _check_at_least(0, "data", {"first_frame": self.first_frame})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
+        if self.frame_template is not None:
+            try:
+                numbered = self.frame_template.format(1) != self.frame_template.format(2)
+            except (KeyError, IndexError, ValueError):
+                numbered = False
+            _check(
+                numbered,
+                "data.frame_template must hold one place for the frame's number, such as "
+                f'"img_{{:05}}.jpg"; got {self.frame_template!r}',
+            )
         if self.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
             _check(
                 self.frame_template is not None,

@@ -68,14 +68,14 @@ def read_clips(
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ClipListError(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
         ) from error
     clips = [
         parse_line(line, number, path, data)
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip() and not line.startswith("# ")
     ]
     if not clips:
@@ -142,7 +142,7 @@ def class_names(data: DataConfig) -> list[str]:
     if data.class_names is None:
         return [str(label) for label in range(data.classes or 0)]
     try:
-        names = Path(data.class_names).read_text(encoding="utf-8").splitlines()
+        names = Path(data.class_names).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ClipListError(
             f"data.class_names={data.class_names} cannot be read ({error})"

@@ -52,7 +52,7 @@ class Example(NamedTuple):
     decoder_mask: Tensor | None
     """(V, N) bool, True = masked: not rebuilt."""
     short: bool
-    """Whether the clip repeats frames because the video is shorter than it."""
+    """Whether the video is too short for the clip, which repeats or crowds frames."""
     bad: BadFile | None
     """Why the slot is empty. Its views have weight 0; no other video takes their place."""
 
@@ -101,9 +101,10 @@ class TrainingClips(Dataset[Example]):
         shape, bad, short = self.data.clip, None, False
         try:
             video = open_clip(clip, self.data)
-            short = _is_short(video, self.data)
-            frames = torch.from_numpy(video.read(self._window(video, item)))
+            window = self._window(video, item)
+            frames = torch.from_numpy(video.read(window))
             pixels = torch.stack([self._view(frames, rng) for rng in rngs])
+            short = self._is_short(video, window)
         except DecodeError as error:
             bad = BadFile(item.video, clip.path, clip.line, str(error))
             pixels = blank(self.data.repeats, self.data)
@@ -130,6 +131,12 @@ class TrainingClips(Dataset[Example]):
         start = int(rng.integers(sample.num_window_starts(total, frames, stride)))
         return sample.window_indices(total, frames, stride, start)
 
+    def _is_short(self, video: Video, window: list[int]) -> bool:
+        if self.masking is not None:
+            clip = self.data.clip
+            return sample.is_short(video.num_frames, clip.frames, clip.stride)
+        return _repeats(window)
+
     def _view(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """One augmented view: (T, H, W, 3) -> (T, size, size, 3)."""
         size, antialias = self.data.clip.size, self.augment.antialias
@@ -150,25 +157,28 @@ class EvaluationClips(Dataset[Example]):
         clip, bad, short = self.clips[index], None, False
         try:
             video = open_clip(clip, self.data)
-            short = _is_short(video, self.data)
-            pixels = self._views(video)
+            segments = self._segments(video)
+            pixels = self._views(video, segments)
+            short = any(_repeats(segment) for segment in segments)
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error))
             pixels = blank(self.data.segments * self.data.crops, self.data)
         label = UNLABELLED if clip.label is None else clip.label
         return Example(pixels, index, label, None, None, short, bad)
 
-    def _views(self, video: Video) -> Tensor:
-        """(segments * crops, T, size, size, 3), segment by segment."""
+    def _segments(self, video: Video) -> list[list[int]]:
+        """Frame numbers of each temporal position."""
         data, frames, total = self.data, self.data.clip.frames, video.num_frames
         if data.sampling is Sampling.segment:
-            segments = sample.segment_view_indices(total, frames, data.segments)
-        else:
-            segments = sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
+            return sample.segment_view_indices(total, frames, data.segments)
+        return sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
+
+    def _views(self, video: Video, segments: list[list[int]]) -> Tensor:
+        """(segments * crops, T, size, size, 3), segment by segment."""
         wanted, places = np.unique(segments, return_inverse=True)
         decoded = torch.from_numpy(video.read(wanted.tolist()))
-        crops = evaluation_crops(decoded, data.clip.size, data.crops)
-        rows = torch.from_numpy(places).view(data.segments, frames)
+        crops = evaluation_crops(decoded, self.data.clip.size, self.data.crops)
+        rows = torch.from_numpy(places).view(len(segments), -1)
         return torch.stack([crop[row] for row in rows for crop in crops])
 
 
@@ -178,6 +188,5 @@ def blank(views: int, data: DataConfig) -> Tensor:
     return torch.zeros(views, clip.frames, clip.size, clip.size, 3, dtype=torch.uint8)
 
 
-def _is_short(video: Video, data: DataConfig) -> bool:
-    stride = 1 if data.sampling is Sampling.segment else data.clip.stride
-    return sample.is_short(video.num_frames, data.clip.frames, stride)
+def _repeats(indices: Sequence[int]) -> bool:
+    return len(set(indices)) < len(indices)

@@ -8,7 +8,7 @@ import decord
 import numpy as np
 from decord._ffi.base import DECORDError
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from videomae.config import ConfigError, DataConfig
 from videomae.data.clips import Clip
@@ -17,6 +17,10 @@ Frames = NDArray[np.uint8]
 """(T, H, W, 3), RGB."""
 
 decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
+
+
+BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises at files that are damaged or no images."""
 
 
 class DecodeError(Exception):
@@ -49,7 +53,7 @@ class DecordVideo:
             if path.is_dir():
                 raise DecodeError(f"{path} is a directory, not a video file")
             self.reader = decord.VideoReader(str(path), num_threads=1)
-        except (DECORDError, RuntimeError, OSError) as error:
+        except (DECORDError, RuntimeError, OSError, ValueError) as error:
             raise DecodeError(_reason(path, error)) from error
         if self.num_frames == 0:
             raise DecodeError(f"{path} holds no frame")
@@ -84,7 +88,7 @@ class FrameFolder:
         try:
             images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
             return np.stack(images)[places]
-        except (OSError, UnidentifiedImageError, ValueError) as error:
+        except BROKEN_IMAGE as error:
             raise DecodeError(f"{self.path}: {error}") from error
 
 

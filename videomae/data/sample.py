@@ -87,7 +87,7 @@ def segment_view_indices(num_frames: int, frames: int, segments: int) -> list[li
 
 
 def is_short(num_frames: int, frames: int, stride: int) -> bool:
-    """Whether a dense clip has to repeat frames of this video."""
+    """Whether no dense clip keeps its stride throughout this video."""
     return num_frames < (frames - 1) * stride + 1
 
 
