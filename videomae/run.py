@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 
 from videomae.config import ConfigError, TrainConfig
 from videomae.data.clips import Clip
-from videomae.data.dataset import BadFile, TrainingClips
+from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.files import sha256, write_text
@@ -120,7 +120,7 @@ def train_run(
     store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
     own = _is_own(checkpoint, directory)
-    bad = _known_bad(config, dataset.clips, start) if own else {}
+    bad = _known_bad(config, dataset, start) if own else {}
     processes.barrier()  # every process has looked before anything changes
     if processes.is_main:
         if own:
@@ -169,11 +169,19 @@ def describe_run(
     runlog.write_environment(directory, processes.device, hashes)
 
 
-def _known_bad(config: TrainConfig, clips: Sequence[Clip], start: int) -> dict[int, BadFile]:
-    """The unreadable files that a run has met by the end of step `start`, by index."""
+def _known_bad(config: TrainConfig, dataset: TrainingClips, start: int) -> dict[int, BadFile]:
+    """The unreadable files that a run has met by the end of step `start`, by index.
+
+    Those that have been mended since are forgotten.
+    """
+    clips = dataset.clips
     tried = TrainingOrder(len(clips), config.optim.global_batch, config.seed).tried(start)
     known = runlog.read_bad_files(Path(config.output_dir), clips)
-    return {index: file for index, file in known.items() if tried[index]}
+    return {
+        index: file
+        for index, file in known.items()
+        if tried[index] and dataset[Item(0, index)].bad is not None
+    }
 
 
 def run_identity(config: TrainConfig, list_hash: str) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_usable(
         patch.setattr(getattr(module, target) if target else module, name, failure)
         with pytest.raises(CheckpointError) as error:
             store(tmp_path, keep=1).save(5, *make_state(seed=0, steps=5))
-    for words in ("step 5", "No space left on device", str(path), "resume=auto"):
+    for words in ("step 5", "MB free", str(path), "Make room", "resume=auto"):
         assert words in str(error.value)
     assert last(tmp_path) == "step_3"
     assert find_checkpoint(directory, "auto") == path
@@ -216,6 +216,17 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_usable(
     assert contents(restored) == before
     store(tmp_path, keep=1).save(5, *restored)  # there is room again
     assert last(tmp_path) == "step_5"
+
+
+def test_a_disk_that_is_not_full_is_told_from_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(module.dcp, "save", refuse)
+    with pytest.raises(CheckpointError, match="Read-only file system"):
+        store(tmp_path).save(5, *make_state(seed=0, steps=5))
 
 
 def test_a_first_checkpoint_that_cannot_be_written_says_there_is_none(
@@ -235,7 +246,7 @@ def test_an_old_one_that_cannot_be_deleted_does_not_cost_the_new_one(
     delete = shutil.rmtree
 
     def refuse(path: Path, ignore_errors: bool = False) -> None:
-        if path.name == "step_1":
+        if path.name == "step_1" and not ignore_errors:
             raise OSError(errno.EBUSY, "Device or resource busy")
         delete(path, ignore_errors=ignore_errors)
 

@@ -66,19 +66,21 @@ class Checkpoints:
                 run = {"step": step, "identity": self.identity}
                 write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
                 write_text(self.directory / "last", path.name)
-                for old in _complete(self.directory)[: -self.keep]:
-                    shutil.rmtree(old)
         except (OSError, CheckpointException, RuntimeError) as error:
             if self.processes.is_main:
                 shutil.rmtree(path, ignore_errors=True)
             kept = _complete(self.directory)
             newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
             raise CheckpointError(
                 f"the checkpoint of step {step} cannot be written to {path} "
-                f"({type(error).__name__}; the disk has {free_mb} MB free without it); {newest}. "
+                f"({reason}; the disk has {free_mb} MB free without it); {newest}. "
                 "Make room or mend the disk, then run the same command with resume=auto"
             ) from error
+        if self.processes.is_main:
+            for old in _complete(self.directory)[: -self.keep]:
+                shutil.rmtree(old, ignore_errors=True)
         self.processes.barrier()
         return path
 

@@ -73,19 +73,19 @@ class Pending:
     stats: StepStats
     bad: list[BadFile]
     """Newly found by this process."""
+    began: float
+    """When the host turned to it, in seconds."""
+    waiting: float
+    """For data, in seconds."""
 
 
 @dataclass
 class Window:
-    """Times since the last logged step, in seconds."""
+    """What has been read since the last logged step."""
 
+    step: int
     start: float = field(default_factory=time.perf_counter)
-    steps: int = 0
     waiting: float = 0.0
-
-    @property
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.start
 
 
 class Training:
@@ -135,7 +135,7 @@ class Training:
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self.num_skipped = 0
         self.failure: UserError | None = None  # raised once the step's checkpoint is complete
-        self.window = Window()
+        self.window = Window(step=0)
 
     def train(self, start: int, last: int) -> Outcome:
         """From after step `start` to the end of step `last`, which is checkpointed.
@@ -147,14 +147,14 @@ class Training:
         self.num_skipped = start - self._num_updates()
         pending: Pending | None = None
         with stop_signals() as received, self._batches(start + 1, last) as batches:
-            self.window = Window()
+            self.window = Window(start)
             for step in range(start + 1, last + 1):
                 current = self._step(step, batches, stopping=bool(received))
                 # The numbers of a step are read while the next one runs.
-                stopping = pending is not None and self._read(pending)
+                stopping = pending is not None and self._read(pending, end=current.began)
                 pending = current
                 if stopping or step == last or step % self.run.checkpoint_every == 0:
-                    stopping |= self._read(pending)
+                    stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
                     self._save(step)
                 if self.failure:
@@ -192,9 +192,9 @@ class Training:
 
     def _step(self, step: int, batches: Iterator[Batch], *, stopping: bool) -> Pending:
         """Enqueue one step."""
-        asked = time.perf_counter()
+        began = time.perf_counter()
         parts = [next(batches) for _ in range(self.plan.accumulation)]
-        self.window.waiting += time.perf_counter() - asked
+        waiting = time.perf_counter() - began
         lr = self.plan.lr(step)
         bad = [file for part in parts for file in part.bad if file.video not in self.bad]
         stats = train_step(
@@ -208,23 +208,23 @@ class Training:
             noise_seed=(self.seed, step),
             signals=(len(bad), sum(part.num_short for part in parts), float(stopping)),
         )
-        self.window.steps += 1
         every = self.run.image_every
         if self.on_batch and self.processes.is_main and every and step % every == 0:
             self.on_batch(step, parts[0])
-        return Pending(step, lr, stats, bad)
+        return Pending(step, lr, stats, bad, began, waiting)
 
-    def _read(self, pending: Pending) -> bool:
-        """Wait for the numbers of a step and act on them; whether the run must stop."""
+    def _read(self, pending: Pending, *, end: float) -> bool:
+        """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
         loss, grad_norm = pending.stats.loss.item(), pending.stats.grad_norm.item()
         num_bad, num_short, stopping = pending.stats.signals.tolist()
         self.num_skipped += int(pending.stats.skipped.item())
         self._note_bad(pending, found=num_bad > 0)
         self._note_finite(pending, grad_norm)
         step, window = pending.step, self.window
-        self.log.progress(step, loss, window.waiting / max(window.elapsed, 1e-9))
+        window.waiting += pending.waiting
+        steps, elapsed = step - window.step, end - window.start
+        self.log.progress(step, loss, window.waiting / elapsed)
         if step == 1 or step % self.run.log_every == 0:
-            steps = max(1, window.steps)
             self.log.metrics(
                 {
                     "step": step,
@@ -232,15 +232,15 @@ class Training:
                     "loss": loss,
                     "lr": pending.lr,
                     "grad_norm": grad_norm,
-                    "clips_per_s": self.plan.views_per_step * steps / window.elapsed,
+                    "clips_per_s": self.plan.views_per_step * steps / elapsed,
                     "data_s": window.waiting / steps,
-                    "step_s": window.elapsed / steps,
+                    "step_s": elapsed / steps,
                     "num_short": int(num_short),
                     "num_bad": len(self.bad),
                     "num_skipped": self.num_skipped,
                 }
             )
-            self.window = Window()
+            self.window = Window(step, start=end)
         return bool(stopping) or self.failure is not None
 
     def _num_updates(self) -> int:
@@ -260,10 +260,12 @@ class Training:
             new = {file.video: file for file in files if file.video not in self.bad}
             self.bad.update(new)
             self.log.bad_files(list(new.values()))
-        epoch_ends = pending.step % self.plan.steps_per_epoch == 0
-        if not self.bad or not (found or epoch_ends):
+        step, batch = pending.step, self.plan.global_batch
+        epoch_ends = step % self.plan.steps_per_epoch == 0
+        enough = (step - 1) * batch < JUDGED_FROM <= step * batch
+        if not self.bad or not (found or epoch_ends or enough):
             return
-        tried = int(self.order.tried(pending.step).sum())
+        tried = int(self.order.tried(step).sum())
         if len(self.bad) > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends):
             self.failure = TooManyBadVideos(
                 f"{len(self.bad)} of the {tried} videos tried so far cannot be read (limit "
