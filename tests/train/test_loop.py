@@ -166,8 +166,7 @@ def spoilt_list(path: Path) -> Path:
     return write_list(path, ["# a comment", *names[:2], "", *names[2:]])
 
 
-@pytest.mark.parametrize("make", [pretraining, finetuning])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("make", "workers"), [(pretraining, 2), (finetuning, 0)])
 def test_unreadable_videos_are_counted_and_listed_once(
     folder: Path, tmp_path: Path, make: Callable[..., Any], workers: int
 ) -> None:
@@ -379,8 +378,9 @@ def test_weights_gone_bad_stop_the_run(
 # Signals
 
 
-@pytest.mark.parametrize("make", [pretraining, finetuning])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("make", "number"), [(pretraining, signal.SIGTERM), (finetuning, signal.SIGINT)]
+)
 def test_a_signal_ends_the_run_after_a_checkpoint(
     videos: Path,
     tmp_path: Path,

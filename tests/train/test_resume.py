@@ -72,7 +72,7 @@ def test_the_same_run_twice_is_the_same_and_another_seed_is_not(
 
 
 @stages
-@pytest.mark.parametrize(("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (3, 0), (5, 0)])
+@pytest.mark.parametrize(("stop", "workers"), [(1, 0), (STEPS_PER_EPOCH, 2), (5, 0)])
 def test_stopped_and_continued_is_the_same_as_never_stopped(
     videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make, stop: int, workers: int
 ) -> None:
@@ -82,13 +82,12 @@ def test_stopped_and_continued_is_the_same_as_never_stopped(
     assert_same_run(directory, straight[make])
 
 
-@stages
 def test_how_often_things_are_written_changes_nothing_that_is_learned(
-    videos: Path, tmp_path: Path, straight: dict[Make, Path], make: Make
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
 ) -> None:
-    often = ("run.checkpoint_every=1", "run.log_every=2", "run.image_every=1", "run.workers=1")
-    directory = train(make(videos, tmp_path / "run", *often))
-    ours, theirs = weights(directory), weights(straight[make])
+    often = ("run.checkpoint_every=2", "run.log_every=2", "run.image_every=2", "run.workers=1")
+    directory = train(pretraining(videos, tmp_path / "run", *often))
+    ours, theirs = weights(directory), weights(straight[pretraining])
     assert [name for name in theirs if not ours[name].equal(theirs[name])] == []
 
 
@@ -307,9 +306,9 @@ def test_max_steps_stops_but_leaves_the_schedule(
     ],
 )
 def test_another_recipe_is_refused_before_anything_is_written(
-    videos: Path, tmp_path: Path, override: str, key: str
+    videos: Path, straight: dict[Make, Path], override: str, key: str
 ) -> None:
-    directory = train(pretraining(videos, tmp_path / "run", max_steps=1))
+    directory = straight[pretraining]
     before = snapshot(directory)
     with pytest.raises(CheckpointError, match=re.escape(key)):
         train(pretraining(videos, directory, override, resume="auto"))
