@@ -44,6 +44,7 @@ from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS
 from videomae.report.metrics import Scores
 from videomae.report.runlog import RunExistsError
+from videomae.report.views import PredictionError
 from videomae.schema import COMMANDS, schema
 
 TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
@@ -574,7 +575,7 @@ def test_overwriting_results_does_not_cost_the_weights(
     assert (copy / "metrics.jsonl").exists()
 
 
-def test_a_prediction_that_is_not_finite_is_not_called_an_unreadable_video(
+def test_a_prediction_that_is_not_finite_is_an_error_and_not_an_unreadable_video(
     finetuned: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     source = read_weights(finetuned[0])
@@ -582,10 +583,9 @@ def test_a_prediction_that_is_not_finite_is_not_called_an_unreadable_video(
     tensors["head.bias"][0] = float("nan")
     broken = tmp_path / "broken.safetensors"
     save_file(tensors, broken, metadata=source.info.metadata())
-    evaluate(evaluation(finetuned, tmp_path / "out", f"weights={broken}"))
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    listed = json_lines(tmp_path / "out" / "bad_files.jsonl")
-    assert results["num_unreadable"] == len(listed) == 0
+    with pytest.raises(PredictionError, match="not finite"):
+        evaluate(evaluation(finetuned, tmp_path / "out", f"weights={broken}"))
+    assert not (tmp_path / "out" / "results.json").exists()
 
 
 def test_classes_go_by_their_names(

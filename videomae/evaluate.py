@@ -64,10 +64,11 @@ def evaluate(config: EvaluateConfig) -> None:
         say.line(f"{weights.path}: {load_all(model, weights)}")
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
-            runlog.clear_run(directory)
+            runlog.clear_results(directory)
             list_hash = sha256(Path(str(data.test_list)))
             hashes = {"data.test_list": list_hash, "weights": sha256(weights.path)}
-            describe_run(config, directory, process, hashes)
+            if not (directory / runlog.METRICS).exists():  # else the config is a training run's
+                describe_run(config, directory, process, hashes)
         model.to(process.device)
         evaluate_model(model, clips, names, data, config.run, directory, process, say)
 

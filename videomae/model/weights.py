@@ -208,6 +208,7 @@ def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport
             f"{weights.path} holds {weights.info.kind.name} weights, "
             f"but {kind.name} weights are needed here"
         )
+    _check_clip(model, weights)
     _check_same(model, weights, [field.name for field in fields(ModelConfig)])
     report = _load(model, weights, weights.tensors)
     if report.missing or report.unexpected:
@@ -224,13 +225,7 @@ def load_encoder(model: VideoClassifier, weights: Weights) -> "LoadReport":
         WeightsError: any tensor of the encoder is missing or of another shape, or the weights
             were trained on clips of other frames or size.
     """
-    theirs, ours = weights.info.clip, model.clip
-    if (theirs.frames, theirs.size) != (ours.frames, ours.size):
-        raise WeightsError(
-            f"{weights.path} was trained on {theirs.frames} frames of {theirs.size} px, this run "
-            f"uses {ours.frames} of {ours.size} px: set data.clip.frames={theirs.frames} "
-            f"data.clip.size={theirs.size}"
-        )
+    _check_clip(model, weights)
     _check_same(model, weights, [f.name for f in fields(ModelConfig) if "decoder" not in f.name])
     tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
     classes = [len(tensors[name]) for name in ("head.weight", "head.bias") if name in tensors]
@@ -259,6 +254,17 @@ class LoadReport:
         return (
             f"{len(self.loaded)} tensors loaded; missing: {_some(self.missing)}; "
             f"unexpected: {_some(self.unexpected)}"
+        )
+
+
+def _check_clip(model: VideoMAE | VideoClassifier, weights: Weights) -> None:
+    """WeightsError unless the weights were trained on clips of the model's frames and size."""
+    theirs, ours = weights.info.clip, model.clip
+    if (theirs.frames, theirs.size) != (ours.frames, ours.size):
+        raise WeightsError(
+            f"{weights.path} was trained on {theirs.frames} frames of {theirs.size} px, this run "
+            f"uses {ours.frames} of {ours.size} px: set data.clip.frames={theirs.frames} "
+            f"data.clip.size={theirs.size}"
         )
 
 

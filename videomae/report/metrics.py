@@ -27,9 +27,9 @@ class Scores:
     def correct(self, k: int) -> NDArray[np.bool_]:
         """(videos,): whether the label is among the k most probable classes.
 
-        Of equally probable classes the one with the higher number comes first.
+        Of equally probable classes the one with the lower number comes first.
         """
-        best = np.argsort(np.nan_to_num(self.probs, nan=-1.0), axis=1, kind="stable")[:, ::-1]
+        best = np.argsort(-np.nan_to_num(self.probs, nan=-1.0), axis=1, kind="stable")
         found: NDArray[np.bool_] = (best[:, :k] == self.labels[:, None]).any(axis=1)
         return found & self.readable
 

@@ -76,6 +76,8 @@ def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> 
         overwrite: whatever is there may go.
         restart: what a run leaves that was killed before its first checkpoint may go.
     """
+    if directory.exists() and not directory.is_dir():
+        raise RunExistsError(f"output_dir={directory} is a file: choose another output_dir")
     if overwrite:
         return
     kept = RESULTS_OF_A_RUN if restart else MADE_BY_A_RUN
@@ -95,6 +97,14 @@ def clear_run(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def clear_results(directory: Path) -> None:
+    """Remove what an evaluation has made, and leave the training run that may lie there."""
+    for path in (directory / RESULTS, directory / "figures" / "confusion.png"):
+        path.unlink(missing_ok=True)
+    rows = [row for row in _rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_environment(directory: Path, device: torch.device, hashes: Mapping[str, str]) -> None:

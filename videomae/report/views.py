@@ -7,11 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videomae.config import UserError
 from videomae.data.dataset import BadFile
 from videomae.data.loader import Batch
 
 Prediction = NDArray[np.float32]
 """(classes,): probabilities."""
+
+
+class PredictionError(UserError):
+    """A model whose predictions mean nothing."""
 
 
 @torch.inference_mode()
@@ -29,6 +34,9 @@ def predict_videos(
 
     Returns:
         The predictions of the readable videos, and the unreadable ones.
+
+    Raises:
+        PredictionError: a prediction is not finite.
     """
     predictions: dict[int, Prediction] = {}
     bad: list[BadFile] = []
@@ -40,8 +48,14 @@ def predict_videos(
         bad += batch.bad
         unreadable = {file.video for file in batch.bad}
         for index, mean in zip(videos.tolist(), means, strict=True):
-            if index not in unreadable:
-                predictions[index] = mean
+            if index in unreadable:
+                continue
+            if not np.isfinite(mean).all():
+                raise PredictionError(
+                    f"the model's probabilities for video {index + 1} of the list are not finite: "
+                    "its weights are damaged, or training went wrong"
+                )
+            predictions[index] = mean
         advance(len(videos))
     return predictions, bad
 
