@@ -13,7 +13,7 @@ for seed in ${SEEDS:-0 1 2}; do
   python -m videomae.pretrain +exp=demo_pretrain output_dir="$out/pretrain" "${common[@]}"
   python -m videomae.finetune +exp=demo_finetune output_dir="$out/finetune" \
     weights="$out/pretrain" "${common[@]}"
-  for lr in ${SCRATCH_LRS:-4.0e-3 8.0e-3 1.6e-2}; do
+  for lr in ${SCRATCH_LRS:-2.0e-3 4.0e-3 8.0e-3}; do
     python -m videomae.finetune +exp=demo_scratch output_dir="$out/scratch_$lr" \
       optim.base_lr="$lr" "${common[@]}"
   done

@@ -112,7 +112,8 @@ def save_curves(
             ax.plot(steps[width - 1 :], mean, color=colour, label=name)
     ax.set(xlabel="step", ylabel=ylabel, title=title)
     ax.grid(alpha=0.3)
-    ax.legend()
+    if any(values for _, values in curves.values()):
+        ax.legend()
     save_figure(path, figure)
 
 
