@@ -270,8 +270,8 @@ class Training:
             self.failure = TooManyBadVideos(
                 f"{len(self.bad)} of the {tried} videos tried so far cannot be read (limit "
                 f"{self.max_bad_fraction:.1%}, data.max_bad_fraction); bad_files.jsonl in the "
-                "output_dir names them. Mend the files or raise the limit, and go on with resume=auto; "
-                "with another list it is another run"
+                "output_dir names them. Mend the files or raise the limit, and go on with "
+                "resume=auto; with another list it is another run"
             )
 
     def _note_finite(self, pending: Pending, grad_norm: float) -> None:
