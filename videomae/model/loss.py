@@ -1,6 +1,7 @@
 """What the decoder is asked for, and how far off it is."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,7 +19,7 @@ def pixel_targets(tubelets: Tensor) -> Tensor:
     Source: VideoMAE's norm_pix target.
     """
     mean, spread = tubelet_statistics(tubelets)
-    return ((tubelets - mean) / spread).flatten(2)
+    return (tubelets - mean).div_(spread).flatten(2)
 
 
 def tubelet_statistics(tubelets: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,4 +35,4 @@ def tubelet_statistics(tubelets: Tensor) -> tuple[Tensor, Tensor]:
 
 def token_errors(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each token, in float32: (B, K, P), (B, K, P) -> (B, K)."""
-    return (prediction.float() - target).square().mean(2)
+    return F.mse_loss(prediction.float(), target, reduction="none").mean(2)
