@@ -38,7 +38,7 @@ class Scores:
         correct = self.correct(1)
         members = [self.labels == label for label in range(len(self.class_names))]
         return {
-            name: 100 * float(correct[own].mean()) if own.any() else None
+            name: _percent(correct[own]) if own.any() else None
             for name, own in zip(self.class_names, members, strict=True)
         }
 
@@ -56,11 +56,16 @@ class Scores:
         per_class = self.per_class()
         present = [value for value in per_class.values() if value is not None]
         return {
-            "top1": 100 * float(self.correct(1).mean()),
-            "top5": 100 * float(self.correct(5).mean()),
+            "top1": _percent(self.correct(1)),
+            "top5": _percent(self.correct(5)),
             "mean_class_accuracy": float(np.mean(present)),
             "num_videos": len(self.labels),
             "num_unreadable": int((~self.readable).sum()),
             "views": dict(views),
             "per_class": per_class,
         }
+
+
+def _percent(true: NDArray[np.bool_]) -> float:
+    """The share that is True. (100 * a mean would make 62.25000000000001 of 249 in 400.)"""
+    return 100 * int(true.sum()) / len(true)
