@@ -332,7 +332,10 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The hardware, and how often things are written. Nothing here changes what is learned."""
+    """The hardware, and how often things are written.
+
+    It decides how numbers are rounded, and which units drop path drops; nothing else is learned.
+    """
 
     device: Device = Device.auto
     """Where the model is."""

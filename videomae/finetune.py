@@ -85,7 +85,7 @@ def finetune(config: FinetuneConfig) -> None:
 
         dataset = TrainingClips(clips, data, config.augment, None, config.seed)
         objective = Classify(model, config.optim.label_smoothing)
-        outcome = train_run(config, objective, dataset, plan, checkpoint, process, say)
+        outcome = train_run(config, objective, dataset, plan, checkpoint, parents, process, say)
         directory = Path(config.output_dir)
         if outcome.finished and process.is_main:
             info = WeightsInfo(

@@ -80,15 +80,18 @@ def pretrain(config: PretrainConfig) -> None:
 
         def show(log: RunLog, step: int, batch: Batch) -> None:
             assert batch.mask is not None
-            clip = normalise(batch.clip[:SHOWN].to(process.device))
-            rows = reconstruction_rows(model, clip, batch.mask[:SHOWN])
+            one_of_each = slice(None, SHOWN * config.data.repeats, config.data.repeats)
+            clip = normalise(batch.clip[one_of_each].to(process.device))
+            rows = reconstruction_rows(model, clip, batch.mask[one_of_each])
             log.image(
                 "reconstruction",
                 filmstrip([row[i] for i in range(len(clip)) for row in rows]),
                 step,
             )
 
-        outcome = train_run(config, objective, dataset, plan, checkpoint, process, say, show)
+        outcome = train_run(
+            config, objective, dataset, plan, checkpoint, parents, process, say, show
+        )
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
             info = WeightsInfo(

@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from videomae.config import ConfigError, TrainConfig
+from videomae.config import ConfigError, FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.files import sha256, write_text
-from videomae.model.weights import weights_path
+from videomae.model.weights import Link
 from videomae.report import runlog
 from videomae.report.runlog import RunLog, Say
 from videomae.schema import as_yaml, composition
@@ -104,24 +104,39 @@ def train_run(
     dataset: TrainingClips,
     plan: Plan,
     checkpoint: Path | None,
+    parents: Sequence[Link],
     processes: Processes,
     say: Say,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
 ) -> Outcome:
-    """Train in the run directory until the end, config.max_steps or a signal."""
+    """Train in the run directory until the end, config.max_steps or a signal.
+
+    Args:
+        checkpoint: to go on from.
+        parents: of the weights that `objective` holds.
+        on_batch: called with (log, step, micro-batch) every run.image_every steps.
+
+    Raises:
+        CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
+        TooManyBadVideos, NonFiniteError: see videomae.train.loop.
+    """
     directory = Path(config.output_dir)
     hashes = {"data.train_list": sha256(Path(str(config.data.train_list)))}
-    if config.weights not in (None, "scratch"):
-        hashes["weights"] = sha256(weights_path(str(config.weights)))
+    if parents:
+        hashes["weights"] = parents[-1].sha256
     model = objective.model
     assert isinstance(model, nn.Module)
     optimizer = adamw(model, config.model.depth, config.optim)
-    identity = run_identity(config, hashes["data.train_list"])
+    identity = run_identity(config, hashes)
+    if isinstance(config, FinetuneConfig):
+        hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
     own = _is_own(checkpoint, directory)
-    bad = _known_bad(config, dataset, start) if own else {}
-    processes.barrier()  # every process has looked before anything changes
+    # One process looks, for all must agree; and all have looked before anything changes.
+    known = _known_bad(config, dataset, start) if own and processes.is_main else {}
+    bad = processes.from_main(known)
+    processes.barrier()
     if processes.is_main:
         if own:
             store.remove_after(start)
@@ -163,10 +178,10 @@ def train_run(
 def describe_run(
     config: object, directory: Path, processes: Processes, hashes: Mapping[str, str]
 ) -> None:
-    """Write config.yaml, .hydra/ and environment.json."""
+    """Write environment.json, which tells that a run began here, then config.yaml and .hydra/."""
+    runlog.write_environment(directory, processes.device, hashes)
     for name, text in ({"config.yaml": as_yaml(config)} | composition()).items():
         write_text(directory / name, text)
-    runlog.write_environment(directory, processes.device, hashes)
 
 
 def _known_bad(config: TrainConfig, dataset: TrainingClips, start: int) -> dict[int, BadFile]:
@@ -184,13 +199,18 @@ def _known_bad(config: TrainConfig, dataset: TrainingClips, start: int) -> dict[
     }
 
 
-def run_identity(config: TrainConfig, list_hash: str) -> dict[str, Any]:
-    """What must not change when a run goes on: dotted setting -> value."""
+def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What must not change when a run goes on: dotted setting -> value.
+
+    Args:
+        hashes: of the files that must not change either, by setting.
+    """
     sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
     sections.pop("run")
     for key in FREE_DATA:
         sections["data"].pop(key)
-    flat: dict[str, Any] = {"seed": config.seed, "sha256(data.train_list)": list_hash}
+    flat: dict[str, Any] = {f"sha256({key})": value for key, value in hashes.items()}
+    flat["seed"] = config.seed
     while sections:
         section, values = sections.popitem()
         for key, value in values.items():
@@ -208,6 +228,8 @@ def _is_own(checkpoint: Path | None, directory: Path) -> bool:
 
 def resume_command(processes: Processes) -> str:
     """What the user types to go on."""
+    if processes.world > processes.local_world:
+        return "the same torchrun command on every machine, with resume=auto"
     arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "overwrite="))]
     if processes.world > 1:
         launcher = f"torchrun --nproc-per-node {processes.local_world} -m"

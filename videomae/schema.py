@@ -6,12 +6,14 @@ and wrong types are refused while the config is composed.
 
 import errno
 import inspect
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 import hydra
+import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +24,7 @@ from videomae.config import (
     FinetuneConfig,
     PretrainConfig,
     ReconstructConfig,
+    TrainConfig,
     UserError,
     config_dir,
 )
@@ -61,6 +64,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     What the user can mend ends the command with status 2 and one message, without a traceback.
     """
     register()
+    trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
+    go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         def run(composed: DictConfig) -> None:
@@ -72,12 +77,15 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
             except OSError as error:
                 if error.errno not in STORAGE:
                     raise
-                print(
-                    f"error: {error}. Complete checkpoints are kept: make room or mend the "
-                    "permissions, then run the same command with resume=auto",
-                    file=sys.stderr,
-                )
+                print(f"error: {error}: make room or mend the permissions{go_on}", file=sys.stderr)
                 sys.exit(2)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).splitlines()[0]
+                print(f"error: {reason} Set a smaller run.device_batch{go_on}", file=sys.stderr)
+                sys.exit(2)
+            except KeyboardInterrupt:
+                print(f"interrupted{go_on}", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
 
         def main() -> None:
             if {"--help", "-h"} & set(sys.argv):

@@ -119,7 +119,7 @@ def test_the_metadata_say_what_the_tensors_are(pretrained: Path, classifier: Pat
     assert [m["kind"] for m in found] == ["pretrain", "classifier"]
     assert [m["name"] for m in found] == ["tiktok", "ucf101"]
     assert [m["step"] for m in found] == [7, 9]
-    assert [m["class_names"] for m in found] == [None, ["run", "sit", "ü"]]
+    assert [m["classes"] for m in found] == [None, ["run", "sit", "ü"]]
     assert found[0]["mask"] == {"kind": "tube", "ratio": 0.75, "decoder_ratio": 0.5}
     assert found[1]["mask"] is None
 
@@ -278,13 +278,13 @@ def test_metadata_that_mean_nothing_are_refused(pretrained: Path, metadata: dict
 
 @pytest.mark.parametrize("names", ["null", "[]"])
 def test_a_classifier_without_class_names_is_refused(classifier: Path, names: str) -> None:
-    rewritten(classifier, metadata={"class_names": names})
+    rewritten(classifier, metadata={"classes": names})
     with pytest.raises(WeightsError, match="without class names"):
         read_weights(classifier)
 
 
 def test_class_names_that_do_not_fit_the_head_are_refused(classifier: Path) -> None:
-    rewritten(classifier, metadata={"class_names": '["run"]'})
+    rewritten(classifier, metadata={"classes": '["run"]'})
     with pytest.raises(WeightsError, match=r"head\.weight is \(3, 16\), not \(1, 16\)"):
         load_model(classifier)
 

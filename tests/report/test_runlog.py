@@ -57,24 +57,43 @@ def lines(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", MADE_BY_A_RUN)
-def test_anything_that_a_run_made_is_not_mixed_with(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
-    with pytest.raises(RunExistsError, match=f"already holds a run \\({name}\\)") as error:
-        check_unused(tmp_path, overwrite=False)
-    for words in (str(tmp_path), "resume=auto", "overwrite=true", "output_dir"):
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The directory of a run that has just begun."""
+    (tmp_path / "environment.json").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
+def test_anything_that_a_run_made_is_not_mixed_with(begun: Path, name: str) -> None:
+    (begun / name).mkdir()
+    with pytest.raises(RunExistsError, match=f"already holds a run \\(.*{name}\\)") as error:
+        check_unused(begun, overwrite=False)
+    for words in (str(begun), "resume=auto", "overwrite=true", "output_dir"):
         assert words in str(error.value)
-    check_unused(tmp_path, overwrite=True)
+    check_unused(begun, overwrite=True)
 
 
-@pytest.mark.parametrize("name", MADE_BY_A_RUN)
-def test_a_run_that_begins_again_replaces_no_results(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
+@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
+def test_a_run_that_begins_again_replaces_no_results(begun: Path, name: str) -> None:
+    (begun / name).mkdir()
     if name in ("weights.safetensors", "results.json"):
         with pytest.raises(RunExistsError, match=name):
-            check_unused(tmp_path, overwrite=False, restart=True)
+            check_unused(begun, overwrite=False, restart=True)
     else:
-        check_unused(tmp_path, overwrite=False, restart=True)
+        check_unused(begun, overwrite=False, restart=True)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
+def test_things_of_others_with_the_same_names_are_kept(
+    tmp_path: Path, name: str, restart: bool
+) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(RunExistsError, match=f"holds no run, but .*{name}") as error:
+        check_unused(tmp_path, overwrite=False, restart=restart)
+    assert "resume=auto" not in str(error.value)
+    check_unused(tmp_path, overwrite=True, restart=restart)
 
 
 def test_a_directory_with_other_things_is_free(tmp_path: Path) -> None:

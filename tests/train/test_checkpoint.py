@@ -129,6 +129,22 @@ def test_the_newest_are_kept(tmp_path: Path, keep: int) -> None:
     assert left == {"last", *[f"step_{step}" for step in (8, 9, 10, 11)[-keep:]]}
 
 
+def test_a_checkpoint_whose_deletion_is_interrupted_is_no_complete_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, directory = make_state(seed=0, steps=1), tmp_path / "checkpoints"
+    for step in (3, 7):
+        store(tmp_path).save(step, *state)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store(tmp_path).remove_after(3)
+    assert find_checkpoint(directory, "auto") == directory / "step_3"
+
+
 def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path) -> None:
     state = make_state(seed=0, steps=1)
     older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
@@ -347,15 +363,18 @@ def changed(config: Any, name: str) -> Any:
     return other
 
 
+HASHES = {"data.train_list": "ab12", "weights": "cd34"}
+
+
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
 def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(command: str) -> None:
     config = composed(command, *TINY)
-    before = run_identity(config, "hash")
+    before = run_identity(config, HASHES)
     assert json.loads(json.dumps(before)) == before
-    assert run_identity(config, "other")["sha256(data.train_list)"] == "other"
+    assert run_identity(config, HASHES | {"weights": "other"})["sha256(weights)"] == "other"
     matters, free = set(), set()
     for name in leaves(config):
-        after = run_identity(changed(config, name), "hash")
+        after = run_identity(changed(config, name), HASHES)
         differing = {key for key in before.keys() | after if before.get(key) != after.get(key)}
         assert differing <= {name}
         (matters if differing else free).add(name)
@@ -368,7 +387,7 @@ def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(comma
 def test_free_settings_may_change(tmp_path: Path) -> None:
     config = composed("pretrain", *TINY, "mask=random_cell")
     saved = make_state(seed=0, steps=1)
-    path = store(tmp_path, identity=run_identity(config, "hash")).save(1, *saved)
+    path = store(tmp_path, identity=run_identity(config, HASHES)).save(1, *saved)
     free = replace(
         config,
         run=replace(config.run, workers=3, device_batch=7, log_every=5),
@@ -377,8 +396,8 @@ def test_free_settings_may_change(tmp_path: Path) -> None:
         max_steps=3,
     )
     restored = make_state(seed=1, steps=0)
-    assert store(tmp_path, identity=run_identity(free, "hash")).restore(path, *restored) == 1
+    assert store(tmp_path, identity=run_identity(free, HASHES)).restore(path, *restored) == 1
     assert contents(restored) == contents(saved)
     matters = replace(config, optim=replace(config.optim, global_batch=3))
     with pytest.raises(CheckpointError, match=r"optim\.global_batch: 1024 there, 3 here"):
-        store(tmp_path, identity=run_identity(matters, "hash")).restore(path, *restored)
+        store(tmp_path, identity=run_identity(matters, HASHES)).restore(path, *restored)

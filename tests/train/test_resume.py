@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -252,11 +252,12 @@ def test_steps_left_out_are_still_counted_afterwards(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoil_step_2(
-        objective: Any, optimizer: Any, inputs: list[Inputs], *rest: Any, **settings: Any
+        objective: Any, optimizer: Any, inputs: Iterable[Inputs], *rest: Any, **settings: Any
     ) -> Any:
         if settings["noise_seed"][1] == 2:
-            *others, weight = inputs[0].tensors
-            inputs = [inputs[0]._replace(tensors=(*others, weight * float("inf"))), *inputs[1:]]
+            first, *others = inputs
+            *tensors, weight = first.tensors
+            inputs = [first._replace(tensors=(*tensors, weight * float("inf"))), *others]
         return train_step(objective, optimizer, inputs, *rest, **settings)
 
     monkeypatch.setattr(loop, "train_step", spoil_step_2)

@@ -1,5 +1,6 @@
 """Examples to batches, in an order that depends on nothing but the seed."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -120,9 +121,6 @@ class MicroBatches:
         self.size = size
         self.steps = range(first, last + 1)
 
-    def __len__(self) -> int:
-        return len(self.steps) * (self.share // self.size)
-
     def __iter__(self) -> Iterator[list[Item]]:
         for step in self.steps:
             mine = self.order.global_items(step)[self.rank * self.share :][: self.share]
@@ -176,10 +174,12 @@ def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        trainer = multiprocessing.parent_process()
+        assert trainer is not None
+        threading.Thread(target=_end_with, args=(trainer.pid,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int | None) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)

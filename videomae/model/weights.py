@@ -68,6 +68,7 @@ class WeightsInfo:
     def metadata(self) -> dict[str, str]:
         """As safetensors wants it: text to text, every value a JSON document."""
         values = asdict(self)
+        values["classes"] = values.pop("class_names")
         values["normalisation"] = {"mean": MEAN, "std": STD}
         return {"videomae": "1"} | {key: _json(value) for key, value in values.items()}
 
@@ -82,7 +83,7 @@ class WeightsInfo:
             step=values["step"],
             model=model_config(values["model"]),
             clip=ClipConfig(**values["clip"]),
-            class_names=values["class_names"],
+            class_names=values["classes"],
             mask=mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
             parents=tuple(Link(**link) for link in values["parents"]),
         )

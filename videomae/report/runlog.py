@@ -43,13 +43,14 @@ from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
 
+ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
 RESULTS = "results.json"
 TRAIN, TEST = "train", "test"
 MADE_BY_A_RUN = (
+    ENVIRONMENT,
     "config.yaml",
-    "environment.json",
     METRICS,
     "tensorboard",
     "checkpoints",
@@ -74,18 +75,25 @@ def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> 
 
     Args:
         overwrite: whatever is there may go.
-        restart: what a run leaves that was killed before its first checkpoint may go.
+        restart: what a run leaves that was killed before its first checkpoint may go. Such a
+            directory holds environment.json, which a run writes before all else.
     """
     if directory.exists() and not directory.is_dir():
         raise RunExistsError(f"output_dir={directory} is a file: choose another output_dir")
     if overwrite:
         return
-    kept = RESULTS_OF_A_RUN if restart else MADE_BY_A_RUN
+    begun = (directory / ENVIRONMENT).is_file()
+    kept = RESULTS_OF_A_RUN if restart and begun else MADE_BY_A_RUN
     found = [name for name in kept if (directory / name).exists()]
-    if found:
+    if found and begun:
         raise RunExistsError(
             f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
             "resume=auto, replace it by overwrite=true, or choose another output_dir"
+        )
+    if found:
+        raise RunExistsError(
+            f"output_dir={directory} holds no run, but things named like one's "
+            f"({', '.join(found)}): choose another output_dir, or let overwrite=true delete them"
         )
 
 
@@ -132,7 +140,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
         "threads": torch.get_num_threads(),
         "sha256": dict(hashes),
     }
-    write_text(directory / "environment.json", json.dumps(facts, indent=2) + "\n")
+    write_text(directory / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
 def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:

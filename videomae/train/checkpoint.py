@@ -10,6 +10,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Checkpoints:
         path = self.directory / f"step_{step}"
         try:
             if self.processes.is_main:
-                shutil.rmtree(path, ignore_errors=True)  # what an interrupted save left
+                _remove(path)  # what an interrupted save left
                 path.mkdir(parents=True)
             self.processes.barrier()
             state = _state(model, optimizer)
@@ -68,7 +69,8 @@ class Checkpoints:
                 write_text(self.directory / "last", path.name)
         except (OSError, CheckpointException, RuntimeError) as error:
             if self.processes.is_main:
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    _remove(path)
             kept = _complete(self.directory)
             newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -80,7 +82,7 @@ class Checkpoints:
             ) from error
         if self.processes.is_main:
             for old in _complete(self.directory)[: -self.keep]:
-                shutil.rmtree(old, ignore_errors=True)
+                _remove(old)
         self.processes.barrier()
         return path
 
@@ -88,7 +90,7 @@ class Checkpoints:
         """Forget checkpoints later than `step`, from which the run now goes on another way."""
         for path in _complete(self.directory):
             if _step(path) > step:
-                shutil.rmtree(path)
+                _remove(path)
         write_text(self.directory / "last", f"step_{step}")
 
     def restore(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -177,6 +179,12 @@ def _step(path: Path) -> int:
 def _is_complete(path: Path) -> bool:
     """run.json is written last."""
     return (path / RUN_FILE).is_file()
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, which from the first moment on is no complete one."""
+    (path / RUN_FILE).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_run(path: Path) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from videomae.data.loader import (
     training_loader,
 )
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.objective import Objective
+from videomae.train.objective import Inputs, Objective
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
-from videomae.train.step import StepStats, train_step
+from videomae.train.step import Underway, train_step
 
 JUDGED_FROM = 100
 """Files tried before the share of bad ones means something; an epoch's end is judged anyway."""
@@ -64,28 +64,39 @@ class Outcome:
     """What stopped it early."""
 
 
+@dataclass
+class Intake:
+    """What a step takes in, micro-batch by micro-batch."""
+
+    waiting: float = 0.0
+    """For data, in seconds."""
+    bad: list[BadFile] = field(default_factory=list)
+    """Newly found by this process."""
+    num_short: int = 0
+    first: Batch | None = None
+    """The first micro-batch, where a picture of it is wanted."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """A step whose numbers are still on the device."""
 
     step: int
     lr: float
-    stats: StepStats
-    bad: list[BadFile]
-    """Newly found by this process."""
+    underway: Underway
+    intake: Intake
     began: float
     """When the host turned to it, in seconds."""
-    waiting: float
-    """For data, in seconds."""
 
 
 @dataclass
 class Window:
-    """What has been read since the last logged step."""
+    """What has been read since the last logged step, or since the run went on."""
 
     step: int
     start: float = field(default_factory=time.perf_counter)
     waiting: float = 0.0
+    num_short: int = 0
 
 
 class Training:
@@ -149,9 +160,10 @@ class Training:
         with stop_signals() as received, self._batches(start + 1, last) as batches:
             self.window = Window(start)
             for step in range(start + 1, last + 1):
-                current = self._step(step, batches, stopping=bool(received))
-                # The numbers of a step are read while the next one runs.
+                current = self._step(step, batches, received)
+                # The numbers of a step are read while the device works on the next one.
                 stopping = pending is not None and self._read(pending, end=current.began)
+                stopping |= bool(received) and self.processes.world == 1  # else all must agree
                 pending = current
                 if stopping or step == last or step % self.run.checkpoint_every == 0:
                     stopping |= self._read(pending, end=time.perf_counter())
@@ -190,38 +202,49 @@ class Training:
         finally:
             stop_workers(batches)
 
-    def _step(self, step: int, batches: Iterator[Batch], *, stopping: bool) -> Pending:
-        """Enqueue one step."""
-        began = time.perf_counter()
-        parts = [next(batches) for _ in range(self.plan.accumulation)]
-        waiting = time.perf_counter() - began
-        lr = self.plan.lr(step)
-        bad = [file for part in parts for file in part.bad if file.video not in self.bad]
-        stats = train_step(
+    def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> Pending:
+        """Enqueue one step. `received` are the signals that came so far; it may grow meanwhile."""
+        began, lr, intake = time.perf_counter(), self.plan.lr(step), Intake()
+        every = self.run.image_every
+        pictured = self.on_batch and self.processes.is_main and every and step % every == 0
+
+        def micro_batches() -> Iterator[Inputs]:
+            for _ in range(self.plan.accumulation):
+                asked = time.perf_counter()
+                batch = next(batches)
+                intake.waiting += time.perf_counter() - asked
+                intake.bad += [file for file in batch.bad if file.video not in self.bad]
+                intake.num_short += batch.num_short
+                if pictured and intake.first is None:
+                    intake.first = batch
+                yield self.objective.inputs(batch)
+
+        underway = train_step(
             self.replicated,
             self.optimizer,
-            [self.objective.inputs(part) for part in parts],
+            micro_batches(),
             self.processes,
+            accumulation=self.plan.accumulation,
             lr=lr,
             clip_grad=self.optim.clip_grad,
             precision=self.run.precision,
             noise_seed=(self.seed, step),
-            signals=(len(bad), sum(part.num_short for part in parts), float(stopping)),
+            signals=lambda: (len(intake.bad), intake.num_short, len(received) > 0),
         )
-        every = self.run.image_every
-        if self.on_batch and self.processes.is_main and every and step % every == 0:
-            self.on_batch(step, parts[0])
-        return Pending(step, lr, stats, bad, began, waiting)
+        if self.on_batch and intake.first is not None:
+            self.on_batch(step, intake.first)
+            intake.first = None
+        return Pending(step, lr, underway, intake, began)
 
     def _read(self, pending: Pending, *, end: float) -> bool:
         """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
-        loss, grad_norm = pending.stats.loss.item(), pending.stats.grad_norm.item()
-        num_bad, num_short, stopping = pending.stats.signals.tolist()
-        self.num_skipped += int(pending.stats.skipped.item())
+        loss, grad_norm, skipped, (num_bad, num_short, stopping) = pending.underway.wait()
+        self.num_skipped += skipped
         self._note_bad(pending, found=num_bad > 0)
         self._note_finite(pending, grad_norm)
         step, window = pending.step, self.window
-        window.waiting += pending.waiting
+        window.waiting += pending.intake.waiting
+        window.num_short += int(num_short)
         steps, elapsed = step - window.step, end - window.start
         self.log.progress(step, loss, window.waiting / elapsed)
         if step == 1 or step % self.run.log_every == 0:
@@ -235,7 +258,7 @@ class Training:
                     "clips_per_s": self.plan.views_per_step * steps / elapsed,
                     "data_s": window.waiting / steps,
                     "step_s": elapsed / steps,
-                    "num_short": int(num_short),
+                    "num_short": window.num_short,
                     "num_bad": len(self.bad),
                     "num_skipped": self.num_skipped,
                 }
@@ -256,7 +279,7 @@ class Training:
     def _note_bad(self, pending: Pending, *, found: bool) -> None:
         """Share what each process found; fail where it is too much. `found` is the same on all."""
         if found:
-            files = [file for part in self.processes.gather(pending.bad) for file in part]
+            files = [file for part in self.processes.gather(pending.intake.bad) for file in part]
             new = {file.video: file for file in files if file.video not in self.bad}
             self.bad.update(new)
             self.log.bad_files(list(new.values()))

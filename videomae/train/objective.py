@@ -15,6 +15,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.pixels import normalise
+from videomae.train.parallel import send
 
 
 class Inputs(NamedTuple):
@@ -26,8 +27,7 @@ class Inputs(NamedTuple):
 
     def to(self, device: torch.device) -> "Inputs":
         """Copy without waiting."""
-        moved = tuple(tensor.to(device, non_blocking=True) for tensor in self.tensors)
-        return Inputs(moved, self.num_errors)
+        return Inputs(tuple(send(tensor, device) for tensor in self.tensors), self.num_errors)
 
 
 class Objective(Protocol):

@@ -53,6 +53,10 @@ class Processes:
         dist.all_gather_object(values, value)
         return values  # type: ignore[return-value]  # all have been filled
 
+    def from_main(self, value: T) -> T:
+        """The main process's value. Each process must call it."""
+        return self.gather(value)[0]
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world > 1:
@@ -66,6 +70,32 @@ class Processes:
         return DistributedDataParallel(
             module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
         )
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
+class Fetched:
+    """A copy from the device that is under way."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self._done: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._done = torch.cuda.Event()
+            self._done.record()
+
+    def wait(self) -> Tensor:
+        """The values, on the host."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._values
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """One optimiser step, in which nothing waits for the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -12,34 +12,48 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from videomae.config import Precision
 from videomae.train.objective import Inputs
-from videomae.train.parallel import Processes, autocast
+from videomae.train.parallel import Fetched, Processes, autocast, send
 
 
 class StepStats(NamedTuple):
-    """What a step found out, summed over all processes, still on the device."""
+    """What a step found out, over all processes."""
 
-    loss: Tensor
-    """() mean error over the global batch; 0 where no video of it could be read."""
-    grad_norm: Tensor
-    """() before clipping."""
-    skipped: Tensor
-    """() 1 where the update was left out, else 0."""
-    signals: Tensor
+    loss: float
+    """Mean error over the global batch; 0 where no video of it could be read."""
+    grad_norm: float
+    """Before clipping."""
+    skipped: bool
+    """Whether the update was left out."""
+    signals: tuple[float, ...]
     """What each process put in, added up: see `train_step`."""
+
+
+class Underway:
+    """The numbers of a step that the device may still be working on."""
+
+    def __init__(self, loss: Tensor, grad_norm: Tensor, skipped: Tensor, signals: Tensor) -> None:
+        numbers = torch.stack([loss, grad_norm, skipped]).double()
+        self._copy = Fetched(torch.cat([numbers, signals]))
+
+    def wait(self) -> StepStats:
+        """Wait for this step, though not for what has been asked of the device after it."""
+        loss, grad_norm, skipped, *signals = self._copy.wait().tolist()
+        return StepStats(loss, grad_norm, bool(skipped), tuple(signals))
 
 
 def train_step(
     objective: nn.Module,
     optimizer: torch.optim.AdamW,
-    micro_batches: Sequence[Inputs],
+    micro_batches: Iterable[Inputs],
     processes: Processes,
     *,
+    accumulation: int,
     lr: float,
     clip_grad: float | None,
     precision: Precision,
     noise_seed: Sequence[int],
-    signals: Sequence[float],
-) -> StepStats:
+    signals: Callable[[], Sequence[float]],
+) -> Underway:
     """One update from all micro-batches of all processes.
 
     The gradient is that of the mean error over the whole global batch, however many errors each
@@ -48,38 +62,41 @@ def train_step(
 
     Args:
         objective: as `processes.replicate` returned it.
+        micro_batches: taken one by one, so that the next is decoded while one is computed.
+        accumulation: how many there are.
         lr: where a group's lr_scale is 1.
         noise_seed: seeds dropout and drop path of each micro-batch.
-        signals: numbers to add up over the processes along with the rest.
+        signals: called after the last; numbers to add up over the processes along with the rest.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
-    counts = torch.tensor(
-        [sum(part.num_errors for part in micro_batches), *signals], dtype=torch.float64
-    )
-    total, *_ = shared = processes.sum(counts.to(processes.device, non_blocking=True))
-    share = processes.world / total.clamp(min=1).float()  # undoes the average over the processes
-
-    errors = torch.zeros((), device=processes.device)
-    for number, inputs in enumerate(micro_batches):
-        torch.manual_seed(_seed([*noise_seed, number, processes.rank]))
-        with _synchronising(objective, last=number == len(micro_batches) - 1):
-            with autocast(processes.device, precision):
-                error = objective(*inputs.to(processes.device).tensors)
-            (error * share).backward()
+    device, num_errors = processes.device, 0.0
+    errors = torch.zeros((), device=device)
+    for number, inputs in enumerate(micro_batches, start=1):
+        torch.manual_seed(_seed([*noise_seed, number - 1, processes.rank]))
+        with _synchronising(objective, last=number == accumulation):
+            with autocast(device, precision):
+                error = objective(*inputs.to(device).tensors)
+            error.backward()
         errors += error.detach()
-    loss = processes.sum(errors) / total.clamp(min=1).float()
+        num_errors += inputs.num_errors
 
+    counts = send(torch.tensor([num_errors, *signals()], dtype=torch.float64), device)
+    total_error, total, *_ = sums = processes.sum(torch.cat([errors.double()[None], counts]))
+    loss = (total_error / total.clamp(min=1)).float()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    # What each process has is its sum of errors, averaged over the processes.
+    torch._foreach_mul_(gradients, (processes.world / total.clamp(min=1)).float())
+    grad_norm = get_total_norm(gradients)
     if clip_grad is not None:
         clip_grads_with_norm_(parameters, clip_grad, grad_norm)
     skipped = (~torch.isfinite(grad_norm) | (total == 0)).float()
     optimizer.found_inf = skipped  # type: ignore[attr-defined]  # fused AdamW reads it
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepStats(loss, grad_norm, skipped, shared[1:])
+    return Underway(loss, grad_norm, skipped, sums[2:])
 
 
 def _synchronising(objective: nn.Module, *, last: bool) -> AbstractContextManager[None]:
