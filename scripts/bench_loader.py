@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Time the data path on your own clip list: clips per second and core, and where the time goes.
+"""Time pre-training's data path on your own clips: clips/s and core, and where the time goes.
 
 python scripts/bench_loader.py --list train.txt --root videos
-python scripts/bench_loader.py --list train.txt --root videos --data ucf101 --repeats 2
+python scripts/bench_loader.py --list train.txt --root videos --data demo --model vit_tiny
 """
 
 import argparse
@@ -79,7 +79,9 @@ def main() -> None:
     )
     parser.add_argument("--list", type=Path, required=True, help="clip list")
     parser.add_argument("--root", type=Path, required=True, help="folder its paths start at")
-    parser.add_argument("--data", default="tiktok", help="group of configs/data (default tiktok)")
+    parser.add_argument(
+        "--data", default="tiktok", help="group of configs/data, for its clip (default tiktok)"
+    )
     parser.add_argument("--model", default="vit_base", help="whose masks are drawn")
     parser.add_argument("--videos", type=int, default=64, help="how many to read (default 64)")
     parser.add_argument("--repeats", type=int, help="views per video (default: the data group's)")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Time training steps of one model size: forward, backward and AdamW, on random clips.
 
-Needs torch, einops, timm and this package's model code only: no Hydra, no decord.
+Needs torch, einops, timm (with what it needs) and this package's model code: no Hydra, no decord.
 
     python scripts/bench_step.py --model vit_tiny --frames 8 --size 32 --batch 64
     python scripts/bench_step.py --model vit_giant --stage pretrain --batch 8
@@ -11,10 +11,12 @@ import argparse
 import statistics
 import time
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.data.mask import running_cell_mask, tube_mask
 from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices
@@ -24,11 +26,11 @@ ENCODER_RATIO = 0.9
 
 
 def masks(batch: int, grid: tuple[int, int, int], device: torch.device) -> MaskIndices:
-    """90 % tubes hidden from the encoder, a fixed half of the tokens decoded."""
-    t, h, w = grid
-    hidden = torch.rand(batch, h * w).argsort(1) < int(ENCODER_RATIO * h * w)
-    halves = torch.arange(t * h * w).expand(batch, -1) % 2 == 0
-    return MaskIndices(*(part.to(device) for part in MaskIndices.of(hidden.repeat(1, t), halves)))
+    """90 % tubes hidden from the encoder, half of the tokens decoded."""
+    rng = np.random.default_rng(0)
+    hidden = torch.stack([tube_mask(grid, ENCODER_RATIO, rng) for _ in range(batch)])
+    halves = running_cell_mask(grid, 0.5, phase=0).expand(batch, -1)
+    return MaskIndices(*(part.to(device) for part in MaskIndices.of(hidden, halves)))
 
 
 def pretrain_loss(model: VideoMAE, clip: Tensor, indices: MaskIndices) -> Tensor:

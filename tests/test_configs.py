@@ -168,13 +168,21 @@ def test_augmentations_of_the_recipes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "classes"),
-    [("ucf101", 101), ("hmdb51", 51), ("k400", 400), ("ssv2", 174), ("tiktok", None), ("demo", 8)],
+    [
+        ("ucf101", 101),
+        ("hmdb51", 51),
+        ("k400", 400),
+        ("ssv2", 174),
+        ("tiktok", None),
+        ("demo", 8),
+        ("custom", None),
+    ],
 )
 def test_numbers_of_classes(name: str, classes: int | None) -> None:
     assert yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text()).get("classes") == classes
 
 
-PRETRAINING = {  # facts/recipes.md, B.1
+PRETRAINING = {  # VideoMAE V2, scripts/pretrain
     "tiktok_vitb": {"batch": 1024, "lr": 4.0e-3, "epochs": 200, "warmup": 20, "clip": None},
     "tiktok_vitg": {"batch": 2048, "lr": 4.8e-3, "epochs": 300, "warmup": 30, "clip": 0.02},
 }
@@ -203,7 +211,7 @@ def test_pre_training_runs_are_the_recipes(name: str) -> None:
     assert token_grid(config.model, config.data.clip) == (8, side, side)
 
 
-FINE_TUNING = {  # facts/paper.md, A.3, and facts/recipes.md, B.2
+FINE_TUNING = {  # the authors' log, and VideoMAE V2, scripts/finetune
     "ucf101": (8, 3.125e-5, 20, 0.9, 0.35, 0.5, 0.05, 4, (5, 3)),
     "hmdb51": (8, 3.125e-5, 20, 0.9, 0.35, 0.5, 0.05, 2, (5, 3)),
     "k400": (192, 7.5e-4, 30, 0.9, 0.2, 0.0, 0.1, 4, (5, 3)),

@@ -264,8 +264,10 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         _check(
-            len(self.scales) > 0 and all(0 < scale <= 1 for scale in self.scales),
-            f"augment.scales must be numbers in (0, 1], got {self.scales}",
+            len(self.scales) > 0
+            and all(0 < scale <= 1 for scale in self.scales)
+            and self.scales == sorted(self.scales, reverse=True),
+            f"augment.scales must be numbers in (0, 1], largest first, got {self.scales}",
         )
         for name, high in (("area", 1.0), ("aspect", float("inf"))):
             bounds = getattr(self, name)

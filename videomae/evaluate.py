@@ -101,12 +101,12 @@ def evaluate_model(
     share = len(range(process.rank, len(clips), process.world))
     predict = partial(_logits, model, process.device, run.precision)
     with say.bar("evaluating", total=share) as bar:
-        mine, mine_bad = predict_videos(predict, loader, bar.advance)
-    parts = process.gather((mine, mine_bad))
+        parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
         return
-    predictions = {index: probs for part, _ in parts for index, probs in part.items()}
-    bad = sorted(file for _, part in parts for file in part)
+    predictions = {index: probs for part in parts for index, probs in part.probs.items()}
+    bad = sorted(file for part in parts for file in part.bad)
+    num_short = sum(part.num_short for part in parts)
     scores = Scores(
         labels=np.array([clip.label for clip in clips]),
         probs=gather_probs(predictions, len(clips), len(names)),
@@ -120,7 +120,8 @@ def evaluate_model(
     say.line(
         f"top-1 {results['top1']:.2f} %   top-5 {results['top5']:.2f} %   mean of classes "
         f"{results['mean_class_accuracy']:.2f} %   {len(clips)} videos, {len(bad)} unreadable, "
-        f"{data.segments} x {data.crops} views: {directory / runlog.RESULTS}"
+        f"{num_short} shorter than a clip, {data.segments} x {data.crops} views: "
+        f"{directory / runlog.RESULTS}"
     )
 
 

@@ -84,7 +84,11 @@ def check_run(config: TrainConfig) -> Path | None:
 
 
 def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: Say) -> Plan:
-    """Work out the batch arithmetic and print it."""
+    """Work out the batch arithmetic and print it.
+
+    Raises:
+        ConfigError: the list is shorter than a global batch, or the processes do not divide it.
+    """
     plan = Plan.of(
         config.optim,
         num_clips=len(clips),

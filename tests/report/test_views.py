@@ -47,7 +47,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_a_prediction_is_the_mean_probability_of_the_views() -> None:
     batches = [batch_of([4, 0]), batch_of([2])]
     done: list[int] = []
-    predictions, bad = predict_videos(logits_of, batches, done.append)
+    predictions, bad, _ = predict_videos(logits_of, batches, done.append)
     assert predictions.keys() == {4, 0, 2}
     assert bad == []
     assert done == [2, 1]
@@ -63,10 +63,10 @@ def test_a_prediction_is_the_mean_probability_of_the_views() -> None:
 
 
 def test_an_unreadable_video_has_no_prediction_and_is_listed() -> None:
-    predictions, bad = predict_videos(logits_of, [batch_of([0, 1, 2], bad=[1])], lambda _: None)
+    predictions, bad, _ = predict_videos(logits_of, [batch_of([0, 1, 2], bad=[1])], lambda _: None)
     assert predictions.keys() == {0, 2}
     assert [file.video for file in bad] == [1]
-    whole, _ = predict_videos(logits_of, [batch_of([0, 1, 2])], lambda _: None)
+    whole, *_ = predict_videos(logits_of, [batch_of([0, 1, 2])], lambda _: None)
     for video in (0, 2):
         np.testing.assert_array_equal(predictions[video], whole[video])
 
@@ -95,7 +95,7 @@ def test_real_videos_in_any_batches_and_shares(
             loader = evaluation_loader(
                 dataset, rank=rank, world=world, batch=batch, workers=0, pin=False
             )
-            predictions, bad = predict_videos(logits_of, loader, lambda _: None)
+            predictions, bad, _ = predict_videos(logits_of, loader, lambda _: None)
             assert [file.path for file in bad] == (["missing.mp4"] if 2 % world == rank else [])
             yield predictions
 

@@ -57,9 +57,9 @@ def random_resized_box(
     After ten draws that do not fit: the largest centred crop whose aspect does.
     """
     for _ in range(10):
-        target = height * width * rng.uniform(area[0], area[1])
+        pixels = height * width * rng.uniform(area[0], area[1])
         ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
-        crop_width, crop_height = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        crop_width, crop_height = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(rng.integers(height - crop_height + 1))
             left = int(rng.integers(width - crop_width + 1))

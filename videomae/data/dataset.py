@@ -27,7 +27,7 @@ class BadFile(NamedTuple):
     """A video that could not be read."""
 
     video: int
-    """Of its line among the clips of the list, from 0."""
+    """The index of its clip in the list, from 0."""
     path: str
     line: int
     error: str

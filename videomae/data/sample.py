@@ -32,6 +32,9 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> lis
 
     The ends of the window are both taken, so the frames are a little more than `stride` apart. A
     video no longer than the window is covered at about `stride`, then its last frame repeats.
+
+    Raises:
+        ValueError: the window leaves the video.
     """
     window = frames * stride
     if num_frames <= window:
@@ -54,7 +57,8 @@ def segment_indices(num_frames: int, frames: int, offsets: list[int]) -> list[in
     """One frame from each of `frames` equal parts of the whole video: segment fine-tuning.
 
     Args:
-        offsets: the place within each part, in [0, segment_length(num_frames, frames)).
+        offsets: the place within each part, in [0, segment_length(num_frames, frames)); `frames`
+            of them.
 
     A video of fewer frames than parts repeats its first frame in front.
     """

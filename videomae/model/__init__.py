@@ -1,4 +1,4 @@
-"""The models. Needs torch, einops, timm and safetensors only."""
+"""The models. Needs torch, einops, timm and what timm needs (safetensors, PyYAML)."""
 
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE

@@ -21,9 +21,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW's groups: each has params, weight_decay and lr_scale.
 
-    Vectors, biases and the mask token are not decayed. Everything below block i of `depth` learns
-    at layer_decay ** (depth - i) of the rate, what embeds the tubelets at layer_decay ** (depth +
-    1), what comes after the blocks at the full rate.
+    Vectors, biases and the mask token are not decayed. Block i of `depth`, from 0, learns at
+    layer_decay ** (depth - i) of the rate, what embeds the tubelets at layer_decay ** (depth + 1),
+    what comes after the blocks at the full rate.
 
     Source: VideoMAE V2, get_parameter_groups and LayerDecayValueAssigner.
     """
