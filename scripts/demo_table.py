@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from videomae.report.runlog import Say
+from videomae.report.console import Say
 from videomae.report.table import demo_report
 
 if __name__ == "__main__":

@@ -150,6 +150,62 @@ def test_a_malformed_line_of_the_test_list(
         assert f"{path}:2: label 3 of '1.mp4'" in said
 
 
+def test_a_root_under_which_nothing_is(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        *pretrain_overrides(place, video_list(place.here / "l.txt")),
+        f"data.root={place.here}",
+    ]
+    said = refused(capsys, place.here, "pretrain", *given)
+    for words in ("none of the first 11 videos", "line 1", f"data.root={place.here}"):
+        assert words in said
+
+
+def test_test_videos_of_which_none_can_be_read(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(11):
+        (place.here / f"{number}.mp4").write_text("no video")
+    given = [*finetune_overrides(place), f"data.root={place.here}", f"weights={place.classifier}"]
+    assert call("evaluate", *given, "output_dir=out") == 2
+    assert "none of the 11 test videos can be read" in capsys.readouterr().err
+    assert not Path("out/results.json").exists()
+    assert len(Path("out/bad_files.jsonl").read_text().splitlines()) == 11
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("optim.base_lr=inf", "optim.base_lr must be finite, got inf"),
+        ("optim.betas=[0.9,-inf]", "optim.betas must be finite"),
+        ("seed=100000000000000000000", "seed must lie in [0, 2**63)"),
+        ("output_dir=file.txt/run", "file.txt is a file; choose another output_dir"),
+    ],
+)
+def test_values_that_no_run_can_work_with(
+    place: Place, capsys: pytest.CaptureFixture[str], setting: str, words: str
+) -> None:
+    (place.here / "file.txt").touch()
+    given = [*pretrain_overrides(place, video_list(place.here / "list.txt")), setting]
+    assert words in refused(capsys, place.here, "pretrain", *given)
+
+
+def test_a_picture_that_cannot_be_written(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    (place.here / "file.txt").touch()
+    for output in ("folder", "file.txt/x.png", ""):
+        given = [f"weights={place.pretrained}", f"video={place.videos / '0.mp4'}"]
+        said = refused(capsys, place.here, "reconstruct", *given, f"output={output}")
+        assert "output=" in said
+
+
+def test_weights_that_the_new_run_would_replace(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(pretraining(place.videos, place.here / "run", max_steps=1))
+    given = [*pretrain_overrides(place, video_list(place.here / "list.txt")), f"weights={run}"]
+    said = refused(capsys, place.here, "pretrain", *given, f"output_dir={run}", "overwrite=true")
+    assert f"weights={run} lies in output_dir={run}" in said
+
+
 def test_fewer_videos_than_a_step_takes(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     path = video_list(place.here / "short.txt", ["0.mp4", "1.mp4", "2.mp4"])
     said = refused(capsys, place.here, "pretrain", *pretrain_overrides(place, path))
@@ -160,10 +216,12 @@ def test_fewer_videos_than_a_step_takes(place: Place, capsys: pytest.CaptureFixt
 def test_class_names_that_do_not_fit(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     missing, few = place.here / "no.txt", write_list(place.here / "names.txt", ["a", "b"])
     same = write_list(place.here / "same.txt", ["a", "b", "a"])
+    shifted = write_list(place.here / "shifted.txt", ["a", "", "b", "c"])
     for path, words in (
         (missing, "cannot be read"),
         (few, "names 2 different classes on 2 lines, data.classes is 3"),
         (same, "names 2 different classes on 3 lines, data.classes is 3"),
+        (shifted, "names 3 different classes on 4 lines, data.classes is 3"),
     ):
         given = [*finetune_overrides(place), f"data.class_names={path}"]
         said = refused(capsys, place.here, "finetune", *given)

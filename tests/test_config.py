@@ -205,7 +205,7 @@ def test_what_lies_on_the_border_is_accepted(config: Any, change: dict[str, Any]
 
 def test_the_seed_is_named_as_it_is_set() -> None:
     """The override is seed=, there is no config.seed=."""
-    with pytest.raises(ConfigError, match=r"^seed must be at least 0, got -1"):
+    with pytest.raises(ConfigError, match=r"^seed must lie in \[0, 2\*\*63\), got -1"):
         replace(FINETUNE, seed=-1)
 
 

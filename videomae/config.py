@@ -29,6 +29,10 @@ def _check(holds: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _check_seed(seed: int) -> None:
+    _check(0 <= seed < 2**63, f"seed must lie in [0, 2**63), got {seed}")
+
+
 def _check_at_least(least: float, section: str, settings: Mapping[str, float | None]) -> None:
     for name, value in settings.items():
         if value is not None and not value >= least:  # written so that NaN fails too
@@ -392,7 +396,7 @@ class TrainConfig:
     """Starting weights: a file, or a directory that holds weights.safetensors."""
 
     def __post_init__(self) -> None:
-        _check(self.seed >= 0, f"seed must be at least 0, got {self.seed}")
+        _check_seed(self.seed)
         _check(
             self.max_steps is None or self.max_steps >= 1,
             f"max_steps must be at least 1, got {self.max_steps}",
@@ -457,7 +461,7 @@ class ReconstructConfig:
     """Which library decodes; see videomae.data.decode."""
 
     def __post_init__(self) -> None:
-        _check(self.seed >= 0, f"seed must be at least 0, got {self.seed}")
+        _check_seed(self.seed)
         for name, least in (("start", 0), ("stride", 1)):
             value = getattr(self, name)
             _check(value is None or value >= least, f"{name} must be at least {least}, got {value}")

@@ -21,7 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.config import ConfigError, DataConfig, EvaluateConfig, Precision, RunConfig
+from videomae.checks import check_place, check_videos, require
+from videomae.config import (
+    ConfigError,
+    DataConfig,
+    EvaluateConfig,
+    Precision,
+    RunConfig,
+    UserError,
+)
 from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import EvaluationClips
 from videomae.data.decode import check_decoder
@@ -31,13 +39,17 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.weights import load_all, read_weights
 from videomae.pixels import normalise
 from videomae.report import runlog
+from videomae.report.console import Say
 from videomae.report.figures import save_confusion
 from videomae.report.metrics import Scores
-from videomae.report.runlog import Say
 from videomae.report.views import gather_probs, predict_videos
-from videomae.run import describe_run, require
+from videomae.run import describe_run
 from videomae.schema import command
 from videomae.train.parallel import Processes, autocast, processes
+
+
+class NothingReadableError(UserError):
+    """A test list without a readable video."""
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -55,9 +67,11 @@ def evaluate(config: EvaluateConfig) -> None:
     directory = Path(config.output_dir)
     with processes(config.run) as process:
         say = Say(process.is_main)
+        check_place("output_dir", directory)
         runlog.check_unused(directory, overwrite=config.overwrite)
         names = class_names(data)
         clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+        check_videos(clips, data, "data.test_list")
         weights = read_weights(str(config.weights))
         _check_names(weights.info.class_names, names, weights.path)
         model = VideoClassifier(config.model, data.clip, len(names))
@@ -87,6 +101,10 @@ def evaluate_model(
 
     Each process takes every world-th video; nothing is shared until the end, so unequal shares and
     a list that the processes do not divide are no trouble.
+
+    Raises:
+        NothingReadableError: there is nothing to say of the model.
+        PredictionError: its predictions are not finite.
     """
     model.eval()
     views = data.segments * data.crops
@@ -114,6 +132,11 @@ def evaluate_model(
     )
     results = scores.results({"segments": data.segments, "crops": data.crops})
     runlog.add_bad_files(directory, bad, runlog.TEST, say)
+    if not predictions:
+        raise NothingReadableError(
+            f"none of the {len(clips)} test videos can be read; {runlog.BAD_FILES} in {directory} "
+            "says why"
+        )
     write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
     title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
     save_confusion(directory / "figures" / "confusion.png", scores.confusion(), names, title)

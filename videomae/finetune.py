@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from videomae.checks import check_run, check_videos, require, starting_weights
 from videomae.config import FinetuneConfig
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
@@ -28,21 +29,16 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.weights import (
     FILE_NAME,
     Kind,
-    Link,
     WeightsInfo,
     load_encoder,
-    read_weights,
     save_weights,
 )
+from videomae.report.console import Say
 from videomae.report.figures import save_loss_curve
-from videomae.report.runlog import Say
-from videomae.run import check_run, exit_if_stopped, plan_run, require, train_run
+from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.train.objective import Classify
 from videomae.train.parallel import processes
-
-SCRATCH = "scratch"
-"""What `weights` says for random weights."""
 
 
 def finetune(config: FinetuneConfig) -> None:
@@ -63,6 +59,9 @@ def finetune(config: FinetuneConfig) -> None:
         names = class_names(data)
         clips = read_clips(str(data.train_list), data, labelled=True)
         test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+        check_videos(clips, data, "data.train_list")
+        check_videos(test_clips, data, "data.test_list")
+        weights, parents = starting_weights(config, checkpoint)
         plan = plan_run(config, clips, process, say)
         say.line(
             f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list"
@@ -76,11 +75,8 @@ def finetune(config: FinetuneConfig) -> None:
             drop_path=config.optim.drop_path,
             head_drop=config.optim.head_drop,
         )
-        parents: tuple[Link, ...] = ()
-        if config.weights != SCRATCH:
-            weights = read_weights(str(config.weights))
-            say.line(f"{weights.path}: {load_encoder(model, weights)}")
-            parents = weights.chain()
+        if weights is not None:
+            say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
         model.to(process.device)
 
         dataset = TrainingClips(clips, data, config.augment, None, config.seed)

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cache
 from typing import get_type_hints
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +17,10 @@ from videomae import config
 
 def print_manual(words: str, config_class: type) -> None:
     """Print the help of the command that is configured by `config_class`."""
-    Console(highlight=False).print(
-        Group(Text(words), _groups(config_class), _settings(config_class))
-    )
+    console = Console(highlight=False)
+    console.print(Text(words), soft_wrap=True)  # commands in it are copied
+    console.print(_groups(config_class))
+    console.print(_settings(config_class))
 
 
 def _groups(config_class: type) -> RenderableType:

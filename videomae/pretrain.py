@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from videomae.checks import check_run, check_videos, require, starting_weights
 from videomae.config import PretrainConfig, token_grid
 from videomae.data.clips import read_clips
 from videomae.data.dataset import Item, TrainingClips
@@ -33,21 +34,20 @@ from videomae.model.mae import VideoMAE
 from videomae.model.weights import (
     FILE_NAME,
     Kind,
-    Link,
     WeightsInfo,
     load_all,
-    read_weights,
     save_weights,
 )
 from videomae.pixels import normalise
+from videomae.report.console import Say
 from videomae.report.figures import (
     filmstrip,
     reconstruction_rows,
     save_loss_curve,
     save_reconstructions,
 )
-from videomae.report.runlog import RunLog, Say
-from videomae.run import check_run, exit_if_stopped, plan_run, require, train_run
+from videomae.report.runlog import RunLog
+from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.train.objective import Reconstruct
 from videomae.train.parallel import processes
@@ -63,15 +63,14 @@ def pretrain(config: PretrainConfig) -> None:
         say = Say(process.is_main)
         checkpoint = check_run(config)
         clips = read_clips(str(config.data.train_list), config.data, labelled=False)
+        check_videos(clips, config.data, "data.train_list")
+        weights, parents = starting_weights(config, checkpoint)
         plan = plan_run(config, clips, process, say)
 
         torch.manual_seed(config.seed)
         model = VideoMAE(config.model, config.data.clip)
-        parents: tuple[Link, ...] = ()
-        if config.weights is not None:
-            weights = read_weights(config.weights)
+        if weights is not None:
             say.line(f"{weights.path}: {load_all(model, weights)}")
-            parents = weights.chain()
         model.to(process.device)
 
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from videomae.checks import check_place, require
 from videomae.config import ConfigError, DataConfig, ReconstructConfig, check_mask, token_grid
 from videomae.data.augment import evaluation_crops
 from videomae.data.clips import Clip
@@ -27,15 +28,21 @@ from videomae.model.mae import VideoMAE
 from videomae.model.weights import WeightsError, build_model, load_all, read_weights
 from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
-from videomae.run import require
 from videomae.schema import command
 from videomae.train.parallel import processes
+
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def reconstruct(config: ReconstructConfig) -> None:
     """Draw one clip of config.video."""
     require({"weights": config.weights, "video": config.video})
     check_decoder(config.decoder)
+    if Path(config.output).suffix not in PICTURES or Path(config.output).is_dir():
+        raise ConfigError(
+            f"output={config.output} must name a picture that ends in {', '.join(PICTURES)}"
+        )
+    check_place("output", Path(config.output).parent)
     weights = read_weights(str(config.weights))
     info = weights.info
     model = build_model(info)

@@ -1,4 +1,4 @@
-"""What the training commands share: the checks before a run, its directory, the run itself."""
+"""A training run: what it is, its directory, and how it is gone on with."""
 
 import shlex
 import signal
@@ -11,32 +11,23 @@ from typing import Any
 
 from torch import nn
 
-from videomae.config import ConfigError, FinetuneConfig, TrainConfig
+from videomae.checks import is_own
+from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
-from videomae.data.decode import check_decoder
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.report import runlog
-from videomae.report.runlog import RunLog, Say
+from videomae.report.console import Say
+from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
-from videomae.train.checkpoint import Checkpoints, find_checkpoint
+from videomae.train.checkpoint import Checkpoints
 from videomae.train.groups import adamw
 from videomae.train.loop import Outcome, Training
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
-MEANINGS = {
-    "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
-    "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
-    "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
-    "data.classes": ("how many classes the labels have", "101"),
-    "weights": ("the weights to start from", "/path/to/weights.safetensors"),
-    "video": ("the video file to look at", "/path/to/video.mp4"),
-}
-UNCHECKED = ("data.classes", "weights")
-"""Settings that are no path, or one that is checked where it is read."""
 FREE_DATA = (
     "train_list",
     "test_list",
@@ -48,39 +39,6 @@ FREE_DATA = (
     "crops",
 )
 """Settings of `data` that do not change what is learned; the list itself is compared by hash."""
-
-
-def require(settings: Mapping[str, str | int | None]) -> None:
-    """Check that these settings, given by their names, are set, and that their paths exist.
-
-    Raises:
-        ConfigError: naming all that is missing, and the overrides that give it.
-    """
-    rows = []
-    for key, value in settings.items():
-        meaning, example = MEANINGS[key]
-        if value is None:
-            rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
-        elif key not in UNCHECKED and not Path(str(value)).exists():
-            rows.append(f"  {key}={value} does not exist: {meaning}")
-    if rows:
-        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
-
-
-def check_run(config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, if any; nothing is written yet.
-
-    Raises:
-        RunExistsError: the output directory holds a run that this one would mix with.
-        CheckpointError: config.resume names no complete checkpoint.
-    """
-    check_decoder(config.data.decoder)
-    directory = Path(config.output_dir)
-    checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
-    if not _is_own(checkpoint, directory):
-        restart = config.resume == "auto"
-        runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
-    return checkpoint
 
 
 def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: Say) -> Plan:
@@ -134,24 +92,25 @@ def train_run(
     identity = run_identity(config, hashes)
     if isinstance(config, FinetuneConfig):
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
-    store = Checkpoints(directory / "checkpoints", identity, config.run.keep_checkpoints, processes)
+    keep = config.run.keep_checkpoints
+    store = Checkpoints(directory / "checkpoints", identity, keep, processes, parents)
     start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
-    own = _is_own(checkpoint, directory)
+    own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     known = _known_bad(config, dataset, start) if own and processes.is_main else {}
     bad = processes.from_main(known)
     processes.barrier()
-    if processes.is_main:
-        if own:
-            store.remove_after(start)
-        else:
-            runlog.clear_run(directory)
-        describe_run(config, directory, processes, hashes)
     if checkpoint:
         say.line(f"going on from {checkpoint}: step {start} of {plan.total_steps}")
     last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
 
-    with say.bar(config.name, total=last, done=start) as bar:
+    with runlog.alone(directory, say), say.bar(config.name, total=last, done=start) as bar:
+        if processes.is_main:
+            if own:
+                store.remove_after(start)
+            else:
+                runlog.clear_run(directory)
+            describe_run(config, directory, processes, hashes)
         log = RunLog(directory, say, bar, step=start, bad=list(bad.values()))
         try:
             outcome = Training(
@@ -225,18 +184,13 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
     return dict(sorted(flat.items()))
 
 
-def _is_own(checkpoint: Path | None, directory: Path) -> bool:
-    """Whether the run in `directory` goes on, rather than a new one starts there."""
-    return checkpoint is not None and directory.resolve() in checkpoint.resolve().parents
-
-
 def resume_command(processes: Processes) -> str:
     """What the user types to go on."""
     if processes.world > processes.local_world:
         return "the same torchrun command on every machine, with resume=auto"
     arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "overwrite="))]
     if processes.world > 1:
-        launcher = f"torchrun --nproc-per-node {processes.local_world} -m"
+        launcher = f"torchrun --standalone --nproc-per-node {processes.local_world} -m"
     else:
         launcher = "python -m"
     module = f"videomae.{Path(sys.argv[0]).stem}"

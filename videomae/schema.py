@@ -6,6 +6,7 @@ and wrong types are refused while the config is composed.
 
 import errno
 import inspect
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +17,8 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from videomae.config import (
     ConfigError,
@@ -104,18 +106,24 @@ def config_object(composed: DictConfig, name: str) -> Any:
     Raises:
         ConfigError: a setting, or a combination of settings, cannot work.
     """
-    _check_keys(composed, COMMANDS[name])
-    return OmegaConf.to_object(composed)
+    try:
+        _check_keys(composed, COMMANDS[name])
+        return OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{str(error).splitlines()[0]}; --help lists all settings") from error
 
 
 def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> None:
-    """Refuse what a + on the command line has added to the schema."""
+    """Refuse what a + on the command line has added to the schema, and numbers without end."""
     kinds = get_type_hints(config_class)
     for key, value in composed.items():
         if key not in kinds:
             raise ConfigError(f"there is no setting {prefix}{key!s}; --help lists all of them")
         if isinstance(value, DictConfig):
             _check_keys(value, kinds[str(key)], f"{prefix}{key}.")
+        for number in value if isinstance(value, ListConfig) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"{prefix}{key} must be finite, got {value}")
 
 
 def composition() -> dict[str, str]:

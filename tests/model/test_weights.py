@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ from videomae.model.weights import (
 MODEL_FIELDS = vars(CONFIG) | {"positions": "sincos_1d"}
 MASK = MaskConfig(MaskKind.tube, ratio=0.75, decoder_ratio=0.5)
 PRETRAINED = WeightsInfo(Kind.pretrain, "tiktok", step=7, model=CONFIG, clip=CLIP, mask=MASK)
+NAMES = ["run", "sit", "ü"]
 CLASSIFIER = WeightsInfo(
-    Kind.classifier, "ucf101", step=9, model=CONFIG, clip=CLIP, class_names=["run", "sit", "ü"]
+    Kind.classifier, "ucf101", step=9, model=CONFIG, clip=CLIP, class_names=NAMES
 )
 Loader = Callable[[Any, Weights], LoadReport]
 
@@ -158,7 +160,7 @@ def test_an_encoder_travels_from_pre_training(pretrained: Path) -> None:
     randomise(model, seed=1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = read_weights(pretrained)
-    report = load_encoder(model, weights)
+    report = load_encoder(model, weights, NAMES)
     new = ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
     for name, value in model.state_dict().items():
         expected = before[name] if name in new else weights.tensors[f"encoder.{name}"]
@@ -177,29 +179,42 @@ def test_an_encoder_travels_from_pre_training(pretrained: Path) -> None:
 def test_the_first_block_of_the_classifier_sees_what_pre_training_saw(pretrained: Path) -> None:
     """Not only the same tensors: the same features, up to pre-training's last norm."""
     model = VideoClassifier(CONFIG, CLIP, classes=5).eval()
-    load_encoder(model, read_weights(pretrained))
+    load_encoder(model, read_weights(pretrained), NAMES)
     mae = load_model(pretrained)
     features = mae.encoder.norm(model.features(random_clip()))
     torch.testing.assert_close(features, mae.features(random_clip()), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("classes", [3, 5])
-def test_a_classifiers_head_travels_only_to_as_many_classes(classifier: Path, classes: int) -> None:
-    model = VideoClassifier(CONFIG, CLIP, classes=classes)
+@pytest.mark.parametrize("names", [NAMES, ["run", "ü", "sit"], ["a", "b", "c", "d", "e"]])
+def test_a_classifiers_head_travels_only_to_the_same_classes(
+    classifier: Path, names: list[str]
+) -> None:
+    model = VideoClassifier(CONFIG, CLIP, classes=len(names))
     randomise(model, seed=1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = read_weights(classifier)
-    report = load_encoder(model, weights)
+    report = load_encoder(model, weights, names)
     head = ["head.weight", "head.bias"]
     for name, value in model.state_dict().items():
-        stays = name in head and classes != 3
+        stays = name in head and names != NAMES
         assert torch.equal(value, (before if stays else weights.tensors)[name]), name
-    assert report.missing == ([] if classes == 3 else head)
+    assert report.missing == ([] if names == NAMES else head)
     assert str(report).endswith(
         "missing: none; unexpected: none"
-        if classes == 3
+        if names == NAMES
         else "missing: head.weight, head.bias; unexpected: none"
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(pretrained: Path, value: float) -> None:
+    with safe_open(pretrained, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(pretrained)
+    tensors["encoder.norm.bias"][0] = value
+    save_file(tensors, pretrained, metadata=metadata)
+    with pytest.raises(WeightsError, match=r"not finite: encoder\.norm\.bias$"):
+        load_model(pretrained)
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
@@ -309,7 +324,7 @@ OTHER_SIZES = {
 
 
 @pytest.mark.parametrize("change", OTHER_SIZES.values(), ids=OTHER_SIZES)
-@pytest.mark.parametrize("load", [load_all, load_encoder])
+@pytest.mark.parametrize("load", [load_all, partial(load_encoder, class_names=NAMES)])
 def test_weights_of_another_model_size_are_refused(
     classifier: Path, load: Loader, change: dict[str, Any]
 ) -> None:
@@ -325,7 +340,7 @@ def test_pre_training_weights_of_another_model_size_are_refused(
     other = replace(CONFIG, name="other", **change)
     for model, load in (
         (VideoMAE(other, CLIP), load_all),
-        (VideoClassifier(other, CLIP, classes=3), load_encoder),
+        (VideoClassifier(other, CLIP, classes=3), partial(load_encoder, class_names=NAMES)),
     ):
         with pytest.raises(WeightsError, match=FILE_NAME):
             load(model, read_weights(pretrained))
@@ -334,7 +349,7 @@ def test_pre_training_weights_of_another_model_size_are_refused(
 def test_another_width_is_refused_with_the_size_to_choose(pretrained: Path) -> None:
     model = VideoClassifier(replace(CONFIG, name="wide", dim=32), CLIP, classes=3)
     with pytest.raises(WeightsError, match=r"holds small, the model is wide: .*model=small"):
-        load_encoder(model, read_weights(pretrained))
+        load_encoder(model, read_weights(pretrained), NAMES)
 
 
 @pytest.mark.parametrize("change", [{"frames": 8}, {"size": 16}])
@@ -345,12 +360,12 @@ def test_weights_of_other_clips_are_refused_with_the_settings_to_give(
     path = request.getfixturevalue(kind)
     model = VideoClassifier(CONFIG, replace(CLIP, **change), classes=3)
     with pytest.raises(WeightsError, match=r"data\.clip\.frames=4 data\.clip\.size=12$"):
-        load_encoder(model, read_weights(path))
+        load_encoder(model, read_weights(path), NAMES)
 
 
 def test_another_stride_is_no_other_clip(pretrained: Path) -> None:
     model = VideoClassifier(CONFIG, replace(CLIP, stride=2), classes=3)
-    assert load_encoder(model, read_weights(pretrained)).loaded
+    assert load_encoder(model, read_weights(pretrained), NAMES).loaded
 
 
 @pytest.mark.parametrize("name", ["blocks.1.mlp.fc1.weight", "patch_embed.proj.bias"])
@@ -360,7 +375,7 @@ def test_a_partial_encoder_is_refused_with_what_is_missing(
     for path, key in ((pretrained, f"encoder.{name}"), (classifier, name)):
         rewritten(path, without=(key,))
         with pytest.raises(WeightsError, match=f"missing: {name}"):
-            load_encoder(VideoClassifier(CONFIG, CLIP, classes=3), read_weights(path))
+            load_encoder(VideoClassifier(CONFIG, CLIP, classes=3), read_weights(path), NAMES)
         with pytest.raises(WeightsError, match=f"does not fit.*missing: {key}"):
             load_model(path)
 
@@ -381,7 +396,7 @@ def test_a_damaged_head_is_refused_or_started_anew(classifier: Path, name: str) 
     randomise(model, seed=1)
     before = model.head.weight.clone(), model.head.bias.clone()
     with contextlib.suppress(WeightsError):
-        load_encoder(model, read_weights(classifier))
+        load_encoder(model, read_weights(classifier), NAMES)
     assert torch.equal(model.head.weight, before[0])
     assert torch.equal(model.head.bias, before[1])
 

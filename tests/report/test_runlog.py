@@ -14,13 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile
 from videomae.report import runlog
+from videomae.report.console import Say
 from videomae.report.runlog import (
     MADE_BY_A_RUN,
     TEST,
     RunExistsError,
     RunLog,
-    Say,
     add_bad_files,
+    alone,
     check_unused,
     clear_run,
     logged,
@@ -109,10 +110,22 @@ def test_clearing_removes_what_a_run_made_and_nothing_else(tmp_path: Path) -> No
         else:
             (tmp_path / name / "below").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation").mkdir()  # of the weights that go
     clear_run(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "evaluation"}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt"}
     clear_run(tmp_path / "not there")
+
+
+def test_only_one_run_at_a_time_is_in_a_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "run"
+    with (
+        alone(directory, LOUD),
+        pytest.raises(RunExistsError, match="another process is training"),
+        alone(directory, LOUD),
+    ):
+        pass
+    with alone(directory, LOUD), alone(directory, Say(enabled=False)):  # another rank
+        pass
 
 
 def test_environment_says_what_a_run_ran_on(

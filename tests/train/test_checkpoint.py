@@ -154,6 +154,24 @@ def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path) -> None:
         find_checkpoint(tmp_path / "checkpoints", str(newer))
 
 
+def test_a_folder_that_was_put_aside_is_passed_over(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=1)
+    older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
+    newer.rename(newer.with_name("step_7.bak"))
+    assert find_checkpoint(older.parent, "auto") == older
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=1)
+    older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
+    data = newer / "__0_0.distcp"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"__0_0\.distcp .*damaged.*resume={older}$"):
+        store(tmp_path).restore(newer, *make_state(seed=1, steps=0))
+
+
 def test_an_unfinished_checkpoint_is_written_anew(tmp_path: Path) -> None:
     state = make_state(seed=0, steps=3)
     unfinished = tmp_path / "checkpoints" / "step_3"
@@ -300,6 +318,8 @@ def test_another_runs_checkpoint_is_refused_with_what_differs(tmp_path: Path) ->
         lambda path: (path / ".metadata").write_bytes((path / ".metadata").read_bytes()[:100]),
         lambda path: (path / "run.json").write_text('{"step": 2, '),
         lambda path: (path / "run.json").write_text(""),
+        lambda path: (path / "run.json").write_text("{}"),
+        lambda path: (path / "run.json").write_text("[]"),
     ],
     ids=[
         "metadata missing",
@@ -308,6 +328,8 @@ def test_another_runs_checkpoint_is_refused_with_what_differs(tmp_path: Path) ->
         "metadata cut off",
         "run.json cut off",
         "run.json empty",
+        "run.json says nothing",
+        "run.json is a list",
     ],
 )
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], object]) -> None:

@@ -1,11 +1,10 @@
 """The training loop: what it logs, what it does about bad videos and numbers, and how it stops."""
 
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,18 @@ from tests.train import (
     video_list,
     weights,
 )
-from videomae.config import PretrainConfig, UserError, token_grid
+from videomae.config import PretrainConfig, token_grid
 from videomae.data.clips import read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
 from videomae.model.mae import VideoMAE
-from videomae.pretrain import pretrain
 from videomae.train import loop
-from videomae.train.loop import NonFiniteError, TooManyBadVideos, stop_signals
+from videomae.train.checkpoint import Checkpoints
+from videomae.train.loop import NonFiniteError, TooManyBadVideos, WorkerDied
 from videomae.train.objective import Inputs, Reconstruct
 from videomae.train.schedule import Plan
+from videomae.train.signals import stop_signals
 from videomae.train.step import train_step
 
 BATCH = 4
@@ -233,6 +233,7 @@ def test_a_step_without_a_readable_video_is_no_reason_to_stop(folder: Path, tmp_
     rows = metrics(directory)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert rows[0]["num_bad"] == BATCH
+    assert rows[0]["loss"] is None
     assert rows[1]["loss"] > 0
 
 
@@ -271,9 +272,13 @@ LONG_LIST, LONG_BATCH = 130, 10
 
 def long_run(folder: Path, tmp_path: Path, bad: Collection[int]) -> PretrainConfig:
     """One epoch of 13 steps of 10 videos, of which those at these places of the list are bad."""
-    names = [f"missing{n}.mp4" if n in bad else f"{n % 12}.mp4" for n in range(LONG_LIST)]
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in set(range(LONG_LIST)) - set(bad):
+        (many / f"{number}.mp4").symlink_to(folder / f"{number % 12}.mp4")
+    names = [f"{number}.mp4" for number in range(LONG_LIST)]
     return pretraining(
-        folder,
+        many,
         tmp_path / "run",
         f"optim.global_batch={LONG_BATCH}",
         "optim.epochs=1",
@@ -305,12 +310,43 @@ def test_a_few_bad_videos_are_tolerated(videos: Path, tmp_path: Path) -> None:
     assert metrics(directory)[-1]["num_bad"] == 1
 
 
-def test_a_trial_step_with_a_wrong_root_ends_without_a_crash(videos: Path, tmp_path: Path) -> None:
-    config = pretraining(videos, tmp_path / "run", max_steps=1)  # ends before it is judged
-    data = replace(config.data, root=str(tmp_path))
-    with suppress(UserError):  # to refuse is fine
-        pretrain(replace(config, data=data))  # with its pictures
-    assert len(json_lines(tmp_path / "run" / "bad_files.jsonl")) == BATCH
+def test_a_file_that_is_listed_twice_is_one_file(folder: Path, tmp_path: Path) -> None:
+    names = [f"{number}.mp4" for number in range(8)]
+    (folder / "0.mp4").unlink()
+    listed = video_list(tmp_path / "list.txt", [*names, "0.mp4", "0.mp4", "0.mp4", "1.mp4"])
+    directory = tmp_path / "run"
+    limit = "data.max_bad_fraction=0.125"  # 1 of 8 files, 4 of 12 lines
+    rows = metrics(train(pretraining(folder, directory, limit, train_list=listed)))
+    assert rows[-1]["num_bad"] == 1
+    assert [row["path"] for row in json_lines(directory / "bad_files.jsonl")] == ["0.mp4"]
+
+
+def test_a_trial_run_that_reads_nothing_is_no_success(folder: Path, tmp_path: Path) -> None:
+    for path in folder.glob("*.mp4"):
+        path.unlink()
+        path.write_text("no video")
+    limit = "data.max_bad_fraction=1"
+    with pytest.raises(TooManyBadVideos, match="4 of the 4 videos"):
+        train(pretraining(folder, tmp_path / "run", limit, max_steps=1))
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_a_dead_worker_costs_no_step(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill_a_worker(step: int) -> None:
+        if step == 3:
+            worker = multiprocessing.active_children()[0]
+            worker.kill()
+            worker.join()
+
+    every_step(monkeypatch, kill_a_worker)
+    config = pretraining(videos, tmp_path / "run", "run.workers=1", "optim.epochs=30")
+    with pytest.raises(WorkerDied, match=r"killed.*resume=auto"):
+        train(config)
+    saved = int((tmp_path / "run" / "checkpoints" / "last").read_text().removeprefix("step_"))
+    assert [row["step"] for row in metrics(tmp_path / "run")] == list(range(1, saved + 1))
+    assert 2 <= saved <= 6  # what was decoded before is still used
 
 
 # Steps that are not finite
@@ -411,6 +447,22 @@ def test_a_signal_in_the_last_step_lets_the_run_finish(
         monkeypatch, lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == STEPS else None
     )
     assert weights(train(pretraining(videos, tmp_path / "run")))
+
+
+def test_a_second_interrupt_does_not_spoil_the_checkpoint(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Checkpoints.save
+
+    def interrupted(*args: Any) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return save(*args)
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    every_step(monkeypatch, lambda step: signal.raise_signal(signal.SIGINT) if step == 2 else None)
+    with pytest.raises(SystemExit):
+        train(pretraining(videos, tmp_path / "run"))
+    assert (tmp_path / "run" / "checkpoints" / "last").read_text() == "step_2"
 
 
 def test_a_second_interrupt_does_not_wait() -> None:

@@ -175,6 +175,32 @@ def test_a_start_that_fails_destroys_nothing(videos: Path, tmp_path: Path, resum
     assert snapshot(directory) == before
 
 
+def test_the_starting_weights_may_be_gone_but_not_be_others(videos: Path, tmp_path: Path) -> None:
+    start, other = (
+        train(pretraining(videos, tmp_path / name, seed=seed, name=name, max_steps=1))
+        for seed, name in enumerate(("start", "other"))
+    )
+    settings = {"weights": str(start), "resume": "auto"}
+    undisturbed = train(pretraining(videos, tmp_path / "straight", **settings))
+    run = train(pretraining(videos, tmp_path / "run", max_steps=2, **settings))
+    with pytest.raises(CheckpointError, match=r"sha256\(weights\)"):
+        train(pretraining(videos, run, **settings | {"weights": str(other)}))
+    start.rename(tmp_path / "elsewhere")
+    train(pretraining(videos, run, **settings))
+    assert_same_run(run, undisturbed)
+    assert [link.name for link in read_weights(run).info.parents] == ["start"]
+    assert read_weights(run).info.parents == read_weights(undisturbed).info.parents
+
+
+def test_a_run_below_the_output_directory_is_another_run(videos: Path, tmp_path: Path) -> None:
+    train(pretraining(videos, tmp_path, max_steps=1))
+    inner = train(pretraining(videos, tmp_path / "inner", max_steps=2))
+    before = snapshot(tmp_path)
+    with pytest.raises(RunExistsError):
+        train(pretraining(videos, tmp_path, resume=str(inner / "checkpoints" / "step_2")))
+    assert snapshot(tmp_path) == before
+
+
 def test_auto_starts_anew_where_there_is_nothing(
     videos: Path, tmp_path: Path, straight: dict[Make, Path]
 ) -> None:

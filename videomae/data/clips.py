@@ -147,10 +147,13 @@ def class_names(data: DataConfig) -> list[str]:
         raise ClipListError(
             f"data.class_names={data.class_names} cannot be read ({error})"
         ) from error
-    names = [name.strip() for name in names if name.strip()]
-    if len(names) != data.classes or len(set(names)) != len(names):
+    names = [name.strip() for name in names]
+    while names and not names[-1]:
+        names.pop()
+    different = len(set(names) - {""})
+    if not len(names) == different == data.classes:
         raise ClipListError(
-            f"data.class_names={data.class_names} names {len(set(names))} different classes on "
+            f"data.class_names={data.class_names} names {different} different classes on "
             f"{len(names)} lines, data.classes is {data.classes}: line i must name class i"
         )
     return names
@@ -173,7 +176,7 @@ def _trailing_integers(text: str) -> list[int]:
     words: Sequence[str] = text.split()
     numbers: list[int] = []
     for word in reversed(words[1:]):
-        if not re.fullmatch(r"-?\d+", word):
+        if not re.fullmatch(r"-?\d{1,18}", word):  # what fits into 64 bits
             break
         numbers.insert(0, int(word))
     return numbers

@@ -1,5 +1,6 @@
 """Videos to frames. A decoder is opened where it is used, and never crosses to another process."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -92,6 +93,8 @@ class FrameFolder:
             raise DecodeError(f"{self.path}: {error}") from error
 
 
+SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
+"""What decord puts before its words."""
 DECODERS: dict[str, Callable[[Path], Video]] = {"decord": DecordVideo}
 """What data.decoder may name. Another library needs one class like DecordVideo."""
 
@@ -117,6 +120,10 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The error in one line, without the decoder's own call stack."""
+    """The error in one line, without the decoder's own clock, source lines and call stack."""
     lines = str(error).strip().splitlines()
-    return f"{path}: {lines[0][:300]}" if lines else f"{path}: {type(error).__name__}"
+    if not lines:
+        return f"{path}: {type(error).__name__}"
+    if "st_nb >= 0" in lines[0]:
+        return f"{path} holds no video stream"
+    return f"{path}: {re.sub(SOURCE_LINE, '', lines[0])[:300]}"

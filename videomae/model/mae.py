@@ -33,11 +33,12 @@ class MaskIndices(NamedTuple):
         Raises:
             ValueError: the rows differ in how many tokens they leave, or leave none.
         """
+        visible = _unmasked(encoder_mask, "encoder_mask")
         if decoder_mask is None:
-            decoder_mask = ~encoder_mask
-        decoded = _unmasked(decoder_mask, "decoder_mask")
-        scored = encoder_mask.gather(1, decoded).float()
-        return cls(_unmasked(encoder_mask, "encoder_mask"), decoded, scored)
+            decoded = _unmasked(~encoder_mask, "~encoder_mask")
+        else:
+            decoded = _unmasked(decoder_mask, "decoder_mask")
+        return cls(visible, decoded, encoder_mask.gather(1, decoded).float())
 
 
 class Reconstruction(NamedTuple):

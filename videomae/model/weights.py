@@ -210,27 +210,30 @@ def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport
             f"but {kind.name} weights are needed here"
         )
     _check_clip(model, weights)
-    _check_same(model, weights, [field.name for field in fields(ModelConfig)])
+    names = [field.name for field in fields(ModelConfig)]
+    _check_same(model, weights, names if kind is Kind.pretrain else _of_encoder(names))
     report = _load(model, weights, weights.tensors)
     if report.missing or report.unexpected:
         raise WeightsError(f"{weights.path} does not fit the model: {report}")
     return report
 
 
-def load_encoder(model: VideoClassifier, weights: Weights) -> "LoadReport":
+def load_encoder(
+    model: VideoClassifier, weights: Weights, class_names: Sequence[str]
+) -> "LoadReport":
     """Fill the encoder of a classifier, from weights of either kind.
 
-    A classifier's fc_norm travels too, and its head where the number of classes is the same.
+    A classifier's fc_norm travels too, and its head where it was trained on the same classes.
 
     Raises:
         WeightsError: any tensor of the encoder is missing or of another shape, or the weights
             were trained on clips of other frames or size.
     """
     _check_clip(model, weights)
-    _check_same(model, weights, [f.name for f in fields(ModelConfig) if "decoder" not in f.name])
+    _check_same(model, weights, _of_encoder([field.name for field in fields(ModelConfig)]))
     tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
-    classes = [len(tensors[name]) for name in ("head.weight", "head.bias") if name in tensors]
-    if classes != [model.classes, model.classes]:
+    whole = {"head.weight", "head.bias"} <= tensors.keys()
+    if not whole or weights.info.class_names != list(class_names):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("head.")}
     report = _load(model, weights, tensors)
     partial = [name for name in report.missing if not name.startswith(NEW_IN_A_CLASSIFIER)]
@@ -269,6 +272,10 @@ def _check_clip(model: VideoMAE | VideoClassifier, weights: Weights) -> None:
         )
 
 
+def _of_encoder(settings: Sequence[str]) -> list[str]:
+    return [name for name in settings if "decoder" not in name]
+
+
 def _check_same(
     model: VideoMAE | VideoClassifier, weights: Weights, settings: Sequence[str]
 ) -> None:
@@ -280,9 +287,11 @@ def _check_same(
         if name != "name" and theirs[name] != ours[name]
     ]
     if differing:
+        theirs_name, ours_name = weights.info.model.name, model.config.name
+        advice = f"model={theirs_name}" if theirs_name != ours_name else "the same settings"
         raise WeightsError(
-            f"{weights.path} holds {weights.info.model.name}, the model is {model.config.name}: "
-            f"{_some(differing)}. Choose model={weights.info.model.name} or other weights"
+            f"{weights.path} holds {theirs_name}, the model is {ours_name}: "
+            f"{_some(differing)}. Choose {advice} or other weights"
         )
 
 
@@ -299,6 +308,9 @@ def _load(
     if wrong:
         raise WeightsError(f"{weights.path} is not what it says it is: {_some(wrong)}")
     loaded = [name for name in own if name in tensors]
+    spoiled = [name for name in loaded if not tensors[name].isfinite().all()]
+    if spoiled:
+        raise WeightsError(f"{weights.path} holds values that are not finite: {_some(spoiled)}")
     with torch.no_grad():
         for name in loaded:
             own[name].copy_(tensors[name])

@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import UserError
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
+from videomae.report.console import Bar, Say, console
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
@@ -60,10 +54,10 @@ MADE_BY_A_RUN = (
     "figures",
     ".hydra",
 )
+EVALUATION = "evaluation"
+"""Where videomae.evaluate writes unless told otherwise."""
 RESULTS_OF_A_RUN = ("weights.safetensors", RESULTS)
 PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
-
-console = Console(stderr=True, highlight=False)
 
 
 class RunExistsError(UserError):
@@ -97,9 +91,34 @@ def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> 
         )
 
 
+@contextmanager
+def alone(directory: Path, say: Say) -> Iterator[None]:
+    """Make the directory, and keep other runs out of it while the block runs.
+
+    Raises:
+        RunExistsError: another process is in its own such block.
+    """
+    if not say.enabled or fcntl is None:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunExistsError(
+                f"output_dir={directory}: another process is training there right now; wait for "
+                "it, or choose another output_dir"
+            ) from error
+        yield
+    finally:
+        os.close(handle)  # which also unlocks
+
+
 def clear_run(directory: Path) -> None:
     """Remove what a run has made, and nothing else."""
-    for name in MADE_BY_A_RUN:
+    for name in (*MADE_BY_A_RUN, EVALUATION):  # which was of the weights that go now
         path = directory / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -152,66 +171,6 @@ def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]
         if row["list"] == TRAIN and index is not None:
             bad[index] = BadFile(index, row["path"], row["line"], row["error"])
     return bad
-
-
-@dataclass(frozen=True)
-class Say:
-    """Prints on the main process; silent on the others."""
-
-    enabled: bool
-
-    def line(self, text: str) -> None:
-        """One line to people, on stderr."""
-        if self.enabled:
-            console.print(text, markup=False, soft_wrap=True)
-
-    def rich(self, thing: RenderableType) -> None:
-        """Anything that rich can draw."""
-        if self.enabled:
-            console.print(thing)
-
-    def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-        """What, value, how it came about."""
-        table = Table(title=title, title_justify="left", show_header=False, box=None)
-        table.add_column()
-        table.add_column(justify="right", style="bold")
-        table.add_column(style="dim")
-        for row in rows:
-            table.add_row(*row)
-        self.rich(table)
-
-    @contextmanager
-    def bar(self, description: str, total: int, done: int = 0) -> Iterator["Bar"]:
-        """A progress bar with the time left, while the block runs."""
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not (self.enabled and console.is_terminal),
-        ) as progress:
-            task = progress.add_task(description, total=total, completed=done, note="")
-            yield Bar(progress, task)
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One running progress bar."""
-
-    progress: Progress
-    task: TaskID
-
-    def advance(self, count: int = 1) -> None:
-        """So many more are done."""
-        self.progress.advance(self.task, count)
-
-    def reach(self, done: int, note: str) -> None:
-        """So many are done in all."""
-        self.progress.update(self.task, completed=done, note=note)
 
 
 class RunLog:
@@ -276,7 +235,12 @@ class RunLog:
 
 
 def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Say) -> None:
-    """Append to bad_files.jsonl, and say so. `which` is TRAIN or TEST, the list they are from."""
+    """Append to bad_files.jsonl, once per file, and say so.
+
+    Args:
+        which: TRAIN or TEST, the list they are from.
+    """
+    files = list({file.path: file for file in reversed(files)}.values())[::-1]
     with (directory / BAD_FILES).open("a") as out:
         out.writelines(_bad_row(file, which) for file in files)
     for file in files:
@@ -301,9 +265,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text().splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
 
 

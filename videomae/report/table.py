@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
+from videomae.report.console import Say
 from videomae.report.figures import save_curves
-from videomae.report.runlog import METRICS, RESULTS, Say, logged
+from videomae.report.runlog import METRICS, RESULTS, logged
 
 
 def demo_table(directory: Path) -> Table:

@@ -7,11 +7,12 @@ A checkpoint is read by `resume` only: torch.distributed.checkpoint unpickles it
 """
 
 import json
+import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from videomae.config import UserError
-from videomae.files import write_text
+from videomae.files import sha256, write_text
+from videomae.model.weights import Link
 from videomae.train.parallel import Processes
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
@@ -42,12 +44,14 @@ class Checkpoints:
         directory: the run's `checkpoints`.
         identity: of the run that reads and writes them.
         keep: how many of the newest are kept.
+        parents: of the weights that the run started from.
     """
 
     directory: Path
     identity: Identity
     keep: int
     processes: Processes
+    parents: Sequence[Link] = ()
 
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
         """Write everything that `restore` needs; only then move `last` and delete the oldest.
@@ -64,7 +68,12 @@ class Checkpoints:
             state = _state(model, optimizer)
             dcp.save(state, checkpoint_id=path, no_dist=self.processes.world == 1)
             if self.processes.is_main:
-                run = {"step": step, "identity": self.identity}
+                run = {
+                    "step": step,
+                    "identity": self.identity,
+                    "parents": [asdict(link) for link in self.parents],
+                    "sha256": _hashes(path),
+                }
                 write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
                 write_text(self.directory / "last", path.name)
         except (OSError, CheckpointException, RuntimeError) as error:
@@ -73,11 +82,10 @@ class Checkpoints:
                     _remove(path)
             kept = _complete(self.directory)
             newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
             raise CheckpointError(
                 f"the checkpoint of step {step} cannot be written to {path} "
-                f"({reason}; the disk has {free_mb} MB free without it); {newest}. "
+                f"({_first_line(error)}; the disk has {free_mb} MB free without it); {newest}. "
                 "Make room or mend the disk, then run the same command with resume=auto"
             ) from error
         if self.processes.is_main:
@@ -120,6 +128,10 @@ class Checkpoints:
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
+        found = self.processes.from_main(_hashes(path) if self.processes.is_main else {})
+        damaged = [name for name, value in run["sha256"].items() if found.get(name) != value]
+        if damaged:
+            raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             dcp.load(
                 _state(model, optimizer),
@@ -127,10 +139,17 @@ class Checkpoints:
                 no_dist=self.processes.world == 1,
             )
         except (OSError, CheckpointException, RuntimeError) as error:
-            raise CheckpointError(
-                f"{path} cannot be read ({error}); give resume= another"
-            ) from error
+            raise CheckpointError(_unusable(path, _first_line(error))) from error
         return int(run["step"])
+
+
+def parents_of(path: Path) -> tuple[Link, ...]:
+    """Of the weights that the run of the checkpoint at `path` started from.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    return tuple(Link(**link) for link in _read_run(path)["parents"])
 
 
 def find_checkpoint(directory: Path, resume: str) -> Path | None:
@@ -168,7 +187,11 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]
 
 def _complete(directory: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
-    found = [path for path in directory.glob("step_*") if _is_complete(path)]
+    found = [
+        path
+        for path in directory.glob("step_*")
+        if re.fullmatch(r"step_\d+", path.name) and _is_complete(path)
+    ]
     return sorted(found, key=_step)
 
 
@@ -188,8 +211,31 @@ def _remove(path: Path) -> None:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
+    """run.json: step, identity, parents, sha256 (of the other files)."""
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path / RUN_FILE} cannot be read ({error})") from error
+        if not {"step", "identity", "parents", "sha256"} <= run.keys():
+            raise ValueError("it says too little")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(_unusable(path, f"{RUN_FILE}: {_first_line(error)}")) from error
     return run
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Of the files of a checkpoint but run.json, by name."""
+    return {file.name: sha256(file) for file in sorted(path.iterdir()) if file.name != RUN_FILE}
+
+
+def _unusable(path: Path, reason: str) -> str:
+    """What to say of a checkpoint that cannot be read."""
+    others = [str(other) for other in _complete(path.parent) if other.name != path.name]
+    advice = f"go on from an older one: resume={others[-1]}" if others else "there is no other"
+    return f"the checkpoint {path} cannot be used ({reason}); {advice}"
+
+
+def _first_line(error: BaseException) -> str:
+    """The start of what an error says; CheckpointException tells it in a traceback of its own."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

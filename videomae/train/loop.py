@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +25,7 @@ from videomae.train.checkpoint import Checkpoints
 from videomae.train.objective import Inputs, Objective
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
+from videomae.train.signals import deferred_interrupts, stop_signals
 from videomae.train.step import Underway, train_step
 
 JUDGED_FROM = 100
@@ -33,6 +34,10 @@ JUDGED_FROM = 100
 
 class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
     """More than data.max_bad_fraction of the files tried cannot be read."""
+
+
+class WorkerDied(UserError):  # noqa: N818  # likewise
+    """A decoding process is gone."""
 
 
 class NonFiniteError(UserError):
@@ -139,7 +144,9 @@ class Training:
         self.checkpoints = checkpoints
         self.log = log
         self.seed = seed
-        self.bad = bad
+        self.bad = bad  # by index in the list, where a file may stand more than once
+        numbers: dict[str, int] = {}
+        self.file_of = np.array([numbers.setdefault(c.path, len(numbers)) for c in clips.clips])
         self.max_bad_fraction = max_bad_fraction
         self.on_batch = on_batch
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
@@ -147,20 +154,29 @@ class Training:
         self.num_skipped = 0
         self.failure: UserError | None = None  # raised once the step's checkpoint is complete
         self.window = Window(step=0)
+        self.last = 0
 
     def train(self, start: int, last: int) -> Outcome:
         """From after step `start` to the end of step `last`, which is checkpointed.
 
         Raises:
             TooManyBadVideos, NonFiniteError: after a checkpoint of the step that showed it.
+            WorkerDied: after a checkpoint of the step before, where there is one process.
         """
+        self.last = last
         self.objective.model.train()
         self.num_skipped = start - self._num_updates()
         pending: Pending | None = None
         with stop_signals() as received, self._batches(start + 1, last) as batches:
             self.window = Window(start)
             for step in range(start + 1, last + 1):
-                current = self._step(step, batches, received)
+                try:
+                    current = self._step(step, batches, received)
+                except WorkerDied:
+                    if pending and self.processes.world == 1:
+                        self._read(pending, end=time.perf_counter())
+                        self._save(pending.step, received)
+                    raise
                 # The numbers of a step are read while the device works on the next one.
                 stopping = pending is not None and self._read(pending, end=current.began)
                 stopping |= bool(received) and self.processes.world == 1  # else all must agree
@@ -168,7 +184,7 @@ class Training:
                 if stopping or step == last or step % self.run.checkpoint_every == 0:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
-                    self._save(step)
+                    self._save(step, received)
                 if self.failure:
                     raise self.failure
                 if stopping:
@@ -211,7 +227,7 @@ class Training:
         def micro_batches() -> Iterator[Inputs]:
             for _ in range(self.plan.accumulation):
                 asked = time.perf_counter()
-                batch = next(batches)
+                batch = _next(batches)
                 intake.waiting += time.perf_counter() - asked
                 intake.bad += [file for file in batch.bad if file.video not in self.bad]
                 intake.num_short += batch.num_short
@@ -247,7 +263,7 @@ class Training:
         window.num_short += int(num_short)
         steps, elapsed = step - window.step, end - window.start
         self.log.progress(step, loss, window.waiting / elapsed)
-        if step == 1 or step % self.run.log_every == 0:
+        if step in (1, self.last) or step % self.run.log_every == 0:
             self.log.metrics(
                 {
                     "step": step,
@@ -259,7 +275,7 @@ class Training:
                     "data_s": window.waiting / steps,
                     "step_s": elapsed / steps,
                     "num_short": window.num_short,
-                    "num_bad": len(self.bad),
+                    "num_bad": self._num_bad(),
                     "num_skipped": self.num_skipped,
                 }
             )
@@ -271,34 +287,44 @@ class Training:
         states = self.optimizer.state.values()
         return int(next(state["step"].item() for state in states)) if states else 0
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, received: list[int]) -> None:
         began = time.perf_counter()
-        self.checkpoints.save(step, self.objective.model, self.optimizer)
+        with deferred_interrupts(received):
+            self.checkpoints.save(step, self.objective.model, self.optimizer)
         self.window.start += time.perf_counter() - began  # no part of a step
 
     def _note_bad(self, pending: Pending, *, found: bool) -> None:
         """Share what each process found; fail where it is too much. `found` is the same on all."""
         if found:
-            files = [file for part in self.processes.gather(pending.intake.bad) for file in part]
-            new = {file.video: file for file in files if file.video not in self.bad}
-            self.bad.update(new)
-            self.log.bad_files(list(new.values()))
+            known = {file.path for file in self.bad.values()}
+            new = [file for part in self.processes.gather(pending.intake.bad) for file in part]
+            self.bad.update((file.video, file) for file in new)
+            by_path = {file.path: file for file in reversed(new)}
+            self.log.bad_files([file for path, file in by_path.items() if path not in known])
         step, batch = pending.step, self.plan.global_batch
         epoch_ends = step % self.plan.steps_per_epoch == 0
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
-        if not self.bad or not (found or epoch_ends or enough):
+        if not self.bad or not (found or epoch_ends or enough or step == self.last):
             return
-        tried = int(self.order.tried(step).sum())
-        if len(self.bad) > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends):
+        tried = len(np.unique(self.file_of[self.order.tried(step)]))
+        num_bad = self._num_bad()
+        too_many = num_bad > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends)
+        if too_many or (num_bad == tried and step == self.last):
             self.failure = TooManyBadVideos(
-                f"{len(self.bad)} of the {tried} videos tried so far cannot be read (limit "
+                f"{num_bad} of the {tried} videos tried so far cannot be read (limit "
                 f"{self.max_bad_fraction:.1%}, data.max_bad_fraction); bad_files.jsonl in the "
                 "output_dir names them. Mend the files or raise the limit, and go on with "
                 "resume=auto; with another list it is another run"
             )
 
+    def _num_bad(self) -> int:
+        """Unreadable files."""
+        return len({file.path for file in self.bad.values()})
+
     def _note_finite(self, pending: Pending, grad_norm: float) -> None:
         """Fail after run.max_nonfinite steps in a row whose update was left out."""
+        if isinstance(self.failure, NonFiniteError):
+            return
         if math.isfinite(grad_norm):
             self.nonfinite.clear()
             return
@@ -316,18 +342,19 @@ class Training:
         )
 
 
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM while the block runs; a second SIGINT interrupts at once."""
-    received: list[int] = []
+def _next(batches: Iterator[Batch]) -> Batch:
+    """The next micro-batch.
 
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    Raises:
+        WorkerDied: one of the processes that decode was killed.
+    """
     try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return next(batches)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise WorkerDied(
+            f"{str(error).splitlines()[0]} It was killed, by the system if memory ran out (fewer "
+            "run.workers need less), or by a video that its decoder cannot survive. Complete "
+            "checkpoints are kept: go on with resume=auto"
+        ) from error

@@ -19,7 +19,7 @@ class StepStats(NamedTuple):
     """What a step found out, over all processes."""
 
     loss: float
-    """Mean error over the global batch; 0 where no video of it could be read."""
+    """Mean error over the global batch; NaN where no video of it could be read."""
     grad_norm: float
     """Before clipping."""
     skipped: bool
@@ -84,7 +84,7 @@ def train_step(
 
     counts = send(torch.tensor([num_errors, *signals()], dtype=torch.float64), device)
     total_error, total, *_ = sums = processes.sum(torch.cat([errors.double()[None], counts]))
-    loss = (total_error / total.clamp(min=1)).float()
+    loss = (total_error / total).float()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     # What each process has is its sum of errors, averaged over the processes.

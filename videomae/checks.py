@@ -1,0 +1,123 @@
+"""What is looked at before a run begins; nothing is written yet."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from videomae.config import ConfigError, DataConfig, TrainConfig
+from videomae.data.clips import Clip
+from videomae.data.decode import check_decoder
+from videomae.model.weights import Link, Weights, read_weights
+from videomae.report import runlog
+from videomae.train.checkpoint import find_checkpoint, parents_of
+
+MEANINGS = {
+    "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
+    "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
+    "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
+    "data.classes": ("how many classes the labels have", "101"),
+    "weights": ("the weights to start from", "/path/to/weights.safetensors"),
+    "video": ("the video file to look at", "/path/to/video.mp4"),
+}
+SCRATCH = "scratch"
+"""What `weights` says for random weights."""
+CHECKED = 100
+"""Videos of a list whose being there is checked before a run."""
+UNCHECKED = ("data.classes", "weights")
+"""Settings that are no path, or one that is checked where it is read."""
+
+
+def require(settings: Mapping[str, str | int | None]) -> None:
+    """Check that these settings, given by their names, are set, and that their paths exist.
+
+    Raises:
+        ConfigError: naming all that is missing, and the overrides that give it.
+    """
+    rows = []
+    for key, value in settings.items():
+        meaning, example = MEANINGS[key]
+        if value is None:
+            rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
+        elif key not in UNCHECKED and not Path(str(value)).exists():
+            rows.append(f"  {key}={value} does not exist: {meaning}")
+    if rows:
+        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
+
+
+def check_run(config: TrainConfig) -> Path | None:
+    """The checkpoint to go on from, if any; nothing is written yet.
+
+    Raises:
+        RunExistsError: the output directory holds a run that this one would mix with.
+        ConfigError: it cannot be written to, or its removal would take the starting weights along.
+        CheckpointError: config.resume names no complete checkpoint.
+    """
+    check_decoder(config.data.decoder)
+    directory = Path(config.output_dir)
+    check_place("output_dir", directory)
+    checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
+    if not is_own(checkpoint, directory):
+        restart = config.resume == "auto"
+        runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
+        if config.weights and directory.resolve() in (
+            weights := Path(config.weights).resolve(),
+            *weights.parents,
+        ):
+            raise ConfigError(
+                f"weights={config.weights} lies in output_dir={directory}, which a new run "
+                "replaces: choose another output_dir"
+            )
+    return checkpoint
+
+
+def check_place(key: str, path: Path) -> None:
+    """Check that a directory can be made, or filled, at `path`.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is a file"
+        raise ConfigError(f"{key}={path}: {there} {what}; choose another {key}")
+
+
+def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
+    """Check that not all of the list's first videos are missing, as with a wrong root.
+
+    Raises:
+        ConfigError: naming the list and the root.
+    """
+    first = clips[:CHECKED]
+    if not any((Path(data.root or "") / clip.path).exists() for clip in first):
+        raise ConfigError(
+            f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
+            f"{Path(data.root or '') / first[0].path}. Are data.root={data.root} and "
+            f"data.list_format={data.list_format.name} right?"
+        )
+
+
+def starting_weights(
+    config: TrainConfig, checkpoint: Path | None
+) -> tuple[Weights | None, tuple[Link, ...]]:
+    """What config.weights names, and the parents of whatever is trained from it.
+
+    A run that goes on holds them already: there they may be gone, but not be others.
+
+    Raises:
+        WeightsError: they cannot be read.
+        CheckpointError: `checkpoint` cannot.
+    """
+    if config.weights in (None, SCRATCH):
+        return None, ()
+    gone = not Path(str(config.weights)).exists()
+    if gone and checkpoint and (parents := parents_of(checkpoint)):
+        return None, parents
+    weights = read_weights(str(config.weights))
+    return weights, weights.chain()
+
+
+def is_own(checkpoint: Path | None, directory: Path) -> bool:
+    """Whether the run in `directory` goes on, rather than a new one starts there."""
+    own = (directory / "checkpoints").resolve()
+    return checkpoint is not None and checkpoint.resolve().parent == own
