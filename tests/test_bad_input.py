@@ -454,3 +454,40 @@ def test_a_decoder_that_is_none(
     said = refused(capsys, place.here, command, *given)
     assert "'ffmpeg'" in said
     assert "decord" in said
+
+
+# What happens to a command from outside
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted. Complete checkpoints are kept: resume=auto"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried\nmore words"),
+            2,
+            "CUDA out of memory. Tried Set a smaller run.device_batch. Complete checkpoints",
+        ),
+    ],
+)
+def test_what_interrupts_the_evaluation_is_one_line(
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+    words: str,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("videomae.evaluate.predict_videos", interrupt)
+    given = [*finetune_overrides(place), "max_steps=1", "output_dir=out"]
+    assert call("finetune", *given) == status
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    monkeypatch.undo()
+    monkeypatch.chdir(place.here)
+    assert call("finetune", *given, "resume=auto") == 0
+    assert Path("out/results.json").is_file()
