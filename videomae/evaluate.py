@@ -36,7 +36,8 @@ from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
-from videomae.model.weights import load_all, read_weights
+from videomae.model.load import load_all
+from videomae.model.weights import read_weights
 from videomae.pixels import normalise
 from videomae.report import runlog
 from videomae.report.console import Say

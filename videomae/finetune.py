@@ -26,13 +26,8 @@ from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.evaluate import evaluate_model
 from videomae.model.classifier import VideoClassifier
-from videomae.model.weights import (
-    FILE_NAME,
-    Kind,
-    WeightsInfo,
-    load_encoder,
-    save_weights,
-)
+from videomae.model.load import load_encoder
+from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.report.console import Say
 from videomae.report.figures import save_loss_curve
 from videomae.run import exit_if_stopped, plan_run, train_run

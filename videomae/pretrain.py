@@ -30,14 +30,9 @@ from videomae.data.clips import read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
+from videomae.model.load import load_all
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import (
-    FILE_NAME,
-    Kind,
-    WeightsInfo,
-    load_all,
-    save_weights,
-)
+from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.pixels import normalise
 from videomae.report.console import Say
 from videomae.report.figures import (

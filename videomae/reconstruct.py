@@ -24,8 +24,9 @@ from videomae.data.dataset import Stream, random_stream
 from videomae.data.decode import DecodeError, check_decoder, open_clip
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.model.load import build_model, load_all
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import WeightsError, build_model, load_all, read_weights
+from videomae.model.weights import WeightsError, read_weights
 from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
 from videomae.schema import command

@@ -23,17 +23,14 @@ from tests.model import CLIP, CONFIG, random_clip, random_mask, randomise
 from videomae.config import ConfigError, MaskConfig, MaskKind, Positions, UserError
 from videomae.model import load_model
 from videomae.model.classifier import VideoClassifier
+from videomae.model.load import LoadReport, build_model, load_all, load_encoder
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import (
     FILE_NAME,
     Kind,
-    LoadReport,
     Weights,
     WeightsError,
     WeightsInfo,
-    build_model,
-    load_all,
-    load_encoder,
     read_weights,
     save_weights,
 )
