@@ -675,8 +675,8 @@ def test_what_is_drawn_follows_the_settings(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("mask_ratio=0", r"mask.ratio must lie in \(0, 1\), got 0"),
-        ("mask_ratio=1", r"mask.ratio must lie in \(0, 1\), got 1"),
+        ("mask_ratio=0", r"^mask_ratio must lie in \(0, 1\), got 0"),
+        ("mask_ratio=1", r"^mask_ratio must lie in \(0, 1\), got 1"),
         ("stride=0", "stride must be at least 1, got 0"),
         ("start=40", "start=40 lies outside the 40 frames"),
         ("start=-1", "start must be at least 0, got -1"),

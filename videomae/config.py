@@ -462,6 +462,8 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
+        ratio = self.mask_ratio
+        _check(ratio is None or 0 < ratio < 1, f"mask_ratio must lie in (0, 1), got {ratio}")
         for name, least in (("start", 0), ("stride", 1)):
             value = getattr(self, name)
             _check(value is None or value >= least, f"{name} must be at least {least}, got {value}")
@@ -487,8 +489,11 @@ def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
     return clip.frames // model.tubelet, side, side
 
 
-def check_mask(mask: MaskConfig, grid: tuple[int, int, int]) -> None:
+def check_mask(mask: MaskConfig, grid: tuple[int, int, int], section: str = "mask.") -> None:
     """Masking that leaves the encoder and the decoder something to do.
+
+    Args:
+        section: what the settings' names start with.
 
     Raises:
         ConfigError: the ratio hides nothing or everything, or the running cell does not tile.
@@ -498,7 +503,7 @@ def check_mask(mask: MaskConfig, grid: tuple[int, int, int]) -> None:
     masked = int(mask.ratio * tokens)
     _check(
         0 < masked < tokens,
-        f"mask.ratio={mask.ratio} hides {masked} of {tokens} places; "
+        f"{section}ratio={mask.ratio} hides {masked} of {tokens} places; "
         "it must hide at least one and leave at least one",
     )
     _check(

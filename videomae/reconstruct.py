@@ -60,7 +60,7 @@ def reconstruct(config: ReconstructConfig) -> None:
         ratio=info.mask.ratio if config.mask_ratio is None else config.mask_ratio,
     )
     grid = token_grid(info.model, info.clip)
-    check_mask(mask, grid)
+    check_mask(mask, grid, section="mask_")
 
     clip = replace(info.clip, stride=config.stride or info.clip.stride)
     data = DataConfig(clip=clip, decoder=config.decoder)

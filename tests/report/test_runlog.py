@@ -141,6 +141,18 @@ def test_environment_says_what_a_run_ran_on(
     assert {"commit", "python", "platform", "command"} <= facts.keys()
 
 
+def test_environment_remembers_what_the_run_ran_on_before(tmp_path: Path) -> None:
+    found = []
+    for value in ("a", "b", "c"):
+        write_environment(tmp_path, torch.device("cpu"), {"weights": value})
+        found.append(json.loads((tmp_path / "environment.json").read_text()))
+    assert "before" not in found[0]
+    last = found[-1]
+    before = last.pop("before")
+    assert [one["sha256"]["weights"] for one in (*before, last)] == ["a", "b", "c"]
+    assert all(one.keys() == last.keys() for one in before)
+
+
 def test_the_commit_is_that_of_the_checkout() -> None:
     commit = runlog._commit()
     top = Path(runlog.__file__).parents[2]

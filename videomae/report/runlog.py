@@ -135,7 +135,7 @@ def clear_results(directory: Path) -> None:
 
 
 def write_environment(directory: Path, device: torch.device, hashes: Mapping[str, str]) -> None:
-    """Write environment.json.
+    """Write environment.json. What stood there, as when a run goes on, is kept below "before".
 
     Args:
         hashes: SHA-256 of the lists and of the starting weights, by setting.
@@ -159,6 +159,9 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
         "threads": torch.get_num_threads(),
         "sha256": dict(hashes),
     }
+    if (directory / ENVIRONMENT).is_file():
+        earlier = json.loads((directory / ENVIRONMENT).read_text())
+        facts["before"] = [*earlier.pop("before", []), earlier]
     write_text(directory / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
