@@ -201,9 +201,20 @@ def test_weights_that_the_new_run_would_replace(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(pretraining(place.videos, place.here / "run", max_steps=1))
-    given = [*pretrain_overrides(place, video_list(place.here / "list.txt")), f"weights={run}"]
-    said = refused(capsys, place.here, "pretrain", *given, f"output_dir={run}", "overwrite=true")
-    assert f"weights={run} lies in output_dir={run}" in said
+    given = [*pretrain_overrides(place, video_list(place.here / "list.txt")), "overwrite=true"]
+    for weights in (run, run / "weights.safetensors"):
+        here = [f"weights={weights}", f"output_dir={run}"]
+        said = refused(capsys, place.here, "pretrain", *given, *here)
+        assert f"weights={weights} lies in output_dir={run}" in said
+
+
+def test_a_run_may_start_from_weights_below_its_own_directory(place: Place) -> None:
+    train(pretraining(place.videos, place.here / "earlier", max_steps=1))
+    given = pretrain_overrides(place, video_list(place.here / "list.txt"))
+    assert call("pretrain", *given, "weights=earlier", "output_dir=.", "max_steps=1") == 0
+    assert Path("earlier/weights.safetensors").is_file()
+    given = [*finetune_overrides(place), "weights=scratch", "output_dir=.", "overwrite=true"]
+    assert call("finetune", *given, "max_steps=1") == 0
 
 
 def test_fewer_videos_than_a_step_takes(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from videomae.config import ConfigError, DataConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.decode import check_decoder
-from videomae.model.weights import Link, Weights, read_weights
+from videomae.model.weights import FILE_NAME, Link, Weights, read_weights
 from videomae.report import runlog
 from videomae.train.checkpoint import find_checkpoint, parents_of
 
@@ -59,10 +59,8 @@ def check_run(config: TrainConfig) -> Path | None:
     if not is_own(checkpoint, directory):
         restart = config.resume == "auto"
         runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
-        if config.weights and directory.resolve() in (
-            weights := Path(config.weights).resolve(),
-            *weights.parents,
-        ):
+        own_weights = (directory.resolve(), (directory / FILE_NAME).resolve())
+        if config.weights and Path(config.weights).resolve() in own_weights:
             raise ConfigError(
                 f"weights={config.weights} lies in output_dir={directory}, which a new run "
                 "replaces: choose another output_dir"
