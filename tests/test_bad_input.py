@@ -191,7 +191,7 @@ def test_values_that_no_run_can_work_with(
 
 def test_a_picture_that_cannot_be_written(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     (place.here / "file.txt").touch()
-    for output in ("folder", "file.txt/x.png", ""):
+    for output in ("folder", "file.txt/x.png", "x.jpg", ""):
         given = [f"weights={place.pretrained}", f"video={place.videos / '0.mp4'}"]
         said = refused(capsys, place.here, "reconstruct", *given, f"output={output}")
         assert "output=" in said

@@ -32,17 +32,13 @@ from videomae.report.figures import STATISTICS, reconstruction_rows, save_recons
 from videomae.schema import command
 from videomae.train.parallel import processes
 
-PICTURES = (".png", ".jpg", ".pdf", ".svg")
-
 
 def reconstruct(config: ReconstructConfig) -> None:
     """Draw one clip of config.video."""
     require({"weights": config.weights, "video": config.video})
     check_decoder(config.decoder)
-    if Path(config.output).suffix not in PICTURES or Path(config.output).is_dir():
-        raise ConfigError(
-            f"output={config.output} must name a picture that ends in {', '.join(PICTURES)}"
-        )
+    if Path(config.output).suffix != ".png" or Path(config.output).is_dir():
+        raise ConfigError(f"output={config.output} must name a picture, NAME.png")
     check_place("output", Path(config.output).parent)
     weights = read_weights(str(config.weights))
     info = weights.info

@@ -1,5 +1,6 @@
 """The run directory: what is refused, removed, cut and written."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -125,6 +126,17 @@ def test_only_one_run_at_a_time_is_in_a_directory(tmp_path: Path) -> None:
     ):
         pass
     with alone(directory, LOUD), alone(directory, Say(enabled=False)):  # another rank
+        pass
+
+
+def test_a_file_system_without_locks_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(runlog.fcntl, "flock", unsupported)
+    with alone(tmp_path, LOUD):
         pass
 
 

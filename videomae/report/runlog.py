@@ -111,6 +111,8 @@ def alone(directory: Path, say: Say) -> Iterator[None]:
                 f"output_dir={directory}: another process is training there right now; wait for "
                 "it, or choose another output_dir"
             ) from error
+        except OSError:
+            pass  # NFS locks no directories, some cluster file systems nothing: no guard there
         yield
     finally:
         os.close(handle)  # which also unlocks
