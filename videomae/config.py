@@ -71,10 +71,11 @@ class MaskKind(Enum):
 
 
 class Positions(Enum):
-    """The fixed table that tells tokens apart; see videomae.model.tubelet."""
+    """The table that tells tokens apart; see videomae.model.positions."""
 
     sincos_1d = "sincos_1d"
     sincos_3d = "sincos_3d"
+    learned = "learned"
 
 
 class CropKind(Enum):
@@ -107,6 +108,14 @@ class Sharding(Enum):
     ddp = "ddp"
 
 
+class WeightsFormat(Enum):
+    """How weights are written; see videomae.model.formats."""
+
+    videomae = "videomae"
+    official = "official"
+    huggingface = "huggingface"
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A vision transformer over tubelets, and the decoder that pre-training adds to it."""
@@ -134,14 +143,35 @@ class ModelConfig:
     tubelet: int = 2
     """Frames of a tubelet."""
     norm_eps: float = 1e-6
-    """Epsilon of every LayerNorm."""
+    """Epsilon of the blocks' LayerNorms and of the one after the encoder."""
+    decoder_norm_eps: float = 1e-6
+    """Epsilon of the LayerNorm after the decoder."""
+    fc_norm_eps: float = 1e-6
+    """Epsilon of a classifier's LayerNorm before the head."""
     positions: Positions = Positions.sincos_1d
-    """sincos_1d: over the token's number, as in all released models; sincos_3d: over its place."""
+    """sincos_1d: over the token's number, as in all released models; sincos_3d: over its place;
+    learned: the encoder's are parameters."""
+    position_grid: list[int] | None = None
+    """Tokens (time, height, width) that the fixed positions are made for; a clip of other tokens
+    sees them interpolated. null: those of the clip, or of the starting weights."""
+    normalise_targets: bool = True
+    """Whether the decoder predicts pixels normalised within their tubelet, or plain ones."""
 
     def __post_init__(self) -> None:
-        whole = {key: value for key, value in vars(self).items() if isinstance(value, int)}
+        whole = {key: value for key, value in vars(self).items() if type(value) is int}
         _check_at_least(1, "model", whole)
-        _check(self.norm_eps > 0, f"model.norm_eps must be more than 0, got {self.norm_eps}")
+        for name in ("norm_eps", "decoder_norm_eps", "fc_norm_eps"):
+            value = getattr(self, name)
+            _check(value > 0, f"model.{name} must be more than 0, got {value}")
+        grid = self.position_grid
+        _check(
+            grid is None or (len(grid) == 3 and min(grid) >= 1),
+            f"model.position_grid must be three numbers of tokens, such as [8,14,14], got {grid}",
+        )
+        _check(
+            grid is None or self.positions is not Positions.learned,
+            "model.position_grid is for fixed positions: leave it out with model.positions=learned",
+        )
         for dim, heads in (("dim", "heads"), ("decoder_dim", "decoder_heads")):
             _check(
                 getattr(self, dim) % getattr(self, heads) == 0,
@@ -163,10 +193,21 @@ class ClipConfig:
     stride: int
     """Source frames from one sampled frame to the next."""
     size: int
-    """Side of the square the model sees, in pixels."""
+    """Height of what the model sees, in pixels, and its width where that is not given."""
+    width: int | None = None
+    """Width of what the model sees, in pixels; null: as high as wide."""
 
     def __post_init__(self) -> None:
         _check_at_least(1, "data.clip", vars(self))
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.size, self.size if self.width is None else self.width
+
+    def __str__(self) -> str:
+        height, width = self.frame
+        return f"{self.frames} frames of {height} x {width} px"
 
 
 @dataclass(frozen=True)
@@ -393,7 +434,7 @@ class TrainConfig:
     overwrite: bool = False
     """Let a new run replace the one that output_dir already holds."""
     weights: str | None = None
-    """Starting weights: a file, or a directory that holds weights.safetensors."""
+    """Starting weights of any released kind: see "Bring your own weights" in the README."""
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -428,6 +469,9 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """python -m videomae.finetune"""
 
+    head_map: str | None = None
+    """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(FinetuneConfig):
@@ -441,7 +485,11 @@ class ReconstructConfig:
     """python -m videomae.reconstruct"""
 
     weights: str | None = None
-    """Pre-trained weights: a file, or a directory that holds weights.safetensors."""
+    """Pre-trained weights of any released kind."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
     video: str | None = None
     """Any video file."""
     output: str = "reconstruction.png"
@@ -469,6 +517,34 @@ class ReconstructConfig:
             _check(value is None or value >= least, f"{name} must be at least {least}, got {value}")
 
 
+@dataclass(frozen=True)
+class ConvertConfig:
+    """python -m videomae.convert"""
+
+    weights: str | None = None
+    """What is converted: weights of any released kind."""
+    target: str | None = None
+    """The file that is written; with format=huggingface, the directory."""
+    format: WeightsFormat | None = None
+    """videomae: this project's; official: of the VideoMAE code; huggingface: of transformers."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
+    frames: int | None = None
+    """Frames per clip the weights were trained on; null: as they say."""
+    size: int | None = None
+    """Side of the frames the weights were trained on, in pixels; null: as they say."""
+    stride: int | None = None
+    """Source frames between two frames of a clip; null: as the weights say."""
+    class_names: str | None = None
+    """Text file, line i = name of class i."""
+    head_map: str | None = None
+    """JSON list: which row of the weights' head becomes class i; null: all of them."""
+    overwrite: bool = False
+    """Replace the target."""
+
+
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
     """How many tokens a clip has along time, height and width.
 
@@ -479,14 +555,15 @@ def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
         clip.frames % model.tubelet == 0,
         f"data.clip.frames={clip.frames} is not a multiple of model.tubelet={model.tubelet}",
     )
-    _check(
-        clip.size % model.patch == 0,
-        f"data.clip.size={clip.size} is not a multiple of model.patch={model.patch}; "
-        f"the nearest sizes are {clip.size // model.patch * model.patch or model.patch} "
-        f"and {(clip.size // model.patch + 1) * model.patch}",
-    )
-    side = clip.size // model.patch
-    return clip.frames // model.tubelet, side, side
+    for key, pixels in zip(("size", "width"), clip.frame, strict=True):
+        _check(
+            pixels % model.patch == 0,
+            f"data.clip.{key}={pixels} is not a multiple of model.patch={model.patch}; "
+            f"the nearest sizes are {pixels // model.patch * model.patch or model.patch} "
+            f"and {(pixels // model.patch + 1) * model.patch}",
+        )
+    height, width = clip.frame
+    return clip.frames // model.tubelet, height // model.patch, width // model.patch
 
 
 def check_mask(mask: MaskConfig, grid: tuple[int, int, int], section: str = "mask.") -> None:

@@ -50,16 +50,16 @@ def inside(box: Box, height: int, width: int) -> bool:
 def test_a_random_box_lies_inside_the_frame(
     height: int, width: int, size: int, config: AugmentConfig, seed: int
 ) -> None:
-    box = random_box(height, width, size, config, np.random.default_rng(seed))
+    box = random_box(height, width, (size, size), config, np.random.default_rng(seed))
     assert all(isinstance(number, int) for number in box)
     assert inside(box, height, width)
 
 
 def test_the_crop_is_of_the_kind_that_was_asked_for() -> None:
     rng = np.random.default_rng(0)
-    sides = {random_box(200, 300, 64, PRETRAIN, rng)[2:] for _ in range(200)}
+    sides = {random_box(200, 300, (64, 64), PRETRAIN, rng)[2:] for _ in range(200)}
     assert {side for pair in sides for side in pair} == {200, 175, 150, 132}
-    assert len({random_box(200, 300, 64, FINETUNE, rng)[2:] for _ in range(200)}) > 100
+    assert len({random_box(200, 300, (64, 64), FINETUNE, rng)[2:] for _ in range(200)}) > 100
 
 
 def test_a_multi_scale_crop_lies_at_one_of_thirteen_places() -> None:
@@ -68,7 +68,7 @@ def test_a_multi_scale_crop_lies_at_one_of_thirteen_places() -> None:
     edges = {(0, 44), (48, 44), (24, 0), (24, 88)}
     inner = {(24, 44), (12, 22), (12, 66), (36, 22), (36, 66)}
     rng = np.random.default_rng(0)
-    boxes = [multi_scale_box(100, 140, 224, [0.5], rng) for _ in range(1300)]
+    boxes = [multi_scale_box(100, 140, (224, 224), [0.5], rng) for _ in range(1300)]
     assert {box[2:] for box in boxes} == {(50, 50)}
     places = Counter(box[:2] for box in boxes)
     assert set(places) == corners | edges | inner
@@ -78,7 +78,7 @@ def test_a_multi_scale_crop_lies_at_one_of_thirteen_places() -> None:
 def test_the_sides_of_a_multi_scale_crop_are_at_most_one_scale_apart() -> None:
     """Of a short side of 256: 256, 224, 192 and 168 (168.96)."""
     rng = np.random.default_rng(0)
-    pairs = Counter(multi_scale_box(256, 340, 224, SCALES, rng)[2:] for _ in range(1000))
+    pairs = Counter(multi_scale_box(256, 340, (224, 224), SCALES, rng)[2:] for _ in range(1000))
     assert set(pairs) == {
         (256, 256), (256, 224),
         (224, 256), (224, 224), (224, 192),
@@ -102,7 +102,7 @@ def test_a_side_within_two_pixels_of_the_size_is_the_size(
     short: int, size: int, sides: set[int]
 ) -> None:
     rng = np.random.default_rng(0)
-    boxes = [multi_scale_box(short, 400, size, SCALES, rng) for _ in range(200)]
+    boxes = [multi_scale_box(short, 400, (size, size), SCALES, rng) for _ in range(200)]
     assert {side for box in boxes for side in box[2:]} == sides
 
 
@@ -252,7 +252,7 @@ def test_evaluation_crops_lie_along_the_longer_side(
     height: int, width: int, crops: int, corners: list[tuple[int, int]]
 ) -> None:
     frames = columns_and_rows(height, width)
-    got = evaluation_crops(frames, 32, crops)
+    got = evaluation_crops(frames, (32, 32), crops)
     assert len(got) == crops
     for crop, (top, left) in zip(got, corners, strict=True):
         assert crop.equal(frames[:, top : top + 32, left : left + 32])
@@ -275,7 +275,7 @@ def test_evaluation_crops_come_after_the_short_side_is_made_the_size(
 ) -> None:
     frames = noise(2, height, width)
     exact = by_float(frames, new_height, new_width)
-    for crop, start in zip(evaluation_crops(frames, 32, 3), starts, strict=True):
+    for crop, start in zip(evaluation_crops(frames, (32, 32), 3), starts, strict=True):
         assert crop.dtype == torch.uint8
         rows, columns = (start, 0) if height > width else (0, start)
         expected = exact[:, rows : rows + 32, columns : columns + 32]

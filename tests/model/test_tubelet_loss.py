@@ -14,8 +14,9 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.layers import Attention
 from videomae.model.loss import pixel_targets, token_errors, tubelet_statistics
 from videomae.model.mae import VideoMAE
+from videomae.model.positions import position_table
 from videomae.model.presets import preset, preset_names
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table, take
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, take
 
 
 @pytest.mark.parametrize(("patch", "tubelet"), [(4, 2), (3, 1), (6, 4)])
@@ -95,14 +96,14 @@ def test_no_two_tokens_have_the_same_position(kind: Positions, dim: int) -> None
     assert torch.cdist(table, table).fill_diagonal_(1).min() > 1e-3
 
 
-@pytest.mark.parametrize("kind", Positions)
+@pytest.mark.parametrize("kind", [Positions.sincos_1d, Positions.sincos_3d])
 def test_the_model_holds_the_positions_of_its_config(kind: Positions) -> None:
     config = replace(CONFIG, positions=kind)
     model, classifier = VideoMAE(config, CLIP), VideoClassifier(config, CLIP, classes=2)
-    assert torch.equal(model.positions, position_table(kind, GRID, CONFIG.dim))
-    assert torch.equal(classifier.positions, model.positions)
+    assert torch.equal(model.encoder.pos_embed, position_table(kind, GRID, CONFIG.dim))
+    assert torch.equal(classifier.pos_embed, model.encoder.pos_embed)
     assert torch.equal(model.decoder_positions, position_table(kind, GRID, CONFIG.decoder_dim))
-    assert model.positions.shape == (1, TOKENS, CONFIG.dim)
+    assert model.encoder.pos_embed.shape == (1, TOKENS, CONFIG.dim)
 
 
 def test_the_released_models_use_positions_over_the_tokens_number() -> None:

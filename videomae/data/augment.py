@@ -22,31 +22,49 @@ PLACES = CORNERS_AND_CENTRE + BETWEEN
 
 
 def random_box(
-    height: int, width: int, size: int, config: AugmentConfig, rng: np.random.Generator
+    height: int,
+    width: int,
+    frame: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
 ) -> Box:
-    """A training crop of a frame of that height and width, for a model that sees `size` pixels."""
+    """A training crop of that height and width, for a model that sees `frame`, height and width."""
     if config.crop is CropKind.multi_scale:
-        return multi_scale_box(height, width, size, config.scales, rng)
-    return random_resized_box(height, width, config.area, config.aspect, rng)
+        return multi_scale_box(height, width, frame, config.scales, rng)
+    aspect = [bound * frame[1] / frame[0] for bound in config.aspect]
+    return random_resized_box(height, width, config.area, aspect, rng)
 
 
 def multi_scale_box(
-    height: int, width: int, size: int, scales: list[float], rng: np.random.Generator
+    height: int,
+    width: int,
+    frame: tuple[int, int],
+    scales: list[float],
+    rng: np.random.Generator,
 ) -> Box:
-    """Pre-training's crop: sides from `scales` of the short side, at one of 13 places.
+    """Pre-training's crop: sides from `scales` of the largest crop, at one of 13 places.
 
-    The two sides are at most one scale apart; a side within 2 px of `size` is taken as `size`,
-    which needs no resizing. Source: VideoMAE V2, GroupMultiScaleCrop (which lets that rule reach
-    past the frame's edge; here it does not).
+    The largest crop has the aspect of `frame`: the short side squared where that is square. The two
+    sides are at most one scale apart; a side within 2 px of the frame's is taken as that, which
+    needs no resizing. Source: VideoMAE V2, GroupMultiScaleCrop (for squares; it lets that rule
+    reach past the edge, here it does not).
     """
-    short = min(height, width)
-    sides = [max(1, int(short * scale)) for scale in scales]
-    sides = [size if abs(side - size) < 3 and size <= short else side for side in sides]
-    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    shrink = min(height / frame[0], width / frame[1])
+    largest = min(height, round(frame[0] * shrink)), min(width, round(frame[1] * shrink))
+    heights, widths = (
+        _sides(most, wanted, scales) for most, wanted in zip(largest, frame, strict=True)
+    )
+    pairs = [(h, w) for i, h in enumerate(heights) for j, w in enumerate(widths) if abs(i - j) <= 1]
     crop_height, crop_width = pairs[rng.integers(len(pairs))]
     down, right = PLACES[rng.integers(len(PLACES))]
     top, left = (height - crop_height) // 4 * down, (width - crop_width) // 4 * right
     return top, left, crop_height, crop_width
+
+
+def _sides(largest: int, wanted: int, scales: list[float]) -> list[int]:
+    """Lengths of a multi-scale crop's side, one for each scale."""
+    sides = [max(1, int(largest * scale)) for scale in scales]
+    return [wanted if abs(side - wanted) < 3 and wanted <= largest else side for side in sides]
 
 
 def random_resized_box(
@@ -84,23 +102,29 @@ def resized_crop(frames: Tensor, box: Box, height: int, width: int, *, antialias
     return resized.permute(0, 2, 3, 1).contiguous()
 
 
-def evaluation_crops(frames: Tensor, size: int, crops: int) -> list[Tensor]:
-    """`crops` squares along the longer side, once the short side is `size`; one alone is centred.
+def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list[Tensor]:
+    """`crops` crops along the side that is left over once the frame just covers `frame`.
 
-    (T, H, W, 3) -> `crops` times (T, size, size, 3). Not antialiased. Source: VideoMAE V2.
+    (T, H, W, 3) -> `crops` times (T, *frame, 3). One alone is centred. Not antialiased. A square is
+    cut from the longer side once the short one fits. Source: VideoMAE V2, for squares.
     """
     _, height, width, _ = frames.shape
-    if height <= width:
-        new_height, new_width = size, max(size, size * width // height)
+    if height * frame[1] <= width * frame[0]:  # as wide as wanted, or wider
+        new_height, new_width = frame[0], max(frame[1], frame[0] * width // height)
     else:
-        new_height, new_width = max(size, size * height // width), size
+        new_height, new_width = max(frame[0], frame[1] * height // width), frame[1]
     whole = (0, 0, height, width)
     frames = resized_crop(frames, whole, new_height, new_width, antialias=False)
-    spare = max(new_height, new_width) - size
-    starts = [int(spare / (crops - 1) * k) for k in range(crops)] if crops > 1 else [spare // 2]
-    if new_height <= new_width:
-        return [frames[:, :, left : left + size].contiguous() for left in starts]
-    return [frames[:, top : top + size].contiguous() for top in starts]
+    tops, lefts = _starts(new_height - frame[0], crops), _starts(new_width - frame[1], crops)
+    return [
+        frames[:, top : top + frame[0], left : left + frame[1]].contiguous()
+        for top, left in zip(tops, lefts, strict=True)
+    ]
+
+
+def _starts(spare: int, count: int) -> list[int]:
+    """`count` places from 0 to `spare`, evenly spaced; one alone is in the middle."""
+    return [int(spare / (count - 1) * k) for k in range(count)] if count > 1 else [spare // 2]
 
 
 def mirror(frames: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class TrainingClips(Dataset[Example]):
             decoders = [decoder for _, decoder in drawn if decoder is not None]
             decoder_mask = torch.stack(decoders) if decoders else None
         label = UNLABELLED if clip.label is None else clip.label
-        assert pixels.shape[1:] == (shape.frames, shape.size, shape.size, 3)
+        assert pixels.shape[1:] == (shape.frames, *shape.frame, 3)
         return Example(pixels, item.video, label, mask, decoder_mask, short, bad)
 
     def _window(self, video: Video, item: Item) -> list[int]:
@@ -138,10 +138,10 @@ class TrainingClips(Dataset[Example]):
         return _repeats(window)
 
     def _view(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """One augmented view: (T, H, W, 3) -> (T, size, size, 3)."""
-        size, antialias = self.data.clip.size, self.augment.antialias
-        box = random_box(frames.shape[1], frames.shape[2], size, self.augment, rng)
-        view = resized_crop(frames, box, size, size, antialias=antialias)
+        """One augmented view: (T, H, W, 3) -> (T, *clip.frame, 3)."""
+        frame, antialias = self.data.clip.frame, self.augment.antialias
+        box = random_box(frames.shape[1], frames.shape[2], frame, self.augment, rng)
+        view = resized_crop(frames, box, *frame, antialias=antialias)
         return mirror(view) if self.data.hflip and rng.random() < 0.5 else view
 
 
@@ -174,10 +174,10 @@ class EvaluationClips(Dataset[Example]):
         return sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
 
     def _views(self, video: Video, segments: list[list[int]]) -> Tensor:
-        """(segments * crops, T, size, size, 3), segment by segment."""
+        """(segments * crops, T, *clip.frame, 3), segment by segment."""
         wanted, places = np.unique(segments, return_inverse=True)
         decoded = torch.from_numpy(video.read(wanted.tolist()))
-        crops = evaluation_crops(decoded, self.data.clip.size, self.data.crops)
+        crops = evaluation_crops(decoded, self.data.clip.frame, self.data.crops)
         rows = torch.from_numpy(places).view(len(segments), -1)
         return torch.stack([crop[row] for row in rows for crop in crops])
 
@@ -185,7 +185,7 @@ class EvaluationClips(Dataset[Example]):
 def blank(views: int, data: DataConfig) -> Tensor:
     """The pixels of a slot whose video cannot be read."""
     clip = data.clip
-    return torch.zeros(views, clip.frames, clip.size, clip.size, 3, dtype=torch.uint8)
+    return torch.zeros(views, clip.frames, *clip.frame, 3, dtype=torch.uint8)
 
 
 def _repeats(indices: Sequence[int]) -> bool:

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.config import ClipConfig, ModelConfig
 from videomae.model.layers import Block, init_linear
 from videomae.model.mae import check_clip
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table
+from videomae.model.positions import register_positions
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets
 
 HEAD_INIT_SCALE = 0.001
 """Of the official fine-tuning: a new head starts almost silent."""
@@ -19,7 +20,7 @@ class VideoClassifier(nn.Module):
     no norm between the last block and the mean.
     """
 
-    positions: Tensor
+    pos_embed: Tensor
 
     def __init__(
         self,
@@ -34,16 +35,15 @@ class VideoClassifier(nn.Module):
         self.config = config
         self.clip = clip
         self.classes = classes
+        register_positions(self, config, clip)
         self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps, drop_path=rate)
             for rate in _rising(drop_path, config.depth)
         )
-        self.fc_norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
+        self.fc_norm = nn.LayerNorm(config.dim, eps=config.fc_norm_eps)
         self.head_drop = nn.Dropout(head_drop)
         self.head = nn.Linear(config.dim, classes)
-        positions = position_table(config.positions, token_grid(config, clip), config.dim)
-        self.register_buffer("positions", positions, persistent=False)
         self.apply(init_linear)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         with torch.no_grad():
@@ -53,7 +53,7 @@ class VideoClassifier(nn.Module):
         """Every token after the last block: (B, 3, T, H, W) -> (B, N, D)."""
         check_clip(clip, self.clip)
         tubelets = cut_tubelets(clip, self.config.patch, self.config.tubelet)
-        x = self.patch_embed(tubelets) + self.positions
+        x = self.patch_embed(tubelets) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         return x

@@ -6,18 +6,21 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def pixel_targets(tubelets: Tensor) -> Tensor:
-    """Each colour of each tubelet at mean 0 and spread 1.
+def pixel_targets(tubelets: Tensor, *, normalised: bool = True) -> Tensor:
+    """Each colour of each tubelet at mean 0 and spread 1, or as it is.
 
     Args:
         tubelets: (B, K, tubelet * patch * patch, 3) float32, pixels in [0, 1]; the caller undoes
             the ImageNet mean and std.
+        normalised: False: plain pixels.
 
     Returns:
         (B, K, tubelet * patch * patch * 3)
 
     Source: VideoMAE's norm_pix target.
     """
+    if not normalised:
+        return tubelets.flatten(2)
     mean, spread = tubelet_statistics(tubelets)
     return (tubelets - mean).div_(spread).flatten(2)
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.config import ClipConfig, ModelConfig
 from videomae.model.layers import Block, init_linear
 from videomae.model.loss import pixel_targets, token_errors
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, position_table, take
+from videomae.model.positions import fixed_positions, register_positions
+from videomae.model.tubelet import TubeletEmbed, cut_tubelets, take
 from videomae.pixels import unnormalise
 
 
@@ -55,8 +56,11 @@ class Reconstruction(NamedTuple):
 class Encoder(nn.Module):
     """Tubelets, each at its position, through the blocks: (B, V, P, 3), (B, V, D) -> (B, V, D)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    pos_embed: Tensor
+
+    def __init__(self, config: ModelConfig, clip: ClipConfig) -> None:
         super().__init__()
+        register_positions(self, config, clip)
         self.patch_embed = TubeletEmbed(config.dim, config.patch, config.tubelet)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.heads, config.mlp_dim, eps=config.norm_eps)
@@ -76,12 +80,12 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        dim, eps = config.decoder_dim, config.norm_eps
+        dim = config.decoder_dim
         self.blocks = nn.ModuleList(
-            Block(dim, config.decoder_heads, config.decoder_mlp_dim, eps=eps)
+            Block(dim, config.decoder_heads, config.decoder_mlp_dim, eps=config.norm_eps)
             for _ in range(config.decoder_depth)
         )
-        self.norm = nn.LayerNorm(dim, eps=eps)
+        self.norm = nn.LayerNorm(dim, eps=config.decoder_norm_eps)
         self.head = nn.Linear(dim, 3 * config.tubelet * config.patch**2)
 
     def forward(self, x: Tensor, num_decoded: int) -> Tensor:
@@ -93,25 +97,22 @@ class Decoder(nn.Module):
 class VideoMAE(nn.Module):
     """The masked autoencoder that is pre-trained.
 
-    Parameters carry the names of the official checkpoints; positions are not parameters.
+    Parameters carry the names of the official checkpoints.
     """
 
-    positions: Tensor
     decoder_positions: Tensor
 
     def __init__(self, config: ModelConfig, clip: ClipConfig) -> None:
         super().__init__()
         self.config = config
         self.clip = clip
-        grid = token_grid(config, clip)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, clip)
         self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
         self.decoder = Decoder(config)
-        for name, dim in (("positions", config.dim), ("decoder_positions", config.decoder_dim)):
-            self.register_buffer(
-                name, position_table(config.positions, grid, dim), persistent=False
-            )
+        self.register_buffer(
+            "decoder_positions", fixed_positions(config, clip, decoder=True), persistent=False
+        )
         self.apply(init_linear)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
@@ -131,7 +132,7 @@ class VideoMAE(nn.Module):
                 many tokens they leave, or no token is scored.
         """
         for name, mask in (("encoder_mask", encoder_mask), ("decoder_mask", decoder_mask)):
-            expected = (len(clip), self.positions.shape[1])
+            expected = (len(clip), self.decoder_positions.shape[1])
             if mask is not None and (mask.shape != expected or mask.dtype != torch.bool):
                 raise ValueError(
                     f"{name} must be {expected} bool, got {tuple(mask.shape)} {mask.dtype}"
@@ -149,7 +150,7 @@ class VideoMAE(nn.Module):
         """Prediction and target of the decoded tokens, both (B, K, P). The training loop's form."""
         visible, decoded, _ = masks
         tubelets = self._cut(clip)
-        positions = self.positions.expand(len(clip), -1, -1)
+        positions = self.encoder.pos_embed.expand(len(clip), -1, -1)
         encoded = self.encoder(take(tubelets, visible), take(positions, visible))
         positions = self.decoder_positions.expand(len(clip), -1, -1)
         x = torch.cat(
@@ -160,11 +161,12 @@ class VideoMAE(nn.Module):
             dim=1,
         )  # (B, V + K, decoder_dim): a token that is visible and decoded appears twice
         prediction = self.decoder(x, decoded.shape[1])
-        return prediction, pixel_targets(unnormalise(take(tubelets, decoded)))
+        pixels = unnormalise(take(tubelets, decoded))
+        return prediction, pixel_targets(pixels, normalised=self.config.normalise_targets)
 
     def features(self, clip: Tensor) -> Tensor:
         """Every token of the encoder, all of them visible: (B, 3, T, H, W) -> (B, N, D)."""
-        return self.encoder(self._cut(clip), self.positions)
+        return self.encoder(self._cut(clip), self.encoder.pos_embed)
 
     def _cut(self, clip: Tensor) -> Tensor:
         check_clip(clip, self.clip)
@@ -173,7 +175,7 @@ class VideoMAE(nn.Module):
 
 def check_clip(clip: Tensor, expected: ClipConfig) -> None:
     """Raise ValueError unless `clip` has the (B, 3, T, H, W) that the model was built for."""
-    shape = (3, expected.frames, expected.size, expected.size)
+    shape = (3, expected.frames, *expected.frame)
     if clip.ndim != 5 or clip.shape[1:] != shape:
         raise ValueError(
             f"the model was built for clips of (B, {', '.join(map(str, shape))}), "

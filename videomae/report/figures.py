@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videomae.config import token_grid
 from videomae.files import replacing
 from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
@@ -21,8 +22,8 @@ from videomae.report.runlog import logged
 mpl.use("agg")  # no screen is needed
 GREY = 0.5
 """What a hidden tubelet looks like."""
-STATISTICS = "each rebuilt tubelet takes its mean and contrast from the original"
-"""Said wherever a reconstruction is shown: the model predicts normalised pixels only."""
+STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
+"""Said wherever a reconstruction is shown; all models but those trained on plain pixels do so."""
 
 
 @torch.inference_mode()
@@ -31,8 +32,8 @@ def reconstruction_rows(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Original, masked and rebuilt pixels of each clip, all (B, T, H, W, 3) in [0, 1].
 
-    The decoder rebuilds every token that the encoder did not see. Its prediction is of normalised
-    pixels, so the mean and the spread of each tubelet are those of the original.
+    The decoder rebuilds every token that the encoder did not see. Where its prediction is of
+    normalised pixels, the mean and the spread of each tubelet are those of the original.
 
     Args:
         clip: (B, 3, T, H, W), normalised, on the model's device.
@@ -43,12 +44,14 @@ def reconstruction_rows(
     masks = MaskIndices(*(indices.to(clip.device) for indices in masks))
     prediction, _ = model.rebuild(clip, masks)
     original = unnormalise(cut_tubelets(clip, patch, tubelet))  # (B, N, P, 3)
-    mean, spread = tubelet_statistics(take(original, masks.decoded))
-    rebuilt_tubelets = prediction.float().unflatten(2, (-1, 3)) * spread + mean
+    rebuilt_tubelets = prediction.float().unflatten(2, (-1, 3))
+    if model.config.normalise_targets:
+        mean, spread = tubelet_statistics(take(original, masks.decoded))
+        rebuilt_tubelets = rebuilt_tubelets * spread + mean
     places = masks.decoded[:, :, None, None].expand_as(rebuilt_tubelets)
     hidden = original.scatter(1, places, GREY)
     rebuilt = original.scatter(1, places, rebuilt_tubelets)
-    t, h = model.clip.frames // tubelet, model.clip.size // patch
+    t, h, _ = token_grid(model.config, model.clip)
     rows = [
         rearrange(x, "b (t h w) (u p q) c -> b (t u) (h p) (w q) c", t=t, h=h, u=tubelet, p=patch)
         for x in (original, hidden, rebuilt)

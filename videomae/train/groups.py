@@ -8,7 +8,7 @@ from torch import nn
 
 from videomae.config import OptimConfig
 
-UNDECAYED = ("mask_token",)
+UNDECAYED = ("mask_token", "pos_embed", "encoder.pos_embed")
 """Parameters of more than one dimension that are not weight matrices."""
 
 
@@ -21,9 +21,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW's groups: each has params, weight_decay and lr_scale.
 
-    Vectors, biases and the mask token are not decayed. Block i of `depth`, from 0, learns at
-    layer_decay ** (depth - i) of the rate, what embeds the tubelets at layer_decay ** (depth + 1),
-    what comes after the blocks at the full rate.
+    Vectors, biases, the mask token and learned positions are not decayed. Block i of `depth`, from
+    0, learns at layer_decay ** (depth - i) of the rate, what embeds the tubelets at
+    layer_decay ** (depth + 1), what comes after the blocks at the full rate.
 
     Source: VideoMAE V2, get_parameter_groups and LayerDecayValueAssigner.
     """
@@ -55,7 +55,7 @@ def adamw(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Adam
 def _layer(name: str, depth: int) -> int:
     """0: what embeds; i + 1: block i; depth + 1: what comes after the blocks."""
     name = name.removeprefix("encoder.")
-    if name.startswith(("patch_embed.", "mask_token")):
+    if name.startswith(("patch_embed.", "pos_embed", "mask_token")):
         return 0
     if name.startswith("blocks."):
         return int(name.split(".")[1]) + 1
