@@ -7,7 +7,8 @@ from pathlib import Path
 from videomae.config import ConfigError, DataConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.decode import check_decoder
-from videomae.model.weights import FILE_NAME, Link, Weights, read_weights
+from videomae.model.formats import read_weights
+from videomae.model.weights import FILE_NAME, Link, Weights
 from videomae.report import runlog
 from videomae.train.checkpoint import find_checkpoint, parents_of
 
@@ -17,17 +18,19 @@ MEANINGS = {
     "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
     "data.classes": ("how many classes the labels have", "101"),
     "weights": ("the weights to start from", "/path/to/weights.safetensors"),
+    "target": ("what is written", "/path/to/converted.safetensors"),
+    "format": ("how it is written", "videomae"),
     "video": ("the video file to look at", "/path/to/video.mp4"),
 }
 SCRATCH = "scratch"
 """What `weights` says for random weights."""
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
-UNCHECKED = ("data.classes", "weights")
-"""Settings that are no path, or one that is checked where it is read."""
+UNCHECKED = ("data.classes", "weights", "target", "format")
+"""Settings that are no path, or one that is checked where it is used."""
 
 
-def require(settings: Mapping[str, str | int | None]) -> None:
+def require(settings: Mapping[str, object]) -> None:
     """Check that these settings, given by their names, are set, and that their paths exist.
 
     Raises:
@@ -111,7 +114,7 @@ def starting_weights(
     gone = not Path(str(config.weights)).exists()
     if gone and checkpoint and (parents := parents_of(checkpoint)):
         return None, parents
-    weights = read_weights(str(config.weights))
+    weights = read_weights(str(config.weights), like=config.model)
     return weights, weights.chain()
 
 

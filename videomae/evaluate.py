@@ -14,6 +14,7 @@ bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +37,9 @@ from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
-from videomae.model.load import load_all
-from videomae.model.weights import read_weights
+from videomae.model.formats import read_weights
+from videomae.model.load import as_trained, load_all, pick_classes, same_classes
+from videomae.model.weights import WeightsInfo
 from videomae.pixels import normalise
 from videomae.report import runlog
 from videomae.report.console import Say
@@ -73,17 +75,22 @@ def evaluate(config: EvaluateConfig) -> None:
         names = class_names(data)
         clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
         check_videos(clips, data, "data.test_list")
-        weights = read_weights(str(config.weights))
-        _check_names(weights.info.class_names, names, weights.path)
+        weights = read_weights(str(config.weights), like=config.model)
+        if config.head_map is not None:
+            weights = pick_classes(weights, config.head_map)
+        _check_classes(weights.info, names, weights.path)
+        model_config = as_trained(config.model, weights.info, data.clip)
+        config = replace(config, model=model_config)
         model = VideoClassifier(config.model, data.clip, len(names))
         say.line(f"{weights.path}: {load_all(model, weights)}")
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
             runlog.clear_results(directory)
             list_hash = sha256(Path(str(data.test_list)))
-            hashes = {"data.test_list": list_hash, "weights": sha256(weights.path)}
+            hashes = {"data.test_list": list_hash, "weights": weights.sha256()}
             if not (directory / runlog.METRICS).exists():  # else the config is a training run's
                 describe_run(config, directory, process, hashes)
+        del weights  # as large as the model
         model.to(process.device)
         evaluate_model(model, clips, names, data, config.run, directory, process, say)
 
@@ -158,14 +165,15 @@ def _logits(
     return logits
 
 
-def _check_names(theirs: Sequence[str] | None, ours: Sequence[str], path: Path) -> None:
+def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:
     """Refuse labels that mean something else to the weights than to the list."""
-    if theirs is None or list(theirs) == list(ours):
+    theirs = info.class_names
+    if info.classes is None or same_classes(info, ours):  # without a head, loading refuses them
         return
-    if len(theirs) != len(ours):
+    if theirs is None or len(theirs) != len(ours):
         raise ConfigError(
-            f"{path} knows {len(theirs)} classes, data.classes is {len(ours)}: they belong to "
-            "different data sets"
+            f"{path} knows {info.classes} classes, data.classes is {len(ours)}: they belong to "
+            "different data sets, unless a head_map says which are which"
         )
     first = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if len(set(pair)) > 1)
     raise ConfigError(

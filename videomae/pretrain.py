@@ -20,6 +20,7 @@ Ctrl-C or SIGTERM: the step is finished and checkpointed, and a line says how to
 --cfg job --resolve prints the whole config and exits.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ from videomae.data.clips import read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
-from videomae.model.load import load_all
+from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.pixels import normalise
@@ -60,12 +61,16 @@ def pretrain(config: PretrainConfig) -> None:
         clips = read_clips(str(config.data.train_list), config.data, labelled=False)
         check_videos(clips, config.data, "data.train_list")
         weights, parents = starting_weights(config, checkpoint)
+        if weights is not None:
+            model_config = as_trained(config.model, weights.info, config.data.clip)
+            config = replace(config, model=model_config)
         plan = plan_run(config, clips, process, say)
 
         torch.manual_seed(config.seed)
         model = VideoMAE(config.model, config.data.clip)
         if weights is not None:
             say.line(f"{weights.path}: {load_all(model, weights)}")
+            del weights  # as large as the model
         model.to(process.device)
 
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))
@@ -97,7 +102,7 @@ def pretrain(config: PretrainConfig) -> None:
                 mask=config.mask,
                 parents=parents,
             )
-            save_weights(directory / FILE_NAME, model, info)
+            save_weights(directory / FILE_NAME, model.state_dict(), info)
             save_loss_curve(directory)
             draw_reconstructions(model, dataset, directory / "figures" / "reconstruction.png")
             say.line(f"weights: {directory / FILE_NAME}   pictures: {directory / 'figures'}")

@@ -17,20 +17,32 @@ from pathlib import Path
 import torch
 
 from videomae.checks import check_place, require
-from videomae.config import ConfigError, DataConfig, ReconstructConfig, check_mask, token_grid
+from videomae.config import (
+    ConfigError,
+    DataConfig,
+    MaskConfig,
+    MaskKind,
+    ReconstructConfig,
+    check_mask,
+    token_grid,
+)
 from videomae.data.augment import evaluation_crops
 from videomae.data.clips import Clip
 from videomae.data.dataset import Stream, random_stream
 from videomae.data.decode import DecodeError, check_decoder, open_clip
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
-from videomae.model.load import build_model, load_all
+from videomae.model.formats import read_weights
+from videomae.model.load import check_kind, model_of
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import WeightsError, read_weights
+from videomae.model.weights import Kind
 from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
 from videomae.schema import command
 from videomae.train.parallel import processes
+
+UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
+"""Of every released model; used where the weights do not say."""
 
 
 def reconstruct(config: ReconstructConfig) -> None:
@@ -40,20 +52,21 @@ def reconstruct(config: ReconstructConfig) -> None:
     if Path(config.output).suffix != ".png" or Path(config.output).is_dir():
         raise ConfigError(f"output={config.output} must name a picture, NAME.png")
     check_place("output", Path(config.output).parent)
-    weights = read_weights(str(config.weights))
+    weights = read_weights(
+        str(config.weights),
+        num_heads=config.num_heads,
+        decoder_num_heads=config.decoder_num_heads,
+    )
+    check_kind(weights, Kind.pretrain)
     info = weights.info
-    model = build_model(info)
-    if not isinstance(model, VideoMAE):
-        raise WeightsError(
-            f"{weights.path} is a classifier, which has no decoder: give the weights of the "
-            "pre-training that it came from"
-        )
-    load_all(model, weights)
-    assert info.mask is not None  # read_weights has checked it
+    model, report = model_of(weights)
+    assert isinstance(model, VideoMAE)
+    print(f"{weights.path}: {report}")
+    trained_with = info.mask or UNKNOWN_MASK
     mask = replace(
-        info.mask,
-        kind=config.mask_kind or info.mask.kind,
-        ratio=info.mask.ratio if config.mask_ratio is None else config.mask_ratio,
+        trained_with,
+        kind=config.mask_kind or trained_with.kind,
+        ratio=trained_with.ratio if config.mask_ratio is None else config.mask_ratio,
     )
     grid = token_grid(info.model, info.clip)
     check_mask(mask, grid, section="mask_")
@@ -76,7 +89,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     encoder_mask, _ = Masking(mask, grid).draw(random_stream(config.seed, Stream.view))
     with processes(config.run) as process:
         model.to(process.device).eval()
-        pixels = evaluation_crops(frames, clip.size, 1)[0][None].to(process.device)
+        pixels = evaluation_crops(frames, clip.frame, 1)[0][None].to(process.device)
         rows = reconstruction_rows(model, normalise(pixels), encoder_mask[None])
     title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
     save_reconstructions(Path(config.output), rows, title)

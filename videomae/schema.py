@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from videomae.config import (
     ConfigError,
+    ConvertConfig,
     EvaluateConfig,
     FinetuneConfig,
     PretrainConfig,
@@ -38,6 +39,7 @@ COMMANDS = {
     "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
+    "convert": ConvertConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""

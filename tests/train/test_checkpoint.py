@@ -402,6 +402,8 @@ def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(comma
         (matters if differing else free).add(name)
     top = {"name", "output_dir", "max_steps", "resume", "overwrite", "weights"}
     run = {f"run.{field.name}" for field in fields(config.run)}
+    if command == "finetune":
+        top.add("head_map")  # what it made of the weights is in the checkpoint
     assert free == top | run | {f"data.{name}" for name in FREE_DATA}
     assert {"seed", "model.depth", "data.clip.stride", "optim.global_batch"} <= matters
 

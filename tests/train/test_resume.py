@@ -27,7 +27,8 @@ from tests.train import (
     video_list,
     weights,
 )
-from videomae.model.weights import WeightsError, read_weights
+from videomae.model.formats import read_weights
+from videomae.model.tensors import WeightsError
 from videomae.report.runlog import RunExistsError
 from videomae.train import loop
 from videomae.train.checkpoint import CheckpointError

@@ -1,4 +1,4 @@
-"""The models. Needs torch, einops, timm and what timm needs (safetensors, PyYAML)."""
+"""The models. Needs torch, einops, timm and what timm needs (safetensors, PyYAML, NumPy)."""
 
 from videomae.model.classifier import VideoClassifier
 from videomae.model.load import load_model

@@ -1,30 +1,29 @@
-"""Weights files: one safetensors file whose metadata say what the tensors are.
+"""Weights and what they are, whichever format they come in; and this project's own format.
 
-Nothing in such a file is executed when it is read.
+That is one safetensors file, whose metadata say what the tensors are. All formats meet here:
+tensors under the official names, float32, in memory of their own.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, UserError
-from videomae.files import replacing, sha256
-from videomae.model.classifier import VideoClassifier
-from videomae.model.mae import VideoMAE
+from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig
+from videomae.files import replacing
 from videomae.model.presets import model_config
+from videomae.model.tensors import WeightsError, copied, open_safetensors
 from videomae.pixels import MEAN, STD
 
 FILE_NAME = "weights.safetensors"
-
-
-class WeightsError(UserError):
-    """A weights file that cannot be read, or does not fit what it is wanted for."""
+"""In a run directory."""
+MARK = "videomae"
+"""The metadata key that tells this project's files from others."""
 
 
 class Kind(Enum):
@@ -32,6 +31,8 @@ class Kind(Enum):
 
     pretrain = "pretrain"
     classifier = "classifier"
+    encoder = "encoder"
+    """An encoder alone, as some releases are: a start for fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -46,110 +47,103 @@ class Link:
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says of itself."""
+    """What is known of some weights."""
 
     kind: Kind
     name: str
-    """The run that made it."""
-    step: int
-    """After how many optimiser steps."""
+    """The run that made them; of files of others, their file's name."""
     model: ModelConfig
     clip: ClipConfig
+    step: int | None = None
+    """After how many optimiser steps; null: not known."""
+    classes: int | None = None
+    """Of a classifier."""
     class_names: list[str] | None = None
-    """Of a classifier: the name of each class, or its number as text."""
+    """Of a classifier: the name of each class, or its number as text; null: not known."""
+    drop_path: float = 0.0
+    """Of a classifier: as it was trained."""
+    head_drop: float = 0.0
+    """Likewise."""
     mask: MaskConfig | None = None
-    """Of a pre-training model: the masking it was trained with."""
+    """Of a pre-training model: the masking it was trained with; null: not known."""
     parents: tuple[Link, ...] = ()
     """What it was trained from, oldest first."""
 
     def metadata(self) -> dict[str, str]:
         """As safetensors wants it: text to text, every value a JSON document."""
-        values = asdict(self)
-        values["classes"] = values.pop("class_names")
-        values["normalisation"] = {"mean": MEAN, "std": STD}
-        return {"videomae": "1"} | {key: as_json(value) for key, value in values.items()}
+        values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
+        return {MARK: "1"} | {key: as_json(value) for key, value in values.items()}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
         """The reverse of `metadata`."""
         values = {key: json.loads(value) for key, value in metadata.items()}
+        for key in (MARK, "normalisation"):
+            del values[key]
         mask = values["mask"]
         return cls(
-            kind=Kind(values["kind"]),
-            name=values["name"],
-            step=values["step"],
-            model=model_config(values["model"]),
-            clip=ClipConfig(**values["clip"]),
-            class_names=values["classes"],
-            mask=mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
-            parents=tuple(Link(**link) for link in values["parents"]),
+            **values
+            | {
+                "kind": Kind(values["kind"]),
+                "model": model_config(values["model"]),
+                "clip": ClipConfig(**values["clip"]),
+                "mask": mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
+                "parents": tuple(Link(**link) for link in values["parents"]),
+            }
         )
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file that has been read."""
+    """Weights that have been read."""
 
     path: Path
+    """What the user named."""
+    files: tuple[Path, ...]
+    """Where the tensors were."""
     info: WeightsInfo
     tensors: dict[str, Tensor]
+    """Under the official names."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed, or could not be taken over, in words."""
+
+    def sha256(self) -> str:
+        """Of the files' bytes, one after the other, in hexadecimal."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
 
     def chain(self) -> tuple[Link, ...]:
         """The parents of whatever is trained from these weights."""
-        return (*self.info.parents, Link(self.info.name, sha256(self.path)))
+        return (*self.info.parents, Link(self.info.name, self.sha256()))
 
 
-def save_weights(path: Path, model: VideoMAE | VideoClassifier, info: WeightsInfo) -> None:
-    """Write the parameters of `model`, atomically."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+def save_weights(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> None:
+    """Write tensors, a model's state dict, atomically."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=info.metadata())
+        save_file(contiguous, temporary, metadata=info.metadata())
 
 
-def weights_path(path: str | Path) -> Path:
-    """The weights file that `path` means: itself, or the one in that directory.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / FILE_NAME
-    if not path.is_file():
-        raise WeightsError(
-            f"no weights at {path}: give weights= a {FILE_NAME} or the directory of a run that "
-            "holds one"
-        )
-    return path
-
-
-def read_weights(path: str | Path) -> Weights:
+def read_own(path: Path) -> Weights:
     """Read a weights file of this project.
 
     Raises:
-        WeightsError: it is missing, damaged, or not one of this project's.
+        WeightsError: it is damaged, or its metadata make no sense.
     """
-    path = weights_path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if "videomae" not in metadata:
-                raise WeightsError(f"{path} is a safetensors file, but not one of this project")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a safetensors file ({error}); "
-            "it is damaged, unfinished or of another kind"
-        ) from error
+    metadata, _ = open_safetensors(path)
     try:
         info = WeightsInfo.of(metadata)
-        if info.kind is Kind.pretrain and info.mask is None:
-            raise ValueError("pre-training weights without a mask")
-        if info.kind is Kind.classifier and not info.class_names:
-            raise ValueError("a classifier without class names")
+        if info.kind is Kind.classifier and not info.classes:
+            raise ValueError("a classifier without classes")
+        if info.class_names is not None and len(info.class_names) != info.classes:
+            raise ValueError(f"{len(info.class_names)} names of {info.classes} classes")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
-    return Weights(path, info, tensors)
+    return Weights(path, (path,), info, copied(lambda: open_safetensors(path)[1]))
 
 
 def as_json(value: object) -> str:

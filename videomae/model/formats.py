@@ -1,0 +1,88 @@
+"""The formats that weights come in: which one a path is, and reading and writing all of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from videomae.config import ModelConfig, WeightsFormat
+from videomae.model import huggingface
+from videomae.model.huggingface import read_huggingface, save_huggingface
+from videomae.model.official import read_official, save_official
+from videomae.model.tensors import Container, WeightsError, container_of, open_safetensors
+from videomae.model.weights import FILE_NAME, MARK, Weights, WeightsInfo, read_own, save_weights
+
+DEEPSPEED = "mp_rank_00_model_states.pt"
+"""In the directories that fine-tuning with DeepSpeed leaves."""
+EXPECTED = (
+    f"a {FILE_NAME} or the directory of a run that holds one, an official .pth, a DeepSpeed "
+    f"directory with {DEEPSPEED}, or a Hugging Face directory with {huggingface.CONFIG}"
+)
+
+
+def read_weights(
+    path: str | Path,
+    *,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    like: ModelConfig | None = None,
+) -> Weights:
+    """Read weights of any released kind.
+
+    Args:
+        path: a file or a directory.
+        num_heads: attention heads of the encoder, instead of what the file or the presets say.
+        decoder_num_heads: likewise of the decoder.
+        like: the model whose heads are taken where neither says.
+
+    Raises:
+        WeightsError: naming the file, what it is, and what was expected.
+    """
+    path = Path(path)
+    heads = {"num_heads": num_heads, "decoder_num_heads": decoder_num_heads}
+    if path.is_dir():
+        if (path / FILE_NAME).is_file():
+            return read_own(path / FILE_NAME)
+        if (path / huggingface.CONFIG).is_file():
+            return read_huggingface(path, **heads)
+        if (path / DEEPSPEED).is_file():
+            return read_official(path, path / DEEPSPEED, **heads, like=like)
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
+    if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:
+        return read_own(path)
+    if path.name in huggingface.TENSOR_FILES and is_huggingface(path.parent):
+        return read_huggingface(path.parent, **heads)
+    return read_official(path, path, **heads, like=like)
+
+
+def is_huggingface(directory: Path) -> bool:
+    """Whether a directory says that it holds a VideoMAE of transformers."""
+    try:
+        return '"videomae"' in (directory / huggingface.CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def write_weights(
+    path: Path, format: WeightsFormat, tensors: Mapping[str, Tensor], info: WeightsInfo
+) -> list[str]:
+    """Write weights in that format.
+
+    Args:
+        path: a file; of the Hugging Face format, a directory.
+
+    Returns:
+        What the format cannot hold, in words.
+
+    Raises:
+        WeightsError: it cannot hold this model.
+    """
+    match format:
+        case WeightsFormat.videomae:
+            save_weights(path, tensors, info)
+            return []
+        case WeightsFormat.official:
+            return save_official(path, tensors, info)
+        case WeightsFormat.huggingface:
+            return save_huggingface(path, tensors, info)

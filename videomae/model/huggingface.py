@@ -1,0 +1,355 @@
+"""Directories of Hugging Face transformers: VideoMAEForPreTraining, VideoMAEForVideoClassification.
+
+config.json says the heads, the epsilons and the classes. The tensors lie in safetensors or in
+pytorch_model.bin, perhaps in shards: query, key and value apart, their biases under either of the
+two names that versions of transformers gave them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videomae.config import ClipConfig, Positions
+from videomae.files import replacing, write_text
+from videomae.model.geometry import geometry
+from videomae.model.official import CLIP, settle_positions
+from videomae.model.tensors import (
+    Container,
+    WeightsError,
+    container_of,
+    copied,
+    open_safetensors,
+    open_torch,
+)
+from videomae.model.weights import Kind, Weights, WeightsInfo
+from videomae.pixels import MEAN, STD
+
+CONFIG = "config.json"
+TENSORS = "model.safetensors"
+TENSOR_FILES = (TENSORS, "pytorch_model.bin")
+"""What transformers looks for, in this order; each may be an index of shards instead."""
+ARCHITECTURES = {
+    "VideoMAEForPreTraining": Kind.pretrain,
+    "VideoMAEForVideoClassification": Kind.classifier,
+    "VideoMAEModel": Kind.encoder,
+}
+FIXED_EPS = 1e-5
+"""Of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
+NAMES = (  # ours and theirs, replaced in this order
+    ("encoder.patch_embed.proj.", "videomae.embeddings.patch_embeddings.projection."),
+    ("encoder.pos_embed", "videomae.embeddings.position_embeddings"),
+    ("encoder.blocks.", "videomae.encoder.layer."),
+    ("encoder.norm.", "videomae.layernorm."),
+    ("decoder.blocks.", "decoder.decoder_layers."),
+    (".norm1.", ".layernorm_before."),
+    (".norm2.", ".layernorm_after."),
+    (".attn.proj.", ".attention.output.dense."),
+    (".mlp.fc1.", ".intermediate.dense."),
+    (".mlp.fc2.", ".output.dense."),
+    (".attn.q_bias", ".attention.attention.q_bias"),
+    (".attn.v_bias", ".attention.attention.v_bias"),
+)
+NEWER_NAMES = (
+    (".attn.q_bias", ".attention.attention.query.bias"),
+    (".attn.v_bias", ".attention.attention.value.bias"),
+)
+PARTS = tuple(f".attention.attention.{part}.weight" for part in ("query", "key", "value"))
+QKV = ".attn.qkv.weight"
+
+
+def read_huggingface(
+    directory: Path, *, num_heads: int | None = None, decoder_num_heads: int | None = None
+) -> Weights:
+    """Read a directory of transformers.
+
+    Args:
+        num_heads: of the encoder, instead of what config.json says.
+        decoder_num_heads: likewise of the decoder.
+
+    Raises:
+        WeightsError: it is damaged, of another architecture, or of a VideoMAE with settings that
+            this project's models do not have.
+    """
+    config = _read_json(directory / CONFIG)
+    kind = _kind(config, directory)
+    files = _tensor_files(directory)
+    containers = {file: container_of(file) for file in files}
+
+    def opened() -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for file, container in containers.items():
+            if container is Container.safetensors:
+                tensors |= open_safetensors(file)[1]
+            else:
+                tensors |= open_torch(file, mapped=container is Container.torch)
+        return tensors
+
+    mapped = Container.old_torch not in containers.values()
+    tensors = _ours(copied(opened, mapped=mapped), kind, directory)
+    if kind is Kind.pretrain and "encoder.norm.weight" not in tensors:
+        raise WeightsError(
+            f"{directory} has no videomae.layernorm, the norm after the encoder that VideoMAE's "
+            f"pre-training has (use_mean_pooling={config['use_mean_pooling']})"
+        )
+    model = geometry(
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        directory,
+        decoder=kind is Kind.pretrain,
+        num_heads=config["num_attention_heads"] if num_heads is None else num_heads,
+        decoder_num_heads=(
+            config["decoder_num_attention_heads"]
+            if decoder_num_heads is None
+            else decoder_num_heads
+        ),
+    )
+    model = replace(
+        model,
+        norm_eps=config["layer_norm_eps"],
+        decoder_norm_eps=FIXED_EPS,
+        fc_norm_eps=FIXED_EPS,
+        normalise_targets=config["norm_pix_loss"],
+    )
+    size = config["image_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    clip = ClipConfig(
+        frames=config["num_frames"],
+        stride=CLIP.stride,
+        size=height,
+        width=None if width == height else width,
+    )
+    model = settle_positions(tensors, model, clip, directory)
+    info = WeightsInfo(kind=kind, name=directory.resolve().name, model=model, clip=clip)
+    if kind is Kind.classifier:
+        classes = len(tensors["head.weight"]) if "head.weight" in tensors else None
+        info = replace(info, classes=classes, class_names=_class_names(config))
+    note = f"config.json does not say how far apart frames were, so assumed: stride={clip.stride}"
+    return Weights(directory, tuple(files), info, tensors, (note,))
+
+
+def save_huggingface(
+    directory: Path, tensors: Mapping[str, Tensor], info: WeightsInfo
+) -> list[str]:
+    """Write a directory that transformers loads.
+
+    Returns:
+        What the format cannot hold, in words.
+
+    Raises:
+        WeightsError: transformers would compute something else with these weights.
+    """
+    model, clip = info.model, info.clip
+    if model.positions is not Positions.sincos_1d or model.position_grid is not None:
+        raise WeightsError(
+            "transformers knows only fixed sincos_1d positions made for the clip's own tokens; "
+            f"this model has {model.positions.name} ones"
+            + (f", made for {model.position_grid} tokens" if model.position_grid else "")
+        )
+    lost = [
+        f"{name}={getattr(model, name)}: transformers has {FIXED_EPS} there, fixed; results differ "
+        "by up to about 1e-4"
+        for name in _used_eps(info.kind)
+        if getattr(model, name) != FIXED_EPS
+    ]
+    if info.mask or info.drop_path or info.head_drop:
+        lost.append("masking and drop rates of the training")
+    written = {name: tensor.clone() for name, tensor in _theirs(tensors, info.kind).items()}
+    with replacing(directory / TENSORS) as temporary:
+        save_file(written, temporary, metadata={"format": "pt"})
+    processor = json.dumps(_processor(clip), indent=2) + "\n"
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        write_text(directory / name, processor)
+    write_text(directory / CONFIG, json.dumps(_config(info), indent=2) + "\n")
+    return lost
+
+
+def _used_eps(kind: Kind) -> tuple[str]:
+    return ("decoder_norm_eps",) if kind is Kind.pretrain else ("fc_norm_eps",)
+
+
+def _config(info: WeightsInfo) -> dict[str, Any]:
+    model, clip = info.model, info.clip
+    architecture = next(name for name, kind in ARCHITECTURES.items() if kind is info.kind)
+    height, width = clip.frame
+    config = {
+        "architectures": [architecture],
+        "model_type": "videomae",
+        "attention_probs_dropout_prob": 0.0,
+        "decoder_hidden_size": model.decoder_dim,
+        "decoder_intermediate_size": model.decoder_mlp_dim,
+        "decoder_num_attention_heads": model.decoder_heads,
+        "decoder_num_hidden_layers": model.decoder_depth,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "hidden_size": model.dim,
+        "image_size": height if height == width else [height, width],
+        "intermediate_size": model.mlp_dim,
+        "layer_norm_eps": model.norm_eps,
+        "norm_pix_loss": model.normalise_targets,
+        "num_attention_heads": model.heads,
+        "num_channels": 3,
+        "num_frames": clip.frames,
+        "num_hidden_layers": model.depth,
+        "patch_size": model.patch,
+        "qkv_bias": True,
+        "torch_dtype": "float32",
+        "tubelet_size": model.tubelet,
+        "use_mean_pooling": info.kind is Kind.classifier,
+    }
+    if info.kind is Kind.classifier:
+        names = info.class_names or [f"LABEL_{i}" for i in range(info.classes or 0)]
+        config["id2label"] = {str(i): name for i, name in enumerate(names)}
+        config["label2id"] = {name: i for i, name in enumerate(names)}
+    return config
+
+
+def _processor(clip: ClipConfig) -> dict[str, Any]:
+    """How transformers is to prepare frames: as this project's evaluation does."""
+    height, width = clip.frame
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "video_processor_type": "VideoMAEVideoProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": min(height, width)},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(MEAN),
+        "image_std": list(STD),
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A config.json, with the defaults of transformers for what it leaves out."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error})") from error
+    defaults = {
+        "num_attention_heads": 12,
+        "decoder_num_attention_heads": 6,
+        "layer_norm_eps": 1e-12,
+        "norm_pix_loss": True,
+        "image_size": 224,
+        "num_frames": 16,
+        "num_channels": 3,
+        "hidden_act": "gelu",
+        "use_mean_pooling": True,
+    }
+    return defaults | config
+
+
+def _kind(config: Mapping[str, Any], directory: Path) -> Kind:
+    """Which model a config.json describes.
+
+    Raises:
+        WeightsError: none that this project has.
+    """
+    architecture = next(iter(config.get("architectures") or []), None)
+    if config.get("model_type") != "videomae" or architecture not in ARCHITECTURES:
+        raise WeightsError(
+            f"{directory} holds a {architecture or 'model without a name'} (model_type "
+            f"{config.get('model_type')}); expected one of {', '.join(ARCHITECTURES)}. Official "
+            "tensors in such a directory are read when weights= names their file itself"
+        )
+    if config["hidden_act"] != "gelu" or config["num_channels"] != 3:
+        raise WeightsError(
+            f"{directory}: hidden_act={config['hidden_act']}, num_channels="
+            f"{config['num_channels']}; expected gelu and 3"
+        )
+    kind = ARCHITECTURES[architecture]
+    if kind is Kind.classifier and not config["use_mean_pooling"]:
+        raise WeightsError(
+            f"{directory} classifies its first token (use_mean_pooling=false); expected one that "
+            "classifies the mean of all tokens, as VideoMAE's fine-tuning does"
+        )
+    return kind
+
+
+def _tensor_files(directory: Path) -> list[Path]:
+    """Where the tensors are.
+
+    Raises:
+        WeightsError: nowhere, or not all of them.
+    """
+    for name in TENSOR_FILES:
+        index = directory / f"{name}.index.json"
+        if (directory / name).is_file():
+            return [directory / name]
+        if index.is_file():
+            shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+            files = [directory / shard for shard in shards]
+            if missing := [file.name for file in files if not file.is_file()]:
+                raise WeightsError(f"{index} names {', '.join(missing)}, which is not there")
+            return files
+    raise WeightsError(
+        f"{directory} has a {CONFIG} but no tensors: expected {' or '.join(TENSOR_FILES)}"
+    )
+
+
+def _ours(tensors: dict[str, Tensor], kind: Kind, directory: Path) -> dict[str, Tensor]:
+    """Official names and joined query, key and value, from theirs; empties `tensors`."""
+    ours: dict[str, Tensor] = {}
+    for theirs in list(tensors):
+        if theirs.endswith(PARTS[1:]) or theirs not in tensors:
+            continue  # joined to the query
+        name = theirs
+        if kind is Kind.encoder and not theirs.startswith("videomae."):
+            name = f"videomae.{theirs}"
+        name = re.sub(r"^classifier\.", "head.", name)
+        name = re.sub(r"^position_embeddings$", "pos_embed", name)
+        for our_part, their_part in (*NAMES, *NEWER_NAMES, (QKV, PARTS[0])):
+            name = name.replace(their_part, our_part)
+        if kind is not Kind.pretrain:
+            name = name.removeprefix("encoder.")
+        if name in ours:
+            raise WeightsError(f"{directory} holds {name} twice, under its older and newer name")
+        if theirs.endswith(PARTS[0]):
+            block = theirs.removesuffix(PARTS[0])
+            if missing := [part for part in PARTS if block + part not in tensors]:
+                raise WeightsError(f"{directory} lacks {block}{missing[0]}")
+            ours[name] = torch.cat([tensors.pop(block + part) for part in PARTS])
+        else:
+            ours[name] = tensors.pop(theirs)
+    return ours | tensors  # keys and values without a query: left over
+
+
+def _theirs(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+    """The reverse of `_ours`."""
+    theirs: dict[str, Tensor] = {}
+    for ours, tensor in tensors.items():
+        name = f"encoder.{ours}" if ours.startswith(("patch_embed.", "blocks.")) else ours
+        name = re.sub(r"^head\.", "classifier.", name)
+        for our_part, their_part in NAMES:
+            name = name.replace(our_part, their_part)
+        if name.endswith(QKV):
+            block = name.removesuffix(QKV)
+            for part, rows in zip(PARTS, tensor.chunk(3), strict=True):
+                theirs[block + part] = rows
+        else:
+            theirs[name] = tensor
+    return theirs
+
+
+def _class_names(config: Mapping[str, Any]) -> list[str] | None:
+    """The names of the classes in order, unless they are the LABEL_0 ... of transformers."""
+    labels = config.get("id2label")
+    if not isinstance(labels, Mapping):
+        return None
+    try:
+        names = [str(labels[key]) for key in sorted(labels, key=int)]
+    except ValueError:
+        return None
+    unnamed = all(name == f"LABEL_{i}" for i, name in enumerate(names))
+    return None if unnamed or len(set(names)) < len(names) else names
