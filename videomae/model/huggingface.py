@@ -19,7 +19,7 @@ from torch import Tensor
 from videomae.config import ClipConfig, Positions
 from videomae.files import replacing, write_text
 from videomae.model.geometry import geometry
-from videomae.model.official import CLIP, settle_positions
+from videomae.model.official import CLIP, last_norm_eps, settle_positions
 from videomae.model.tensors import (
     Container,
     WeightsError,
@@ -154,7 +154,7 @@ def save_huggingface(
     lost = [
         f"{name}={getattr(model, name)}: transformers has {FIXED_EPS} there, fixed; results differ "
         "by up to about 1e-4"
-        for name in _used_eps(info.kind)
+        for name in last_norm_eps(info.kind)
         if getattr(model, name) != FIXED_EPS
     ]
     if info.mask or info.drop_path or info.head_drop:
@@ -167,10 +167,6 @@ def save_huggingface(
         write_text(directory / name, processor)
     write_text(directory / CONFIG, json.dumps(_config(info), indent=2) + "\n")
     return lost
-
-
-def _used_eps(kind: Kind) -> tuple[str]:
-    return ("decoder_norm_eps",) if kind is Kind.pretrain else ("fc_norm_eps",)
 
 
 def _config(info: WeightsInfo) -> dict[str, Any]:

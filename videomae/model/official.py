@@ -32,6 +32,8 @@ STATE_DICT_KEYS = ("model", "module", "state_dict")
 """Where a checkpoint keeps its weights; the first that is there. Source: V2's fine-tuning."""
 CLIP = ClipConfig(frames=16, stride=4, size=224)
 """Of every released model; assumed where a file does not say."""
+NORM_EPS = 1e-6
+"""Of every LayerNorm in official code."""
 DECODER = ("encoder_to_decoder.weight", "decoder.blocks.0.mlp.fc1.weight", "decoder.head.weight")
 
 
@@ -132,9 +134,9 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         args |= {"mask_type": info.mask.kind.value, "mask_ratio": info.mask.ratio}
         args |= {"decoder_mask_ratio": info.mask.decoder_ratio}
     lost = [
-        f"{name}={getattr(model, name)}: official code has 1e-06, and its results differ a little"
-        for name in ("norm_eps", "decoder_norm_eps", "fc_norm_eps")
-        if getattr(model, name) != 1e-6
+        f"{name}={getattr(model, name)}: official code has {NORM_EPS}, and its results differ a little"
+        for name in ("norm_eps", *last_norm_eps(info.kind))
+        if getattr(model, name) != NORM_EPS
     ]
     if model.position_grid is not None:
         lost.append(f"positions made for {model.position_grid} tokens and interpolated")
@@ -146,6 +148,11 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
     with replacing(path) as temporary:
         torch.save({"model": contiguous, "args": args}, temporary)
     return lost
+
+
+def last_norm_eps(kind: Kind) -> tuple[str, ...]:
+    """The settings of the epsilons, besides norm_eps, that a model of that kind uses."""
+    return ("decoder_norm_eps",) if kind is Kind.pretrain else ("fc_norm_eps",)
 
 
 def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
