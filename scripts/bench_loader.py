@@ -114,7 +114,7 @@ def main() -> None:
     for item in items:
         try:
             video = data_path.open_clip(clips[item.video], data)
-            indices = dataset._window(video, item)
+            indices = dataset._window(video, item, data.clip)
             start = time.perf_counter()
             video.read(indices)
             read += time.perf_counter() - start
