@@ -495,6 +495,23 @@ class EvaluateConfig(FinetuneConfig):
     output_dir: str = "outputs/${name}/evaluation"
 
 
+class Stage(Enum):
+    """The two kinds of training."""
+
+    pretrain = "pretrain"
+    finetune = "finetune"
+
+
+@dataclass(frozen=True)
+class RecipesConfig:
+    """python -m videomae.recipes"""
+
+    stage: Stage | None = None
+    """Only the exps of this command: pretrain or finetune; null: all."""
+    match: str = ""
+    """Only the exps whose names hold this."""
+
+
 @dataclass(frozen=True)
 class ReconstructConfig:
     """python -m videomae.reconstruct"""

@@ -25,6 +25,7 @@ from videomae.config import (
     EvaluateConfig,
     FinetuneConfig,
     PretrainConfig,
+    RecipesConfig,
     ReconstructConfig,
     TrainConfig,
     UserError,
@@ -38,6 +39,7 @@ COMMANDS = {
     "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
+    "recipes": RecipesConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
