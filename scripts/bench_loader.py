@@ -46,6 +46,7 @@ def data_config(name: str, path: Path, root: Path) -> DataConfig:
     values = yaml.safe_load((config_dir() / "data" / f"{name}.yaml").read_text())
     values["clip"] = ClipConfig(**values["clip"])
     values["sampling"] = Sampling(values.get("sampling", "dense"))
+    values.pop("sources", None)  # the list takes their place
     return replace(DataConfig(**values), train_list=str(path), root=str(root))
 
 

@@ -22,6 +22,7 @@ from videomae.files import sha256
 from videomae.pretrain import pretrain
 from videomae.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
+from videomae.train.loop import TooManyBadVideos
 
 FILMS, FOLDERS = 6, 5
 """Videos of the two sources: files at stride 3, folders of frames at stride 2."""
@@ -245,8 +246,11 @@ def test_files_of_one_name_in_two_sources_are_two(place: Place, videos: Path) ->
             f"data.sources.{name}.root={place.here / name}",
         )
     ]
-    more = ("data.max_bad_fraction=1", "optim.global_batch=12", "output_dir=run")
-    directory = train(composed("pretrain", *PRETRAIN, *both, *more, "max_steps=1"))
+    overrides = (*PRETRAIN, *both, "optim.global_batch=12", "max_steps=1")
+    with pytest.raises(TooManyBadVideos, match="3 of the 12 videos tried"):
+        train(composed("pretrain", *overrides, "data.max_bad_fraction=0.2", "output_dir=strict"))
+    overrides = (*overrides, "data.max_bad_fraction=1", "output_dir=run")
+    directory = train(composed("pretrain", *overrides))
 
     def found() -> set[tuple[str, int, str]]:
         rows = json_lines(directory / "bad_files.jsonl")
@@ -260,7 +264,7 @@ def test_files_of_one_name_in_two_sources_are_two(place: Place, videos: Path) ->
     }
     assert found() == expected
     assert json_lines(directory / "metrics.jsonl")[-1]["num_bad"] == 3
-    train(composed("pretrain", *PRETRAIN, *both, *more, "resume=auto", "max_steps=2"))
+    train(composed("pretrain", *overrides, "resume=auto"))  # writes those that it knows of anew
     assert found() == expected
 
 
