@@ -46,6 +46,7 @@ def data_config(name: str, path: Path, root: Path) -> DataConfig:
     values = yaml.safe_load((config_dir() / "data" / f"{name}.yaml").read_text())
     values["clip"] = ClipConfig(**values["clip"])
     values["sampling"] = Sampling(values.get("sampling", "dense"))
+    values.pop("sources", None)  # the list takes their place
     return replace(DataConfig(**values), train_list=str(path), root=str(root))
 
 
@@ -114,7 +115,7 @@ def main() -> None:
     for item in items:
         try:
             video = data_path.open_clip(clips[item.video], data)
-            indices = dataset._window(video, item)
+            indices = dataset._window(video, item, data.clip)
             start = time.perf_counter()
             video.read(indices)
             read += time.perf_counter() - start

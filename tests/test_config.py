@@ -210,7 +210,7 @@ def test_the_seed_is_named_as_it_is_set() -> None:
 
 
 def test_advice_about_frame_folders_holds_an_example() -> None:
-    with pytest.raises(ConfigError, match=r'data\.frame_template="img_\{:05\}\.jpg"$'):
+    with pytest.raises(ConfigError, match=r"'data\.frame_template=\"img_\{:05\}\.jpg\"'$"):
         replace(DATA, list_format=ListFormat.frames_total_label)
 
 

@@ -1,11 +1,12 @@
 """What is looked at before a run begins; nothing is written yet."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, TrainConfig
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, read_clips
 from videomae.data.decode import check_decoder
 from videomae.model.formats import read_weights
 from videomae.model.weights import FILE_NAME, Link, Weights
@@ -38,13 +39,15 @@ def require(settings: Mapping[str, object]) -> None:
     """
     rows = []
     for key, value in settings.items():
-        meaning, example = MEANINGS[key]
+        meaning, example = MEANINGS[re.sub(r"^data\.sources\..*\.", "data.", key)]
         if value is None:
             rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
         elif key not in UNCHECKED and not Path(str(value)).exists():
             rows.append(f"  {key}={value} does not exist: {meaning}")
     if rows:
-        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
+        several = any(row.startswith("  data.sources.") for row in rows)
+        tip = "\nA source that is left out needs nothing: '~data.sources.NAME'" if several else ""
+        raise ConfigError("not enough to start with:\n" + "\n".join(rows) + tip)
 
 
 def check_run(config: TrainConfig) -> Path | None:
@@ -83,18 +86,43 @@ def check_place(key: str, path: Path) -> None:
         raise ConfigError(f"{key}={path}: {there} {what}; choose another {key}")
 
 
+def lists_of(data: DataConfig) -> dict[str, str | None]:
+    """The settings that say what is trained on, a pair of each source, and their values."""
+    return {
+        f"{section}.{name}": getattr(part, name)
+        for section, part in data.parts().items()
+        for name in ("train_list", "root")
+    }
+
+
+def training_clips(data: DataConfig, *, labelled: bool) -> list[Clip]:
+    """The clips of the training list, or of the sources' lists one after the other.
+
+    Raises:
+        ClipListError: a list cannot be read.
+        ConfigError: its videos are not there.
+    """
+    clips = []
+    for section, part in data.parts().items():
+        key = f"{section}.train_list"
+        own = read_clips(str(part.train_list), part, labelled=labelled, key=key)
+        check_videos(own, part, key)
+        clips += own
+    return clips
+
+
 def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     """Check that not all of the list's first videos are missing, as with a wrong root.
 
     Raises:
         ConfigError: naming the list and the root.
     """
-    first = clips[:CHECKED]
+    first, section = clips[:CHECKED], key.rpartition(".")[0]
     if not any((Path(data.root or "") / clip.path).exists() for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
-            f"{Path(data.root or '') / first[0].path}. Are data.root={data.root} and "
-            f"data.list_format={data.list_format.name} right?"
+            f"{Path(data.root or '') / first[0].path}. Are {section}.root={data.root} and "
+            f"{section}.list_format={data.list_format.name} right?"
         )
 
 

@@ -5,7 +5,7 @@ machine decides has no default here and comes from its group.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 
@@ -211,15 +211,11 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """A data set: its lists, its clips, its classes, and how it is tested."""
+class ListConfig:
+    """A training list, where its videos are, and what its lines mean."""
 
-    clip: ClipConfig
-    """What the model sees of one video."""
     train_list: str | None = None
     """Clip list to train on."""
-    test_list: str | None = None
-    """Clip list to evaluate on (fine-tuning and evaluation)."""
     root: str | None = None
     """Folder that the paths of the lists are relative to."""
     list_format: ListFormat = ListFormat.auto
@@ -228,6 +224,30 @@ class DataConfig:
     """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
     first_frame: int = 1
     """Number of a frame folder's first frame, where the list does not say."""
+
+
+@dataclass(frozen=True)
+class SourceConfig(ListConfig):
+    """One of several lists that are trained on together."""
+
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: data.clip.stride."""
+
+
+@dataclass(frozen=True)
+class DataConfig(ListConfig):
+    """A data set: its lists, its clips, its classes, and how it is tested."""
+
+    clip: ClipConfig = field(kw_only=True)
+    """What the model sees of one video."""
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    """Several training lists in place of train_list and root, by any name (pre-training). A key
+    sets, and adds: data.sources.NAME.train_list=FILE; '~data.sources.NAME' leaves one out."""
+    test_list: str | None = None
+    """Clip list to evaluate on (fine-tuning and evaluation)."""
+    num_train: int | None = None
+    """Videos of the published training list (null: unknown); a list of another length is said at
+    the start."""
     sampling: Sampling = Sampling.dense
     """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
     classes: int | None = None
@@ -248,27 +268,58 @@ class DataConfig:
     """Training stops when more than this share of the files tried so far cannot be read."""
 
     def __post_init__(self) -> None:
-        counts = ("repeats", "segments", "crops")
+        counts = ("repeats", "segments", "crops", "num_train")
         _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
         _check_at_least(2, "data", {"classes": self.classes})
-        _check_at_least(0, "data", {"first_frame": self.first_frame})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
-        if self.frame_template is not None:
-            try:
-                numbered = self.frame_template.format(1) != self.frame_template.format(2)
-            except (KeyError, IndexError, ValueError):
-                numbered = False
-            _check(
-                numbered,
-                "data.frame_template must hold one place for the frame's number, such as "
-                f'"img_{{:05}}.jpg"; got {self.frame_template!r}',
+        _check_list("data", self)
+        for name, source in self.sources.items():
+            _check_list(f"data.sources.{name}", source)
+            _check_at_least(1, f"data.sources.{name}", {"stride": source.stride})
+        _check(
+            not self.sources or (self.train_list is None and self.root is None),
+            f"data.train_list={self.train_list} and data.root={self.root} have no place beside "
+            f"data.sources ({', '.join(self.sources)}): leave both at null, and give each source "
+            "its own, data.sources.NAME.train_list and data.sources.NAME.root",
+        )
+
+    def parts(self) -> dict[str, "DataConfig"]:
+        """Each training list as a data set of its own, by the section of the config it stands in.
+
+        That is {"data": self}, or one of every source, as "data.sources.NAME", in their order.
+        """
+        if not self.sources:
+            return {"data": self}
+        return {
+            f"data.sources.{name}": replace(
+                self,
+                sources={},
+                clip=replace(self.clip, stride=source.stride or self.clip.stride),
+                **{each.name: getattr(source, each.name) for each in fields(ListConfig)},
             )
-        if self.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
-            _check(
-                self.frame_template is not None,
-                f"data.list_format={self.list_format.name} lists folders of frames: "
-                'set data.frame_template, for example data.frame_template="img_{:05}.jpg"',
-            )
+            for name, source in self.sources.items()
+        }
+
+
+def _check_list(section: str, config: ListConfig) -> None:
+    _check_at_least(0, section, {"first_frame": config.first_frame})
+    if config.frame_template is not None:
+        try:
+            numbered = config.frame_template.format(1) != config.frame_template.format(2)
+        except (KeyError, IndexError, ValueError):
+            numbered = False
+        _check(
+            numbered,
+            f"{section}.frame_template must hold one place for the frame's number, such as "
+            f'"img_{{:05}}.jpg"; got {config.frame_template!r}',
+        )
+    if config.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
+        _check(
+            config.frame_template is not None,
+            f"{section}.list_format={config.list_format.name} lists folders of frames: "
+            f"set {section}.frame_template, for example "
+            f"'{section}.frame_template=\"img_{{:05}}.jpg\"'",
+        )
 
 
 @dataclass(frozen=True)
@@ -472,12 +523,37 @@ class FinetuneConfig(TrainConfig):
     head_map: str | None = None
     """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(
+            not self.data.sources,
+            f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
+            "labelled data set, such as data=k400, and give data.train_list and data.root",
+        )
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(FinetuneConfig):
     """python -m videomae.evaluate: takes every fine-tuning exp, and ignores how it trains."""
 
     output_dir: str = "outputs/${name}/evaluation"
+
+
+class Stage(Enum):
+    """The two kinds of training."""
+
+    pretrain = "pretrain"
+    finetune = "finetune"
+
+
+@dataclass(frozen=True)
+class RecipesConfig:
+    """python -m videomae.recipes"""
+
+    stage: Stage | None = None
+    """Only the exps of this command: pretrain or finetune; null: all."""
+    match: str = ""
+    """Only the exps whose names hold this."""
 
 
 @dataclass(frozen=True)

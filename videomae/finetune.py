@@ -22,7 +22,13 @@ from pathlib import Path
 
 import torch
 
-from videomae.checks import check_run, check_videos, require, starting_weights
+from videomae.checks import (
+    check_run,
+    check_videos,
+    require,
+    starting_weights,
+    training_clips,
+)
 from videomae.config import FinetuneConfig
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
@@ -54,9 +60,8 @@ def finetune(config: FinetuneConfig) -> None:
         say = Say(process.is_main)
         checkpoint = check_run(config)
         names = class_names(data)
-        clips = read_clips(str(data.train_list), data, labelled=True)
+        clips = training_clips(data, labelled=True)
         test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-        check_videos(clips, data, "data.train_list")
         check_videos(test_clips, data, "data.test_list")
         weights, parents = starting_weights(config, checkpoint)
         if weights is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -59,6 +59,8 @@ def _rows(config_class: type, prefix: str = "") -> Iterator[tuple[str, str, str]
         shown = "" if default is MISSING else "null" if default is None else str(default)
         yield prefix + field.name, shown, _meanings(config_class).get(field.name, "")
     for name, kind in kinds.items():
+        if get_origin(kind) is dict:
+            kind, name = get_args(kind)[1], f"{name}.NAME"
         if isinstance(kind, type) and is_dataclass(kind):
             yield from _rows(kind, f"{prefix}{name}.")
 

@@ -8,6 +8,7 @@ every training command takes:
 
     data.train_list=FILE   one clip a line, relative to data.root (formats: data_lists/README.md)
     data.root=DIR          where the videos are
+    data.sources.X.KEY=..  several lists at once, each with its train_list, root, stride (below)
     output_dir=DIR         where the run writes (outputs/NAME)
     resume=auto            go on where the run stopped; never: refuse to mix runs; or a checkpoint
     overwrite=true         replace the run that output_dir holds
@@ -15,6 +16,10 @@ every training command takes:
     max_steps=N            stop after step N, with a checkpoint
     model=vit_base         another size (configs/model)      run=gpu   other hardware (configs/run)
     seed=N                 everything random follows from it
+
+Several lists (+exp=hybrid_vitb, or your own, by any name) are trained on as one; nothing weighs
+them but their lengths. A source needs data.sources.NAME.train_list=FILE and .root=DIR, may set
+.stride, .list_format, .frame_template and .first_frame, and is left out by '~data.sources.NAME'.
 
 Ctrl-C or SIGTERM: the step is finished and checkpointed, and a line says how to go on.
 --cfg job --resolve prints the whole config and exits.
@@ -25,9 +30,8 @@ from pathlib import Path
 
 import torch
 
-from videomae.checks import check_run, check_videos, require, starting_weights
+from videomae.checks import check_run, lists_of, require, starting_weights, training_clips
 from videomae.config import PretrainConfig, token_grid
-from videomae.data.clips import read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
@@ -54,12 +58,11 @@ SHOWN = 4
 
 def pretrain(config: PretrainConfig) -> None:
     """One pre-training run, as `config` says."""
-    require({"data.train_list": config.data.train_list, "data.root": config.data.root})
+    require(lists_of(config.data))
     with processes(config.run) as process:
         say = Say(process.is_main)
         checkpoint = check_run(config)
-        clips = read_clips(str(config.data.train_list), config.data, labelled=False)
-        check_videos(clips, config.data, "data.train_list")
+        clips = training_clips(config.data, labelled=False)
         weights, parents = starting_weights(config, checkpoint)
         if weights is not None:
             model_config = as_trained(config.model, weights.info, config.data.clip)

@@ -32,6 +32,7 @@ FREE_DATA = (
     "train_list",
     "test_list",
     "root",
+    "num_train",
     "class_names",
     "decoder",
     "max_bad_fraction",
@@ -42,7 +43,7 @@ FREE_DATA = (
 
 
 def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: Say) -> Plan:
-    """Work out the batch arithmetic and print it.
+    """Work out the batch arithmetic and print it, and where the list is not the published one.
 
     Raises:
         ConfigError: the list is shorter than a global batch, or the processes do not divide it.
@@ -57,6 +58,12 @@ def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: 
     say.table(
         f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim)
     )
+    published = config.data.num_train
+    if published not in (None, len(clips)):
+        say.line(
+            f"the training list holds {len(clips):,} videos, the published one {published:,} "
+            "(data.num_train): the steps are not those of the recipe"
+        )
     return plan
 
 
@@ -83,7 +90,10 @@ def train_run(
         TooManyBadVideos, NonFiniteError: see videomae.train.loop.
     """
     directory = Path(config.output_dir)
-    hashes = {"data.train_list": sha256(Path(str(config.data.train_list)))}
+    hashes = {
+        f"{section}.train_list": sha256(Path(str(part.train_list)))
+        for section, part in config.data.parts().items()
+    }
     if parents:
         hashes["weights"] = parents[-1].sha256
     model = objective.model
@@ -170,10 +180,13 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
     """
     sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
     sections.pop("run")
-    for key in FREE_DATA:
-        sections["data"].pop(key)
+    for settings in (sections["data"], *sections["data"]["sources"].values()):
+        for key in FREE_DATA:
+            settings.pop(key, None)
     flat: dict[str, Any] = {f"sha256({key})": value for key, value in hashes.items()}
     flat["seed"] = config.seed
+    if config.data.sources:
+        flat["data.sources"] = list(config.data.sources)  # their order is that of the clips
     while sections:
         section, values = sections.popitem()
         for key, value in values.items():

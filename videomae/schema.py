@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import hydra
 import torch
@@ -26,6 +26,7 @@ from videomae.config import (
     EvaluateConfig,
     FinetuneConfig,
     PretrainConfig,
+    RecipesConfig,
     ReconstructConfig,
     TrainConfig,
     UserError,
@@ -40,6 +41,7 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
     "convert": ConvertConfig,
+    "recipes": RecipesConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
@@ -52,6 +54,10 @@ def schema(config_class: type) -> DictConfig:
     for name, kind in get_type_hints(config_class).items():
         if isinstance(kind, type) and is_dataclass(kind):
             node[name] = schema(kind)  # filled by its group; until then its keys and types
+        elif get_origin(kind) is dict:
+            # Entries of a frozen class could not be merged over: config_object gives the types.
+            node[name]._metadata.element_type = Any
+            OmegaConf.set_struct(node[name], False)  # any key of an entry sets, and adds it
     return node
 
 
@@ -109,6 +115,7 @@ def config_object(composed: DictConfig, name: str) -> Any:
         ConfigError: a setting, or a combination of settings, cannot work.
     """
     try:
+        composed = composed.copy()
         _check_keys(composed, COMMANDS[name])
         return OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
@@ -121,11 +128,27 @@ def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> N
     for key, value in composed.items():
         if key not in kinds:
             raise ConfigError(f"there is no setting {prefix}{key!s}; --help lists all of them")
-        if isinstance(value, DictConfig):
-            _check_keys(value, kinds[str(key)], f"{prefix}{key}.")
+        kind = kinds[str(key)]
+        if get_origin(kind) is dict:
+            for name in value:
+                value[name] = _typed(value[name], get_args(kind)[1], f"{prefix}{key}.{name}")
+        elif isinstance(value, DictConfig):
+            _check_keys(value, kind, f"{prefix}{key}.")
         for number in value if isinstance(value, ListConfig) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"{prefix}{key} must be finite, got {value}")
+
+
+def _typed(entry: Any, config_class: type, place: str) -> DictConfig:
+    """An entry of a group whose names are free, as its class says."""
+    if not isinstance(entry, DictConfig):
+        raise ConfigError(f"{place}={entry} is no group of settings: give {place}.KEY=VALUE")
+    _check_keys(entry, config_class, f"{place}.")
+    try:
+        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(config_class), entry))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{place}.{error.full_key}: {reason}; --help says more") from error
 
 
 def composition() -> dict[str, str]:

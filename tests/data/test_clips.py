@@ -29,7 +29,7 @@ def clips_of(
 
 
 def error_of(
-    folder: Path, text: str, data: DataConfig = DATA, *, labelled: bool = False, key: str = "a.b"
+    folder: Path, text: str, data: DataConfig = DATA, *, labelled: bool = False, key: str = "data.b"
 ) -> str:
     """What a user is told about a list that holds exactly these characters."""
     path = folder / "list.txt"

@@ -50,6 +50,8 @@ class Clip(NamedTuple):
     """Of a frame folder: the number of its first frame."""
     total: int | None = None
     """Of a frame folder: how many frames it has. None: a video file."""
+    source: str = "data"
+    """The section of the config that its list stands in; see DataConfig.parts."""
 
 
 def read_clips(
@@ -61,12 +63,13 @@ def read_clips(
         path: the list.
         data: gives the format, the number of classes and the first frame of frame folders.
         labelled: whether each clip must have a label.
-        key: the setting that named the list, for messages.
+        key: the setting that named the list; its section is the clips' source.
 
     Raises:
         ClipListError: naming the list, the line, its text and the expected form.
     """
     path = Path(path)
+    section = key.rpartition(".")[0]
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +77,7 @@ def read_clips(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
         ) from error
     clips = [
-        parse_line(line, number, path, data)
+        parse_line(line, number, path, data, section)
         for number, line in enumerate(text.split("\n"), start=1)
         if line.strip() and not line.startswith("# ")
     ]
@@ -86,12 +89,13 @@ def read_clips(
         if clip.total is not None and data.frame_template is None:
             raise ClipListError(
                 f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
-                'set data.frame_template, for example data.frame_template="img_{:05}.jpg"'
+                f"set {section}.frame_template, for example "
+                f"'{section}.frame_template=\"img_{{:05}}.jpg\"'"
             )
     return clips
 
 
-def parse_line(line: str, number: int, path: Path, data: DataConfig) -> Clip:
+def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:
     """One line of the list at `path`, which is used in messages only."""
     fields, form = line.strip(), data.list_format
     numbers = _trailing_integers(fields)
@@ -99,7 +103,7 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig) -> Clip:
         if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
             raise ClipListError(
                 f"{path}:{number}: {line!r} ends in two whole numbers, which can mean several "
-                f"things; set data.list_format to one of {_forms()}"
+                f"things; set {section}.list_format to one of {_forms()}"
             )
         official = len(numbers) >= 2
         form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
@@ -111,23 +115,24 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig) -> Clip:
     clip, values = words[0], numbers[len(numbers) - count :]
     match form:
         case ListFormat.video_label:
-            return Clip(clip, number, label=values[0])
+            return Clip(clip, number, label=values[0], source=section)
         case ListFormat.video_start_total:
             if values[1] >= 0:
                 raise ClipListError(
                     f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
-                    f"got {line!r}; set data.list_format=frames_start_total, or write 0 -1"
+                    f"got {line!r}; set {section}.list_format=frames_start_total, or write 0 -1"
                 )
-            return Clip(clip, number)
+            return Clip(clip, number, source=section)
         case ListFormat.frames_start_total | ListFormat.frames_total_label:
             started = form is ListFormat.frames_start_total
             start = values[0] if started else data.first_frame
             total = values[1] if started else values[0]
             if total < 1 or start < 0:
                 raise malformed
-            return Clip(clip, number, None if started else values[1], start, total)
+            label = None if started else values[1]
+            return Clip(clip, number, label, start, total, section)
         case _:
-            return Clip(clip, number)
+            return Clip(clip, number, source=section)
 
 
 AUTO_FORMS = (ListFormat.video, ListFormat.video_label)

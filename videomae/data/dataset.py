@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videomae.config import AugmentConfig, DataConfig, Sampling
+from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
 from videomae.data.augment import evaluation_crops, mirror, random_box, resized_crop
 from videomae.data.clips import Clip
@@ -31,6 +31,13 @@ class BadFile(NamedTuple):
     path: str
     line: int
     error: str
+    source: str = "data"
+    """The section of the config that its list stands in."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells files apart; a list may name one more than once."""
+        return self.source, self.path
 
 
 class Item(NamedTuple):
@@ -89,6 +96,7 @@ class TrainingClips(Dataset[Example]):
     ) -> None:
         self.clips = clips
         self.data = data
+        self.parts = data.parts()
         self.augment = augment
         self.masking = masking
         self.seed = seed
@@ -98,15 +106,15 @@ class TrainingClips(Dataset[Example]):
         clip = self.clips[item.video]
         views = range(self.data.repeats)
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
-        shape, bad, short = self.data.clip, None, False
+        data, shape, bad, short = self.parts[clip.source], self.data.clip, None, False
         try:
-            video = open_clip(clip, self.data)
-            window = self._window(video, item)
+            video = open_clip(clip, data)
+            window = self._window(video, item, data.clip)
             frames = torch.from_numpy(video.read(window))
             pixels = torch.stack([self._view(frames, rng) for rng in rngs])
-            short = self._is_short(video, window)
+            short = self._is_short(video, window, data.clip)
         except DecodeError as error:
-            bad = BadFile(item.video, clip.path, clip.line, str(error))
+            bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
             pixels = blank(self.data.repeats, self.data)
         mask = decoder_mask = None
         if self.masking is not None:
@@ -118,10 +126,10 @@ class TrainingClips(Dataset[Example]):
         assert pixels.shape[1:] == (shape.frames, *shape.frame, 3)
         return Example(pixels, item.video, label, mask, decoder_mask, short, bad)
 
-    def _window(self, video: Video, item: Item) -> list[int]:
+    def _window(self, video: Video, item: Item, clip: ClipConfig) -> list[int]:
         """Frame numbers of the clip, shared by its views."""
         rng = random_stream(self.seed, Stream.window, *item)
-        frames, stride, total = self.data.clip.frames, self.data.clip.stride, video.num_frames
+        frames, stride, total = clip.frames, clip.stride, video.num_frames
         if self.masking is not None:
             start = int(rng.integers(sample.num_dense_starts(total, frames, stride)))
             return sample.dense_indices(total, frames, stride, start)
@@ -131,9 +139,8 @@ class TrainingClips(Dataset[Example]):
         start = int(rng.integers(sample.num_window_starts(total, frames, stride)))
         return sample.window_indices(total, frames, stride, start)
 
-    def _is_short(self, video: Video, window: list[int]) -> bool:
+    def _is_short(self, video: Video, window: list[int], clip: ClipConfig) -> bool:
         if self.masking is not None:
-            clip = self.data.clip
             return sample.is_short(video.num_frames, clip.frames, clip.stride)
         return _repeats(window)
 

@@ -4,7 +4,7 @@ config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
 metrics.jsonl          one JSON object per logged step
 tensorboard/           the same, and pictures
-bad_files.jsonl        path, line of the list, error; once per file
+bad_files.jsonl        path, line of the list, error, source if there are several; once per file
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
@@ -169,12 +169,13 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
 
 def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:
     """The training videos that a resumed run already knows to be unreadable, by index."""
-    index_of_line = {clip.line: index for index, clip in enumerate(clips)}
+    index_of_line = {(clip.source, clip.line): index for index, clip in enumerate(clips)}
     bad = {}
     for row in _rows(directory / BAD_FILES):
-        index = index_of_line.get(row["line"])
+        source = row.get("source", "data")
+        index = index_of_line.get((source, row["line"]))
         if row["list"] == TRAIN and index is not None:
-            bad[index] = BadFile(index, row["path"], row["line"], row["error"])
+            bad[index] = BadFile(index, row["path"], row["line"], row["error"], source)
     return bad
 
 
@@ -245,15 +246,18 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Sa
     Args:
         which: TRAIN or TEST, the list they are from.
     """
-    files = list({file.path: file for file in reversed(files)}.values())[::-1]
+    files = list({file.key: file for file in reversed(files)}.values())[::-1]
     with (directory / BAD_FILES).open("a") as out:
         out.writelines(_bad_row(file, which) for file in files)
     for file in files:
-        say.line(f"cannot be read: line {file.line} of the {which} list: {file.error}")
+        of = f" of {file.source}" if file.source != "data" else ""
+        say.line(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")
 
 
 def _bad_row(file: BadFile, which: str) -> str:
     row = {"path": file.path, "line": file.line, "error": file.error, "list": which}
+    if file.source != "data":
+        row["source"] = file.source
     return json.dumps(row) + "\n"
 
 

@@ -145,8 +145,9 @@ class Training:
         self.log = log
         self.seed = seed
         self.bad = bad  # by index in the list, where a file may stand more than once
-        numbers: dict[str, int] = {}
-        self.file_of = np.array([numbers.setdefault(c.path, len(numbers)) for c in clips.clips])
+        keys = ((clip.source, clip.path) for clip in clips.clips)
+        numbers: dict[tuple[str, str], int] = {}
+        self.file_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         self.max_bad_fraction = max_bad_fraction
         self.on_batch = on_batch
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
@@ -296,11 +297,11 @@ class Training:
     def _note_bad(self, pending: Pending, *, found: bool) -> None:
         """Share what each process found; fail where it is too much. `found` is the same on all."""
         if found:
-            known = {file.path for file in self.bad.values()}
+            known = {file.key for file in self.bad.values()}
             new = [file for part in self.processes.gather(pending.intake.bad) for file in part]
             self.bad.update((file.video, file) for file in new)
-            by_path = {file.path: file for file in reversed(new)}
-            self.log.bad_files([file for path, file in by_path.items() if path not in known])
+            by_key = {file.key: file for file in reversed(new)}
+            self.log.bad_files([file for key, file in by_key.items() if key not in known])
         step, batch = pending.step, self.plan.global_batch
         epoch_ends = step % self.plan.steps_per_epoch == 0
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
@@ -319,7 +320,7 @@ class Training:
 
     def _num_bad(self) -> int:
         """Unreadable files."""
-        return len({file.path for file in self.bad.values()})
+        return len({file.key for file in self.bad.values()})
 
     def _note_finite(self, pending: Pending, grad_norm: float) -> None:
         """Fail after run.max_nonfinite steps in a row whose update was left out."""

@@ -62,7 +62,8 @@ class Plan:
         if steps_per_epoch == 0:
             raise ConfigError(
                 f"the list holds {num_clips} videos, fewer than one step's optim.global_batch="
-                f"{batch}: give a longer data.train_list or a smaller optim.global_batch"
+                f"{batch}: give a longer data.train_list, more data.sources, or a smaller "
+                "optim.global_batch"
             )
         share = batch // world
         micro_batch = max(d for d in range(1, min(share, device_batch) + 1) if share % d == 0)
