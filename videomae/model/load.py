@@ -164,12 +164,8 @@ def pick_classes(weights: Weights, head_map: str | Path) -> Weights:
             "each at most once"
         )
     head = {name: weights.tensors[name][picked] for name in ("head.weight", "head.bias")}
-    names = weights.info.class_names
-    info = replace(
-        weights.info,
-        classes=len(picked),
-        class_names=names and [names[row] for row in picked],
-    )
+    # What they are called here is for the map's maker to know.
+    info = replace(weights.info, classes=len(picked), class_names=None)
     note = f"head: {len(picked)} of its {rows} classes, by {head_map}"
     return replace(weights, info=info, tensors=weights.tensors | head, notes=(*weights.notes, note))
 
