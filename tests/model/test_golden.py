@@ -1,8 +1,10 @@
 """The models against numbers of the reference implementation, and mutants that must not pass."""
 
+import argparse
 import json
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from tests.conftest import GOLDEN
 from videomae.config import ClipConfig, ModelConfig
+from videomae.model import load_model
 from videomae.model.classifier import VideoClassifier
 from videomae.model.layers import Block
 from videomae.model.mae import MaskIndices, VideoMAE
@@ -75,6 +78,15 @@ def golden_classifier() -> VideoClassifier:
     return model
 
 
+def loaded(path: Path, name: str, heads: str) -> VideoMAE | VideoClassifier:
+    """The golden weights as a user has them: an official file, read without being told the sizes."""
+    geometry = numbers(name)["config"]
+    args = {"num_frames": geometry["num_frames"], "input_size": geometry["img_size"]}
+    torch.save({"model": tensors(name, "state/"), "args": argparse.Namespace(**args)}, path)
+    decoder_heads = geometry.get("decoder_num_heads")
+    return load_model(path, num_heads=geometry[heads], decoder_num_heads=decoder_heads)
+
+
 def distance(ours: Tensor, theirs: Tensor) -> float:
     """Relative L2."""
     assert ours.shape == theirs.shape
@@ -115,6 +127,20 @@ def test_mae_equals_the_reference(name: str) -> None:
 
 def test_classifier_equals_the_reference() -> None:
     assert classifier_differences(golden_classifier().eval()) == {}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_mae_read_from_an_official_file_equals_the_reference(tmp_path: Path, name: str) -> None:
+    model = loaded(tmp_path / "x.pth", name, "encoder_num_heads")
+    assert isinstance(model, VideoMAE)
+    assert model.config.norm_eps == 1e-6
+    assert mae_differences(model, name) == {}
+
+
+def test_a_classifier_read_from_an_official_file_equals_the_reference(tmp_path: Path) -> None:
+    model = loaded(tmp_path / "x.pth", "classifier", "num_heads")
+    assert isinstance(model, VideoClassifier)
+    assert classifier_differences(model) == {}
 
 
 def test_the_golden_clips_score_unequal_numbers_of_tokens() -> None:
