@@ -79,7 +79,7 @@ def golden_classifier() -> VideoClassifier:
 
 
 def loaded(path: Path, name: str, heads: str) -> VideoMAE | VideoClassifier:
-    """The golden weights as a user has them: an official file, read without being told the sizes."""
+    """The golden weights as a user has them: an official file, which says no sizes."""
     geometry = numbers(name)["config"]
     args = {"num_frames": geometry["num_frames"], "input_size": geometry["img_size"]}
     torch.save({"model": tensors(name, "state/"), "args": argparse.Namespace(**args)}, path)

@@ -477,7 +477,8 @@ def test_what_is_written_comes_back_with_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ({"model": replace(CONFIG, positions=Positions.sincos_3d)}, "no sincos_3d positions"),
+        ({"model": replace(CONFIG, positions=Positions.sincos_3d)}, "has sincos_3d ones"),
+        ({"model": replace(CONFIG, position_grid=[1, 3, 3])}, r"made for \[1, 3, 3\] tokens"),
         (
             {"clip": replace(CLIP, width=16)},
             "of square frames, this model sees 4 frames of 12",

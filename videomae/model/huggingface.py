@@ -20,14 +20,7 @@ from videomae.config import ClipConfig, Positions
 from videomae.files import replacing, write_text
 from videomae.model.geometry import geometry
 from videomae.model.official import CLIP, last_norm_eps, settle_positions
-from videomae.model.tensors import (
-    Container,
-    WeightsError,
-    container_of,
-    copied,
-    open_safetensors,
-    open_torch,
-)
+from videomae.model.tensors import WeightsError, copied, open_content
 from videomae.model.weights import Kind, Weights, WeightsInfo
 from videomae.pixels import MEAN, STD
 
@@ -39,6 +32,17 @@ ARCHITECTURES = {
     "VideoMAEForPreTraining": Kind.pretrain,
     "VideoMAEForVideoClassification": Kind.classifier,
     "VideoMAEModel": Kind.encoder,
+}
+DEFAULTS: dict[str, Any] = {  # of transformers, for what a config.json leaves out
+    "num_attention_heads": 12,
+    "decoder_num_attention_heads": 6,
+    "layer_norm_eps": 1e-12,
+    "norm_pix_loss": True,
+    "image_size": 224,
+    "num_frames": 16,
+    "num_channels": 3,
+    "hidden_act": "gelu",
+    "use_mean_pooling": True,
 }
 FIXED_EPS = 1e-5
 """Of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
@@ -77,22 +81,14 @@ def read_huggingface(
         WeightsError: it is damaged, of another architecture, or of a VideoMAE with settings that
             this project's models do not have.
     """
-    config = _read_json(directory / CONFIG)
+    config = DEFAULTS | _read_json(directory / CONFIG)
     kind = _kind(config, directory)
     files = _tensor_files(directory)
-    containers = {file: container_of(file) for file in files}
 
     def opened() -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for file, container in containers.items():
-            if container is Container.safetensors:
-                tensors |= open_safetensors(file)[1]
-            else:
-                tensors |= open_torch(file, mapped=container is Container.torch)
-        return tensors
+        return {name: tensor for file in files for name, tensor in open_content(file).items()}
 
-    mapped = Container.old_torch not in containers.values()
-    tensors = _ours(copied(opened, mapped=mapped), kind, directory)
+    tensors = _ours(copied(files, opened), kind, directory)
     if kind is Kind.pretrain and "encoder.norm.weight" not in tensors:
         raise WeightsError(
             f"{directory} has no videomae.layernorm, the norm after the encoder that VideoMAE's "
@@ -225,25 +221,13 @@ def _processor(clip: ClipConfig) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A config.json, with the defaults of transformers for what it leaves out."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error})") from error
-    defaults = {
-        "num_attention_heads": 12,
-        "decoder_num_attention_heads": 6,
-        "layer_norm_eps": 1e-12,
-        "norm_pix_loss": True,
-        "image_size": 224,
-        "num_frames": 16,
-        "num_channels": 3,
-        "hidden_act": "gelu",
-        "use_mean_pooling": True,
-    }
-    return defaults | config
+    return config
 
 
 def _kind(config: Mapping[str, Any], directory: Path) -> Kind:

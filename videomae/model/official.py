@@ -18,14 +18,7 @@ from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Posit
 from videomae.files import replacing
 from videomae.model.geometry import Shapes, geometry, heads_by_width
 from videomae.model.positions import position_table
-from videomae.model.tensors import (
-    Container,
-    WeightsError,
-    container_of,
-    copied,
-    open_safetensors,
-    open_torch,
-)
+from videomae.model.tensors import WeightsError, copied, open_content
 from videomae.model.weights import Kind, Weights, WeightsInfo
 
 STATE_DICT_KEYS = ("model", "module", "state_dict")
@@ -57,19 +50,14 @@ def read_official(
     Raises:
         WeightsError: it is damaged, refused, or not a VideoMAE's.
     """
-    container = container_of(file)
 
-    def unwrapped() -> dict[str, Tensor]:
-        if container is Container.safetensors:
-            return open_safetensors(file)[1]
-        return _state_dict(open_torch(file, mapped=container is Container.torch), file)
+    def opened() -> dict[str, Tensor]:
+        return _state_dict(open_content(file), file)
 
-    settings: Mapping[str, Any] = {}
-    if container is not Container.safetensors:
-        settings = _settings(open_torch(file, mapped=container is Container.torch))
-    tensors = unwrapped()
-    names = official_names(tensors, file)
-    shapes = {names[name]: tuple(tensor.shape) for name, tensor in tensors.items()}
+    settings = _settings(open_content(file))
+    names = official_names(opened(), file)
+    tensors = {names[name]: tensor for name, tensor in copied([file], opened).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     kind = _kind(shapes)
     model = geometry(
         shapes,
@@ -80,9 +68,6 @@ def read_official(
         like=like,
     )
     clip, notes = _clip(settings, shapes, model)
-    del tensors
-    copies = copied(unwrapped, mapped=container is not Container.old_torch)
-    tensors = {names[name]: tensor for name, tensor in copies.items()}
     model = settle_positions(tensors, model, clip, file)
     if kind is Kind.pretrain and settings.get("normlize_target") is False:  # spelt so there
         model = replace(model, normalise_targets=False)
@@ -113,9 +98,11 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         WeightsError: official code would compute something else with these weights.
     """
     model, clip = info.model, info.clip
-    if model.positions is Positions.sincos_3d:
+    if model.positions is Positions.sincos_3d or model.position_grid is not None:
+        made_for = f", made for {model.position_grid} tokens" if model.position_grid else ""
         raise WeightsError(
-            "the official format has no sincos_3d positions: it holds this model not"
+            "official code makes sincos_1d positions for the clip's own tokens; this model has "
+            f"{model.positions.name} ones{made_for}"
         )
     if clip.width not in (None, clip.size):
         raise WeightsError(f"the official format is of square frames, this model sees {clip}")
@@ -138,8 +125,6 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         for name in ("norm_eps", *last_norm_eps(info.kind))
         if getattr(model, name) != NORM_EPS
     ]
-    if model.position_grid is not None:
-        lost.append(f"positions made for {model.position_grid} tokens and interpolated")
     if info.class_names is not None:
         lost.append("the names of the classes")
     if heads_by_width().get(model.dim) != model.heads:

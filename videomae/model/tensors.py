@@ -8,7 +8,7 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,18 @@ def open_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
+def open_content(path: Path) -> Any:
+    """What a file holds, with mapped tensors: what torch.save was given, or a dict of tensors.
+
+    Raises:
+        WeightsError: it is no checkpoint, damaged, or holds objects that are not admitted.
+    """
+    container = container_of(path)
+    if container is Container.safetensors:
+        return open_safetensors(path)[1]
+    return open_torch(path, mapped=container is Container.torch)
+
+
 def open_torch(path: Path, *, mapped: bool) -> Any:
     """What torch.save was given, with mapped tensors.
 
@@ -132,13 +144,17 @@ def open_torch(path: Path, *, mapped: bool) -> Any:
 
 
 def copied(
-    open_tensors: Callable[[], Mapping[str, Tensor]], *, mapped: bool = True
+    files: Iterable[Path], open_tensors: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors of a file in memory of their own; floating-point ones as float32.
+    """The tensors of files in memory of their own; floating-point ones as float32.
 
-    A mapped file is mapped anew now and then: the pages that were copied are let go, so that never
+    Mapped files are mapped anew now and then: the pages that were copied are let go, so that never
     more than one copy of the weights is held.
+
+    Args:
+        files: which `open_tensors` opens.
     """
+    mapped = Container.old_torch not in map(container_of, files)
     tensors = open_tensors()
     names, copies, budget = list(tensors), dict[str, Tensor](), BATCH_BYTES
     for name in names:

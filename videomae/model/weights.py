@@ -143,7 +143,7 @@ def read_own(path: Path) -> Weights:
             raise ValueError(f"{len(info.class_names)} names of {info.classes} classes")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
-    return Weights(path, (path,), info, copied(lambda: open_safetensors(path)[1]))
+    return Weights(path, (path,), info, copied([path], lambda: open_safetensors(path)[1]))
 
 
 def as_json(value: object) -> str:
