@@ -301,7 +301,7 @@ def test_a_conversion_says_what_it_read_wrote_and_lost(
     converted(tmp_path / "a.pth", target, "videomae", num_heads=2, class_names=names)
     said = capsys.readouterr().out
     assert "32 tensors loaded; missing: none; unexpected: none" in said
-    assert "classifier of 3 classes: 2 blocks, 32 wide, 2 heads, LayerNorm eps 1e-06" in said
+    assert "classifier of 3 classes: depth 2, 32 wide, 2 heads, LayerNorm eps 1e-06" in said
     assert "4 frames of 32 x 32 px" in said
     assert "videomae, 32 tensors, equal bit by bit" in said
     info = read_weights(target).info

@@ -104,7 +104,7 @@ def _described(info: WeightsInfo) -> str:
     )
     eps = {model.norm_eps, model.decoder_norm_eps, model.fc_norm_eps}
     return (
-        f"{model.name}, {what}: {model.depth} blocks, {model.dim} wide, {model.heads} heads, "
+        f"{model.name}, {what}: depth {model.depth}, {model.dim} wide, {model.heads} heads, "
         f"LayerNorm eps {' and '.join(f'{value:g}' for value in sorted(eps))}, {info.clip}"
     )
 

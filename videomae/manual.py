@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -19,22 +19,30 @@ def print_manual(words: str, config_class: type) -> None:
     """Print the help of the command that is configured by `config_class`."""
     console = Console(highlight=False)
     console.print(Text(words), soft_wrap=True)  # commands in it are copied
-    console.print(_groups(config_class))
+    if groups := _groups(config_class):
+        console.print(_table_of(groups))
     console.print(_settings(config_class))
 
 
-def _groups(config_class: type) -> RenderableType:
-    """The configs on disk, by group."""
+def _groups(config_class: type) -> dict[str, list[str]]:
+    """The names of the configs on disk, by group."""
+    wanted = {field.name for field in fields(config_class)}
+    if issubclass(config_class, config.TrainConfig):
+        wanted.add("exp")
+    return {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in sorted(config.config_dir().iterdir())
+        if folder.is_dir() and folder.name in wanted
+    }
+
+
+def _table_of(groups: Mapping[str, list[str]]) -> RenderableType:
     table = Table(title="\nConfigs to choose from, as GROUP=NAME (exp as +exp=NAME)", box=None)
     table.title_justify = "left"
     table.add_column("group")
     table.add_column("names")
-    wanted = {field.name for field in fields(config_class)} | {"exp"}
-    for folder in sorted(config.config_dir().iterdir()):
-        if folder.is_dir() and folder.name in wanted:
-            table.add_row(
-                folder.name, " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-            )
+    for group, names in groups.items():
+        table.add_row(group, " ".join(names))
     return table
 
 
