@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -96,7 +95,8 @@ def test_every_container_gives_the_same_model(
 
 @pytest.mark.parametrize("kind", [Kind.pretrain, Kind.classifier], ids=lambda kind: kind.name)
 @pytest.mark.parametrize(
-    "prefix", ["_orig_mod.", "module.", "backbone.", "_orig_mod.module.", "module._orig_mod."]
+    "prefix",
+    ["_orig_mod.", "module.", "model.", "backbone.", "_orig_mod.module.", "module._orig_mod."],
 )
 def test_prefixes_of_wrappers_are_stripped(tmp_path: Path, kind: Kind, prefix: str) -> None:
     state = model_of(kind).state_dict()
@@ -499,4 +499,11 @@ def test_a_directory_of_deepspeed_beside_other_things(tmp_path: Path) -> None:
     (tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt").write_bytes(b"not looked at")
     torch.save({"module": state, "args": ARGS}, tmp_path / DEEPSPEED)
     assert same(load_model(tmp_path, **HEADS), state)
-    shutil.rmtree(tmp_path)
+
+
+def test_a_directory_of_checkpoints_names_those_to_choose_from(tmp_path: Path) -> None:
+    for name in ("checkpoint-99.pth", "checkpoint-best.pth", "log.txt"):
+        (tmp_path / name).write_bytes(b"")
+    message = "but in it: name one of checkpoint-99.pth, checkpoint-best.pth$"
+    with pytest.raises(WeightsError, match=message):
+        load_model(tmp_path)

@@ -47,6 +47,9 @@ def read_weights(
             return read_huggingface(path, **heads)
         if (path / DEEPSPEED).is_file():
             return read_official(path, path / DEEPSPEED, **heads, like=like)
+        endings = (".safetensors", ".pth", ".pt", ".bin")
+        if files := sorted(file.name for file in path.iterdir() if file.suffix in endings):
+            raise WeightsError(f"no weights at {path}, but in it: name one of {', '.join(files)}")
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
     if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:

@@ -1,8 +1,9 @@
 """Checkpoints of the VideoMAE V1 and V2 code: whatever wraps them, down to tensors and geometry.
 
 A state dict, bare or under `model`, `module` (DeepSpeed) or `state_dict`, beside optimiser states
-and the settings of the run (`args`); names perhaps under `_orig_mod.`, `module.`, `backbone.` or
-`encoder.`; float32 or float16. Sizes come from the tensors, what those do not show from `args`.
+and the settings of the run (`args`); names perhaps under `_orig_mod.`, `module.`, `model.`,
+`backbone.` or `encoder.`; float32 or float16. Sizes come from the tensors, what those do not show
+from `args`.
 """
 
 import argparse
@@ -147,7 +148,7 @@ def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
         WeightsError: two come out the same.
     """
     plain = {name: name.replace("_orig_mod.", "") for name in names}
-    for prefix in ("module.", "backbone."):
+    for prefix in ("module.", "model.", "backbone."):
         plain = {name: short.removeprefix(prefix) for name, short in plain.items()}
     if not any(short.startswith("decoder.") for short in plain.values()):
         plain = {name: short.removeprefix("encoder.") for name, short in plain.items()}
