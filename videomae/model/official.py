@@ -134,7 +134,7 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         args |= {"mask_type": info.mask.kind.value, "mask_ratio": info.mask.ratio}
         args |= {"decoder_mask_ratio": info.mask.decoder_ratio}
     lost = [
-        f"{name}={getattr(model, name)}: official code has {NORM_EPS}, and its results differ a little"
+        f"{name}={getattr(model, name)}: official code has {NORM_EPS}; its results differ a little"
         for name in ("norm_eps", *last_norm_eps(info.kind))
         if getattr(model, name) != NORM_EPS
     ]
