@@ -423,6 +423,12 @@ def test_an_override_of_the_heads_changes_what_the_model_computes(classifier: Pa
     model, other = load_model(classifier), load_model(classifier, num_heads=4)
     assert [block.attn.heads for block in other.blocks] == [4, 4, 4]
     assert not torch.allclose(model(random_clip()), other(random_clip()))
+    assert read_weights(classifier, num_heads=4).info.model.heads == 4  # for every command
+
+
+def test_a_decoder_that_a_classifier_has_not_needs_no_heads(classifier: Path) -> None:
+    before = load_model(classifier).config
+    assert load_model(classifier, decoder_num_heads=3).config == before
 
 
 @pytest.mark.parametrize(

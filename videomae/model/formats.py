@@ -1,16 +1,25 @@
 """The formats that weights come in: which one a path is, and reading and writing all of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from videomae.config import ModelConfig, WeightsFormat
+from videomae.config import ConfigError, ModelConfig, WeightsFormat
 from videomae.model import huggingface
 from videomae.model.huggingface import read_huggingface, save_huggingface
 from videomae.model.official import read_official, save_official
 from videomae.model.tensors import Container, WeightsError, container_of, open_safetensors
-from videomae.model.weights import FILE_NAME, MARK, Weights, WeightsInfo, read_own, save_weights
+from videomae.model.weights import (
+    FILE_NAME,
+    MARK,
+    Kind,
+    Weights,
+    WeightsInfo,
+    read_own,
+    save_weights,
+)
 
 DEEPSPEED = "mp_rank_00_model_states.pt"
 """In the directories that fine-tuning with DeepSpeed leaves."""
@@ -37,12 +46,19 @@ def read_weights(
 
     Raises:
         WeightsError: naming the file, what it is, and what was expected.
+        ConfigError: no model can be as the file, or the heads given for it, say.
     """
-    path = Path(path)
     heads = {"num_heads": num_heads, "decoder_num_heads": decoder_num_heads}
+    try:
+        return _read(Path(path), heads, like)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
     if path.is_dir():
         if (path / FILE_NAME).is_file():
-            return read_own(path / FILE_NAME)
+            return _own(path / FILE_NAME, **heads)
         if (path / huggingface.CONFIG).is_file():
             return read_huggingface(path, **heads)
         if (path / DEEPSPEED).is_file():
@@ -53,10 +69,21 @@ def read_weights(
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
     if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:
-        return read_own(path)
+        return _own(path, **heads)
     if path.name in huggingface.TENSOR_FILES and is_huggingface(path.parent):
         return read_huggingface(path.parent, **heads)
     return read_official(path, path, **heads, like=like)
+
+
+def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) -> Weights:
+    """A weights file of this project, with other heads than it says."""
+    weights = read_own(path)
+    model = weights.info.model
+    if num_heads is not None:
+        model = replace(model, heads=num_heads)
+    if decoder_num_heads is not None and weights.info.kind is Kind.pretrain:
+        model = replace(model, decoder_heads=decoder_num_heads)
+    return replace(weights, info=replace(weights.info, model=model))
 
 
 def is_huggingface(directory: Path) -> bool:

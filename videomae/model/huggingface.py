@@ -6,6 +6,7 @@ two names that versions of transformers gave them.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, Positions
+from videomae.config import ClipConfig, ModelConfig, Positions
 from videomae.files import replacing, write_text
 from videomae.model.geometry import geometry
 from videomae.model.official import CLIP, last_norm_eps, settle_positions
@@ -33,7 +34,7 @@ ARCHITECTURES = {
     "VideoMAEForVideoClassification": Kind.classifier,
     "VideoMAEModel": Kind.encoder,
 }
-DEFAULTS: dict[str, Any] = {  # of transformers, for what a config.json leaves out
+DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 6,
     "layer_norm_eps": 1e-12,
@@ -43,6 +44,20 @@ DEFAULTS: dict[str, Any] = {  # of transformers, for what a config.json leaves o
     "num_channels": 3,
     "hidden_act": "gelu",
     "use_mean_pooling": True,
+}
+"""Of transformers, for what a config.json leaves out."""
+SIZES = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "depth",
+    "intermediate_size": "mlp_dim",
+    "patch_size": "patch",
+    "tubelet_size": "tubelet",
+}
+"""What the tensors show, too: their setting and ours."""
+DECODER_SIZES = {
+    "decoder_hidden_size": "decoder_dim",
+    "decoder_num_hidden_layers": "decoder_depth",
+    "decoder_intermediate_size": "decoder_mlp_dim",
 }
 FIXED_EPS = 1e-5
 """Of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
@@ -83,6 +98,7 @@ def read_huggingface(
     """
     config = DEFAULTS | _read_json(directory / CONFIG)
     kind = _kind(config, directory)
+    _check_settings(config, kind, directory)
     files = _tensor_files(directory)
 
     def opened() -> dict[str, Tensor]:
@@ -105,6 +121,7 @@ def read_huggingface(
             else decoder_num_heads
         ),
     )
+    _check_shapes(model, config, kind, directory)
     model = replace(
         model,
         norm_eps=config["layer_norm_eps"],
@@ -122,11 +139,19 @@ def read_huggingface(
     )
     model = settle_positions(tensors, model, clip, directory)
     info = WeightsInfo(kind=kind, name=directory.resolve().name, model=model, clip=clip)
+    notes = [
+        f"config.json does not say how far apart frames were, so assumed: stride={clip.stride}"
+    ]
     if kind is Kind.classifier:
-        classes = len(tensors["head.weight"]) if "head.weight" in tensors else None
-        info = replace(info, classes=classes, class_names=_class_names(config))
-    note = f"config.json does not say how far apart frames were, so assumed: stride={clip.stride}"
-    return Weights(directory, tuple(files), info, tensors, (note,))
+        head = tensors.get("head.weight")
+        classes = None if head is None or head.ndim != 2 else len(head)
+        labels = config.get("id2label")
+        names = _class_names(labels, classes)
+        if names is None and labels:
+            notes.append("the names of the classes are not known: id2label does not give each one")
+        unknown = names == [f"LABEL_{i}" for i in range(classes or 0)]  # made up by transformers
+        info = replace(info, classes=classes, class_names=None if unknown else names)
+    return Weights(directory, tuple(files), info, tensors, tuple(notes))
 
 
 def save_huggingface(
@@ -222,12 +247,12 @@ def _processor(clip: ClipConfig) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read ({error})") from error
-    return config
+    return content
 
 
 def _kind(config: Mapping[str, Any], directory: Path) -> Kind:
@@ -236,7 +261,8 @@ def _kind(config: Mapping[str, Any], directory: Path) -> Kind:
     Raises:
         WeightsError: none that this project has.
     """
-    architecture = next(iter(config.get("architectures") or []), None)
+    listed = config.get("architectures")
+    architecture = str(listed[0]) if isinstance(listed, list) and listed else None
     if config.get("model_type") != "videomae" or architecture not in ARCHITECTURES:
         raise WeightsError(
             f"{directory} holds a {architecture or 'model without a name'} (model_type "
@@ -257,6 +283,43 @@ def _kind(config: Mapping[str, Any], directory: Path) -> Kind:
     return kind
 
 
+def _check_settings(config: Mapping[str, Any], kind: Kind, directory: Path) -> None:
+    """WeightsError unless what is read of a config.json is of the right type."""
+    size = config["image_size"]
+    sides = size if isinstance(size, list) else [size, size]
+    eps = config["layer_norm_eps"]
+    right = {
+        "num_attention_heads": _is_count(config["num_attention_heads"]),
+        "num_frames": _is_count(config["num_frames"]),
+        "image_size": len(sides) == 2 and all(map(_is_count, sides)),
+        "layer_norm_eps": type(eps) in (int, float) and 0 < eps < math.inf,
+    }
+    if kind is Kind.pretrain:
+        right["decoder_num_attention_heads"] = _is_count(config["decoder_num_attention_heads"])
+        right["norm_pix_loss"] = isinstance(config["norm_pix_loss"], bool)
+    if wrong := [f"{name}={config[name]!r}" for name in right if not right[name]]:
+        raise WeightsError(f"{directory / CONFIG} makes no sense: {', '.join(wrong)}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _check_shapes(
+    model: ModelConfig, config: Mapping[str, Any], kind: Kind, directory: Path
+) -> None:
+    """WeightsError where config.json says other sizes than the tensors have."""
+    sizes = SIZES | (DECODER_SIZES if kind is Kind.pretrain else {})
+    wrong = [
+        f"{theirs}={config[theirs]!r} but the tensors have {getattr(model, ours)}"
+        for theirs, ours in sizes.items()
+        if theirs in config
+        and config[theirs] not in (getattr(model, ours), [getattr(model, ours)] * 2)
+    ]
+    if wrong:
+        raise WeightsError(f"{directory / CONFIG} says {', '.join(wrong)}")
+
+
 def _tensor_files(directory: Path) -> list[Path]:
     """Where the tensors are.
 
@@ -268,8 +331,11 @@ def _tensor_files(directory: Path) -> list[Path]:
         if (directory / name).is_file():
             return [directory / name]
         if index.is_file():
-            shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
-            files = [directory / shard for shard in shards]
+            places = _read_json(index).get("weight_map")
+            shards = list(places.values()) if isinstance(places, dict) else []
+            if not shards or not all(isinstance(shard, str) for shard in shards):
+                raise WeightsError(f"{index} has no weight_map that says where each tensor is")
+            files = [directory / shard for shard in sorted(set(shards))]
             if missing := [file.name for file in files if not file.is_file()]:
                 raise WeightsError(f"{index} names {', '.join(missing)}, which is not there")
             return files
@@ -322,14 +388,10 @@ def _theirs(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
     return theirs
 
 
-def _class_names(config: Mapping[str, Any]) -> list[str] | None:
-    """The names of the classes in order, unless they are the LABEL_0 ... of transformers."""
-    labels = config.get("id2label")
-    if not isinstance(labels, Mapping):
+def _class_names(labels: object, classes: int | None) -> list[str] | None:
+    """The names of the classes in order, if there is one of its own for each."""
+    if not isinstance(labels, Mapping) or not isinstance(classes, int):
         return None
-    try:
-        names = [str(labels[key]) for key in sorted(labels, key=int)]
-    except ValueError:
-        return None
-    unnamed = all(name == f"LABEL_{i}" for i, name in enumerate(names))
-    return None if unnamed or len(set(names)) < len(names) else names
+    names = [labels.get(str(i)) for i in range(classes)]
+    known = [name for name in names if isinstance(name, str)]
+    return known if len(set(known)) == classes == len(labels) else None

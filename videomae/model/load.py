@@ -82,10 +82,6 @@ def load_model(
     weights = read_weights(path, num_heads=num_heads, decoder_num_heads=decoder_num_heads)
     info = weights.info
     model_config = info.model
-    if num_heads is not None:
-        model_config = replace(model_config, heads=num_heads)
-    if decoder_num_heads is not None:
-        model_config = replace(model_config, decoder_heads=decoder_num_heads)
     if position_grid is not None:
         model_config = replace(model_config, position_grid=list(position_grid))
     clip = info.clip
