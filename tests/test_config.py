@@ -158,7 +158,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (PRETRAIN, {"data": replace(DATA, hflip=True)}, "data.hflip must be false in pre-training"),
     (PRETRAIN, {"optim": replace(OPTIM, drop_path=0.1)}, "optim.drop_path has no meaning"),
     (PRETRAIN, {"optim": replace(OPTIM, head_drop=0.1)}, "optim.head_drop has no meaning"),
-    (PRETRAIN, {"optim": replace(OPTIM, label_smoothing=0.1)}, "leave it at 0"),
+    (PRETRAIN, {"optim": replace(OPTIM, label_smoothing=0.1)}, "leave it at its default"),
 ]
 ACCEPTED: list[tuple[Any, dict[str, Any]]] = [
     (MODEL, {"depth": 1, "decoder_depth": 1, "tubelet": 1}),

@@ -357,6 +357,31 @@ class AugmentConfig:
     """random_resized: least and most area of the crop, as shares of the frame's."""
     aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])
     """random_resized: least and most width over height of the crop."""
+    rand_ops: int = 0
+    """RandAugment: operations drawn for each view; 0: none."""
+    rand_prob: float = 0.5
+    """RandAugment: chance of each of them to be done."""
+    rand_level: float = 7.0
+    """RandAugment: mean of their level, from 0 to 10."""
+    rand_spread: float = 0.5
+    """RandAugment: standard deviation of the level."""
+    mixup: float = 0.0
+    """Mixup: both parameters of the beta distribution of a view's own weight; 0: none."""
+    cutmix: float = 0.0
+    """CutMix: likewise, of the share of a view's own area; 0: none."""
+    mix_prob: float = 1.0
+    """Chance of a block of videos to be mixed."""
+    switch_prob: float = 0.5
+    """Chance of CutMix where both are on."""
+    mix_block: int = 2
+    """Most videos that are mixed with one another; a divisor of the global batch is taken, and
+    micro-batches are whole blocks. 1: the views of a video."""
+    erase_prob: float = 0.0
+    """Random erasing: chance of each view."""
+    erase_area: list[float] = field(default_factory=lambda: [0.02, 1 / 3])
+    """Random erasing: least and most area, as shares of the frame's."""
+    erase_aspect: list[float] = field(default_factory=lambda: [0.3, 1 / 0.3])
+    """Random erasing: least and most height over width."""
 
     def __post_init__(self) -> None:
         _check(
@@ -365,7 +390,15 @@ class AugmentConfig:
             and self.scales == sorted(self.scales, reverse=True),
             f"augment.scales must be numbers in (0, 1], largest first, got {self.scales}",
         )
-        for name, high in (("area", 1.0), ("aspect", float("inf"))):
+        _check_at_least(0, "augment", {"rand_ops": self.rand_ops, "rand_spread": self.rand_spread})
+        _check_at_least(0, "augment", {"mixup": self.mixup, "cutmix": self.cutmix})
+        _check_at_least(1, "augment", {"mix_block": self.mix_block})
+        _check_between(0, 10, "augment", {"rand_level": self.rand_level})
+        chances = ("rand_prob", "mix_prob", "switch_prob", "erase_prob")
+        _check_between(0, 1, "augment", {name: getattr(self, name) for name in chances})
+        infinity = float("inf")
+        ranges = {"area": 1.0, "aspect": infinity, "erase_area": 1.0, "erase_aspect": infinity}
+        for name, high in ranges.items():
             bounds = getattr(self, name)
             _check(
                 len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= high,
@@ -403,6 +436,9 @@ class OptimConfig:
     """Dropout before the classifier's head."""
     label_smoothing: float = 0.0
     """Share of the label's probability that is spread over all classes."""
+    ema_decay: float | None = None
+    """Decay per step of a running mean of the weights, which is what is evaluated and written then;
+    null: none."""
 
     def __post_init__(self) -> None:
         _check_at_least(1, "optim", {"global_batch": self.global_batch, "epochs": self.epochs})
@@ -414,6 +450,10 @@ class OptimConfig:
         _check_at_least(0, "optim", {name: getattr(self, name) for name in rates})
         shares = ("drop_path", "head_drop", "label_smoothing")
         _check_between(0, 1, "optim", {name: getattr(self, name) for name in shares})
+        _check(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"optim.ema_decay must lie in (0, 1), or be null for none; got {self.ema_decay}",
+        )
         _check(
             0 < self.layer_decay <= 1,
             f"optim.layer_decay must lie in (0, 1], got {self.layer_decay}",
@@ -509,11 +549,16 @@ class PretrainConfig(TrainConfig):
             not self.data.hflip,
             "data.hflip must be false in pre-training, which never mirrors: give data.hflip=false",
         )
-        for name in ("drop_path", "head_drop", "label_smoothing"):
-            _check(
-                getattr(self.optim, name) == 0,
-                f"optim.{name} has no meaning in pre-training; leave it at 0",
-            )
+        idle = {
+            "optim": ("drop_path", "head_drop", "label_smoothing", "ema_decay"),
+            "augment": ("rand_ops", "mixup", "cutmix", "erase_prob"),
+        }
+        for section, names in idle.items():
+            for name in names:
+                _check(
+                    not getattr(getattr(self, section), name),
+                    f"{section}.{name} has no meaning in pre-training; leave it at its default",
+                )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from videomae.checks import (
 from videomae.config import FinetuneConfig
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
+from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model
 from videomae.model.classifier import VideoClassifier
 from videomae.model.load import as_trained, load_encoder, pick_classes
@@ -88,7 +89,7 @@ def finetune(config: FinetuneConfig) -> None:
         model.to(process.device)
 
         dataset = TrainingClips(clips, data, config.augment, None, config.seed)
-        objective = Classify(model, config.optim.label_smoothing)
+        objective = Classify(model, config.optim.label_smoothing, mixing(config))
         outcome = train_run(config, objective, dataset, plan, checkpoint, parents, process, say)
         directory = Path(config.output_dir)
         if outcome.finished and process.is_main:
@@ -109,6 +110,15 @@ def finetune(config: FinetuneConfig) -> None:
         if outcome.finished:
             evaluate_model(model, test_clips, names, data, config.run, directory, process, say)
     exit_if_stopped(outcome)
+
+
+def mixing(config: FinetuneConfig) -> Mixing | None:
+    """Mixup and CutMix as a run has them, if any."""
+    augment, data = config.augment, config.data
+    if not (augment.mixup or augment.cutmix):
+        return None
+    block = block_of(augment, config.optim.global_batch)
+    return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
 
 
 main = command("finetune")(finetune)

@@ -16,6 +16,7 @@ from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.loader import Batch, TrainingOrder
+from videomae.data.mix import block_of
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.report import runlog
@@ -54,6 +55,7 @@ def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: 
         repeats=config.data.repeats,
         world=processes.world,
         device_batch=config.run.device_batch,
+        block=block_of(config.augment, config.optim.global_batch),
     )
     say.table(
         f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim)

@@ -37,7 +37,12 @@ from videomae.train.step import train_step
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 BAD = 2
 """The place in the lists of a video that is not there."""
-WITHOUT_NOISE = ("optim.drop_path=0", "optim.head_drop=0")
+WITHOUT_NOISE = (
+    "optim.drop_path=0",
+    "optim.head_drop=0",
+    "augment.erase_prob=0",
+    "augment.mix_block=1",
+)
 """What depends on the rank."""
 
 

@@ -44,6 +44,8 @@ class Batch(NamedTuple):
     num_short: int
     """Videos shorter than a clip."""
     bad: list[BadFile]
+    erase: Tensor | None = None
+    """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -51,6 +53,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     views = len(examples[0].clip)
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
+    erase = [example.erase for example in examples if example.erase is not None]
     per_video = [(e.video, e.label, e.bad is None) for e in examples]
     video, label, valid = (
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
@@ -64,6 +67,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         decoder_mask=torch.cat(decoder_masks) if decoder_masks else None,
         num_short=sum(example.short for example in examples),
         bad=[example.bad for example in examples if example.bad is not None],
+        erase=torch.cat(erase) if erase else None,
     )
 
 

@@ -226,7 +226,9 @@ class Training:
         pictured = self.on_batch and self.processes.is_main and every and step % every == 0
 
         def micro_batches() -> Iterator[Inputs]:
-            for _ in range(self.plan.accumulation):
+            share = self.plan.global_batch // self.processes.world
+            for number in range(self.plan.accumulation):
+                first = self.processes.rank * share + number * self.plan.micro_batch
                 asked = time.perf_counter()
                 batch = _next(batches)
                 intake.waiting += time.perf_counter() - asked
@@ -234,7 +236,7 @@ class Training:
                 intake.num_short += batch.num_short
                 if pictured and intake.first is None:
                     intake.first = batch
-                yield self.objective.inputs(batch)
+                yield self.objective.inputs(batch, step, first)
 
         underway = train_step(
             self.replicated,
