@@ -16,6 +16,7 @@ from videomae.train.checkpoint import find_checkpoint, parents_of
 MEANINGS = {
     "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
     "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
+    "data.val_list": ("the clip list to choose the best weights on", "/path/to/val.txt"),
     "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
     "data.classes": ("how many classes the labels have", "101"),
     "weights": ("the weights to start from", "/path/to/weights.safetensors"),

@@ -108,6 +108,13 @@ class Sharding(Enum):
     ddp = "ddp"
 
 
+class WhichWeights(Enum):
+    """last: of the last step; best: of the evaluation with the best top-1 on data.val_list."""
+
+    last = "last"
+    best = "best"
+
+
 class WeightsFormat(Enum):
     """How weights are written; see videomae.model.formats."""
 
@@ -245,6 +252,8 @@ class DataConfig(ListConfig):
     sets, and adds: data.sources.NAME.train_list=FILE; '~data.sources.NAME' leaves one out."""
     test_list: str | None = None
     """Clip list to evaluate on (fine-tuning and evaluation)."""
+    val_list: str | None = None
+    """Clip list on which the best weights of a fine-tuning are chosen; see eval_every."""
     num_train: int | None = None
     """Videos of the published training list (null: unknown); a list of another length is said at
     the start."""
@@ -567,6 +576,10 @@ class FinetuneConfig(TrainConfig):
 
     head_map: str | None = None
     """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
+    eval_every: int = 0
+    """Epochs between two evaluations on data.val_list, one centre view of each video; 0: none."""
+    test_weights: WhichWeights = WhichWeights.last
+    """Which weights are evaluated on data.test_list in the end."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -574,6 +587,11 @@ class FinetuneConfig(TrainConfig):
             not self.data.sources,
             f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
             "labelled data set, such as data=k400, and give data.train_list and data.root",
+        )
+        _check(self.eval_every >= 0, f"eval_every must be at least 0, got {self.eval_every}")
+        _check(
+            self.eval_every > 0 or self.test_weights is WhichWeights.last,
+            "test_weights=best needs eval_every=1, or more, and data.val_list to choose them on",
         )
 
 

@@ -12,11 +12,13 @@ bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
     overwrite=true                  replace the results that output_dir holds
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,19 +29,20 @@ from videomae.config import (
     ConfigError,
     DataConfig,
     EvaluateConfig,
+    ModelConfig,
     Precision,
     RunConfig,
     UserError,
 )
 from videomae.data.clips import Clip, class_names, read_clips
-from videomae.data.dataset import EvaluationClips
+from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, pick_classes, same_classes
-from videomae.model.weights import WeightsInfo
+from videomae.model.weights import WeightsInfo, as_json
 from videomae.pixels import normalise
 from videomae.report import runlog
 from videomae.report.console import Say
@@ -83,16 +86,68 @@ def evaluate(config: EvaluateConfig) -> None:
         config = replace(config, model=model_config)
         model = VideoClassifier(config.model, data.clip, len(names))
         say.line(f"{weights.path}: {load_all(model, weights)}")
+        weights_hash = weights.sha256()
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
             runlog.clear_results(directory)
             list_hash = sha256(Path(str(data.test_list)))
-            hashes = {"data.test_list": list_hash, "weights": weights.sha256()}
+            hashes = {"data.test_list": list_hash, "weights": weights_hash}
             if not (directory / runlog.METRICS).exists():  # else the config is a training run's
                 describe_run(config, directory, process, hashes)
         del weights  # as large as the model
         model.to(process.device)
-        evaluate_model(model, clips, names, data, config.run, directory, process, say)
+        about = hashes_of(weights_hash, data, config.model)
+        evaluate_model(model, clips, names, data, config.run, directory, process, say, about)
+
+
+class Evaluation(NamedTuple):
+    """What a model made of a list."""
+
+    scores: Scores
+    bad: list[BadFile]
+    num_short: int
+
+
+def score_model(
+    model: VideoClassifier,
+    clips: Sequence[Clip],
+    names: Sequence[str],
+    data: DataConfig,
+    run: RunConfig,
+    process: Processes,
+    say: Say,
+) -> Evaluation | None:
+    """Predict every video of a list. All processes call it; the main one gets the result.
+
+    Each process takes every world-th video; nothing is shared until the end, so unequal shares and
+    a list that the processes do not divide are no trouble.
+
+    Raises:
+        PredictionError: a prediction is not finite.
+    """
+    model.eval()
+    loader = evaluation_loader(
+        EvaluationClips(clips, data),
+        rank=process.rank,
+        world=process.world,
+        batch=max(1, run.device_batch // (data.segments * data.crops)),
+        workers=process.num_workers(run.workers),
+        pin=process.device.type == "cuda",
+    )
+    share = len(range(process.rank, len(clips), process.world))
+    predict = partial(_logits, model, process.device, run.precision)
+    with say.bar("evaluating", total=share) as bar:
+        parts = process.gather(predict_videos(predict, loader, bar.advance))
+    if not process.is_main:
+        return None
+    predictions = {index: probs for part in parts for index, probs in part.probs.items()}
+    scores = Scores(
+        labels=np.array([clip.label for clip in clips]),
+        probs=gather_probs(predictions, len(clips), len(names)),
+        class_names=names,
+    )
+    bad = sorted(file for part in parts for file in part.bad)
+    return Evaluation(scores, bad, sum(part.num_short for part in parts))
 
 
 def evaluate_model(
@@ -104,56 +159,56 @@ def evaluate_model(
     directory: Path,
     process: Processes,
     say: Say,
+    about: Mapping[str, Any],
 ) -> None:
     """Write results.json and the confusion matrix of `model` over `clips`. All processes call it.
 
-    Each process takes every world-th video; nothing is shared until the end, so unequal shares and
-    a list that the processes do not divide are no trouble.
+    Args:
+        about: what else results.json says.
 
     Raises:
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    model.eval()
-    views = data.segments * data.crops
-    loader = evaluation_loader(
-        EvaluationClips(clips, data),
-        rank=process.rank,
-        world=process.world,
-        batch=max(1, run.device_batch // views),
-        workers=process.num_workers(run.workers),
-        pin=process.device.type == "cuda",
-    )
-    share = len(range(process.rank, len(clips), process.world))
-    predict = partial(_logits, model, process.device, run.precision)
-    with say.bar("evaluating", total=share) as bar:
-        parts = process.gather(predict_videos(predict, loader, bar.advance))
-    if not process.is_main:
+    evaluation = score_model(model, clips, names, data, run, process, say)
+    if evaluation is None:
         return
-    predictions = {index: probs for part in parts for index, probs in part.probs.items()}
-    bad = sorted(file for part in parts for file in part.bad)
-    num_short = sum(part.num_short for part in parts)
-    scores = Scores(
-        labels=np.array([clip.label for clip in clips]),
-        probs=gather_probs(predictions, len(clips), len(names)),
-        class_names=names,
-    )
-    results = scores.results({"segments": data.segments, "crops": data.crops})
+    scores, bad, num_short = evaluation
+    results = scores.results({"segments": data.segments, "crops": data.crops}) | dict(about)
     runlog.add_bad_files(directory, bad, runlog.TEST, say)
-    if not predictions:
+    if not scores.readable.any():
         raise NothingReadableError(
             f"none of the {len(clips)} test videos can be read; {runlog.BAD_FILES} in {directory} "
             "says why"
         )
     write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
+    views = data.segments * data.crops
     title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
     save_confusion(directory / "figures" / "confusion.png", scores.confusion(), names, title)
+    low, high = results["top1_interval"]
     say.line(
-        f"top-1 {results['top1']:.2f} %   top-5 {results['top5']:.2f} %   mean of classes "
-        f"{results['mean_class_accuracy']:.2f} %   {len(clips)} videos, {len(bad)} unreadable, "
-        f"{num_short} shorter than a clip, {data.segments} x {data.crops} views: "
+        f"top-1 {results['top1']:.2f} % ({low:.2f} to {high:.2f})   "
+        f"top-5 {results['top5']:.2f} %   mean of classes {results['mean_class_accuracy']:.2f} %   "
+        f"{len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a clip, "
+        f"{data.segments} x {data.crops} views: "
         f"{directory / runlog.RESULTS}"
     )
+
+
+def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, Any]:
+    """What results.json says of where its numbers come from.
+
+    Args:
+        weights: hash of the weights file.
+    """
+    settings = {"model": asdict(model), "clip": asdict(data.clip), "sampling": data.sampling}
+    return {
+        "sha256": {
+            "weights": weights,
+            "test_list": sha256(Path(str(data.test_list))),
+            "settings": hashlib.sha256(as_json(settings).encode()).hexdigest(),
+        }
+    }
 
 
 def _logits(

@@ -17,10 +17,13 @@ a partial encoder is an error. Other overrides:
 The run directory then holds results.json and figures/confusion.png.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 
 from videomae.checks import (
     check_run,
@@ -29,16 +32,19 @@ from videomae.checks import (
     starting_weights,
     training_clips,
 )
-from videomae.config import FinetuneConfig
+from videomae.config import FinetuneConfig, WhichWeights
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.data.mix import Mixing, block_of
-from videomae.evaluate import evaluate_model
+from videomae.evaluate import evaluate_model, hashes_of, score_model
+from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
-from videomae.model.load import as_trained, load_encoder, pick_classes
+from videomae.model.formats import read_weights
+from videomae.model.load import as_trained, load_all, load_encoder, pick_classes
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.report.console import Say
 from videomae.report.figures import save_loss_curve
+from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.train.objective import Classify
@@ -64,6 +70,11 @@ def finetune(config: FinetuneConfig) -> None:
         clips = training_clips(data, labelled=True)
         test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
         check_videos(test_clips, data, "data.test_list")
+        val_clips = []
+        if config.eval_every:
+            require({"data.val_list": data.val_list})
+            val_clips = read_clips(str(data.val_list), data, labelled=True, key="data.val_list")
+            check_videos(val_clips, data, "data.val_list")
         weights, parents = starting_weights(config, checkpoint)
         if weights is not None:
             model_config = as_trained(config.model, weights.info, data.clip)
@@ -90,26 +101,87 @@ def finetune(config: FinetuneConfig) -> None:
 
         dataset = TrainingClips(clips, data, config.augment, None, config.seed)
         objective = Classify(model, config.optim.label_smoothing, mixing(config))
-        outcome = train_run(config, objective, dataset, plan, checkpoint, parents, process, say)
+        decay = config.optim.ema_decay
+        average = None if decay is None else ModelEmaV3(model, decay)
+        trained: VideoClassifier = model if average is None else average.module
         directory = Path(config.output_dir)
-        if outcome.finished and process.is_main:
-            info = WeightsInfo(
-                kind=Kind.classifier,
-                name=config.name,
-                step=outcome.step,
-                model=config.model,
-                clip=data.clip,
-                classes=len(names),
-                class_names=names,
-                drop_path=config.optim.drop_path,
-                head_drop=config.optim.head_drop,
-                parents=parents,
-            )
-            save_weights(directory / FILE_NAME, model.state_dict(), info)
-            save_loss_curve(directory)
+        info = WeightsInfo(
+            kind=Kind.classifier,
+            name=config.name,
+            model=config.model,
+            clip=data.clip,
+            classes=len(names),
+            class_names=names,
+            drop_path=config.optim.drop_path,
+            head_drop=config.optim.head_drop,
+            parents=parents,
+        )
+        one_view = replace(data, segments=1, crops=1)
+
+        def validate(log: RunLog, step: int) -> None:
+            found = score_model(trained, val_clips, names, one_view, config.run, process, say)
+            if found is not None:
+                top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
+                log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
+                better = offer(directory, step, top1, trained, info)
+                say.line(
+                    f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
+                    f"{len(val_clips)} videos of data.val_list{', the best so far' * better}"
+                )
+            process.barrier()
+
+        outcome = train_run(
+            config,
+            objective,
+            dataset,
+            plan,
+            checkpoint,
+            parents,
+            process,
+            say,
+            average=average,
+            on_epoch=validate if val_clips else None,
+            epochs_apart=max(1, config.eval_every),
+        )
         if outcome.finished:
-            evaluate_model(model, test_clips, names, data, config.run, directory, process, say)
+            if process.is_main:
+                info = replace(info, step=outcome.step)
+                save_weights(directory / FILE_NAME, trained.state_dict(), info)
+                save_loss_curve(directory)
+            process.barrier()
+            file = directory / FILE_NAME
+            about: dict[str, Any] = {"weights": {"chosen": "last", "step": outcome.step}}
+            if config.test_weights is WhichWeights.best:
+                file = directory / BEST_WEIGHTS
+                load_all(trained, read_weights(file))
+                about = {"weights": {"chosen": "best", **best_of(directory)}}
+                about["weights"]["chosen_on"] = str(data.val_list)
+            about |= hashes_of(sha256(file), data, config.model)
+            evaluate_model(
+                trained, test_clips, names, data, config.run, directory, process, say, about
+            )
     exit_if_stopped(outcome)
+
+
+def offer(
+    directory: Path, step: int, top1: float, model: VideoClassifier, info: WeightsInfo
+) -> bool:
+    """Keep the weights of an evaluation if it is the best so far; whether it is.
+
+    One that a run remembers from after `step` is of a future that it has left.
+    """
+    best = best_of(directory)
+    if best and best["step"] < step and best["val_top1"] >= top1:
+        return False
+    save_weights(directory / BEST_WEIGHTS, model.state_dict(), replace(info, step=step))
+    write_text(directory / BEST, json.dumps({"step": step, "val_top1": top1}) + "\n")
+    return True
+
+
+def best_of(directory: Path) -> dict[str, Any]:
+    """Step and top-1 of the best evaluation of a run, if there was one."""
+    path = directory / BEST
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def mixing(config: FinetuneConfig) -> Mixing | None:

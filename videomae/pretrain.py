@@ -92,7 +92,7 @@ def pretrain(config: PretrainConfig) -> None:
             )
 
         outcome = train_run(
-            config, objective, dataset, plan, checkpoint, parents, process, say, show
+            config, objective, dataset, plan, checkpoint, parents, process, say, on_batch=show
         )
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)

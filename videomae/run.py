@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from videomae.checks import is_own
@@ -32,6 +33,7 @@ from videomae.train.schedule import Plan
 FREE_DATA = (
     "train_list",
     "test_list",
+    "val_list",
     "root",
     "num_train",
     "class_names",
@@ -78,14 +80,20 @@ def train_run(
     parents: Sequence[Link],
     processes: Processes,
     say: Say,
+    *,
+    average: ModelEmaV3 | None = None,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
+    on_epoch: Callable[[RunLog, int], None] | None = None,
+    epochs_apart: int = 1,
 ) -> Outcome:
     """Train in the run directory until the end, config.max_steps or a signal.
 
     Args:
         checkpoint: to go on from.
         parents: of the weights that `objective` holds.
+        average: the running mean of the objective's model.
         on_batch: called with (log, step, micro-batch) every run.image_every steps.
+        on_epoch: called by all processes with (log, step), every `epochs_apart` epochs.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
@@ -106,7 +114,8 @@ def train_run(
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     keep = config.run.keep_checkpoints
     store = Checkpoints(directory / "checkpoints", identity, keep, processes, parents)
-    start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
+    mean = average and average.module
+    start = store.restore(checkpoint, model, optimizer, mean) if checkpoint else 0
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     known = _known_bad(config, dataset, start) if own and processes.is_main else {}
@@ -138,7 +147,10 @@ def train_run(
                 seed=config.seed,
                 bad=bad,
                 max_bad_fraction=config.data.max_bad_fraction,
+                average=average,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
+                on_epoch=on_epoch and (lambda step: on_epoch(log, step)),
+                epochs_apart=epochs_apart,
             ).train(start, last)
         finally:
             log.close()

@@ -70,16 +70,18 @@ class WeightsInfo:
     """What it was trained from, oldest first."""
 
     def metadata(self) -> dict[str, str]:
-        """As safetensors wants it: text to text, every value a JSON document."""
+        """As safetensors wants it, text to text: one JSON document.
+
+        One, because safetensors writes several in any order, and equal weights are to be equal files.
+        """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
-        return {MARK: "1"} | {key: as_json(value) for key, value in values.items()}
+        return {MARK: as_json(values)}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
         """The reverse of `metadata`."""
-        values = {key: json.loads(value) for key, value in metadata.items()}
-        for key in (MARK, "normalisation"):
-            del values[key]
+        values = json.loads(metadata[MARK])
+        del values["normalisation"]
         mask = values["mask"]
         return cls(
             **values

@@ -41,6 +41,8 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
 RESULTS = "results.json"
+BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
+"""The best evaluation of a fine-tuning on data.val_list, and its weights."""
 TRAIN, TEST = "train", "test"
 MADE_BY_A_RUN = (
     ENVIRONMENT,
@@ -49,6 +51,8 @@ MADE_BY_A_RUN = (
     "tensorboard",
     "checkpoints",
     "weights.safetensors",
+    BEST,
+    BEST_WEIGHTS,
     BAD_FILES,
     RESULTS,
     "figures",
@@ -212,7 +216,18 @@ class RunLog:
         self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
-        """One line of metrics.jsonl, and the same numbers to TensorBoard."""
+        """The numbers of a step, and a line of them where there is no progress bar."""
+        self.numbers(values)
+        if self.tensorboard is not None and not console.is_terminal:
+            self.say.line(
+                f"step {values['step']}/{self.bar.progress.tasks[0].total:.0f}  "
+                f"loss {values['loss']:.4f}  "
+                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
+                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
+            )
+
+    def numbers(self, values: Mapping[str, float | None]) -> None:
+        """One line of metrics.jsonl, and the same numbers to TensorBoard, without a word."""
         if self.tensorboard is None:
             return
         finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
@@ -222,12 +237,6 @@ class RunLog:
         for name, value in finite.items():
             if name != "step" and value is not None:
                 self.tensorboard.add_scalar(name, value, step)
-        if not console.is_terminal:
-            self.say.line(
-                f"step {step}/{self.bar.progress.tasks[0].total:.0f}  loss {values['loss']:.4f}  "
-                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
-                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
-            )
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """(H, W, 3) to TensorBoard."""
