@@ -20,7 +20,7 @@ from torch import Tensor
 from videomae.config import ClipConfig, ModelConfig, Positions
 from videomae.files import replacing, write_text
 from videomae.model.geometry import geometry
-from videomae.model.official import CLIP, last_norm_eps, settle_positions
+from videomae.model.official import CLIP, last_norm_eps, settle_positions, state_dict_of
 from videomae.model.tensors import (
     Container,
     WeightsError,
@@ -115,7 +115,8 @@ def read_huggingface(
             if container is Container.safetensors:
                 tensors |= open_safetensors(file)[1]
             else:
-                tensors |= open_torch(file, mapped=container is Container.torch)
+                content = open_torch(file, mapped=container is Container.torch)
+                tensors |= state_dict_of(content, file)
         return tensors
 
     mapped = Container.old_torch not in containers.values()
