@@ -4,6 +4,7 @@ A default lives here or in one file under configs/, never in both: what a recipe
 machine decides has no default here and comes from its group.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -684,6 +685,10 @@ class ConvertConfig:
     """Replace the target."""
 
 
+MOST_TOKENS = 1_000_000
+"""Of a clip; more is a slip, or a file that says what it likes."""
+
+
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
     """How many tokens a clip has along time, height and width.
 
@@ -702,7 +707,12 @@ def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
             f"and {(pixels // model.patch + 1) * model.patch}",
         )
     height, width = clip.frame
-    return clip.frames // model.tubelet, height // model.patch, width // model.patch
+    grid = clip.frames // model.tubelet, height // model.patch, width // model.patch
+    _check(
+        math.prod(grid) <= MOST_TOKENS,
+        f"{clip} are {math.prod(grid)} tokens; no memory holds more than about {MOST_TOKENS}",
+    )
+    return grid
 
 
 def check_mask(mask: MaskConfig, grid: tuple[int, int, int], section: str = "mask.") -> None:

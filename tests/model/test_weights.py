@@ -371,11 +371,12 @@ def test_pre_training_weights_of_another_model_size_are_refused(
 
 def test_another_width_is_refused_with_the_size_to_choose(pretrained: Path) -> None:
     model = VideoClassifier(replace(CONFIG, name="wide", dim=32), CLIP, classes=3)
-    with pytest.raises(
-        WeightsError,
-        match=r"holds small, the model is wide: .*Choose model=small",
-    ):
-        load_encoder(model, read_weights(pretrained), NAMES)
+    for name, advice in (("small", r"model\.dim=16"), ("vit_small", "model=vit_small")):
+        info = replace(PRETRAINED, model=replace(CONFIG, name=name))
+        weights = replace(read_weights(pretrained), info=info)
+        message = f"holds {name}, the model is wide: .*Choose {advice} or other weights"
+        with pytest.raises(WeightsError, match=message):  # only of presets the name will do
+            load_encoder(model, weights, NAMES)
 
 
 def test_another_stride_is_no_other_clip(pretrained: Path) -> None:

@@ -49,8 +49,8 @@ def geometry(
             f"{file}: {prefix}{PATCHES} is {patches}; expected (width, 3, tubelet, patch, patch)"
         )
     dim, _, tubelet, patch, _ = patches
-    mlp_dim = _shape(shapes, f"{prefix}blocks.0.mlp.fc1.weight", file)[0]
-    depth = _depth(shapes, f"{prefix}blocks.")
+    mlp_dim = _rows(shapes, f"{prefix}blocks.0.mlp.fc1.weight", file)
+    depth = _depth(shapes, f"{prefix}blocks.", file)
     presets = [preset(name) for name in preset_names()]
     own = next((p for p in presets if (p.dim, p.patch) == (dim, patch)), None)
     known = ({like.dim: like.heads} if like else {}) | heads_by_width()
@@ -72,7 +72,7 @@ def geometry(
     }
     if not decoder:
         return ModelConfig(**encoder, **_decoder_of(own, dim))
-    decoder_dim = _shape(shapes, "encoder_to_decoder.weight", file)[0]
+    decoder_dim = _rows(shapes, "encoder_to_decoder.weight", file)
     known = V1_HUGE_DECODER | ({like.decoder_dim: like.decoder_heads} if like else {})
     known |= {p.decoder_dim: p.decoder_heads for p in presets}
     decoder_heads = known.get(decoder_dim) if decoder_num_heads is None else decoder_num_heads
@@ -86,8 +86,8 @@ def geometry(
         **encoder,
         decoder_dim=decoder_dim,
         decoder_heads=decoder_heads,
-        decoder_mlp_dim=_shape(shapes, "decoder.blocks.0.mlp.fc1.weight", file)[0],
-        decoder_depth=_depth(shapes, "decoder.blocks."),
+        decoder_mlp_dim=_rows(shapes, "decoder.blocks.0.mlp.fc1.weight", file),
+        decoder_depth=_depth(shapes, "decoder.blocks.", file),
     )
 
 
@@ -118,7 +118,21 @@ def _shape(shapes: Shapes, name: str, file: Path) -> tuple[int, ...]:
     )
 
 
-def _depth(shapes: Shapes, prefix: str) -> int:
+def _rows(shapes: Shapes, name: str, file: Path) -> int:
+    """Of a matrix."""
+    shape = _shape(shapes, name, file)
+    if len(shape) != 2:
+        raise WeightsError(f"{file}: {name} is {shape}; expected a matrix")
+    return shape[0]
+
+
+def _depth(shapes: Shapes, prefix: str, file: Path) -> int:
     """How many blocks there are."""
-    numbers = (re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in shapes)
-    return max(int(number[1]) for number in numbers if number) + 1
+    found = (re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in shapes)
+    numbers = {int(number[1]) for number in found if number}
+    lacking = next((i for i in range(len(numbers)) if i not in numbers), None)
+    if lacking is not None:
+        raise WeightsError(
+            f"{file} holds {prefix}{max(numbers)} but nothing of {prefix}{lacking}: it is not whole"
+        )
+    return len(numbers)

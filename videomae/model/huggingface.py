@@ -20,7 +20,7 @@ from torch import Tensor
 from videomae.config import ClipConfig, ModelConfig, Positions
 from videomae.files import replacing, write_text
 from videomae.model.geometry import geometry
-from videomae.model.official import CLIP, last_norm_eps, settle_positions
+from videomae.model.official import CLIP, last_norm_eps, settle_positions, state_dict_of
 from videomae.model.tensors import WeightsError, copied, open_content
 from videomae.model.weights import Kind, Weights, WeightsInfo
 from videomae.pixels import MEAN, STD
@@ -102,7 +102,8 @@ def read_huggingface(
     files = _tensor_files(directory)
 
     def opened() -> dict[str, Tensor]:
-        return {name: tensor for file in files for name, tensor in open_content(file).items()}
+        parts = [state_dict_of(open_content(file), file) for file in files]
+        return {name: tensor for part in parts for name, tensor in part.items()}
 
     tensors = _ours(copied(files, opened), kind, directory)
     if kind is Kind.pretrain and "encoder.norm.weight" not in tensors:

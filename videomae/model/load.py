@@ -14,9 +14,12 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.mae import VideoMAE
 from videomae.model.positions import interpolated
+from videomae.model.presets import preset_names
 from videomae.model.tensors import WeightsError
 from videomae.model.weights import Kind, Weights, WeightsInfo, as_json
 
+REAL = torch.float32
+"""Other floating-point numbers became these while they were read."""
 NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
 """What pre-training does not provide, and fine-tuning starts anew."""
 KINDS = {
@@ -109,6 +112,8 @@ def model_of(
         WeightsError: they are not a whole model.
     """
     info = weights.info if clip is None else replace(weights.info, clip=clip)
+    if info.kind is Kind.encoder:
+        check_kind(weights, Kind.classifier)
     with torch.device("meta"):  # no memory and no time for fresh parameters
         model = build_model(info)
     return model.eval(), load_all(model, weights)
@@ -269,7 +274,8 @@ def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> Non
             f"{name} is {there} there, {here} here" for name, (there, here) in pairs.items()
         ]
         settings = " ".join(f"model.{name}={there}" for name, (there, _) in pairs.items())
-        advice = settings if theirs.name == ours.name else f"model={theirs.name}"
+        chosen = theirs.name != ours.name and theirs.name in preset_names()
+        advice = f"model={theirs.name}" if chosen else settings
         raise WeightsError(
             f"{weights.path} holds {theirs.name}, the model is {ours.name}: {_some(differing)}. "
             f"Choose {advice} or other weights"
@@ -299,6 +305,9 @@ def _load(
     if wrong:
         raise WeightsError(f"{weights.path} does not fit the model: {_some(wrong)}")
     loaded = [name for name in own if name in tensors]
+    odd = [f"{name} of {tensors[name].dtype}" for name in loaded if tensors[name].dtype != REAL]
+    if odd:
+        raise WeightsError(f"{weights.path} holds no real numbers for weights: {_some(odd)}")
     spoiled = [name for name in loaded if not tensors[name].isfinite().all()]
     if spoiled:
         raise WeightsError(f"{weights.path} holds values that are not finite: {_some(spoiled)}")

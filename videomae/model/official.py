@@ -53,7 +53,7 @@ def read_official(
     """
 
     def opened() -> dict[str, Tensor]:
-        return _state_dict(open_content(file), file)
+        return state_dict_of(open_content(file), file)
 
     settings = _settings(open_content(file))
     names = official_names(opened(), file)
@@ -158,14 +158,21 @@ def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
     return plain
 
 
-def _state_dict(content: Any, file: Path) -> dict[str, Tensor]:
-    """The weights in what torch.save was given."""
+def state_dict_of(content: Any, file: Path) -> dict[str, Tensor]:
+    """The weights in what torch.save was given.
+
+    Raises:
+        WeightsError: there are none, or they are not all held in full.
+    """
     if isinstance(content, Mapping):
         for key in STATE_DICT_KEYS:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
         tensors = {str(name): x for name, x in content.items() if isinstance(x, Tensor)}
+        odd = [name for name, x in tensors.items() if not _is_plain(x)]
+        if odd:
+            raise WeightsError(f"{file} holds {odd[0]} sparse, quantised or without its numbers")
         if len(tensors) == len(content) > 0:
             return tensors
         what = f"a dict of {', '.join(map(str, list(content)[:8])) or 'nothing'}"
@@ -174,6 +181,14 @@ def _state_dict(content: Any, file: Path) -> dict[str, Tensor]:
     raise WeightsError(
         f"{file} holds {what}; expected a state dict, bare or under one of "
         f"{', '.join(STATE_DICT_KEYS)}"
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_nested)
     )
 
 
@@ -202,12 +217,12 @@ def _clip(
             ("size", "input_size"),
             ("stride", "sampling_rate"),
         )
-        if isinstance(settings.get(theirs), int) and settings[theirs] > 0
+        if type(settings.get(theirs)) is int and settings[theirs] > 0
     }
     assumed = {"frames": CLIP.frames, "size": CLIP.size, "stride": CLIP.stride}
     stored = shapes.get("encoder.pos_embed", shapes.get("pos_embed"))
-    if stored and "size" not in found:
-        steps = found.get("frames", CLIP.frames) // model.tubelet
+    if stored and len(stored) == 3 and "size" not in found:
+        steps = max(1, found.get("frames", CLIP.frames) // model.tubelet)
         assumed["size"] = round((stored[1] / steps) ** 0.5) * model.patch
     missing = [f"{key}={assumed[key]}" for key in assumed if key not in found]
     notes = (f"the file does not say, so assumed: {', '.join(missing)}",) if missing else ()
@@ -237,6 +252,8 @@ def settle_positions(
 
 def _is_fixed(stored: Tensor, grid: tuple[int, int, int]) -> bool:
     """Whether stored positions are the sine-cosine table."""
+    if stored.ndim != 3:
+        return False
     table = position_table(Positions.sincos_1d, grid, stored.shape[-1])
     return stored.shape == table.shape and torch.allclose(stored, table, atol=1e-3)
 

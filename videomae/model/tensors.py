@@ -7,6 +7,7 @@ only tensors, plain containers and what official checkpoints keep beside them ar
 import argparse
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -38,7 +39,10 @@ _SCALAR = np.float64(0).__reduce__()[0]
 ADMITTED: list[Any] = [  # beyond what torch admits by itself: tensors, containers, numbers, text
     argparse.Namespace,  # the settings of a run
     np.dtype,
-    *(type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")),
+    *(
+        type(np.dtype(code))
+        for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "?")
+    ),
     (_SCALAR, "numpy.core.multiarray.scalar"),  # before NumPy 2
     (_SCALAR, "numpy._core.multiarray.scalar"),
 ]
@@ -52,6 +56,8 @@ UNREADABLE = (
     AttributeError,
     TypeError,
     OSError,
+    AssertionError,
+    struct.error,
 )
 """What torch.load raises at files that are damaged, or not of its making."""
 BATCH_BYTES = 100_000_000
@@ -162,6 +168,6 @@ def copied(
             del tensors
             tensors, budget = open_tensors(), BATCH_BYTES
         dtype = torch.float32 if tensors[name].is_floating_point() else None
-        copies[name] = tensors[name].to(dtype, copy=True)
+        copies[name] = tensors[name].to(dtype, copy=True, memory_format=torch.contiguous_format)
         budget -= tensors[name].nbytes
     return copies
