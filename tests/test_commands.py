@@ -434,13 +434,18 @@ def test_results_hold_what_was_promised(finetuned: tuple[Path, list[str]]) -> No
     results = json.loads((directory / "results.json").read_text())
     assert list(results) == [
         "top1",
+        "top1_interval",
         "top5",
         "mean_class_accuracy",
         "num_videos",
         "num_unreadable",
         "views",
         "per_class",
+        "weights",
+        "sha256",
     ]
+    assert results["weights"] == {"chosen": "last", "step": 6}
+    assert results["sha256"]["weights"] == sha256(directory / "weights.safetensors")
     assert (results["num_videos"], results["num_unreadable"]) == (7, 0)
     assert results["views"] == {"segments": 2, "crops": 2}
     assert list(results["per_class"]) == ["0", "1", "2"]
@@ -488,7 +493,9 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     monkeypatch.chdir(tmp_path)
     assert call("evaluate", *overrides, f"weights={directory}") == 0
     own = tmp_path / "outputs" / "second" / "evaluation"  # beside the run, not in its place
-    assert (own / "results.json").read_text() == (directory / "results.json").read_text()
+    found, before = (json.loads((x / "results.json").read_text()) for x in (own, directory))
+    assert before.pop("weights") == {"chosen": "last", "step": 6}
+    assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",
         "bad_files.jsonl",

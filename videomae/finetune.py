@@ -11,6 +11,10 @@ a partial encoder is an error. Other overrides:
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
     data.classes=N data.class_names=FILE       how many classes; line i names class i
     data.segments=5 data.crops=3               views of a test video
+    eval_every=1 data.val_list=FILE            evaluate after each epoch, keep the best weights
+    test_weights=best                          take those to the test list in the end
+    augment=plain                              crops alone, without RandAugment, mixup, CutMix ...
+    optim.ema_decay=0.9999                     a running mean of the weights
     head_map=FILE                              JSON list: row of the weights' head for each class
     output_dir= resume= overwrite= max_steps= seed= model= run=   as in python -m videomae.pretrain
 

@@ -273,7 +273,6 @@ def test_files_that_are_no_weights_are_refused_by_name(
     "metadata",
     [
         {"kind": '"detector"'},
-        {"kind": "pretrain"},
         {"model": "{}"},
         {"model": "[]"},
         {"model": json.dumps(MODEL_FIELDS | {"windows": 3})},

@@ -72,7 +72,7 @@ class WeightsInfo:
     def metadata(self) -> dict[str, str]:
         """As safetensors wants it, text to text: one JSON document.
 
-        One, because safetensors writes several in any order, and equal weights are to be equal files.
+        One, for safetensors writes several in any order, and equal weights are to be equal files.
         """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
         return {MARK: as_json(values)}
