@@ -23,10 +23,11 @@ import torch
 from videomae.checks import check_place, require
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
 from videomae.data.clips import read_class_names
+from videomae.model import huggingface
 from videomae.model.formats import read_weights, write_weights
 from videomae.model.load import model_of, pick_classes
 from videomae.model.tensors import WeightsError
-from videomae.model.weights import Kind, Weights, WeightsInfo
+from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo
 from videomae.schema import command
 
 ENDINGS = {
@@ -49,6 +50,9 @@ def convert(config: ConvertConfig) -> None:
         num_heads=config.num_heads,
         decoder_num_heads=config.decoder_num_heads,
     )
+    written = target / huggingface.TENSORS if config.format is WeightsFormat.huggingface else target
+    if written.resolve() in [file.resolve() for file in weights.files]:
+        raise ConfigError(f"target={target} would replace {written}, which weights= is read from")
     weights = replace(weights, info=_said(weights.info, config))
     if config.head_map is not None:
         weights = pick_classes(weights, config.head_map)
@@ -79,6 +83,8 @@ def _check_target(config: ConvertConfig, target: Path) -> None:
         raise ConfigError(f"target={target}: format={config.format.name} is {what}")
     if target.exists() and target.resolve() == Path(str(config.weights)).resolve():
         raise ConfigError(f"target={target} is weights= itself: choose another target")
+    if (target / FILE_NAME).exists():
+        raise ConfigError(f"target={target} is a run, which has its {FILE_NAME}: choose another")
     if target.exists() and not config.overwrite:
         raise ConfigError(f"target={target} is there already: overwrite=true replaces it")
     check_place("target", target if endings == ("",) else target.parent)

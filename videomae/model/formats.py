@@ -53,6 +53,8 @@ def read_weights(
         return _read(Path(path), heads, like)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:  # a name too long, a folder without permission
+        raise WeightsError(f"{path} cannot be read: {error}") from error
 
 
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
