@@ -115,7 +115,7 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
     model, clip = info.model, info.clip
     if model.positions is Positions.sincos_3d:
         raise WeightsError(
-            "the official format has no sincos_3d positions: it holds this model not"
+            "the official format has no sincos_3d positions: it cannot hold this model"
         )
     if clip.width not in (None, clip.size):
         raise WeightsError(f"the official format is of square frames, this model sees {clip}")
