@@ -17,24 +17,26 @@ a partial encoder is an error. Other overrides:
 The run directory then holds results.json and figures/confusion.png.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from videomae.checks import (
+    SCRATCH,
     check_run,
     check_videos,
     require,
     starting_weights,
     training_clips,
 )
-from videomae.config import FinetuneConfig
+from videomae.config import ConfigError, FinetuneConfig
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.evaluate import evaluate_model
 from videomae.model.classifier import VideoClassifier
-from videomae.model.load import as_trained, load_encoder, pick_classes
+from videomae.model.load import as_trained, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.report.console import Say
 from videomae.report.figures import save_loss_curve
@@ -56,6 +58,8 @@ def finetune(config: FinetuneConfig) -> None:
             "weights": config.weights,
         }
     )
+    if config.head_map is not None and config.weights == SCRATCH:
+        raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
     with processes(config.run) as process:
         say = Say(process.is_main)
         checkpoint = check_run(config)
@@ -83,6 +87,13 @@ def finetune(config: FinetuneConfig) -> None:
         if weights is not None:
             if config.head_map is not None:
                 weights = pick_classes(weights, config.head_map)
+                if not same_classes(weights.info, names):  # else the head would be a new one
+                    raise ConfigError(
+                        f"head_map={config.head_map} makes {weights.info.classes} classes of "
+                        f"{weights.path}, {_first(weights.info.class_names)}; here they are "
+                        f"{len(names)}, {_first(names)}: give the data.classes and "
+                        "data.class_names that it makes, or no head_map"
+                    )
             say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
             del weights  # as large as the model
         model.to(process.device)
@@ -109,6 +120,10 @@ def finetune(config: FinetuneConfig) -> None:
         if outcome.finished:
             evaluate_model(model, test_clips, names, data, config.run, directory, process, say)
     exit_if_stopped(outcome)
+
+
+def _first(names: Sequence[str] | None) -> str:
+    return f"the first named {names[0]!r}" if names else "not named"
 
 
 main = command("finetune")(finetune)
