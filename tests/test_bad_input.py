@@ -1,5 +1,6 @@
 """What a user got wrong ends a command with one message that says where, what and what to do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -492,3 +493,24 @@ def test_what_interrupts_the_evaluation_is_one_line(
     monkeypatch.chdir(place.here)
     assert call("finetune", *given, "resume=auto") == 0
     assert Path("out/results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("start", "rows", "message"),
+    [
+        ("scratch", "[0, 1]", "weights=scratch have no head to map"),
+        ("classifier", "[0]", "makes 1 classes of .*here they are"),
+        ("pretrained", "[0, 1]", "is a pre-training model"),
+    ],
+)
+def test_a_head_map_that_finetuning_would_not_use(
+    place: Place, capsys: pytest.CaptureFixture[str], start: str, rows: str, message: str
+) -> None:
+    path = place.here / "rows.json"
+    path.write_text(rows)
+    overrides = [part for part in finetune_overrides(place) if not part.startswith("weights=")]
+    given = start if start == "scratch" else getattr(place, start)
+    said = refused(
+        capsys, place.here, "finetune", *overrides, f"weights={given}", f"head_map={path}"
+    )
+    assert re.search(rf"head_map={path}.*{message}", said)

@@ -22,6 +22,7 @@ The run directory then holds results.json and figures/confusion.png.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 
 from videomae.checks import (
+    SCRATCH,
     check_run,
     check_videos,
     require,
     starting_weights,
     training_clips,
 )
-from videomae.config import FinetuneConfig, WhichWeights
+from videomae.config import ConfigError, FinetuneConfig, WhichWeights
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.data.mix import Mixing, block_of
@@ -44,7 +46,7 @@ from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
-from videomae.model.load import as_trained, load_all, load_encoder, pick_classes
+from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.report.console import Say
 from videomae.report.figures import save_loss_curve
@@ -67,6 +69,8 @@ def finetune(config: FinetuneConfig) -> None:
             "weights": config.weights,
         }
     )
+    if config.head_map is not None and config.weights == SCRATCH:
+        raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
     with processes(config.run) as process:
         say = Say(process.is_main)
         checkpoint = check_run(config)
@@ -99,6 +103,13 @@ def finetune(config: FinetuneConfig) -> None:
         if weights is not None:
             if config.head_map is not None:
                 weights = pick_classes(weights, config.head_map)
+                if not same_classes(weights.info, names):  # else the head would be a new one
+                    raise ConfigError(
+                        f"head_map={config.head_map} makes {weights.info.classes} classes of "
+                        f"{weights.path}, {_first(weights.info.class_names)}; here they are "
+                        f"{len(names)}, {_first(names)}: give the data.classes and "
+                        "data.class_names that it makes, or no head_map"
+                    )
             say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
             del weights  # as large as the model
         model.to(process.device)
@@ -195,6 +206,10 @@ def mixing(config: FinetuneConfig) -> Mixing | None:
         return None
     block = block_of(augment, config.optim.global_batch)
     return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
+
+
+def _first(names: Sequence[str] | None) -> str:
+    return f"the first named {names[0]!r}" if names else "not named"
 
 
 main = command("finetune")(finetune)
