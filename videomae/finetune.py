@@ -9,6 +9,7 @@ weights=scratch starts from random weights. What was loaded, missing and unexpec
 a partial encoder is an error. Other overrides:
 
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
+    data.prepared=DIR data.split=1             all of these, from python -m videomae.prepare
     data.classes=N data.class_names=FILE       how many classes; line i names class i
     data.segments=5 data.crops=3               views of a test video
     head_map=FILE                              JSON list: row of the weights' head for each class
@@ -32,6 +33,7 @@ from videomae.checks import (
 from videomae.config import FinetuneConfig
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
+from videomae.data.prepared import with_prepared
 from videomae.evaluate import evaluate_model
 from videomae.model.classifier import VideoClassifier
 from videomae.model.load import as_trained, load_encoder, pick_classes
@@ -46,6 +48,7 @@ from videomae.train.parallel import processes
 
 def finetune(config: FinetuneConfig) -> None:
     """One fine-tuning run and its evaluation, as `config` says."""
+    config = replace(config, data=with_prepared(config.data))
     data = config.data
     require(
         {
