@@ -123,12 +123,12 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     Raises:
         ConfigError: naming the list and the root.
     """
-    first, section = clips[:CHECKED], key.rpartition(".")[0]
+    first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
     if not any((Path(data.root or "") / clip.path).exists() for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
-            f"{Path(data.root or '') / first[0].path}. Are {section}.root={data.root} and "
-            f"{section}.list_format={data.list_format.name} right?"
+            f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
+            f"{prefix}list_format={data.list_format.name} right?"
         )
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image
@@ -40,7 +41,7 @@ class Inspection:
     """Of a file."""
 
 
-class Damage(Exception):
+class DamageError(Exception):
     """What is wrong with a video."""
 
 
@@ -53,7 +54,7 @@ def inspect_video(path: Path) -> Inspection:
     size = path.stat().st_size
     if size == 0:
         return Inspection(ok=False, error="empty", bytes=0)
-    facts: dict[str, object] = {"bytes": size}
+    facts: dict[str, Any] = {"bytes": size}
     try:
         with av.open(str(path)) as container:
             _decode(container, facts)
@@ -62,21 +63,21 @@ def inspect_video(path: Path) -> Inspection:
         what = "cannot be opened" if seen is None else "damaged"
         after = "" if seen is None else f", after {seen} frames"
         reason = getattr(error, "strerror", None) or str(error)
-        return Inspection(ok=False, error=f"{what} ({reason}{after})", **facts)  # type: ignore[arg-type]
-    except Damage as damage:
-        return Inspection(ok=False, error=str(damage), **facts)  # type: ignore[arg-type]
-    return Inspection(ok=True, **facts)  # type: ignore[arg-type]
+        return Inspection(ok=False, error=f"{what} ({reason}{after})", **facts)
+    except DamageError as damage:
+        return Inspection(ok=False, error=str(damage), **facts)
+    return Inspection(ok=True, **facts)
 
 
-def _decode(container: av.container.InputContainer, facts: dict[str, object]) -> None:
+def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> None:
     """Decode the video stream, and fill in `facts` on the way.
 
     Raises:
-        Damage: it has none, no frames, frames that the decoder marks, or ends early.
+        DamageError: it has none, no frames, frames that the decoder marks, or ends early.
         av.FFmpegError: its data are invalid.
     """
     if not container.streams.video:
-        raise Damage("no video stream")
+        raise DamageError("no video stream")
     stream = container.streams.video[0]
     stream.codec_context.options = STRICT
     stream.codec_context.thread_count = 1
@@ -85,10 +86,10 @@ def _decode(container: av.container.InputContainer, facts: dict[str, object]) ->
     count, end, start = 0, 0.0, None
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise Damage(f"damaged (a packet is marked corrupt, after {count} frames)")
+            raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
         for frame in packet.decode():
             if frame.is_corrupt:
-                raise Damage(f"damaged (frame {count} is marked corrupt)")
+                raise DamageError(f"damaged (frame {count} is marked corrupt)")
             if count == 0:
                 turned = frame.rotation % 180 != 0
                 size = (frame.height, frame.width) if turned else (frame.width, frame.height)
@@ -99,12 +100,12 @@ def _decode(container: av.container.InputContainer, facts: dict[str, object]) ->
             end = max(end, time)
             facts |= {"num_frames": count}
     if start is None:
-        raise Damage("no frame")
+        raise DamageError("no frame")
     duration = end - start + (1 / rate if rate else 0)
     facts |= {"duration_s": round(duration, 6)}
     promised = _promised_s(container, stream)
     if promised - duration > max(0.1 * promised, 2 / rate if rate else 1):
-        raise Damage(f"ends early (after {duration:.2f} of {promised:.2f} s)")
+        raise DamageError(f"ends early (after {duration:.2f} of {promised:.2f} s)")
 
 
 def _promised_s(
