@@ -101,17 +101,17 @@ def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> No
             facts |= {"num_frames": count}
     if start is None:
         raise DamageError("no frame")
-    duration = end - start + (1 / rate if rate else 0)
-    facts |= {"duration_s": round(duration, 6)}
+    step = 1 / rate if rate else 0.0
+    facts |= {"duration_s": round(end + step - start, 6)}
     promised = _promised_s(container, stream)
-    if promised - duration > max(0.1 * promised, 2 / rate if rate else 1):
-        raise DamageError(f"ends early (after {duration:.2f} of {promised:.2f} s)")
+    if promised - (end + step) > max(0.1 * promised, 2 / rate if rate else 1):
+        raise DamageError(f"ends early (at {end + step:.2f} of {promised:.2f} s)")
 
 
 def _promised_s(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream
 ) -> float:
-    """How long a file that a broken download would shorten unseen says it is; 0: it does not say.
+    """Where a file that a broken download would shorten unseen says it ends; 0: it does not say.
 
     An MP4 cut off is found otherwise, and its edit lists shorten it rightfully.
     """
