@@ -8,6 +8,7 @@ frames] a line and answers each with one line, the JSON object of an Inspection.
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,22 +84,16 @@ def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> No
     stream.codec_context.thread_count = 1
     rate = float(stream.average_rate or 0)
     facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
-    count, end, start = 0, 0.0, None
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise DamageError(f"damaged (frame {count} is marked corrupt)")
-            if count == 0:
-                turned = frame.rotation % 180 != 0
-                size = (frame.height, frame.width) if turned else (frame.width, frame.height)
-                facts |= {"width": size[0], "height": size[1]}
-            count += 1
-            time = count / rate if frame.time is None and rate else frame.time or 0.0
-            start = time if start is None else min(start, time)
-            end = max(end, time)
-            facts |= {"num_frames": count}
+    end, start = 0.0, None
+    for count, frame in enumerate(_frames(container, stream), start=1):
+        if start is None:
+            turned = frame.rotation % 180 != 0
+            size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+            facts |= {"width": size[0], "height": size[1]}
+        time = (count - 1) / (rate or 1) if frame.time is None else frame.time
+        start = time if start is None else min(start, time)
+        end = max(end, time)
+        facts |= {"num_frames": count}
     if start is None:
         raise DamageError("no frame")
     step = 1 / rate if rate else 0.0
@@ -106,6 +101,43 @@ def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> No
     promised = _promised_s(container, stream)
     if promised - (end + step) > max(0.1 * promised, 2 / rate if rate else 1):
         raise DamageError(f"ends early (at {end + step:.2f} of {promised:.2f} s)")
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.VideoFrame]:
+    """The frames, none of them damaged.
+
+    In a part cut out of a longer video the first pictures may refer to some that are gone. Those
+    shown before the first key frame do not count; and what the decoder says before its first frame
+    counts only if it loses one.
+    """
+    key, pictures, count, early = None, 0, 0, None
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
+        key = packet.pts if key is None else key
+        pictures += packet.size > 0 and not _before(packet.pts, key)
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError as error:
+            if count > 0:
+                raise
+            early = early or error
+            continue
+        for frame in frames:
+            if _before(frame.pts, key):
+                continue
+            if frame.is_corrupt:
+                raise DamageError(f"damaged (frame {count} is marked corrupt)")
+            count += 1
+            yield frame
+    if early is not None and count < pictures:
+        raise early
+
+
+def _before(time: int | None, key: int | None) -> bool:
+    return time is not None and key is not None and time < key
 
 
 def _promised_s(
