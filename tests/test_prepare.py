@@ -1,6 +1,7 @@
 """Official annotation files and videos to clip lists, and runs on what was prepared."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -350,6 +351,41 @@ def test_folders_of_frames_that_are_numbered_otherwise_are_named(tmp_path: Path)
     data = data_of(out)
     assert (data.frame_template, data.first_frame) == ("img_{:05}.jpg", 1)
     assert clips_of(out, None, "val")[0][3:5] == (1, miniatures.FRAMES)
+
+
+def test_names_that_no_list_can_hold_and_links_in_a_circle(tmp_path: Path) -> None:
+    mini = miniatures.folders(tmp_path, per_class=2)
+    clip = mini.videos / "Zumba/my clip 0.mp4"
+    strange = [clip.with_name("two\nlines.mp4"), os.fsencode(clip.parent) + b"/\xff.mp4"]
+    for name in strange:
+        shutil.copy(clip, name)
+    (mini.videos / "Zumba/loop").symlink_to(mini.videos)
+    clip.rename(tmp_path / "elsewhere.mp4")
+    clip.symlink_to(tmp_path / "elsewhere.mp4")
+    out = prepared(mini, tmp_path / "out")
+    assert sorted(problems(out)["name_no_list_can_hold"]) == [
+        r"'Zumba/\udcff.mp4'",
+        r"'Zumba/two\nlines.mp4'",
+    ]
+    assert problems(out).keys() == {"name_no_list_can_hold"}
+    assert len(clips_of(out, None, "train")) == 6
+
+
+def test_rows_that_contradict_each_other_and_hmdb51s_unused_videos(tmp_path: Path) -> None:
+    mini = miniatures.csv(tmp_path)
+    assert mini.annotations is not None
+    with mini.annotations.open("a") as file:
+        file.write("day 0/a.mp4,wave\n")
+    out = prepared(mini, tmp_path / "out")
+    assert problems(out) == {"two_classes": ["day 0/a.mp4"]}
+    assert clips_of(out, None, "train")[0].label == 0
+    mini = miniatures.hmdb51(tmp_path, splits=1)
+    for line in (
+        (tmp_path / "testTrainMulti_7030_splits/clap_test_split1.txt").read_text().split("\n")
+    ):
+        if line.endswith(" 0 "):
+            (mini.videos / "clap" / line[:-3]).unlink()  # in no list: not missed
+    assert problems(prepared(mini, tmp_path / "hmdb51")) == {}
 
 
 # Training on it

@@ -51,9 +51,12 @@ def require(settings: Mapping[str, object]) -> None:
         elif key not in UNCHECKED and not Path(str(value)).exists():
             rows.append(f"  {key}={value} does not exist: {meaning}")
     if rows:
-        several = any(row.startswith("  data.sources.") for row in rows)
-        tip = "\nA source that is left out needs nothing: '~data.sources.NAME'" if several else ""
-        raise ConfigError("not enough to start with:\n" + "\n".join(rows) + tip)
+        tips = {
+            "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
+            "  data.t": "data.prepared=DIR gives lists and root: python -m videomae.prepare --help",
+        }
+        rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
+        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
 
 
 def check_run(config: TrainConfig) -> Path | None:
