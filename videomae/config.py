@@ -124,6 +124,19 @@ class WeightsFormat(Enum):
     huggingface = "huggingface"
 
 
+class Dataset(Enum):
+    """What prepare makes lists of; see videomae.data.annotations."""
+
+    ucf101 = "ucf101"
+    hmdb51 = "hmdb51"
+    k400 = "k400"
+    k600 = "k600"
+    k710 = "k710"
+    ssv2 = "ssv2"
+    folders = "folders"
+    csv = "csv"
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A vision transformer over tubelets, and the decoder that pre-training adds to it."""
@@ -251,10 +264,15 @@ class DataConfig(ListConfig):
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Several training lists in place of train_list and root, by any name (pre-training). A key
     sets, and adds: data.sources.NAME.train_list=FILE; '~data.sources.NAME' leaves one out."""
-    test_list: str | None = None
-    """Clip list to evaluate on (fine-tuning and evaluation)."""
     val_list: str | None = None
     """Clip list on which the best weights of a fine-tuning are chosen; see eval_every."""
+    test_list: str | None = None
+    """Clip list to evaluate on (fine-tuning and evaluation)."""
+    prepared: str | None = None
+    """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
+    classes that are null here."""
+    split: int | None = None
+    """Which split of the prepared directory; null where the data set has one only."""
     num_train: int | None = None
     """Videos of the published training list (null: unknown); a list of another length is said at
     the start."""
@@ -282,9 +300,14 @@ class DataConfig(ListConfig):
         _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
         _check_at_least(2, "data", {"classes": self.classes})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
-        _check_list("data", self)
+        _check(
+            self.split is None or self.prepared is not None,
+            f"data.split={self.split} is a split of a prepared directory: give data.prepared=DIR, "
+            "written by python -m videomae.prepare",
+        )
+        _check_list("data.", self)
         for name, source in self.sources.items():
-            _check_list(f"data.sources.{name}", source)
+            _check_list(f"data.sources.{name}.", source)
             _check_at_least(1, f"data.sources.{name}", {"stride": source.stride})
         _check(
             not self.sources or (self.train_list is None and self.root is None),
@@ -311,8 +334,11 @@ class DataConfig(ListConfig):
         }
 
 
-def _check_list(section: str, config: ListConfig) -> None:
-    _check_at_least(0, section, {"first_frame": config.first_frame})
+def _check_list(prefix: str, config: "ListConfig | ScanConfig") -> None:
+    _check(
+        config.first_frame >= 0,
+        f"{prefix}first_frame must be at least 0, got {config.first_frame}",
+    )
     if config.frame_template is not None:
         try:
             numbered = config.frame_template.format(1) != config.frame_template.format(2)
@@ -320,15 +346,15 @@ def _check_list(section: str, config: ListConfig) -> None:
             numbered = False
         _check(
             numbered,
-            f"{section}.frame_template must hold one place for the frame's number, such as "
+            f"{prefix}frame_template must hold one place for the frame's number, such as "
             f'"img_{{:05}}.jpg"; got {config.frame_template!r}',
         )
     if config.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
         _check(
             config.frame_template is not None,
-            f"{section}.list_format={config.list_format.name} lists folders of frames: "
-            f"set {section}.frame_template, for example "
-            f"'{section}.frame_template=\"img_{{:05}}.jpg\"'",
+            f"{prefix}list_format={config.list_format.name} lists folders of frames: "
+            f"set {prefix}frame_template, for example "
+            f"'{prefix}frame_template=\"img_{{:05}}.jpg\"'",
         )
 
 
@@ -687,6 +713,80 @@ class ConvertConfig:
 
 MOST_TOKENS = 1_000_000
 """Of a clip; more is a slip, or a file that says what it likes."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """python -m videomae.prepare"""
+
+    dataset: Dataset | None = None
+    """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class)."""
+    videos: str | None = None
+    """Folder below which the videos lie, or folders of extracted frames."""
+    annotations: str | None = None
+    """Folder of the official annotation files; with dataset=csv the file."""
+    out: str | None = None
+    """Directory that is written: lists, classes.txt, prepared.json, problems.jsonl."""
+    val_groups: int = 0
+    """ucf101: groups of every class (of its 18 training ones) that are moved from train to val."""
+    val_fraction: float = 0.0
+    """folders, csv: share of each class's training videos that is moved to val."""
+    test_fraction: float = 0.0
+    """folders, csv: share of each class's training videos that is moved to test."""
+    seed: int = 0
+    """Chooses what is moved."""
+    strict: bool = False
+    """Counts that are not the published ones are an error."""
+    overwrite: bool = False
+    """Replace the lists that out holds."""
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        custom = self.dataset in (Dataset.folders, Dataset.csv)
+        moved = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
+        for name, value in moved.items():
+            _check(0 <= value < 1, f"{name} must lie in [0, 1), got {value}")
+            _check(value == 0 or custom, f"{name}={value} is for dataset=folders and dataset=csv")
+        _check(sum(moved.values()) < 1, f"{moved} leave no training videos")
+        _check(self.val_groups >= 0, f"val_groups must be at least 0, got {self.val_groups}")
+        _check(
+            self.val_groups == 0 or self.dataset is Dataset.ucf101,
+            f"val_groups={self.val_groups} is for dataset=ucf101, whose videos come in groups",
+        )
+        _check(
+            self.annotations is None or self.dataset is not Dataset.folders,
+            f"annotations={self.annotations}: dataset=folders has none: a folder is a class",
+        )
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """python -m videomae.scan"""
+
+    list: str | None = None
+    """Clip list whose videos are decoded."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    out: str | None = None
+    """Directory that is written: scan.parquet, clean.txt, progress.jsonl."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+    workers: int | None = None
+    """Decoding processes; null: one per core."""
+    timeout_s: float = 600.0
+    """A video that takes longer is recorded as damaged."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.workers is None or self.workers >= 1,
+            f"workers must be at least 1, got {self.workers}",
+        )
+        _check_list("", self)
+        _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
 
 
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ probability of its views decides. A video that cannot be read counts as wrong an
 bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
 (outputs/NAME/evaluation).
 
+    data.prepared=DIR data.split=1  list, root and classes from python -m videomae.prepare
     data.segments=5 data.crops=3    views of a video: temporal x spatial positions
     data.class_names=FILE           line i names class i; must agree with the weights
     overwrite=true                  replace the results that output_dir holds
@@ -38,6 +39,7 @@ from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
+from videomae.data.prepared import with_prepared
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
@@ -60,6 +62,7 @@ class NothingReadableError(UserError):
 
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate the classifier at config.weights."""
+    config = replace(config, data=with_prepared(config.data))
     data = config.data
     require(
         {

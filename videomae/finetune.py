@@ -9,6 +9,7 @@ weights=scratch starts from random weights. What was loaded, missing and unexpec
 a partial encoder is an error. Other overrides:
 
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
+    data.prepared=DIR data.split=1             all of these, from python -m videomae.prepare
     data.classes=N data.class_names=FILE       how many classes; line i names class i
     data.segments=5 data.crops=3               views of a test video
     eval_every=1 data.val_list=FILE            evaluate after each epoch, keep the best weights
@@ -42,6 +43,7 @@ from videomae.config import ConfigError, FinetuneConfig, WhichWeights
 from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import TrainingClips
 from videomae.data.mix import Mixing, block_of
+from videomae.data.prepared import with_prepared
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
@@ -59,6 +61,7 @@ from videomae.train.parallel import processes
 
 def finetune(config: FinetuneConfig) -> None:
     """One fine-tuning run and its evaluation, as `config` says."""
+    config = replace(config, data=with_prepared(config.data))
     data = config.data
     require(
         {

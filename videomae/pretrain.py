@@ -8,6 +8,7 @@ every training command takes:
 
     data.train_list=FILE   one clip a line, relative to data.root (formats: data_lists/README.md)
     data.root=DIR          where the videos are
+    data.prepared=DIR      both, from python -m videomae.prepare; data.split=1 where it has splits
     data.sources.X.KEY=..  several lists at once, each with its train_list, root, stride (below)
     output_dir=DIR         where the run writes (outputs/NAME)
     resume=auto            go on where the run stopped; never: refuse to mix runs; or a checkpoint
@@ -35,6 +36,7 @@ from videomae.config import PretrainConfig, token_grid
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
+from videomae.data.prepared import with_prepared
 from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
@@ -58,6 +60,7 @@ SHOWN = 4
 
 def pretrain(config: PretrainConfig) -> None:
     """One pre-training run, as `config` says."""
+    config = replace(config, data=with_prepared(config.data))
     require(lists_of(config.data))
     with processes(config.run) as process:
         say = Say(process.is_main)

@@ -31,7 +31,10 @@ from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
 FREE_DATA = (
+    "prepared",
+    "split",
     "train_list",
+    "val_list",
     "test_list",
     "val_list",
     "root",

@@ -25,9 +25,11 @@ from videomae.config import (
     ConvertConfig,
     EvaluateConfig,
     FinetuneConfig,
+    PrepareConfig,
     PretrainConfig,
     RecipesConfig,
     ReconstructConfig,
+    ScanConfig,
     TrainConfig,
     UserError,
     config_dir,
@@ -42,6 +44,8 @@ COMMANDS = {
     "reconstruct": ReconstructConfig,
     "convert": ConvertConfig,
     "recipes": RecipesConfig,
+    "prepare": PrepareConfig,
+    "scan": ScanConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
@@ -76,6 +80,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     register()
     trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
     go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
+    if name == "scan":
+        go_on = ". What is decoded is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         def run(composed: DictConfig) -> None:

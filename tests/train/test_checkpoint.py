@@ -341,9 +341,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], 
 
 
 FREE_DATA = {
+    "prepared",
+    "split",
     "train_list",
-    "test_list",
     "val_list",
+    "test_list",
     "root",
     "num_train",
     "class_names",

@@ -69,7 +69,8 @@ def read_clips(
         ClipListError: naming the list, the line, its text and the expected form.
     """
     path = Path(path)
-    section = key.rpartition(".")[0]
+    section, dot, _ = key.rpartition(".")
+    prefix = section + dot
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -89,8 +90,8 @@ def read_clips(
         if clip.total is not None and data.frame_template is None:
             raise ClipListError(
                 f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
-                f"set {section}.frame_template, for example "
-                f"'{section}.frame_template=\"img_{{:05}}.jpg\"'"
+                f"set {prefix}frame_template, for example "
+                f"'{prefix}frame_template=\"img_{{:05}}.jpg\"'"
             )
     return clips
 
@@ -98,12 +99,13 @@ def read_clips(
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:
     """One line of the list at `path`, which is used in messages only."""
     fields, form = line.strip(), data.list_format
+    prefix = f"{section}." if section else ""
     numbers = _trailing_integers(fields)
     if form is ListFormat.auto:
         if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
             raise ClipListError(
                 f"{path}:{number}: {line!r} ends in two whole numbers, which can mean several "
-                f"things; set {section}.list_format to one of {_forms()}"
+                f"things; set {prefix}list_format to one of {_forms()}"
             )
         official = len(numbers) >= 2
         form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
@@ -120,7 +122,7 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
             if values[1] >= 0:
                 raise ClipListError(
                     f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
-                    f"got {line!r}; set {section}.list_format=frames_start_total, or write 0 -1"
+                    f"got {line!r}; set {prefix}list_format=frames_start_total, or write 0 -1"
                 )
             return Clip(clip, number, source=section)
         case ListFormat.frames_start_total | ListFormat.frames_total_label:
