@@ -23,11 +23,16 @@ MEANINGS = {
     "format": ("how it is written", "videomae"),
     "video": ("the video file to look at", "/path/to/video.mp4"),
 }
+MEANINGS |= {
+    "list": ("a clip list", "/path/to/list.txt"),
+    "root": MEANINGS["data.root"],
+    **{f"probe.{n}": MEANINGS[f"data.{n}"] for n in ("train_list", "test_list", "root", "classes")},
+}
 SCRATCH = "scratch"
 """What `weights` says for random weights."""
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
-UNCHECKED = ("data.classes", "weights", "target", "format")
+UNCHECKED = ("data.classes", "probe.classes", "weights", "target", "format")
 """Settings that are no path, or one that is checked where it is used."""
 
 
@@ -117,12 +122,12 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     Raises:
         ConfigError: naming the list and the root.
     """
-    first, section = clips[:CHECKED], key.rpartition(".")[0]
+    first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
     if not any((Path(data.root or "") / clip.path).exists() for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
-            f"{Path(data.root or '') / first[0].path}. Are {section}.root={data.root} and "
-            f"{section}.list_format={data.list_format.name} right?"
+            f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
+            f"{prefix}list_format={data.list_format.name} right?"
         )
 
 

@@ -24,7 +24,9 @@ from videomae.config import (
     ConfigError,
     ConvertConfig,
     EvaluateConfig,
+    ExtractConfig,
     FinetuneConfig,
+    PredictConfig,
     PretrainConfig,
     RecipesConfig,
     ReconstructConfig,
@@ -40,6 +42,8 @@ COMMANDS = {
     "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
+    "predict": PredictConfig,
+    "extract": ExtractConfig,
     "convert": ConvertConfig,
     "recipes": RecipesConfig,
 }
