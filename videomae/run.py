@@ -24,7 +24,7 @@ from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.groups import adamw
-from videomae.train.loop import Outcome, Training
+from videomae.train.loop import Outcome, Probe, Training
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
@@ -77,6 +77,7 @@ def train_run(
     processes: Processes,
     say: Say,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
+    probe: Probe | None = None,
 ) -> Outcome:
     """Train in the run directory until the end, config.max_steps or a signal.
 
@@ -84,6 +85,7 @@ def train_run(
         checkpoint: to go on from.
         parents: of the weights that `objective` holds.
         on_batch: called with (log, step, micro-batch) every run.image_every steps.
+        probe: measures the model every few epochs.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
@@ -137,6 +139,7 @@ def train_run(
                 bad=bad,
                 max_bad_fraction=config.data.max_bad_fraction,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
+                probe=probe,
             ).train(start, last)
         finally:
             log.close()
@@ -179,7 +182,8 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
         hashes: of the files that must not change either, by setting.
     """
     sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
-    sections.pop("run")
+    for section in ("run", "probe"):  # they decide nothing that is learned
+        sections.pop(section, None)
     for settings in (sections["data"], *sections["data"]["sources"].values()):
         for key in FREE_DATA:
             settings.pop(key, None)

@@ -2,7 +2,7 @@
 
 config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
-metrics.jsonl          one JSON object per logged step
+metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
@@ -213,6 +213,21 @@ class RunLog:
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
         """One line of metrics.jsonl, and the same numbers to TensorBoard."""
+        self._row(values)
+        if self.tensorboard is not None and not console.is_terminal:
+            self.say.line(
+                f"step {values['step']}/{self.bar.progress.tasks[0].total:.0f}  "
+                f"loss {values['loss']:.4f}  "
+                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
+                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
+            )
+
+    def probe(self, values: Mapping[str, float | None]) -> None:
+        """What a probe of the model found, in a line of its own."""
+        self._row(values)
+        self.say.line(f"step {values['step']}  k-NN top-1 {values['knn_top1']:.2f} %")
+
+    def _row(self, values: Mapping[str, float | None]) -> None:
         if self.tensorboard is None:
             return
         finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
@@ -222,12 +237,6 @@ class RunLog:
         for name, value in finite.items():
             if name != "step" and value is not None:
                 self.tensorboard.add_scalar(name, value, step)
-        if not console.is_terminal:
-            self.say.line(
-                f"step {step}/{self.bar.progress.tasks[0].total:.0f}  loss {values['loss']:.4f}  "
-                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
-                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
-            )
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """(H, W, 3) to TensorBoard."""

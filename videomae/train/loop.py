@@ -56,6 +56,18 @@ class Log(Protocol):
     def bad_files(self, files: Sequence[BadFile]) -> None:
         """Files found unreadable, each once."""
 
+    def probe(self, values: dict[str, float | None]) -> None:
+        """What a probe of the model found."""
+
+
+class Probe(Protocol):
+    """Measures the model while it is trained; videomae.train.probing has the real one."""
+
+    every_epochs: int
+
+    def __call__(self, model: nn.Module, stop: Callable[[], bool]) -> float | None:
+        """Percent; None where there is no result. All processes call it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -114,6 +126,7 @@ class Training:
         bad: files already known to be unreadable, by index.
         max_bad_fraction: share of bad files at which the run stops.
         on_batch: called by the main process with (step, micro-batch) every run.image_every steps.
+        probe: called every probe.every_epochs epochs; must leave all random numbers as they are.
     """
 
     def __init__(
@@ -132,6 +145,7 @@ class Training:
         bad: dict[int, BadFile],
         max_bad_fraction: float,
         on_batch: Callable[[int, Batch], None] | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
         self.replicated = processes.replicate(objective)
@@ -150,6 +164,7 @@ class Training:
         self.file_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         self.max_bad_fraction = max_bad_fraction
         self.on_batch = on_batch
+        self.probe = probe
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self.num_skipped = 0
@@ -182,10 +197,14 @@ class Training:
                 stopping = pending is not None and self._read(pending, end=current.began)
                 stopping |= bool(received) and self.processes.world == 1  # else all must agree
                 pending = current
-                if stopping or step == last or step % self.run.checkpoint_every == 0:
+                saves = step == last or step % self.run.checkpoint_every == 0
+                if stopping or saves or self._probes(step):
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
-                    self._save(step, received)
+                    if stopping or saves:
+                        self._save(step, received)
+                if self._probes(step) and not stopping:
+                    self._probe(step, received)
                 if self.failure:
                     raise self.failure
                 if stopping:
@@ -292,6 +311,21 @@ class Training:
         began = time.perf_counter()
         with deferred_interrupts(received):
             self.checkpoints.save(step, self.objective.model, self.optimizer)
+        self.window.start += time.perf_counter() - began  # no part of a step
+
+    def _probes(self, step: int) -> bool:
+        """Whether the model is probed after this step."""
+        epochs = self.probe.every_epochs if self.probe else 0
+        return epochs > 0 and step % (epochs * self.plan.steps_per_epoch) == 0
+
+    def _probe(self, step: int, received: Sequence[int]) -> None:
+        """Measure the model; a signal ends it early, for it may take minutes."""
+        assert self.probe is not None
+        began = time.perf_counter()
+        top1 = self.probe(self.objective.model, lambda: len(received) > 0)
+        if top1 is not None:
+            epoch = step / self.plan.steps_per_epoch
+            self.log.probe({"step": step, "epoch": epoch, "knn_top1": top1})
         self.window.start += time.perf_counter() - began  # no part of a step
 
     def _note_bad(self, pending: Pending, *, found: bool) -> None:
