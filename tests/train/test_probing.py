@@ -1,12 +1,17 @@
 """Heads fitted on features made by hand, and the probe of a pre-training under way."""
 
 import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.conftest import write_list
 from tests.test_commands import call
@@ -28,7 +33,15 @@ from videomae.model.load import load_model
 from videomae.model.probes import AttentiveProbe, LinearProbe
 from videomae.pixels import normalise
 from videomae.pretrain import pretrain
-from videomae.train.probing import ProbeError, Recipe, Views, choose_and_fit, fit, logits_of
+from videomae.train.probing import (
+    EpochProbe,
+    ProbeError,
+    Recipe,
+    Views,
+    choose_and_fit,
+    fit,
+    logits_of,
+)
 
 RECIPE = Recipe(epochs=30, batch=16, weight_decay=0.01, seed=0)
 CPU = torch.device("cpu")
@@ -215,3 +228,62 @@ def test_a_probe_that_cannot_work_is_refused_at_the_start(
 def test_the_settings_of_the_probe_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("pretrain", *PRETRAIN, "probe.every_epochs=-1") == 2
     assert "probe.every_epochs must be at least 0" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_several_processes_probe_together(videos: Path, tmp_path: Path) -> None:
+    """Unequal shares of the lists, and as the same row as of one process."""
+    probe = probe_overrides(videos, tmp_path / "lists")
+    plain = train(pretraining(videos, tmp_path / "plain", *probe))
+    trained = video_list(tmp_path / "train.txt")
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node",
+                "2",
+            ),
+            *("-m", "videomae.pretrain", *PRETRAIN, *probe, f"output_dir={tmp_path / 'run'}"),
+            *(f"data.root={videos}", f"data.train_list={trained}"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        [row for row in metrics(directory) if "knn_top1" in row]
+        for directory in (plain, tmp_path / "run")
+    )
+    assert len(ours) == 3
+    assert ours == theirs
+
+
+def test_a_signal_ends_a_probe(videos: Path, tmp_path: Path) -> None:
+    probe = probe_overrides(videos, tmp_path / "lists")
+    features = EpochProbe.__call__
+    asked = []
+
+    def interrupted(self: EpochProbe, model: nn.Module, stop: Callable[[], bool]) -> float | None:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        asked.append(features(self, model, stop))
+        return asked[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochProbe, "__call__", interrupted)
+        with pytest.raises(SystemExit) as end:
+            train(pretraining(videos, tmp_path / "run", *probe))
+    assert end.value.code == 128 + signal.SIGTERM
+    assert asked == [None]
+    directory = train(pretraining(videos, tmp_path / "run", *probe, resume="auto"))
+    plain = train(pretraining(videos, tmp_path / "plain"))
+    ours, theirs = weights(plain), weights(directory)
+    assert all(ours[name].equal(theirs[name]) for name in ours)
