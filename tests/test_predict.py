@@ -122,11 +122,11 @@ def test_sheets_show_the_frames_that_were_seen(weights: Path, videos: Path, tmp_
     picture = matplotlib.image.imread("one.png")
     assert picture.shape[1] > picture.shape[0] > 100
     (tmp_path / "two" / "deep").mkdir(parents=True)
-    for name in ("a.mp4", "deep/b.mp4"):
+    for name in ("a.mp4", "deep/$^{b.mp4"):  # no formula
         (tmp_path / "two" / name).write_bytes(video.read_bytes())
     predicted(f"weights={weights}", "video=two", "segments=1", "crops=1", "sheet=sheets")
     assert Path("sheets/a.mp4.png").is_file()
-    assert Path("sheets/deep/b.mp4.png").is_file()
+    assert Path("sheets/deep/$^{b.mp4.png").is_file()
 
 
 def test_classes_go_by_a_file_of_names_or_by_number(videos: Path, tmp_path: Path) -> None:

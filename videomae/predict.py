@@ -45,6 +45,9 @@ from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
 from videomae.train.parallel import Processes, autocast, processes
 
+WIDE = 200
+"""Characters of a line that goes to a file or another program: names are not broken."""
+
 
 def predict(config: PredictConfig) -> None:
     """Classify config.video."""
@@ -85,7 +88,8 @@ def predict(config: PredictConfig) -> None:
     views = {"segments": config.segments, "crops": config.crops}
     document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    Console(highlight=False).print(_table(rows))
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, width=width).print(_table(rows))
     say.line(f"{len(probs)} of {len(clips)} videos: {config.output}")
     if errors:
         sys.exit(1)

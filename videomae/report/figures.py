@@ -120,7 +120,7 @@ def save_contact_sheet(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="frame of the clip", ylabel="view: segment.crop")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # file names may hold $
     save_figure(path, figure)
 
 
