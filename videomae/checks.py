@@ -26,15 +26,18 @@ MEANINGS = {
     "videos": ("the folder below which the videos lie", "/path/to/videos"),
     "annotations": ("the data set's own annotation files", "/path/to/annotations"),
     "out": ("the directory that is written", "/path/to/out"),
-    "list": ("the clip list to look at", "/path/to/list.txt"),
-    "root": ("the folder that the list's paths are relative to", "/path/to/videos"),
     "video": ("the video file to look at", "/path/to/video.mp4"),
+}
+MEANINGS |= {
+    "list": ("a clip list", "/path/to/list.txt"),
+    "root": MEANINGS["data.root"],
+    **{f"probe.{n}": MEANINGS[f"data.{n}"] for n in ("train_list", "test_list", "root", "classes")},
 }
 SCRATCH = "scratch"
 """What `weights` says for random weights."""
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
-UNCHECKED = ("data.classes", "weights", "target", "format", "dataset", "out")
+UNCHECKED = ("data.classes", "probe.classes", "weights", "target", "format", "dataset", "out")
 """Settings that are no path, or one that is checked where it is used."""
 
 

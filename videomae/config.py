@@ -137,6 +137,35 @@ class Dataset(Enum):
     csv = "csv"
 
 
+class ProbeKind(Enum):
+    """What is fitted on frozen features; see videomae.model.probes."""
+
+    knn = "knn"
+    linear = "linear"
+    attentive = "attentive"
+
+
+class Pool(Enum):
+    """mean: of the tokens of a window; none: all of them."""
+
+    mean = "mean"
+    none = "none"
+
+
+class FeatureType(Enum):
+    """The numbers of written features."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+class FeatureFormat(Enum):
+    """The files of written features: the tensor `features` of a safetensors file, or one array."""
+
+    safetensors = "safetensors"
+    npy = "npy"
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A vision transformer over tubelets, and the decoder that pre-training adds to it."""
@@ -573,10 +602,31 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class EpochProbeConfig(ListConfig):
+    """The k-NN probe of a pre-training under way; what is learned does not depend on it."""
+
+    every_epochs: int = 0
+    """Epochs between two probes; 0: none."""
+    test_list: str | None = None
+    """Labelled clip list that is classified; the neighbours are those of probe.train_list."""
+    classes: int | None = None
+    """How many classes the labels have."""
+    k: int = 20
+    """Neighbours that vote."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, "probe", {"every_epochs": self.every_epochs})
+        _check_at_least(1, "probe", {"k": self.k})
+        _check_at_least(2, "probe", {"classes": self.classes})
+        _check_list("probe", self)
+
+
+@dataclass(frozen=True)
 class PretrainConfig(TrainConfig):
     """python -m videomae.pretrain"""
 
     mask: MaskConfig = field(kw_only=True)
+    probe: EpochProbeConfig = field(default_factory=EpochProbeConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -711,8 +761,151 @@ class ConvertConfig:
     """Replace the target."""
 
 
-MOST_TOKENS = 1_000_000
-"""Of a clip; more is a slip, or a file that says what it likes."""
+@dataclass(frozen=True)
+class ProbesConfig:
+    """What is fitted on the features of a frozen encoder, and how."""
+
+    kinds: list[ProbeKind] = field(default_factory=lambda: list(ProbeKind))
+    """Any of knn, linear, attentive."""
+    views: int = 1
+    """Views of a training video, evenly spaced in time; of a test video the middle one is taken."""
+    k: int = 20
+    """knn: neighbours that vote."""
+    temperature: float = 0.07
+    """knn: a neighbour's vote weighs exp(cosine similarity / temperature)."""
+    lrs: list[float] = field(default_factory=lambda: [1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    """Learning rates that are tried; the best on a held-out fifth of the training list is taken."""
+    linear_epochs: int = 100
+    """Passes of the linear probe over the training features."""
+    attentive_epochs: int = 20
+    """Likewise of the attentive one."""
+    batch: int = 64
+    """Views per step."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        names = ("views", "k", "linear_epochs", "attentive_epochs", "batch")
+        _check_at_least(1, "probe", {name: getattr(self, name) for name in names})
+        _check_at_least(0, "probe", {"weight_decay": self.weight_decay})
+        _check(
+            self.temperature > 0, f"probe.temperature must be more than 0, got {self.temperature}"
+        )
+        _check(
+            len(self.lrs) > 0 and min(self.lrs) > 0,
+            f"probe.lrs must be rates above 0, at least one, got {self.lrs}",
+        )
+        _check(
+            len(self.kinds) > 0,
+            f"probe.kinds must name at least one of {', '.join(kind.name for kind in ProbeKind)}",
+        )
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """python -m videomae.probe"""
+
+    model: ModelConfig
+    data: DataConfig
+    run: RunConfig
+    probe: ProbesConfig = field(default_factory=ProbesConfig)
+    weights: str | None = None
+    """Weights of any released kind; scratch: a random encoder, as model= says."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
+    name: str = "probe"
+    """The result's name."""
+    output_dir: str = "outputs/${name}"
+    """Where results.json and the features are written."""
+    seed: int = 0
+    """Draws the held-out fifth, the order of the features and the new heads."""
+    overwrite: bool = False
+    """Replace the results that output_dir holds; its features are kept."""
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """python -m videomae.predict"""
+
+    run: RunConfig
+    weights: str | None = None
+    """A fine-tuned classifier of any released kind."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    video: str | None = None
+    """A video file, or a folder: every video below it."""
+    segments: int = 5
+    """Temporal positions of a video's views."""
+    crops: int = 3
+    """Spatial positions of a video's views."""
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: that of the weights."""
+    sampling: Sampling = Sampling.dense
+    """As the classifier was trained; segment for Something-Something V2."""
+    class_names: str | None = None
+    """Text file, line i = name of class i; null: the names that the weights hold."""
+    top: int = 5
+    """Classes that are told of each video."""
+    output: str = "predictions.json"
+    """What is written."""
+    sheet: str | None = None
+    """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("segments", "crops", "stride", "top"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """python -m videomae.extract"""
+
+    run: RunConfig
+    weights: str | None = None
+    """Weights of any released kind: of a pre-training, a classifier, or an encoder alone."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
+    video: str | None = None
+    """A video file, or a folder: every video below it."""
+    list: str | None = None
+    """A clip list, with or without labels, in place of video."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+    output_dir: str = "outputs/features"
+    """Where the features and their manifest.jsonl are written."""
+    hop: int | None = None
+    """Source frames from one window to the next; null: a window, frames x stride."""
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: that of the weights."""
+    pool: Pool = Pool.mean
+    """mean: (W, D) for the W windows of a video; none: (W, N, D), every token."""
+    dtype: FeatureType = FeatureType.float32
+    """float32 or float16."""
+    format: FeatureFormat = FeatureFormat.safetensors
+    """safetensors or npy."""
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("hop", "stride"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -787,6 +980,10 @@ class ScanConfig:
         )
         _check_list("", self)
         _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
+
+
+MOST_TOKENS = 1_000_000
+"""Of a clip; more is a slip, or a file that says what it likes."""
 
 
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:

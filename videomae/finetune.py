@@ -23,7 +23,7 @@ The run directory then holds results.json and figures/confusion.png.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def finetune(config: FinetuneConfig) -> None:
         )
         one_view = replace(data, segments=1, crops=1)
 
-        def validate(log: RunLog, step: int) -> None:
+        def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
             found = score_model(trained, val_clips, names, one_view, config.run, process, say)
             if found is not None:
                 top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))

@@ -45,7 +45,8 @@ from videomae.data.annotations import (
     of_folders,
     ucf101_group,
 )
-from videomae.data.locate import ENDINGS, Found, Index, Located, locate
+from videomae.data.clips import VIDEOS
+from videomae.data.locate import Found, Index, Located, locate
 from videomae.data.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.files import sha256, write_text
 from videomae.report.console import Say
@@ -107,7 +108,7 @@ def prepare(config: PrepareConfig) -> None:
         located = locate(root)
     if not located.videos:
         raise PrepareError(
-            f"videos={root} holds no video: looked for {' '.join(ENDINGS)} and folders of frames"
+            f"videos={root} holds no video: looked for {' '.join(VIDEOS)} and folders of frames"
         )
     lists = match(_moved(annotations, config), located, root)
     _check_found(lists, annotations, root)

@@ -86,7 +86,7 @@ def train_run(
     *,
     average: ModelEmaV3 | None = None,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
-    on_epoch: Callable[[RunLog, int], None] | None = None,
+    on_epoch: Callable[[RunLog, int, Callable[[], bool]], None] | None = None,
     epochs_apart: int = 1,
 ) -> Outcome:
     """Train in the run directory until the end, config.max_steps or a signal.
@@ -96,7 +96,8 @@ def train_run(
         parents: of the weights that `objective` holds.
         average: the running mean of the objective's model.
         on_batch: called with (log, step, micro-batch) every run.image_every steps.
-        on_epoch: called by all processes with (log, step), every `epochs_apart` epochs.
+        on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
+            Training.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
@@ -152,7 +153,7 @@ def train_run(
                 max_bad_fraction=config.data.max_bad_fraction,
                 average=average,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
-                on_epoch=on_epoch and (lambda step: on_epoch(log, step)),
+                on_epoch=on_epoch and (lambda step, stop: on_epoch(log, step, stop)),
                 epochs_apart=epochs_apart,
             ).train(start, last)
         finally:
@@ -196,7 +197,8 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
         hashes: of the files that must not change either, by setting.
     """
     sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
-    sections.pop("run")
+    for section in ("run", "probe"):  # they decide nothing that is learned
+        sections.pop(section, None)
     for settings in (sections["data"], *sections["data"]["sources"].values()):
         for key in FREE_DATA:
             settings.pop(key, None)

@@ -24,6 +24,7 @@ from videomae.data.dataset import (
     TrainingClips,
     random_stream,
 )
+from videomae.data.windows import VideoWindows, Windows
 
 
 class Batch(NamedTuple):
@@ -155,6 +156,17 @@ def evaluation_loader(
         sampler=range(rank, len(clips.clips), world),
         batch_size=batch,
         collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+    )
+
+
+def window_loader(windows: VideoWindows, *, workers: int, pin: bool) -> DataLoader[Windows]:
+    """The windows of every video, those of one video in their order."""
+    return DataLoader(
+        windows,
+        batch_size=None,
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,

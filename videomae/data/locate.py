@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from videomae.config import ListFormat
 from videomae.data.annotations import Row
+from videomae.data.clips import VIDEOS
 
-ENDINGS = (".avi", ".mp4", ".webm", ".mkv", ".mov")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -59,7 +59,7 @@ def locate(root: Path) -> Located:
         prefix = "" if inside == "." else f"{inside}/"
         for name in names:
             stem, ending = os.path.splitext(name)
-            if ending.lower() in ENDINGS:
+            if ending.lower() in VIDEOS:
                 files.append(Found(prefix + name, stem))
             elif ending.lower() in IMAGES and prefix:
                 folders.setdefault(inside, []).append(name)

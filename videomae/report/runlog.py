@@ -2,7 +2,7 @@
 
 config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
-metrics.jsonl          one JSON object per logged step
+metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
@@ -136,7 +136,7 @@ def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
     for path in (directory / RESULTS, directory / "figures" / "confusion.png"):
         path.unlink(missing_ok=True)
-    rows = [row for row in _rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
     write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -175,7 +175,7 @@ def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]
     """The training videos that a resumed run already knows to be unreadable, by index."""
     index_of_line = {(clip.source, clip.line): index for index, clip in enumerate(clips)}
     bad = {}
-    for row in _rows(directory / BAD_FILES):
+    for row in read_rows(directory / BAD_FILES):
         source = row.get("source", "data")
         index = index_of_line.get((source, row["line"]))
         if row["list"] == TRAIN and index is not None:
@@ -201,7 +201,7 @@ class RunLog:
         self.tensorboard: SummaryWriter | None = None
         if not say.enabled:
             return
-        kept = [row for row in _rows(directory / METRICS) if row["step"] <= step]
+        kept = [row for row in read_rows(directory / METRICS) if row["step"] <= step]
         write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
         self.tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
@@ -272,11 +272,11 @@ def _bad_row(file: BadFile, which: str) -> str:
 
 def logged(directory: Path, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one number of metrics.jsonl, where it was finite."""
-    rows = [row for row in _rows(directory / METRICS) if row.get(name) is not None]
+    rows = [row for row in read_rows(directory / METRICS) if row.get(name) is not None]
     return [row["step"] for row in rows], [row[name] for row in rows]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file, less a last line that was cut off while it was written."""
     if not path.is_file():
         return []

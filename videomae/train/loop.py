@@ -117,7 +117,8 @@ class Training:
         average: the running mean of the objective's model.
         on_batch: called by the main process with (step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes every `epochs_apart` epochs, with the step that ended the
-            last one; its checkpoint is complete.
+            last one, whose checkpoint is complete, and a question: is the run to stop? It must
+            leave all random numbers as they are.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Training:
         max_bad_fraction: float,
         average: ModelEmaV3 | None = None,
         on_batch: Callable[[int, Batch], None] | None = None,
-        on_epoch: Callable[[int], None] | None = None,
+        on_epoch: Callable[[int, Callable[[], bool]], None] | None = None,
         epochs_apart: int = 1,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
@@ -202,7 +203,7 @@ class Training:
                     raise self.failure
                 if epoch_ends and self.on_epoch and not stopping:
                     began = time.perf_counter()
-                    self.on_epoch(step)
+                    self.on_epoch(step, lambda: len(received) > 0)
                     self.objective.model.train()
                     self.window.start += time.perf_counter() - began  # no part of a step
                 if stopping:
