@@ -23,11 +23,12 @@ The run directory then holds results.json and figures/confusion.png.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.utils.model_ema import ModelEmaV3
 
@@ -40,8 +41,8 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights
-from videomae.data.clips import class_names, read_clips
-from videomae.data.dataset import TrainingClips
+from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.dataset import Item, TrainingClips
 from videomae.data.mix import Mixing, block_of
 from videomae.data.prepared import with_prepared
 from videomae.evaluate import evaluate_model, hashes_of, score_model
@@ -51,12 +52,16 @@ from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.report.console import Say
-from videomae.report.figures import save_loss_curve
+from videomae.report.figures import save_clips, save_loss_curve
+from videomae.report.labels import compare_labels, count_labels
 from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.train.objective import Classify
 from videomae.train.parallel import processes
+
+SHOWN = 5
+"""Training clips that are decoded and named at the start."""
 
 
 def finetune(config: FinetuneConfig) -> None:
@@ -91,10 +96,6 @@ def finetune(config: FinetuneConfig) -> None:
             model_config = as_trained(config.model, weights.info, data.clip)
             config = replace(config, model=model_config)
         plan = plan_run(config, clips, process, say)
-        say.line(
-            f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list"
-        )
-
         torch.manual_seed(config.seed)
         model = VideoClassifier(
             config.model,
@@ -136,6 +137,10 @@ def finetune(config: FinetuneConfig) -> None:
         )
         one_view = replace(data, segments=1, crops=1)
 
+        def look() -> None:
+            other = ("data.val_list", val_clips) if val_clips else ("data.test_list", test_clips)
+            show_data(dataset, {"data.train_list": clips} | dict([other]), names, directory, say)
+
         def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
             found = score_model(trained, val_clips, names, one_view, config.run, process, say)
             if found is not None:
@@ -158,6 +163,7 @@ def finetune(config: FinetuneConfig) -> None:
             process,
             say,
             average=average,
+            on_start=look,
             on_epoch=validate if val_clips else None,
             epochs_apart=max(1, config.eval_every),
         )
@@ -179,6 +185,30 @@ def finetune(config: FinetuneConfig) -> None:
                 trained, test_clips, names, data, config.run, directory, process, say, about
             )
     exit_if_stopped(outcome)
+
+
+def show_data(
+    dataset: TrainingClips,
+    lists: Mapping[str, Sequence[Clip]],
+    names: Sequence[str],
+    directory: Path,
+    say: Say,
+) -> None:
+    """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
+    counts = {key: count_labels(clips, len(names)) for key, clips in lists.items()}
+    for line in compare_labels(counts, names):
+        say.line(line)
+    places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
+    examples = [dataset[Item(0, place)] for place in places]
+    captions = []
+    for place, example in zip(places, examples, strict=True):
+        clip = dataset.clips[place]
+        found = f"cannot be read: {example.bad.error}" if example.bad else names[example.label]
+        captions.append(f"line {clip.line}: {clip.path}: {found}")
+        say.line(f"  {captions[-1]}")
+    path = directory / "figures" / "training_clips.png"
+    save_clips(path, torch.stack([example.clip[0] for example in examples]), captions)
+    say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
 
 
 def offer(

@@ -36,7 +36,6 @@ FREE_DATA = (
     "train_list",
     "val_list",
     "test_list",
-    "val_list",
     "root",
     "num_train",
     "class_names",
@@ -85,6 +84,7 @@ def train_run(
     say: Say,
     *,
     average: ModelEmaV3 | None = None,
+    on_start: Callable[[], None] | None = None,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
     on_epoch: Callable[[RunLog, int, Callable[[], bool]], None] | None = None,
     epochs_apart: int = 1,
@@ -95,6 +95,7 @@ def train_run(
         checkpoint: to go on from.
         parents: of the weights that `objective` holds.
         average: the running mean of the objective's model.
+        on_start: called by the main process when the run directory is its own, before step 1.
         on_batch: called with (log, step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
             Training.
@@ -136,6 +137,8 @@ def train_run(
             else:
                 runlog.clear_run(directory)
             describe_run(config, directory, processes, hashes)
+            if on_start and start == 0:
+                on_start()
         log = RunLog(directory, say, bar, step=start, bad=list(bad.values()))
         try:
             outcome = Training(

@@ -150,3 +150,17 @@ def test_a_choice_without_evaluations_is_refused(videos: Path, tmp_path: Path) -
         finetuning(videos, tmp_path, test_weights=WhichWeights.best)
     with pytest.raises(ConfigError, match=r"data\.val_list is not set"):
         train(finetuning(videos, tmp_path / "run", eval_every=1))
+
+
+def test_the_labels_and_five_clips_are_shown_at_the_start(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(finetuning(videos, tmp_path / "run", max_steps=1))
+    said = capsys.readouterr().err
+    assert "data.train_list: 11 videos of 3 classes, the head has 3; 3 to 4 of a class" in said
+    assert "differ by" in said
+    for number in (0, 2, 5, 7, 10):
+        assert f"  line {number + 1}: {number}.mp4: {number % 3}\n" in said
+    assert (tmp_path / "run" / "figures" / "training_clips.png").is_file()
+    train(finetuning(videos, tmp_path / "run", resume="auto"))
+    assert "data.train_list: 11" not in capsys.readouterr().err  # it has been seen

@@ -124,6 +124,27 @@ def save_contact_sheet(
     save_figure(path, figure)
 
 
+def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: int = 8) -> None:
+    """A filmstrip of each clip below its caption.
+
+    Args:
+        clips: (C, T, H, W, 3) uint8.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    count, height, width = clips.shape[1:4]
+    shown = _spaced(count, most_frames)
+    row = 10 * height / (width * len(shown)) + 0.35
+    figure = Figure(figsize=(10.4, len(clips) * row), layout="constrained")
+    for ax, clip, caption in zip(
+        np.atleast_1d(figure.subplots(len(clips), 1)), clips, captions, strict=True
+    ):
+        strip = filmstrip([clip[shown].float() / 255], gap=max(1, width // 32))
+        ax.imshow(strip, interpolation="nearest")
+        ax.set_title(caption, loc="left", fontsize=9, parse_math=False)  # names may hold $
+        ax.set_axis_off()
+    save_figure(path, figure)
+
+
 def _spaced(count: int, most: int) -> NDArray[np.int64]:
     """Numbers from 0 to count - 1, evenly spaced, at most so many."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
