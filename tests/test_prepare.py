@@ -32,7 +32,9 @@ def prepared(mini: Miniature, out: Path, *overrides: str) -> Path:
 
 def data_of(out: Path, split: int | None = None) -> DataConfig:
     """The data of a run on it."""
-    return with_prepared(replace(DATA, prepared=str(out), split=split))
+    return with_prepared(
+        replace(DATA, prepared=str(out), split=None if split is None else str(split))
+    )
 
 
 def clips_of(out: Path, split: int | None, part: str) -> list[Clip]:
@@ -255,7 +257,7 @@ def test_videos_of_another_data_set_are_refused(
     assert "none of the 24 annotated videos can be listed" in capsys.readouterr().err
     (tmp_path / "void").mkdir()
     assert call("prepare", *arguments, f"videos={tmp_path / 'void'}") == 2
-    assert "holds no video: looked for .avi" in capsys.readouterr().err
+    assert "holds no video: looked for .mp4" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -420,6 +422,7 @@ def test_prepared_lists_are_trained_on_and_evaluated(
     assert trained["num_unreadable"] == 0
     evaluation = (f"weights={run}", f"output_dir={tmp_path / 'again'}")
     assert call("evaluate", *given, *evaluation) == 0
+    assert trained.pop("weights") == {"chosen": "last", "step": 3}
     assert json.loads((tmp_path / "again/results.json").read_text()) == trained
     names = (out / "classes.txt").read_text().splitlines()
     write_lines(out / "classes.txt", names[::-1])
@@ -429,7 +432,7 @@ def test_prepared_lists_are_trained_on_and_evaluated(
 
 def test_explicit_settings_win(tmp_path: Path) -> None:
     out = prepared(miniatures.ucf101(tmp_path), tmp_path / "out")
-    own = {"prepared": str(out), "split": 1, "root": "/moved", "test_list": "mine.txt"}
+    own = {"prepared": str(out), "split": "1", "root": "/moved", "test_list": "mine.txt"}
     data = with_prepared(replace(DATA, **own))
     assert (data.root, data.test_list) == ("/moved", "mine.txt")
     assert data.train_list == str(out / "split1/train.txt")
@@ -454,7 +457,7 @@ def test_a_split_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no splits: leave data\.split out"):
         data_of(out, 1)
     with pytest.raises(ConfigError, match=r"give data\.prepared=DIR"):
-        replace(DATA, split=1)
+        replace(DATA, split="1")
     with pytest.raises(ConfigError, match=r"holds no prepared\.json"):
         data_of(tmp_path)
     (out / "prepared.json").write_text("[]")

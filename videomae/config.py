@@ -300,8 +300,9 @@ class DataConfig(ListConfig):
     prepared: str | None = None
     """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
     classes that are null here."""
-    split: int | None = None
-    """Which split of the prepared directory; null where the data set has one only."""
+    split: str | None = None
+    """Which split of the prepared directory, 1 2 ...; null where the data set has one only. all:
+    every one in turn, and their mean (fine-tuning and evaluation)."""
     num_train: int | None = None
     """Videos of the published training list (null: unknown); a list of another length is said at
     the start."""
@@ -845,8 +846,8 @@ class PredictConfig:
     """Spatial positions of a video's views."""
     stride: int | None = None
     """Source frames from one sampled frame to the next; null: that of the weights."""
-    sampling: Sampling = Sampling.dense
-    """As the classifier was trained; segment for Something-Something V2."""
+    sampling: Sampling | None = None
+    """dense or segment; null: as the weights say that they were trained, else dense."""
     class_names: str | None = None
     """Text file, line i = name of class i; null: the names that the weights hold."""
     top: int = 5

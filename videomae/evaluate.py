@@ -8,6 +8,7 @@ bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
 (outputs/NAME/evaluation).
 
     data.prepared=DIR data.split=1  list, root and classes from python -m videomae.prepare
+    data.split=all weights=DIR      every split with the weights of DIR/split1 ..., and their mean
     data.segments=5 data.crops=3    views of a video: temporal x spatial positions
     data.class_names=FILE           line i names class i; must agree with the weights
     overwrite=true                  replace the results that output_dir holds
@@ -39,7 +40,6 @@ from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
-from videomae.data.prepared import with_prepared
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
@@ -53,6 +53,7 @@ from videomae.report.metrics import Scores
 from videomae.report.views import gather_probs, predict_videos
 from videomae.run import describe_run
 from videomae.schema import command
+from videomae.splits import config_of_splits, write_mean
 from videomae.train.parallel import Processes, autocast, processes
 
 
@@ -61,8 +62,17 @@ class NothingReadableError(UserError):
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Evaluate the classifier at config.weights."""
-    config = replace(config, data=with_prepared(config.data))
+    """Evaluate the classifier at config.weights, or that of each split."""
+    splits = config_of_splits(config)
+    with processes(config.run) as process:
+        for each in splits:
+            evaluate_split(each, process)
+        if process.is_main:
+            write_mean(config, splits, Say(True))
+
+
+def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
+    """Evaluate one classifier on its test list."""
     data = config.data
     require(
         {
@@ -74,33 +84,35 @@ def evaluate(config: EvaluateConfig) -> None:
     )
     check_decoder(data.decoder)
     directory = Path(config.output_dir)
-    with processes(config.run) as process:
-        say = Say(process.is_main)
-        check_place("output_dir", directory)
-        runlog.check_unused(directory, overwrite=config.overwrite)
-        names = class_names(data)
-        clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-        check_videos(clips, data, "data.test_list")
-        weights = read_weights(str(config.weights), like=config.model)
-        if config.head_map is not None:
-            weights = pick_classes(weights, config.head_map)
-        _check_classes(weights.info, names, weights.path)
-        model_config = as_trained(config.model, weights.info, data.clip)
-        config = replace(config, model=model_config)
-        model = VideoClassifier(config.model, data.clip, len(names))
-        say.line(f"{weights.path}: {load_all(model, weights)}")
-        weights_hash = weights.sha256()
-        process.barrier()  # every process has looked before anything changes
-        if process.is_main:
-            runlog.clear_results(directory)
-            list_hash = sha256(Path(str(data.test_list)))
-            hashes = {"data.test_list": list_hash, "weights": weights_hash}
-            if not (directory / runlog.METRICS).exists():  # else the config is a training run's
-                describe_run(config, directory, process, hashes)
-        del weights  # as large as the model
-        model.to(process.device)
-        about = hashes_of(weights_hash, data, config.model)
-        evaluate_model(model, clips, names, data, config.run, directory, process, say, about)
+    say = Say(process.is_main)
+    check_place("output_dir", directory)
+    runlog.check_unused(directory, overwrite=config.overwrite)
+    names = class_names(data)
+    clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+    check_videos(clips, data, "data.test_list")
+    weights = read_weights(str(config.weights), like=config.model)
+    if config.head_map is not None:
+        weights = pick_classes(weights, config.head_map)
+    _check_classes(weights.info, names, weights.path)
+    model_config = as_trained(config.model, weights.info, data.clip)
+    config = replace(config, model=model_config)
+    model = VideoClassifier(config.model, data.clip, len(names))
+    say.line(f"{weights.path}: {load_all(model, weights)}")
+    trained = weights.info.sampling
+    if trained not in (None, data.sampling):
+        say.line(f"trained with data.sampling={trained.name}, tested with {data.sampling.name}")
+    weights_hash = weights.sha256()
+    process.barrier()  # every process has looked before anything changes
+    if process.is_main:
+        runlog.clear_results(directory)
+        list_hash = sha256(Path(str(data.test_list)))
+        hashes = {"data.test_list": list_hash, "weights": weights_hash}
+        if not (directory / runlog.METRICS).exists():  # else the config is a training run's
+            describe_run(config, directory, process, hashes)
+    del weights  # as large as the model
+    model.to(process.device)
+    about = hashes_of(weights_hash, data, config.model)
+    evaluate_model(model, clips, names, data, config.run, directory, process, say, about)
 
 
 class Evaluation(NamedTuple):
@@ -138,7 +150,7 @@ def score_model(
         pin=process.device.type == "cuda",
     )
     share = len(range(process.rank, len(clips), process.world))
-    predict = partial(_logits, model, process.device, run.precision)
+    predict = partial(logits_of, model, process.device, run.precision)
     with say.bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
@@ -198,6 +210,15 @@ def evaluate_model(
     )
 
 
+def logits_of(
+    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
+) -> Tensor:
+    """Of views: (V, T, H, W, 3) uint8 -> (V, classes)."""
+    with autocast(device, precision):
+        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
+    return logits
+
+
 def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, Any]:
     """What results.json says of where its numbers come from.
 
@@ -212,15 +233,6 @@ def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, A
             "settings": hashlib.sha256(as_json(settings).encode()).hexdigest(),
         }
     }
-
-
-def _logits(
-    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
-) -> Tensor:
-    """(V, T, H, W, 3) uint8 -> (V, classes)."""
-    with autocast(device, precision):
-        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
-    return logits
 
 
 def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:

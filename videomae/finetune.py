@@ -10,6 +10,7 @@ a partial encoder is an error. Other overrides:
 
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
     data.prepared=DIR data.split=1             all of these, from python -m videomae.prepare
+    data.split=all                             every split in turn, and the mean of their results
     data.classes=N data.class_names=FILE       how many classes; line i names class i
     data.segments=5 data.crops=3               views of a test video
     eval_every=1 data.val_list=FILE            evaluate after each epoch, keep the best weights
@@ -44,7 +45,6 @@ from videomae.config import ConfigError, FinetuneConfig, WhichWeights
 from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.mix import Mixing, block_of
-from videomae.data.prepared import with_prepared
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
@@ -57,16 +57,31 @@ from videomae.report.labels import compare_labels, count_labels
 from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
+from videomae.splits import config_of_splits, write_mean
+from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
-from videomae.train.parallel import processes
+from videomae.train.parallel import Processes, processes
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
 
 
 def finetune(config: FinetuneConfig) -> None:
-    """One fine-tuning run and its evaluation, as `config` says."""
-    config = replace(config, data=with_prepared(config.data))
+    """Fine-tuning and evaluation as `config` says, on one split or on each."""
+    splits = config_of_splits(config)
+    with processes(config.run) as process:
+        for each in splits:
+            outcome = finetune_split(each, process)
+            if not outcome.finished:
+                break
+        else:
+            if process.is_main:
+                write_mean(config, splits, Say(True))
+    exit_if_stopped(outcome)
+
+
+def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
+    """One fine-tuning run and its evaluation."""
     data = config.data
     require(
         {
@@ -79,112 +94,110 @@ def finetune(config: FinetuneConfig) -> None:
     )
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
-    with processes(config.run) as process:
-        say = Say(process.is_main)
-        checkpoint = check_run(config)
-        names = class_names(data)
-        clips = training_clips(data, labelled=True)
-        test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-        check_videos(test_clips, data, "data.test_list")
-        val_clips = []
-        if config.eval_every:
-            require({"data.val_list": data.val_list})
-            val_clips = read_clips(str(data.val_list), data, labelled=True, key="data.val_list")
-            check_videos(val_clips, data, "data.val_list")
-        weights, parents = starting_weights(config, checkpoint)
-        if weights is not None:
-            model_config = as_trained(config.model, weights.info, data.clip)
-            config = replace(config, model=model_config)
-        plan = plan_run(config, clips, process, say)
-        torch.manual_seed(config.seed)
-        model = VideoClassifier(
-            config.model,
-            data.clip,
-            len(names),
-            drop_path=config.optim.drop_path,
-            head_drop=config.optim.head_drop,
-        )
-        if weights is not None:
-            if config.head_map is not None:
-                weights = pick_classes(weights, config.head_map)
-                if not same_classes(weights.info, names):  # else the head would be a new one
-                    raise ConfigError(
-                        f"head_map={config.head_map} makes {weights.info.classes} classes of "
-                        f"{weights.path}, {_first(weights.info.class_names)}; here they are "
-                        f"{len(names)}, {_first(names)}: give the data.classes and "
-                        "data.class_names that it makes, or no head_map"
-                    )
-            say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
-            del weights  # as large as the model
-        model.to(process.device)
-
-        dataset = TrainingClips(clips, data, config.augment, None, config.seed)
-        objective = Classify(model, config.optim.label_smoothing, mixing(config))
-        decay = config.optim.ema_decay
-        average = None if decay is None else ModelEmaV3(model, decay)
-        trained: VideoClassifier = model if average is None else average.module
-        directory = Path(config.output_dir)
-        info = WeightsInfo(
-            kind=Kind.classifier,
-            name=config.name,
-            model=config.model,
-            clip=data.clip,
-            classes=len(names),
-            class_names=names,
-            drop_path=config.optim.drop_path,
-            head_drop=config.optim.head_drop,
-            parents=parents,
-        )
-        one_view = replace(data, segments=1, crops=1)
-
-        def look() -> None:
-            other = ("data.val_list", val_clips) if val_clips else ("data.test_list", test_clips)
-            show_data(dataset, {"data.train_list": clips} | dict([other]), names, directory, say)
-
-        def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
-            found = score_model(trained, val_clips, names, one_view, config.run, process, say)
-            if found is not None:
-                top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
-                log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
-                better = offer(directory, step, top1, trained, info)
-                say.line(
-                    f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
-                    f"{len(val_clips)} videos of data.val_list{', the best so far' * better}"
+    say = Say(process.is_main)
+    checkpoint = check_run(config)
+    names = class_names(data)
+    clips = training_clips(data, labelled=True)
+    test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+    check_videos(test_clips, data, "data.test_list")
+    val_clips = []
+    if config.eval_every:
+        require({"data.val_list": data.val_list})
+        val_clips = read_clips(str(data.val_list), data, labelled=True, key="data.val_list")
+        check_videos(val_clips, data, "data.val_list")
+    weights, parents = starting_weights(config, checkpoint)
+    if weights is not None:
+        model_config = as_trained(config.model, weights.info, data.clip)
+        config = replace(config, model=model_config)
+    plan = plan_run(config, clips, process, say)
+    torch.manual_seed(config.seed)
+    model = VideoClassifier(
+        config.model,
+        data.clip,
+        len(names),
+        drop_path=config.optim.drop_path,
+        head_drop=config.optim.head_drop,
+    )
+    if weights is not None:
+        if config.head_map is not None:
+            weights = pick_classes(weights, config.head_map)
+            if not same_classes(weights.info, names):  # else the head would be a new one
+                raise ConfigError(
+                    f"head_map={config.head_map} makes {weights.info.classes} classes of "
+                    f"{weights.path}, {_first(weights.info.class_names)}; here they are "
+                    f"{len(names)}, {_first(names)}: give the data.classes and "
+                    "data.class_names that it makes, or no head_map"
                 )
-            process.barrier()
+        say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
+        del weights  # as large as the model
+    model.to(process.device)
 
-        outcome = train_run(
-            config,
-            objective,
-            dataset,
-            plan,
-            checkpoint,
-            parents,
-            process,
-            say,
-            average=average,
-            on_start=look,
-            on_epoch=validate if val_clips else None,
-            epochs_apart=max(1, config.eval_every),
-        )
-        if outcome.finished:
-            if process.is_main:
-                info = replace(info, step=outcome.step)
-                save_weights(directory / FILE_NAME, trained.state_dict(), info)
-                save_loss_curve(directory)
-            process.barrier()
-            file = directory / FILE_NAME
-            about: dict[str, Any] = {"weights": {"chosen": "last", "step": outcome.step}}
-            if config.test_weights is WhichWeights.best:
-                file = directory / BEST_WEIGHTS
-                load_all(trained, read_weights(file))
-                about = {"weights": {"chosen": "best", **best_of(directory)}}
-                about["weights"]["chosen_on"] = str(data.val_list)
-            about |= hashes_of(sha256(file), data, config.model)
-            evaluate_model(
-                trained, test_clips, names, data, config.run, directory, process, say, about
+    dataset = TrainingClips(clips, data, config.augment, None, config.seed)
+    objective = Classify(model, config.optim.label_smoothing, mixing(config))
+    decay = config.optim.ema_decay
+    average = None if decay is None else ModelEmaV3(model, decay)
+    trained: VideoClassifier = model if average is None else average.module
+    directory = Path(config.output_dir)
+    info = WeightsInfo(
+        kind=Kind.classifier,
+        name=config.name,
+        model=config.model,
+        clip=data.clip,
+        classes=len(names),
+        class_names=names,
+        sampling=data.sampling,
+        drop_path=config.optim.drop_path,
+        head_drop=config.optim.head_drop,
+        parents=parents,
+    )
+    one_view = replace(data, segments=1, crops=1)
+
+    def look() -> None:
+        other = ("data.val_list", val_clips) if val_clips else ("data.test_list", test_clips)
+        show_data(dataset, {"data.train_list": clips} | dict([other]), names, directory, say)
+
+    def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
+        found = score_model(trained, val_clips, names, one_view, config.run, process, say)
+        if found is not None:
+            top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
+            log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
+            better = offer(directory, step, top1, trained, info)
+            say.line(
+                f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
+                f"{len(val_clips)} videos of data.val_list{', the best so far' * better}"
             )
-    exit_if_stopped(outcome)
+        process.barrier()
+
+    outcome = train_run(
+        config,
+        objective,
+        dataset,
+        plan,
+        checkpoint,
+        parents,
+        process,
+        say,
+        average=average,
+        on_start=look,
+        on_epoch=validate if val_clips else None,
+        epochs_apart=max(1, config.eval_every),
+    )
+    if outcome.finished:
+        if process.is_main:
+            info = replace(info, step=outcome.step)
+            save_weights(directory / FILE_NAME, trained.state_dict(), info)
+            save_loss_curve(directory)
+        process.barrier()
+        file = directory / FILE_NAME
+        about: dict[str, Any] = {"weights": {"chosen": "last", "step": outcome.step}}
+        if config.test_weights is WhichWeights.best:
+            file = directory / BEST_WEIGHTS
+            load_all(trained, read_weights(file))
+            about = {"weights": {"chosen": "best", **best_of(directory)}}
+            about["weights"]["chosen_on"] = str(data.val_list)
+        about |= hashes_of(sha256(file), data, config.model)
+        evaluate_model(trained, test_clips, names, data, config.run, directory, process, say, about)
+    return outcome
 
 
 def show_data(

@@ -10,7 +10,8 @@ and written as JSON. A file that cannot be read is named, and the command ends w
     sheet=FILE.png                picture of the frames the model saw; sheet=DIR: one of each video
     segments=5 crops=3            views of a video: temporal x spatial positions
     class_names=FILE              line i names class i; default: the names that the weights hold
-    sampling=segment              for models trained so, as on Something-Something V2
+    sampling=segment              for released models trained so, as on Something-Something V2; the
+                                  files of videomae.finetune say it themselves
     top=5                         how many classes
 """
 
@@ -21,29 +22,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from videomae.checks import check_place, require
-from videomae.config import ConfigError, DataConfig, Precision, PredictConfig
+from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
 from videomae.data.clips import Clip, clips_below, read_class_names
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_loader
+from videomae.evaluate import logits_of
 from videomae.files import write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
 from videomae.model.weights import Kind, WeightsInfo
-from videomae.pixels import normalise
 from videomae.report.console import Say
 from videomae.report.figures import save_contact_sheet
 from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
-from videomae.train.parallel import Processes, autocast, processes
+from videomae.train.parallel import Processes, processes
 
 WIDE = 200
 """Characters of a line that goes to a file or another program: names are not broken."""
@@ -64,7 +63,7 @@ def predict(config: PredictConfig) -> None:
     data = DataConfig(
         clip=replace(info.clip, stride=config.stride or info.clip.stride),
         root=str(root),
-        sampling=config.sampling,
+        sampling=config.sampling or info.sampling or Sampling.dense,
         segments=config.segments,
         crops=config.crops,
         decoder=config.decoder,
@@ -113,7 +112,7 @@ def _predictions(
         workers=process.num_workers(config.run.workers),
         pin=process.device.type == "cuda",
     )
-    logits = partial(_logits, model, process.device, config.run.precision)
+    logits = partial(logits_of, model, process.device, config.run.precision)
     found = Predictions({}, [], 0)
     share = len(range(process.rank, len(clips), process.world))
     with say.bar("predicting", total=share) as bar:
@@ -130,16 +129,6 @@ def _predictions(
                     path = _sheet(config.sheet, clip)
                     save_contact_sheet(path, frames, data.segments, data.crops, title)
     return found
-
-
-@torch.inference_mode()
-def _logits(
-    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
-) -> Tensor:
-    """(V, T, H, W, 3) uint8 -> (V, classes)."""
-    with autocast(device, precision):
-        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
-    return logits
 
 
 def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:

@@ -414,6 +414,8 @@ def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(comma
     if command == "finetune":
         # What head_map made of the weights is in the checkpoint; evaluations change nothing.
         top |= {"head_map", "eval_every", "test_weights"}
+    else:
+        top |= {name for name in leaves(config) if name.startswith("probe.")}
     assert free == top | run | {f"data.{name}" for name in FREE_DATA}
     assert {"seed", "model.depth", "data.clip.stride", "optim.global_batch"} <= matters
 

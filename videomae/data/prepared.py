@@ -14,6 +14,8 @@ from videomae.data.annotations import TEST, TRAIN, VAL
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
+ALL = "all"
+"""What data.split says for every split in turn."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def with_prepared(data: DataConfig) -> DataConfig:
         return data
     directory = Path(data.prepared)
     prepared = read_prepared(directory)
-    _check_split(data, prepared)
-    lists = {each.part: each for each in prepared.lists if each.split == data.split}
+    split = _number(data, prepared)
+    lists = {each.part: each for each in prepared.lists if each.split == split}
     files = {part: str(directory / each.file) for part, each in lists.items()}
     if TEST not in files and VAL in files:
         files[TEST] = files.pop(VAL)
@@ -120,15 +122,22 @@ def with_prepared(data: DataConfig) -> DataConfig:
     )
 
 
-def _check_split(data: DataConfig, prepared: Prepared) -> None:
-    """ConfigError unless data.split is one of the splits, or null where there are none."""
+def _number(data: DataConfig, prepared: Prepared) -> int | None:
+    """The split that data.split names; None where there are none.
+
+    Raises:
+        ConfigError: there is no such split.
+    """
     splits = ", ".join(map(str, prepared.splits))
     if data.split is None and splits:
         raise ConfigError(
             f"data.prepared={data.prepared} has the splits {splits}: choose one with data.split="
         )
-    if data.split is not None and data.split not in prepared.splits:
+    numbers = {str(number): number for number in prepared.splits}
+    if data.split is not None and data.split not in numbers:
         there = f"has the splits {splits}" if splits else "has no splits: leave data.split out"
+        also = f"; data.split={ALL} is for finetune and evaluate" if data.split == ALL else ""
         raise ConfigError(
-            f"data.split={data.split} does not exist: data.prepared={data.prepared} {there}"
+            f"data.split={data.split} does not exist: data.prepared={data.prepared} {there}{also}"
         )
+    return None if data.split is None else numbers[data.split]

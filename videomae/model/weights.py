@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig
+from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
 from videomae.files import replacing
 from videomae.model.presets import model_config
 from videomae.model.tensors import WeightsError, copied, open_safetensors
@@ -60,6 +60,8 @@ class WeightsInfo:
     """Of a classifier."""
     class_names: list[str] | None = None
     """Of a classifier: the name of each class, or its number as text; null: not known."""
+    sampling: Sampling | None = None
+    """Of a classifier: how the frames of its clips were chosen; null: not known."""
     drop_path: float = 0.0
     """Of a classifier: as it was trained."""
     head_drop: float = 0.0
@@ -89,6 +91,7 @@ class WeightsInfo:
                 "kind": Kind(values["kind"]),
                 "model": model_config(values["model"]),
                 "clip": ClipConfig(**values["clip"]),
+                "sampling": values["sampling"] and Sampling(values["sampling"]),
                 "mask": mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
                 "parents": tuple(Link(**link) for link in values["parents"]),
             }

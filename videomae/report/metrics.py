@@ -78,6 +78,30 @@ class Scores:
         }
 
 
+def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """results.json of several splits: means of accuracies, sums of videos, and each split's own.
+
+    Args:
+        results: results.json of each split, by its number.
+    """
+    every = list(results.values())
+    classes = dict.fromkeys(name for each in every for name in each["per_class"])
+    found = {name: [each["per_class"].get(name) for each in every] for name in classes}
+    seen = {name: [v for v in values if v is not None] for name, values in found.items()}
+    accuracies = ("top1", "top5", "mean_class_accuracy")
+    counts = ("num_videos", "num_unreadable")
+    return {
+        **{key: float(np.mean([each[key] for each in every])) for key in accuracies},
+        **{key: sum(each[key] for each in every) for key in counts},
+        "views": every[0]["views"],
+        "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},
+        "splits": {
+            number: {key: value for key, value in each.items() if key not in ("per_class", "views")}
+            for number, each in results.items()
+        },
+    }
+
+
 def _percent(true: NDArray[np.bool_]) -> float:
     """The share that is True. (100 * a mean would make 62.25000000000001 of 249 in 400.)"""
     return 100 * int(true.sum()) / len(true)
