@@ -24,10 +24,10 @@ The run directory then holds results.json and figures/confusion.png.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
-from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
+from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
 from videomae.report.console import Say
 from videomae.report.figures import save_clips, save_loss_curve
 from videomae.report.labels import compare_labels, count_labels
@@ -80,59 +80,33 @@ def finetune(config: FinetuneConfig) -> None:
     exit_if_stopped(outcome)
 
 
+class Lists(NamedTuple):
+    """What is learned from, and what it is tested on."""
+
+    names: list[str]
+    """Of the classes."""
+    train: list[Clip]
+    val: list[Clip]
+    """Empty unless the run is evaluated on the way."""
+    test: list[Clip]
+
+
 def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     """One fine-tuning run and its evaluation."""
-    data = config.data
-    require(
-        {
-            "data.train_list": data.train_list,
-            "data.test_list": data.test_list,
-            "data.root": data.root,
-            "data.classes": data.classes,
-            "weights": config.weights,
-        }
-    )
-    if config.head_map is not None and config.weights == SCRATCH:
-        raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
+    lists = read_lists(config)
     say = Say(process.is_main)
     checkpoint = check_run(config)
-    names = class_names(data)
-    clips = training_clips(data, labelled=True)
-    test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-    check_videos(test_clips, data, "data.test_list")
-    val_clips = []
-    if config.eval_every:
-        require({"data.val_list": data.val_list})
-        val_clips = read_clips(str(data.val_list), data, labelled=True, key="data.val_list")
-        check_videos(val_clips, data, "data.val_list")
     weights, parents = starting_weights(config, checkpoint)
+    data = config.data
     if weights is not None:
         model_config = as_trained(config.model, weights.info, data.clip)
         config = replace(config, model=model_config)
-    plan = plan_run(config, clips, process, say)
-    torch.manual_seed(config.seed)
-    model = VideoClassifier(
-        config.model,
-        data.clip,
-        len(names),
-        drop_path=config.optim.drop_path,
-        head_drop=config.optim.head_drop,
-    )
-    if weights is not None:
-        if config.head_map is not None:
-            weights = pick_classes(weights, config.head_map)
-            if not same_classes(weights.info, names):  # else the head would be a new one
-                raise ConfigError(
-                    f"head_map={config.head_map} makes {weights.info.classes} classes of "
-                    f"{weights.path}, {_first(weights.info.class_names)}; here they are "
-                    f"{len(names)}, {_first(names)}: give the data.classes and "
-                    "data.class_names that it makes, or no head_map"
-                )
-        say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
-        del weights  # as large as the model
+    plan = plan_run(config, lists.train, process, say)
+    model = starting_model(config, lists.names, weights, say)
+    del weights  # as large as the model
     model.to(process.device)
 
-    dataset = TrainingClips(clips, data, config.augment, None, config.seed)
+    dataset = TrainingClips(lists.train, data, config.augment, None, config.seed)
     objective = Classify(model, config.optim.label_smoothing, mixing(config))
     decay = config.optim.ema_decay
     average = None if decay is None else ModelEmaV3(model, decay)
@@ -143,28 +117,24 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         name=config.name,
         model=config.model,
         clip=data.clip,
-        classes=len(names),
-        class_names=names,
+        classes=len(lists.names),
+        class_names=lists.names,
         sampling=data.sampling,
         drop_path=config.optim.drop_path,
         head_drop=config.optim.head_drop,
         parents=parents,
     )
-    one_view = replace(data, segments=1, crops=1)
-
-    def look() -> None:
-        other = ("data.val_list", val_clips) if val_clips else ("data.test_list", test_clips)
-        show_data(dataset, {"data.train_list": clips} | dict([other]), names, directory, say)
 
     def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
-        found = score_model(trained, val_clips, names, one_view, config.run, process, say)
+        one_view = replace(data, segments=1, crops=1)
+        found = score_model(trained, lists.val, lists.names, one_view, config.run, process, say)
         if found is not None:
             top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
             log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
             better = offer(directory, step, top1, trained, info)
             say.line(
                 f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
-                f"{len(val_clips)} videos of data.val_list{', the best so far' * better}"
+                f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
             )
         process.barrier()
 
@@ -178,8 +148,8 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         process,
         say,
         average=average,
-        on_start=look,
-        on_epoch=validate if val_clips else None,
+        on_start=lambda: show_data(dataset, lists, directory, say),
+        on_epoch=validate if lists.val else None,
         epochs_apart=max(1, config.eval_every),
     )
     if outcome.finished:
@@ -196,20 +166,86 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
             about = {"weights": {"chosen": "best", **best_of(directory)}}
             about["weights"]["chosen_on"] = str(data.val_list)
         about |= hashes_of(sha256(file), data, config.model)
-        evaluate_model(trained, test_clips, names, data, config.run, directory, process, say, about)
+        evaluate_model(
+            trained, lists.test, lists.names, data, config.run, directory, process, say, about
+        )
     return outcome
 
 
-def show_data(
-    dataset: TrainingClips,
-    lists: Mapping[str, Sequence[Clip]],
-    names: Sequence[str],
-    directory: Path,
-    say: Say,
-) -> None:
+def read_lists(config: FinetuneConfig) -> Lists:
+    """The lists of a run, and the first videos of each looked for.
+
+    Raises:
+        ConfigError: settings are missing or contradict each other, or videos are not there.
+        ClipListError: a list cannot be read.
+    """
+    data = config.data
+    require(
+        {
+            "data.train_list": data.train_list,
+            "data.test_list": data.test_list,
+            "data.root": data.root,
+            "data.classes": data.classes,
+            "weights": config.weights,
+        }
+    )
+    if config.head_map is not None and config.weights == SCRATCH:
+        raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
+
+    def labelled(key: str, path: str | None) -> list[Clip]:
+        require({key: path})
+        clips = read_clips(str(path), data, labelled=True, key=key)
+        check_videos(clips, data, key)
+        return clips
+
+    return Lists(
+        class_names(data),
+        training_clips(data, labelled=True),
+        labelled("data.val_list", data.val_list) if config.eval_every else [],
+        labelled("data.test_list", data.test_list),
+    )
+
+
+def starting_model(
+    config: FinetuneConfig, names: Sequence[str], weights: Weights | None, say: Say
+) -> VideoClassifier:
+    """The classifier of step 0: random where the weights have nothing for it.
+
+    Raises:
+        ConfigError: config.head_map makes other classes than the run's.
+        WeightsError: the weights do not fit.
+    """
+    torch.manual_seed(config.seed)
+    model = VideoClassifier(
+        config.model,
+        config.data.clip,
+        len(names),
+        drop_path=config.optim.drop_path,
+        head_drop=config.optim.head_drop,
+    )
+    if weights is None:
+        return model
+    if config.head_map is not None:
+        weights = pick_classes(weights, config.head_map)
+        if not same_classes(weights.info, names):  # else the head would be a new one
+            raise ConfigError(
+                f"head_map={config.head_map} makes {weights.info.classes} classes of "
+                f"{weights.path}, {_first(weights.info.class_names)}; here they are "
+                f"{len(names)}, {_first(names)}: give the data.classes and "
+                "data.class_names that it makes, or no head_map"
+            )
+    say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
+    return model
+
+
+def show_data(dataset: TrainingClips, lists: Lists, directory: Path, say: Say) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
-    counts = {key: count_labels(clips, len(names)) for key, clips in lists.items()}
-    for line in compare_labels(counts, names):
+    names = lists.names
+    other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
+    both = {"data.train_list": lists.train} | other
+    for line in compare_labels(
+        {key: count_labels(clips, len(names)) for key, clips in both.items()}, names
+    ):
         say.line(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
     examples = [dataset[Item(0, place)] for place in places]
