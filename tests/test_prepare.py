@@ -423,6 +423,7 @@ def test_prepared_lists_are_trained_on_and_evaluated(
     evaluation = (f"weights={run}", f"output_dir={tmp_path / 'again'}")
     assert call("evaluate", *given, *evaluation) == 0
     assert trained.pop("weights") == {"chosen": "last", "step": 3}
+    assert trained.pop("shared_with") == {}
     assert json.loads((tmp_path / "again/results.json").read_text()) == trained
     names = (out / "classes.txt").read_text().splitlines()
     write_lines(out / "classes.txt", names[::-1])

@@ -90,11 +90,26 @@ class Lists(NamedTuple):
     """Empty unless the run is evaluated on the way."""
     test: list[Clip]
 
+    def num_shared(self, train: Sequence[Clip]) -> int:
+        """Test videos that are in another list too."""
+        paths = {clip.path for clip in train}
+        return sum(clip.path in paths for clip in self.test)
+
 
 def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     """One fine-tuning run and its evaluation."""
     lists = read_lists(config)
     say = Say(process.is_main)
+    shared = {
+        "data.train_list": lists.num_shared(lists.train),
+        "data.val_list": lists.num_shared(lists.val),
+    }
+    for key, count in shared.items():
+        if count:
+            say.line(
+                f"WARNING: {count} of {len(lists.test)} videos of data.test_list are in {key} too: "
+                "the result is no measure of unseen videos"
+            )
     checkpoint = check_run(config)
     weights, parents = starting_weights(config, checkpoint)
     data = config.data
@@ -165,6 +180,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
             load_all(trained, read_weights(file))
             about = {"weights": {"chosen": "best", **best_of(directory)}}
             about["weights"]["chosen_on"] = str(data.val_list)
+        about |= {"shared_with": {key: count for key, count in shared.items() if count}}
         about |= hashes_of(sha256(file), data, config.model)
         evaluate_model(
             trained, lists.test, lists.names, data, config.run, directory, process, say, about

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from tests.conftest import write_list
 from tests.model import CLIP, CONFIG, randomise
 from tests.train import (
     STEPS,
@@ -164,3 +165,15 @@ def test_the_labels_and_five_clips_are_shown_at_the_start(
     assert (tmp_path / "run" / "figures" / "training_clips.png").is_file()
     train(finetuning(videos, tmp_path / "run", resume="auto"))
     assert "data.train_list: 11" not in capsys.readouterr().err  # it has been seen
+
+
+def test_test_videos_that_are_trained_on_are_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = finetuning(videos, tmp_path / "run", max_steps=1)
+    test_list = write_list(tmp_path / "test.txt", ["3.mp4 0", "11.mp4 1", "4.mp4 2"])
+    train(replace(config, data=replace(config.data, test_list=str(test_list))))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "WARNING: 2 of 3 videos of data.test_list are in data.train_list too" in said
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["shared_with"] == {"data.train_list": 2}
