@@ -33,6 +33,7 @@ SETTINGS = (
     "probe.lrs=[0.001,0.01]",
     "probe.linear_epochs=20",
     "probe.attentive_epochs=10",
+    "probe.min_steps=1",
     "probe.batch=4",
     "probe.k=3",
 )

@@ -780,13 +780,15 @@ class ProbesConfig:
     """Passes of the linear probe over the training features."""
     attentive_epochs: int = 20
     """Likewise of the attentive one."""
+    min_steps: int = 1000
+    """A short training list is passed over more often, until there are so many steps."""
     batch: int = 64
     """Views per step."""
     weight_decay: float = 0.01
     """Of AdamW."""
 
     def __post_init__(self) -> None:
-        names = ("views", "k", "linear_epochs", "attentive_epochs", "batch")
+        names = ("views", "k", "linear_epochs", "attentive_epochs", "min_steps", "batch")
         _check_at_least(1, "probe", {name: getattr(self, name) for name in names})
         _check_at_least(0, "probe", {"weight_decay": self.weight_decay})
         _check(

@@ -13,6 +13,7 @@ one that goes on after a kill, reads what is there.
     probe.views=N                        views of each training video
     probe.k=20 probe.temperature=0.07    knn, as in DINO
     probe.lrs=[1e-4,...]                 linear, attentive: the rates tried, see below
+    probe.min_steps=1000                 linear, attentive: on short lists, more epochs
     overwrite=true                       replace the results; the features are kept
 
 linear is one linear map of the mean token, standardised; attentive a learned query with one
@@ -244,7 +245,7 @@ def _probs(
         make = partial(AttentiveProbe, model.dim, model.heads, classes)
         take_train, take_test = partial(_stacked, train.tokens), partial(_stacked, test.tokens)
         epochs = settings.attentive_epochs
-    recipe = Recipe(epochs, settings.batch, settings.weight_decay, config.seed)
+    recipe = Recipe(epochs, settings.batch, settings.weight_decay, config.seed, settings.min_steps)
     chosen = choose_and_fit(
         make, Views(take_train, labels), train.video, settings.lrs, recipe, device
     )

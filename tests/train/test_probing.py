@@ -287,3 +287,13 @@ def test_a_signal_ends_a_probe(videos: Path, tmp_path: Path) -> None:
     plain = train(pretraining(videos, tmp_path / "plain"))
     ours, theirs = weights(plain), weights(directory)
     assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs", "min_steps", "passes"),
+    [(200, 64, 20, 1, 20), (200, 64, 20, 1000, 250), (64, 64, 20, 21, 21), (65, 64, 20, 21, 20)],
+)
+def test_short_lists_are_passed_over_more_often(
+    rows: int, batch: int, epochs: int, min_steps: int, passes: int
+) -> None:
+    assert Recipe(epochs, batch, 0.0, 0, min_steps).passes(rows) == passes

@@ -52,6 +52,12 @@ class Recipe:
     batch: int
     weight_decay: float
     seed: int
+    min_steps: int = 1
+    """A short list is passed over more often."""
+
+    def passes(self, rows: int) -> int:
+        """Over so many rows."""
+        return max(self.epochs, math.ceil(self.min_steps / math.ceil(rows / self.batch)))
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,10 @@ def fit(
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     generator = torch.Generator().manual_seed(recipe.seed)
-    total = recipe.epochs * math.ceil(len(rows) / recipe.batch)
+    passes = recipe.passes(len(rows))
+    total = passes * math.ceil(len(rows) / recipe.batch)
     step = 0
-    for _ in range(recipe.epochs):
+    for _ in range(passes):
         for batch in rows[torch.randperm(len(rows), generator=generator)].split(recipe.batch):
             for group, lr in zip(optimizer.param_groups, lrs, strict=True):
                 group["lr"] = warmup_cosine(
