@@ -498,6 +498,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",
+        "predictions.jsonl",
         "bad_files.jsonl",
         "config.yaml",
         "environment.json",
@@ -551,6 +552,18 @@ def test_an_unreadable_test_video_is_wrong_and_stays_in_the_count(
         ("text.mp4", 10, "test"),
     ]
     assert all(row["path"] in row["error"] for row in rows)
+    predictions = json_lines(tmp_path / "out" / "predictions.jsonl")
+    assert [row["line"] for row in predictions] == list(range(2, 11))  # after the comment
+    assert [f"{row['video']} {row['label']}" for row in predictions] == lines[1:]
+    assert [row["readable"] for row in predictions] == [True] * 7 + [False] * 2
+    assert [row["top"] for row in predictions[7:]] == [[], []]
+    right = [row["top"][0]["label"] == row["label"] for row in predictions[:7]]
+    assert results["top1"] == 100 * sum(right) / 9
+    for row in predictions[:7]:
+        probs = [guess["prob"] for guess in row["top"]]
+        assert len(probs) == 3
+        assert probs == sorted(probs, reverse=True)
+        assert sum(probs) == pytest.approx(1, abs=2e-4)
 
 
 def test_results_are_not_replaced_unless_asked(
