@@ -1,0 +1,95 @@
+"""Put runs side by side: a Markdown table, and one HTML page with curves, classes and videos.
+
+    python -m videomae.report runs='outputs/*' out=outputs/report
+
+runs= is a quoted glob of run directories, of directories that videomae.evaluate or videomae.probe
+wrote, or of their results.json; several as runs='[outputs/ucf101*,outputs/k400/evaluation]'. The
+table goes to stdout: data, weights, views, top-1 with its 95 % interval, and below runs that differ
+in their seed or split their mean. out/report.html needs nothing else, offline too: the table,
+curves, confused classes, the best and worst of them, test videos with what was predicted,
+reconstructions (also of the pre-training that a run started from), unreadable videos, settings and
+hashes. Frames are decoded from the videos that the run's config names; paths in it are those of the
+directory where the run was started.
+
+    samples=6                     right and wrong test videos that are shown of each evaluation
+
+What is missing is shown as missing. A file that is damaged is named, and the status is 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from videomae.checks import check_place, require
+from videomae.config import DataConfig, ReportConfig, UserError
+from videomae.files import write_text
+from videomae.report.console import Say
+from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
+from videomae.report.page import page
+from videomae.report.samples import choose, look
+from videomae.report.summary import (
+    COLUMNS,
+    PRETRAINING_COLUMNS,
+    WORDS,
+    markdown,
+    pretraining_rows,
+    rows,
+)
+from videomae.schema import command, schema
+
+PAGE = "report.html"
+
+
+def report(config: ReportConfig) -> None:
+    """Print the table of config.runs and write the page."""
+    require({"runs": config.runs})
+    out, say = Path(config.out), Say(enabled=True)
+    check_place("out", out)
+    asked = [read_run(directory) for directory in find_runs(config.runs)]
+    runs = [run for run in asked if not run.is_pretraining]
+    parents = {run.directory: chain(run) for run in asked}
+    pretrainings = [run for run in asked if run.is_pretraining]
+    known = {run.directory.resolve() for run in asked}
+    for directory in (path for paths in parents.values() for path in paths):
+        if directory.resolve() not in known:
+            known.add(directory.resolve())
+            parent = read_run(directory)
+            (pretrainings if parent.is_pretraining else runs).append(parent)
+
+    shown = [run for run in asked if not run.is_pretraining]
+    if shown:
+        print(markdown(COLUMNS, rows(shown), WORDS), end="")
+    if pretrainings:
+        print("\n" * bool(shown) + markdown(PRETRAINING_COLUMNS, pretraining_rows(pretrainings), 4))
+    samples = {
+        run.directory: look(choose(run.predictions, config.samples), data_of(run)) for run in runs
+    }
+    write_text(out / PAGE, page(runs, pretrainings, parents, samples))
+    damaged = [each for run in (*runs, *pretrainings) for each in run.damaged]
+    for each in damaged:
+        say.line(each)
+    say.line(f"{len(runs) + len(pretrainings)} runs: {out / PAGE}")
+    if damaged:
+        sys.exit(1)
+
+
+def data_of(run: Run) -> DataConfig | None:
+    """Where the videos of a run are; None where its config does not say."""
+    if "data" not in run.config:
+        return None
+    try:
+        merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
+        return cast(DataConfig, OmegaConf.to_object(merged))
+    except (OmegaConfBaseException, UserError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        run.damaged.append(f"{run.directory / CONFIG}: data cannot be understood: {reason}")
+        return None
+
+
+main = command("report")(report)
+
+if __name__ == "__main__":
+    main()
