@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib.image
@@ -52,9 +53,16 @@ from videomae.schema import COMMANDS, schema
 TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
 
 
+def module_of(command: str) -> ModuleType:
+    """What `python -m videomae.COMMAND` runs."""
+    module = importlib.import_module(f"videomae.{command}")
+    is_package = hasattr(module, "__path__")
+    return importlib.import_module(f"videomae.{command}.__main__") if is_package else module
+
+
 def call(command: str, *overrides: str) -> int:
     """Run a command's main in this process, with hydra's own reading of the command line."""
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(module.__file__), *overrides])
         try:
@@ -109,7 +117,7 @@ def finetuned(
 def test_help_says_what_the_command_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     said = capsys.readouterr().out
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     explanation = inspect.getdoc(module)
     assert explanation is not None
     assert " ".join(said.split()).startswith(" ".join(explanation.split()))

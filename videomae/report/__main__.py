@@ -49,29 +49,26 @@ def report(config: ReportConfig) -> None:
     out, say = Path(config.out), Say(enabled=True)
     check_place("out", out)
     asked = [read_run(directory) for directory in find_runs(config.runs)]
-    runs = [run for run in asked if not run.is_pretraining]
-    parents = {run.directory: chain(run) for run in asked}
-    pretrainings = [run for run in asked if run.is_pretraining]
     known = {run.directory.resolve() for run in asked}
-    for directory in (path for paths in parents.values() for path in paths):
-        if directory.resolve() not in known:
-            known.add(directory.resolve())
-            parent = read_run(directory)
-            (pretrainings if parent.is_pretraining else runs).append(parent)
+    started_from = {path.resolve(): path for run in asked for path in chain(run)}
+    runs = asked + [read_run(path) for real, path in started_from.items() if real not in known]
+    runs.sort(key=lambda run: run.is_pretraining)
+    parents = {run.directory: chain(run) for run in runs}
 
-    shown = [run for run in asked if not run.is_pretraining]
-    if shown:
-        print(markdown(COLUMNS, rows(shown), WORDS), end="")
-    if pretrainings:
-        print("\n" * bool(shown) + markdown(PRETRAINING_COLUMNS, pretraining_rows(pretrainings), 4))
+    table = rows([run for run in asked if not run.is_pretraining])
+    pretraining_table = pretraining_rows([run for run in runs if run.is_pretraining])
+    tables = [markdown(COLUMNS, table, WORDS)] if table else []
+    if pretraining_table:
+        tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
+    print("\n".join(tables), end="")
     samples = {
         run.directory: look(choose(run.predictions, config.samples), data_of(run)) for run in runs
     }
-    write_text(out / PAGE, page(runs, pretrainings, parents, samples))
-    damaged = [each for run in (*runs, *pretrainings) for each in run.damaged]
+    write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples))
+    damaged = [each for run in runs for each in run.damaged]
     for each in damaged:
         say.line(each)
-    say.line(f"{len(runs) + len(pretrainings)} runs: {out / PAGE}")
+    say.line(f"{len(runs)} runs: {out / PAGE}")
     if damaged:
         sys.exit(1)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from videomae.report.gather import Point
 
 WIDTH, HEIGHT = 400, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 28
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 28
 """Margins of a chart, in its own units."""
 MOST_POINTS = 400
 """Of a curve; of more, neighbours are averaged."""
@@ -31,13 +31,15 @@ def line_chart(curves: Sequence[tuple[str, Sequence[Point]]], *, smooth: bool) -
     values = [point.value for _, points in curves for point in points if point.value is not None]
     if not values:
         return Markup("")
-    x_ticks, y_ticks = ticks(0, max(steps), 5), ticks(min(values), max(values), 6)
-    low, high = min(y_ticks[0], *values), max(y_ticks[-1], *values)
+    low, high = min(values), max(values)
+    if low == high:  # a level line in the middle
+        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
+    x_ticks, y_ticks = ticks(0, max(steps), 5), ticks(low, high, 6)
     last = max(*steps, 1)
 
     def place(step: float, value: float) -> str:
         x = LEFT + (WIDTH - LEFT - RIGHT) * step / last
-        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / ((high - low) or 1)
+        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
         return f"{x:.1f},{y:.1f}"
 
     names = ", ".join(name for name, _ in curves)
@@ -69,7 +71,7 @@ def line_chart(curves: Sequence[tuple[str, Sequence[Point]]], *, smooth: bool) -
 
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers between two, about so many, at least one."""
-    span = (high - low) or abs(high) or 1.0
+    span = (high - low) or 1.0
     size = 10.0 ** np.floor(np.log10(span / most))
     step = next(size * m for m in (1, 2, 5, 10) if span / (size * m) <= most)
     first = np.ceil(low / step - 1e-9)

@@ -1,7 +1,7 @@
 """What run directories hold: results, curves, predictions, and what of it is missing or damaged."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
@@ -133,6 +133,8 @@ class Run:
     progress: str = ""
     """How far the training came."""
     predictions: list[Prediction] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    """Those of figures/ that show what nothing else tells: PNG, by name."""
     bad: list[dict[str, Any]] = field(default_factory=list)
     """Unreadable videos."""
     missing: list[str] = field(default_factory=list)
@@ -215,7 +217,11 @@ def read_run(directory: Path) -> Run:
     _read_results(run)
     _read_metrics(run)
     if run.results and not run.results[0].probe:
-        _read_predictions(run)
+        _read_predictions(run, run.results[0])
+        if not run.predictions:
+            _read_picture(run, "confusion")
+    if run.is_pretraining:
+        _read_picture(run, "reconstruction")
     return run
 
 
@@ -244,8 +250,8 @@ def _mapping(run: Run, name: str, parse: Any, wrong: type[Exception]) -> dict[st
     except (OSError, UnicodeDecodeError, wrong) as error:
         run.damaged.append(f"{path} cannot be read: {str(error).splitlines()[0]}")
         return {}
-    if not isinstance(found, dict):
-        run.damaged.append(f"{path} holds {type(found).__name__}, not what a run writes there")
+    if not isinstance(found, dict) or not found:
+        run.damaged.append(f"{path} is not what a run writes there")
         return {}
     return found
 
@@ -317,10 +323,12 @@ def _read_metrics(run: Run) -> None:
     of = run.setting("optim.epochs")
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
     state = "finished" if run.finished else "not finished"
+    if run.finished and epochs and of and epochs[-1] < of:
+        state = f"ended by max_steps={run.setting('max_steps')}"
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 
 
-def _read_predictions(run: Run) -> None:
+def _read_predictions(run: Run, result: Result) -> None:
     path = run.directory / PREDICTIONS
     if not path.is_file():
         run.missing.append(
@@ -328,19 +336,35 @@ def _read_predictions(run: Run) -> None:
         )
         return
     try:
-        run.predictions = list(_predictions(_rows(run, PREDICTIONS)))
+        run.predictions = list(_predictions(_rows(run, PREDICTIONS), list(result.per_class)))
     except (KeyError, TypeError, ValueError) as error:
         run.damaged.append(f"{path} is not what an evaluation writes: {error!r}")
-    number = run.results[0].num_videos
-    if run.predictions and len(run.predictions) != number:
+        return
+    if len(run.predictions) != result.num_videos:
         run.damaged.append(
-            f"{path} holds {len(run.predictions)} videos, {RESULTS} {number}: not used"
+            f"{path} holds {len(run.predictions)} videos, {RESULTS} {result.num_videos}: not used"
         )
         run.predictions = []
 
 
-def _predictions(rows: Iterable[Mapping[str, Any]]) -> Iterable[Prediction]:
+def _read_picture(run: Run, name: str) -> None:
+    path = run.directory / "figures" / f"{name}.png"
+    try:
+        content = path.read_bytes()
+    except OSError:
+        run.missing.append(f"{path} is not there")
+        return
+    if content.startswith(b"\x89PNG"):
+        run.pictures[name] = content
+    else:
+        run.damaged.append(f"{path} is no PNG picture")
+
+
+def _predictions(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Prediction]:
     for row in rows:
         top = [Guess(int(g["label"]), str(g["class"]), float(g["prob"])) for g in row["top"]]
-        names = str(row["video"]), int(row["label"]), str(row["class"])
-        yield Prediction(int(row["line"]), *names, bool(row["readable"]), top)
+        own = int(row["label"]), str(row["class"])
+        for label, name in (own, *((guess.label, guess.name) for guess in top)):
+            if not 0 <= label < len(names) or names[label] != name:
+                raise NotOursError(f"class {label} is not {name!r} in {RESULTS}")
+        yield Prediction(int(row["line"]), str(row["video"]), *own, bool(row["readable"]), top)

@@ -1,6 +1,5 @@
 """One self-contained HTML page of runs. The template escapes whatever it is given."""
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from videomae.report import charts
-from videomae.report.figures import STATISTICS
 from videomae.report.gather import Prediction, Result, Run
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -20,8 +18,6 @@ from videomae.report.summary import (
     PRETRAINING_COLUMNS,
     WORDS,
     Row,
-    pretraining_rows,
-    rows,
     weights_of,
 )
 
@@ -72,20 +68,19 @@ THUMBNAIL = 112
 
 def page(
     runs: Sequence[Run],
-    pretrainings: Sequence[Run],
+    table: Sequence[Row],
+    pretraining_table: Sequence[Row],
     parents: Mapping[Path, Sequence[Path]],
     samples: Mapping[Path, Sequence[Sample]],
 ) -> str:
     """The page.
 
     Args:
-        runs: fine-tunings, evaluations and probes.
-        pretrainings: those that were asked for, and those that `runs` started from.
+        runs: each has its section; those of the tables are among them.
         parents: of each run's directory, the directories of the runs whose weights it started from.
         samples: test videos, by the run's directory.
     """
-    everything = [*runs, *pretrainings]
-    anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(everything, start=1)}
+    anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(runs, start=1)}
     environment = Environment(
         loader=PackageLoader("videomae.report"),
         autoescape=True,
@@ -95,22 +90,30 @@ def page(
     )
     sections = [
         _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
-        for run in everything
+        for run in runs
     ]
     return environment.get_template("page.html").render(
         columns=COLUMNS,
         words=WORDS,
-        rows=[_row(row, anchors) for row in rows(runs)],
+        rows=[_row(row, anchors) for row in table],
         pretraining_columns=PRETRAINING_COLUMNS,
-        pretraining_rows=[_row(row, anchors) for row in pretraining_rows(pretrainings)],
+        pretraining_rows=[_row(row, anchors) for row in pretraining_table],
         sections=sections,
-        statistics=STATISTICS,
     )
 
 
 def _row(row: Row, anchors: Mapping[Path, str]) -> dict[str, Any]:
-    anchor = anchors[row.run.directory.resolve()] if row.run else None
-    return {"cells": row.cells, "anchor": anchor, "result": row.result}
+    if row.run is None:
+        return {"name": row.cells[0], "cells": row.cells[1:], "result": None, "remarks": ()}
+    probe = f", {row.result.probe} probe" if row.result and row.result.probe else ""
+    return {
+        "name": row.run.name + probe,
+        "directory": str(row.run.directory),
+        "anchor": anchors[row.run.directory.resolve()],
+        "cells": row.cells[1:],
+        "result": row.result,
+        "remarks": row.remarks,
+    }
 
 
 def _section(
@@ -118,13 +121,6 @@ def _section(
 ) -> dict[str, Any]:
     result = run.results[0] if run.results else None
     counts, names = _confusion(run, result)
-    missing, damaged = list(run.missing), list(run.damaged)
-    pictures = {}
-    for name in ("reconstruction", "confusion"):
-        if (run.is_pretraining and name == "reconstruction") or (
-            name == "confusion" and result and counts is None and not result.probe
-        ):
-            pictures[name] = _picture(run, name, missing, damaged)
     return {
         "anchor": anchors[run.directory.resolve()],
         "name": run.name,
@@ -135,9 +131,9 @@ def _section(
         "results": run.results,
         "weights": weights_of(run, result) if result else "",
         "charts": _charts(run),
-        "missing": missing,
-        "damaged": damaged,
-        "pictures": pictures,
+        "missing": run.missing,
+        "damaged": run.damaged,
+        "pictures": {name: charts.data_uri(png, "png") for name, png in run.pictures.items()},
         "confusion": _confusion_table(counts, names),
         "pairs": _pairs(run.predictions),
         "classes": _classes(result, counts),
@@ -178,20 +174,6 @@ def _charts(run: Run) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _picture(run: Run, name: str, missing: list[str], damaged: list[str]) -> str | None:
-    """figures/NAME.png as a data URI; None, and noted, where there is none."""
-    path = run.directory / "figures" / f"{name}.png"
-    try:
-        content = path.read_bytes()
-    except OSError:
-        missing.append(f"{path} is not there")
-        return None
-    if not content.startswith(b"\x89PNG"):
-        damaged.append(f"{path} is no PNG picture")
-        return None
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def _confusion(run: Run, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:

@@ -42,6 +42,8 @@ def look(chosen: Sequence[Prediction], data: DataConfig | None) -> list[Sample]:
     Args:
         data: of the run's config; None: it is not there.
     """
+    if not chosen:
+        return []
     if data is None:
         return [Sample(each, [], "the run's config does not say where") for each in chosen]
     try:

@@ -18,11 +18,14 @@ COLUMNS = (
     "videos",
     "unreadable",
 )
-WORDS = 3
+WORDS = 4
 """Columns of text; the others hold numbers."""
 NONE = "–"  # noqa: RUF001
 """In place of a number that is not there."""
 PRETRAINING_COLUMNS = ("pre-training", "data", "model", "progress", "loss", "k-NN top-1 %")
+
+
+TOP1 = COLUMNS.index("top-1 % (95 %)")
 
 
 class Row(NamedTuple):
@@ -30,6 +33,8 @@ class Row(NamedTuple):
 
     cells: tuple[str, ...]
     """By COLUMNS."""
+    remarks: tuple[str, ...] = ()
+    """What belongs to the top-1."""
     run: Run | None = None
     """None: a mean."""
     result: Result | None = None
@@ -52,36 +57,44 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     table = []
     for members in groups.values():
         for run, result in members:
-            unique = names.count(run.name) == 1
-            name = run.name if unique else f"{run.name} ({run.directory})"
-            table.append(Row(tuple(_cells(name, run, result, most[run.data])), run, result))
+            name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.directory})"
+            if result is None:
+                state = "not evaluated" if run.finished else "not evaluated yet"
+                nothing = (NONE,) * (len(COLUMNS) - TOP1 - 1)
+                table.append(Row((name, run.data, NONE, NONE, state, *nothing), run=run))
+            else:
+                remarks = tuple(_remarks(result, most[run.data]))
+                table.append(Row(tuple(_cells(name, run, result)), remarks, run, result))
         table += _mean(members)
     return table
 
 
-def _cells(name: str, run: Run, result: Result | None, most: int) -> Iterator[str]:
-    yield f"{name}, {result.probe} probe" if result and result.probe else name
+def _cells(name: str, run: Run, result: Result) -> Iterator[str]:
+    yield f"{name}, {result.probe} probe" if result.probe else name
     yield run.data
-    if result is None:
-        yield from [NONE, NONE, "not evaluated" + " yet" * (not run.finished)]
-        yield from [NONE] * (len(COLUMNS) - 5)
-        return
     yield weights_of(run, result)
     yield result.views
-    remarks = []
-    if result.num_unreadable:
-        remarks.append(f"{result.num_unreadable:,} of {result.num_videos:,} videos unreadable")
-    if result.num_videos < most:
-        remarks.append(f"on {result.num_videos:,} videos, others on {most:,}")
     interval = ""
     if result.interval:
         low, high = result.interval
-        interval = f" ({low:.1f} to {high:.1f})"
-    yield f"{result.top1:.2f}{interval}" + "".join(f"; {remark}" for remark in remarks)
+        interval = f" ({low:.2f} to {high:.2f})"
+    yield f"{result.top1:.2f}{interval}"
     yield f"{result.top5:.2f}"
     yield f"{result.mean_class_accuracy:.2f}"
     yield f"{result.num_videos:,}"
     yield f"{result.num_unreadable:,}"
+
+
+def _remarks(result: Result, most: int) -> Iterator[str]:
+    """What to know of a number before it is compared.
+
+    Args:
+        most: videos that another evaluation of the same data had.
+    """
+    if result.num_unreadable:
+        yield f"{result.num_unreadable:,} of {result.num_videos:,} videos unreadable"
+    if result.num_videos < most:
+        yield f"on {result.num_videos:,} videos, others on {most:,}"
 
 
 def weights_of(run: Run, result: Result) -> str:
@@ -126,7 +139,7 @@ def pretraining_rows(runs: Sequence[Run]) -> list[Row]:
             f"{loss[-1]:.4f}" if loss else NONE,
             f"{knn[-1]:.2f}" if knn else NONE,
         )
-        table.append(Row(cells, run))
+        table.append(Row(cells, run=run))
     return table
 
 
@@ -137,7 +150,11 @@ def markdown(columns: Sequence[str], table: Sequence[Row], words: int) -> str:
         words: how many of the columns hold text; the others are set to the right.
     """
     lines = [columns, ["---"] * words + ["---:"] * (len(columns) - words)]
-    lines += [[_escaped(cell) for cell in row.cells] for row in table]
+    for row in table:
+        cells = list(row.cells)
+        if row.remarks:
+            cells[TOP1] = "; ".join([cells[TOP1], *row.remarks])
+        lines.append([_escaped(cell) for cell in cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
