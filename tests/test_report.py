@@ -196,9 +196,10 @@ def spoil_losses(run: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def replace_class(run: Path) -> None:
-    text = (run / "predictions.jsonl").read_text()
-    (run / "predictions.jsonl").write_text(text.replace("swim|dive", "fly"))
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,11 @@ def replace_class(run: Path) -> None:
         (spoil_last_line, 1, ["metrics.jsonl: line ", "is cut off", "<h3>Loss"]),
         (spoil_losses, 0, ["logged numbers were not finite", "<h3>Loss"]),
         (lambda run: (run / "predictions.jsonl").unlink(), 0, ["evaluate the weights again"]),
-        (replace_class, 1, ["predictions.jsonl is not what an evaluation writes", "fly"]),
+        (
+            lambda run: change(run / "predictions.jsonl", "swim|dive", "fly"),
+            1,
+            ["predictions.jsonl is not what an evaluation writes", "fly"],
+        ),
         (
             lambda run: (run / "predictions.jsonl").write_text(""),
             1,
@@ -227,6 +232,17 @@ def replace_class(run: Path) -> None:
         ),
         (lambda run: (run / "config.yaml").write_text("a: ["), 1, ["config.yaml cannot be read"]),
         (lambda run: (run / "config.yaml").write_text("data: 3"), 1, ["config.yaml: data cannot"]),
+        (
+            lambda run: change(run / "config.yaml", "decoder: decord", "decoder: eye"),
+            1,
+            ["config.yaml: data cannot be understood: no decoder 'eye'"],
+        ),
+        (lambda run: change(run / "config.yaml", "epochs: 3", "epochs: many"), 0, ["Test videos"]),
+        (
+            lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n'),
+            0,
+            ["1 of 1 logged numbers were not finite", "no finite number yet"],
+        ),
         (lambda run: (run / "bad_files.jsonl").write_text("{}\n{"), 1, ["bad_files.jsonl: line 2"]),
         (lambda run: (run / "weights.safetensors").unlink(), 0, ["not finished: step 6"]),
     ],
@@ -385,6 +401,8 @@ def test_a_curve_breaks_where_a_number_was_not_finite() -> None:
     )
     assert path.count("M") == 2
     assert path.count("L") == 1
+    drawn = charts.line_chart([("x", points)], smooth=True)
+    assert [d.count("M") for d in re.findall(r'<path class="s0.*?" d="(.*?)"', drawn)] == [2, 2]
     assert charts.line_chart([("x", [Point(1, None)])], smooth=True) == ""
     level = charts.line_chart([("x", [Point(1, 3.0), Point(9, 3.0)])], smooth=True)
     assert "nan" not in level

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from videomae.checks import check_place, require
 from videomae.config import DataConfig, ReportConfig, UserError
+from videomae.data.decode import check_decoder
 from videomae.files import write_text
 from videomae.report.console import Say
 from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
@@ -79,7 +80,9 @@ def data_of(run: Run) -> DataConfig | None:
         return None
     try:
         merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
-        return cast(DataConfig, OmegaConf.to_object(merged))
+        data = cast(DataConfig, OmegaConf.to_object(merged))
+        check_decoder(data.decoder)
+        return data
     except (OmegaConfBaseException, UserError, ValueError) as error:
         reason = str(error).splitlines()[0]
         run.damaged.append(f"{run.directory / CONFIG}: data cannot be understood: {reason}")

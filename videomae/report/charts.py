@@ -115,15 +115,19 @@ def _thinned(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def _running_mean(points: Sequence[Point]) -> list[Point]:
-    finite = [(step, value) for step, value in points if value is not None]
+    """Of the last finite values at each; none where the value itself was not finite."""
+    finite = [value for _, value in points if value is not None]
     width = max(1, len(finite) // RUNNING)
-    if not finite:
-        return []
-    means = np.convolve([value for _, value in finite], np.ones(width) / width, mode="valid")
-    return [
-        Point(step, float(value))
-        for (step, _), value in zip(finite[width - 1 :], means, strict=True)
-    ]
+    sums = np.cumsum([0.0, *finite])
+    means, seen = [], 0
+    for step, value in points:
+        if value is None:
+            means.append(Point(step, None))
+            continue
+        seen += 1
+        if seen >= width:
+            means.append(Point(step, float(sums[seen] - sums[seen - width]) / width))
+    return means
 
 
 def confusion_picture(counts: NDArray[np.int64]) -> str:

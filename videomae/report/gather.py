@@ -1,6 +1,7 @@
 """What run directories hold: results, curves, predictions, and what of it is missing or damaged."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -309,7 +310,7 @@ def _read_metrics(run: Run) -> None:
     rows = [row for row in _rows(run, METRICS) if isinstance(row.get("step"), int)]
     for name in CURVES:
         points = [
-            Point(row["step"], row[name])
+            Point(row["step"], _finite(row[name]))
             for row in rows
             if name in row and (row[name] is None or isinstance(row[name], int | float))
         ]
@@ -321,6 +322,7 @@ def _read_metrics(run: Run) -> None:
         return
     epochs = [row["epoch"] for row in rows if isinstance(row.get("epoch"), int | float)]
     of = run.setting("optim.epochs")
+    of = of if isinstance(of, int) else None
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
     state = "finished" if run.finished else "not finished"
     if run.finished and epochs and of and epochs[-1] < of:
@@ -328,12 +330,14 @@ def _read_metrics(run: Run) -> None:
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 
 
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _read_predictions(run: Run, result: Result) -> None:
     path = run.directory / PREDICTIONS
     if not path.is_file():
-        run.missing.append(
-            f"{path} is not there: evaluate the weights again to see classes and videos"
-        )
+        run.missing.append(f"{path} is not there: evaluate the weights again to see single videos")
         return
     try:
         run.predictions = list(_predictions(_rows(run, PREDICTIONS), list(result.per_class)))

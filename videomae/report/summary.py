@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from videomae.report.gather import Result, Run
+from videomae.report.runlog import RESULTS
 
 COLUMNS = (
     "run",
@@ -60,6 +61,8 @@ def rows(runs: Sequence[Run]) -> list[Row]:
             name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.directory})"
             if result is None:
                 state = "not evaluated" if run.finished else "not evaluated yet"
+                if (run.directory / RESULTS).is_file():
+                    state = f"{RESULTS} is damaged"
                 nothing = (NONE,) * (len(COLUMNS) - TOP1 - 1)
                 table.append(Row((name, run.data, NONE, NONE, state, *nothing), run=run))
             else:
