@@ -104,7 +104,9 @@ def weights_of(run: Run, result: Result) -> str:
     """Which weights were evaluated: last or best of a fine-tuning, or those that were given."""
     if "chosen" in result.weights:
         return f"{result.weights['chosen']}, step {result.weights.get('step', '?')}"
-    return "last" if run.trained else str(run.setting("weights") or NONE)
+    if run.trained:  # a run of before there was a choice, or an evaluation took its results' place
+        return NONE if result.sha256 else "last"
+    return str(run.setting("weights") or NONE)
 
 
 def _mean(members: Sequence[tuple[Run, Result | None]]) -> Iterator[Row]:
