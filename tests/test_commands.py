@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib.image
@@ -52,9 +53,16 @@ from videomae.schema import COMMANDS, schema
 TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
 
 
+def module_of(command: str) -> ModuleType:
+    """What `python -m videomae.COMMAND` runs."""
+    module = importlib.import_module(f"videomae.{command}")
+    is_package = hasattr(module, "__path__")
+    return importlib.import_module(f"videomae.{command}.__main__") if is_package else module
+
+
 def call(command: str, *overrides: str) -> int:
     """Run a command's main in this process, with hydra's own reading of the command line."""
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(module.__file__), *overrides])
         try:
@@ -109,7 +117,7 @@ def finetuned(
 def test_help_says_what_the_command_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     said = capsys.readouterr().out
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     explanation = inspect.getdoc(module)
     assert explanation is not None
     assert " ".join(said.split()).startswith(" ".join(explanation.split()))
@@ -498,6 +506,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",
+        "predictions.jsonl",
         "bad_files.jsonl",
         "config.yaml",
         "environment.json",
@@ -551,6 +560,18 @@ def test_an_unreadable_test_video_is_wrong_and_stays_in_the_count(
         ("text.mp4", 10, "test"),
     ]
     assert all(row["path"] in row["error"] for row in rows)
+    predictions = json_lines(tmp_path / "out" / "predictions.jsonl")
+    assert [row["line"] for row in predictions] == list(range(2, 11))  # after the comment
+    assert [f"{row['video']} {row['label']}" for row in predictions] == lines[1:]
+    assert [row["readable"] for row in predictions] == [True] * 7 + [False] * 2
+    assert [row["top"] for row in predictions[7:]] == [[], []]
+    right = [row["top"][0]["label"] == row["label"] for row in predictions[:7]]
+    assert results["top1"] == 100 * sum(right) / 9
+    for row in predictions[:7]:
+        probs = [guess["prob"] for guess in row["top"]]
+        assert len(probs) == 3
+        assert probs == sorted(probs, reverse=True)
+        assert sum(probs) == pytest.approx(1, abs=2e-4)
 
 
 def test_results_are_not_replaced_unless_asked(

@@ -26,6 +26,7 @@ MEANINGS = {
     "videos": ("the folder below which the videos lie", "/path/to/videos"),
     "annotations": ("the data set's own annotation files", "/path/to/annotations"),
     "out": ("the directory that is written", "/path/to/out"),
+    "runs": ("the runs to report on, as a quoted glob", "'outputs/*'"),
     "video": ("the video file to look at", "/path/to/video.mp4"),
 }
 MEANINGS |= {
@@ -37,7 +38,16 @@ SCRATCH = "scratch"
 """What `weights` says for random weights."""
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
-UNCHECKED = ("data.classes", "probe.classes", "weights", "target", "format", "dataset", "out")
+UNCHECKED = (
+    "data.classes",
+    "probe.classes",
+    "weights",
+    "target",
+    "format",
+    "dataset",
+    "out",
+    "runs",
+)
 """Settings that are no path, or one that is checked where it is used."""
 
 

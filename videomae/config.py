@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -983,6 +984,26 @@ class ScanConfig:
         )
         _check_list("", self)
         _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """python -m videomae.report"""
+
+    runs: Any = None
+    """Quoted glob of run directories, or of their results.json; or a list of globs."""
+    out: str = "outputs/report"
+    """Directory that report.html is written to."""
+    samples: int = 6
+    """Right and wrong test videos of each evaluation that are shown; 0: none."""
+
+    def __post_init__(self) -> None:
+        given = self.runs if isinstance(self.runs, list) else [self.runs]
+        _check(
+            self.runs is None or all(isinstance(each, str) and each.strip() for each in given),
+            f"runs must be a glob, or a list of them, got {self.runs!r}",
+        )
+        _check(self.samples >= 0, f"samples must be at least 0, got {self.samples}")
 
 
 MOST_TOKENS = 1_000_000

@@ -4,8 +4,8 @@
 
 Takes every fine-tuning exp unchanged, and its overrides. Each video is decoded once; the mean
 probability of its views decides. A video that cannot be read counts as wrong and is listed in
-bad_files.jsonl. Writes results.json and figures/confusion.png to output_dir
-(outputs/NAME/evaluation).
+bad_files.jsonl. Writes results.json, predictions.jsonl (the most probable classes of each video)
+and figures/confusion.png to output_dir (outputs/NAME/evaluation).
 
     data.prepared=DIR data.split=1  list, root and classes from python -m videomae.prepare
     data.split=all weights=DIR      every split with the weights of DIR/split1 ..., and their mean
@@ -39,7 +39,7 @@ from videomae.config import (
 from videomae.data.clips import Clip, class_names, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
-from videomae.data.loader import evaluation_loader
+from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
@@ -55,6 +55,9 @@ from videomae.run import describe_run
 from videomae.schema import command
 from videomae.splits import config_of_splits, write_mean
 from videomae.train.parallel import Processes, autocast, processes
+
+TOP = 5
+"""Classes that predictions.jsonl tells of each video."""
 
 
 class NothingReadableError(UserError):
@@ -134,22 +137,24 @@ def score_model(
 ) -> Evaluation | None:
     """Predict every video of a list. All processes call it; the main one gets the result.
 
-    Each process takes every world-th video; nothing is shared until the end, so unequal shares and
+    Each process takes every world-th batch; nothing is shared until the end, so unequal shares and
     a list that the processes do not divide are no trouble.
 
     Raises:
         PredictionError: a prediction is not finite.
     """
     model.eval()
+    batch = max(1, run.device_batch // (data.segments * data.crops))
     loader = evaluation_loader(
         EvaluationClips(clips, data),
         rank=process.rank,
         world=process.world,
-        batch=max(1, run.device_batch // (data.segments * data.crops)),
+        batch=batch,
         workers=process.num_workers(run.workers),
         pin=process.device.type == "cuda",
     )
-    share = len(range(process.rank, len(clips), process.world))
+    batches = evaluation_batches(len(clips), rank=process.rank, world=process.world, batch=batch)
+    share = sum(map(len, batches))
     predict = partial(logits_of, model, process.device, run.precision)
     with say.bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
@@ -176,7 +181,9 @@ def evaluate_model(
     say: Say,
     about: Mapping[str, Any],
 ) -> None:
-    """Write results.json and the confusion matrix of `model` over `clips`. All processes call it.
+    """Write what `model` makes of `clips`: results.json, predictions.jsonl, the confusion matrix.
+
+    All processes call it.
 
     Args:
         about: what else results.json says.
@@ -196,6 +203,7 @@ def evaluate_model(
             f"none of the {len(clips)} test videos can be read; {runlog.BAD_FILES} in {directory} "
             "says why"
         )
+    write_text(directory / runlog.PREDICTIONS, prediction_lines(clips, scores))
     write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
     views = data.segments * data.crops
     title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
@@ -217,6 +225,35 @@ def logits_of(
     with autocast(device, precision):
         logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
     return logits
+
+
+def prediction_lines(clips: Sequence[Clip], scores: Scores) -> str:
+    """The text of predictions.jsonl: a line for each video, in the order of the list.
+
+    Probabilities are rounded to four places, so that no file differs by the rounding of a thread.
+    """
+    lines = []
+    for index, clip in enumerate(clips):
+        readable = bool(scores.readable[index])
+        probs = scores.probs[index]
+        best = (-probs).argsort(kind="stable")[:TOP] if readable else []
+        row = {
+            "line": clip.line,
+            "video": clip.path,
+            "label": clip.label,
+            "class": scores.class_names[int(scores.labels[index])],
+            "readable": readable,
+            "top": [
+                {
+                    "class": scores.class_names[label],
+                    "label": int(label),
+                    "prob": round(float(probs[label]), 4),
+                }
+                for label in best
+            ],
+        }
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
 
 
 def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ a partial encoder is an error. Other overrides:
     head_map=FILE                              JSON list: row of the weights' head for each class
     output_dir= resume= overwrite= max_steps= seed= model= run=   as in python -m videomae.pretrain
 
-The run directory then holds results.json and figures/confusion.png.
+The run directory then holds results.json, predictions.jsonl and figures/confusion.png.
 """
 
 import json

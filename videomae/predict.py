@@ -31,7 +31,7 @@ from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
 from videomae.data.clips import Clip, clips_below, read_class_names
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
-from videomae.data.loader import evaluation_loader
+from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluate import logits_of
 from videomae.files import write_text
 from videomae.model.classifier import VideoClassifier
@@ -104,17 +104,20 @@ def _predictions(
     say: Say,
 ) -> Predictions:
     """Of this process's share of the clips; their contact sheets are drawn on the way."""
+    batch_size = max(1, config.run.device_batch // (data.segments * data.crops))
+    rank, world = process.rank, process.world
     loader = evaluation_loader(
         EvaluationClips(clips, data),
-        rank=process.rank,
-        world=process.world,
-        batch=max(1, config.run.device_batch // (data.segments * data.crops)),
+        rank=rank,
+        world=world,
+        batch=batch_size,
         workers=process.num_workers(config.run.workers),
         pin=process.device.type == "cuda",
     )
     logits = partial(logits_of, model, process.device, config.run.precision)
     found = Predictions({}, [], 0)
-    share = len(range(process.rank, len(clips), process.world))
+    batches = evaluation_batches(len(clips), rank=rank, world=world, batch=batch_size)
+    share = sum(map(len, batches))
     with say.bar("predicting", total=share) as bar:
         for batch in loader:
             some = predict_videos(logits, [batch], bar.advance)

@@ -32,6 +32,7 @@ from videomae.config import (
     ProbeConfig,
     RecipesConfig,
     ReconstructConfig,
+    ReportConfig,
     ScanConfig,
     TrainConfig,
     UserError,
@@ -52,6 +53,7 @@ COMMANDS = {
     "recipes": RecipesConfig,
     "prepare": PrepareConfig,
     "scan": ScanConfig,
+    "report": ReportConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""

@@ -225,8 +225,8 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
     assert json_lines(two / "bad_files.jsonl") == json_lines(one / "bad_files.jsonl")
     assert {row["list"] for row in json_lines(two / "bad_files.jsonl")} == {"train", "test"}
 
-    texts = {(path / "results.json").read_text() for path in evaluations.values()}
-    assert len(texts) == 1
+    for name in ("results.json", "predictions.jsonl"):
+        assert len({(path / name).read_bytes() for path in evaluations.values()}) == 1
     listed = {(path / "bad_files.jsonl").read_text() for path in evaluations.values()}
     assert len(listed) == 1
     assert len({frozenset(files(path)) for path in evaluations.values()}) == 1

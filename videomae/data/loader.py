@@ -147,14 +147,23 @@ def training_loader(
     )
 
 
+def evaluation_batches(num_videos: int, *, rank: int, world: int, batch: int) -> list[list[int]]:
+    """Every world-th batch of the videos, in their order.
+
+    A batch is the same whoever computes it, so that its numbers do not depend on the processes:
+    the last bit of a prediction may depend on what lies beside it in the batch.
+    """
+    starts = range(rank * batch, num_videos, world * batch)
+    return [list(range(start, min(start + batch, num_videos))) for start in starts]
+
+
 def evaluation_loader(
     clips: EvaluationClips, *, rank: int, world: int, batch: int, workers: int, pin: bool
 ) -> DataLoader[Example]:
     """Every rank's share of the videos: none twice, shares may be unequal or empty."""
     return DataLoader(
         clips,
-        sampler=range(rank, len(clips.clips), world),
-        batch_size=batch,
+        batch_sampler=evaluation_batches(len(clips.clips), rank=rank, world=world, batch=batch),
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,

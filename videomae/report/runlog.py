@@ -5,6 +5,7 @@ environment.json       commit, versions, device, hashes of the lists and of the 
 metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+predictions.jsonl      one JSON object per test video, in the order of the list
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
@@ -41,6 +42,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
 RESULTS = "results.json"
+PREDICTIONS = "predictions.jsonl"
 BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
 """The best evaluation of a fine-tuning on data.val_list, and its weights."""
 TRAIN, TEST = "train", "test"
@@ -55,6 +57,7 @@ MADE_BY_A_RUN = (
     BEST_WEIGHTS,
     BAD_FILES,
     RESULTS,
+    PREDICTIONS,
     "figures",
     ".hydra",
 )
@@ -134,8 +137,8 @@ def clear_run(directory: Path) -> None:
 
 def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
-    for path in (directory / RESULTS, directory / "figures" / "confusion.png"):
-        path.unlink(missing_ok=True)
+    for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
+        (directory / name).unlink(missing_ok=True)
     rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
     write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
 
