@@ -108,8 +108,10 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
         results = json.loads((runs / name / "results.json").read_text())
         row = found[str(runs / name)]
         low, high = results["top1_interval"]
-        top1 = f"{results['top1']:.2f} ({low:.2f} to {high:.2f})"
-        assert row[TOP1] == f"{top1}; 1 of 11 videos unreadable"
+        top1, *remarks = row[TOP1].split("; ")
+        shared = [f"10 of 11 videos are in data.{part}_list too" for part in ("train", "val")]
+        assert remarks == shared * (name != "evaluation") + ["1 of 11 videos unreadable"]
+        assert top1 == f"{results['top1']:.2f} ({low:.2f} to {high:.2f})"
         assert row[TOP1 + 1] == f"{results['top5']:.2f}"
         assert row[TOP1 + 2] == f"{results['mean_class_accuracy']:.2f}"
         assert row[TOP1 + 3 :] == ["11", "1"]
@@ -325,6 +327,19 @@ def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
 
 
 @pytest.mark.long
+def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> None:
+    found = [{"top1": 50.0}, {"top1": 75.0}]
+    single = {"top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 8, "num_unreadable": 0}
+    single |= {"views": {"segments": 5, "crops": 3}, "per_class": {"a": 60.0}}
+    mean = Result.of(single | {"top1": 62.5, "splits": dict(zip("12", found, strict=True))})
+    leaked = Result.of(single | {"top1": 90.0, "shared_with": {"data.train_list": 3}})
+    runs = [Run(Path("all"), results=[mean]), Run(Path("leaked"), results=[leaked])]
+    assert [row.remarks for row in rows(runs)] == [
+        ("mean of 2 splits: 50.00, 75.00",),
+        ("3 of 8 videos are in data.train_list too",),
+    ]
+
+
 def test_probes_are_rows_of_their_own(
     made: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,8 +70,7 @@ def evaluate(config: EvaluateConfig) -> None:
     with processes(config.run) as process:
         for each in splits:
             evaluate_split(each, process)
-        if process.is_main:
-            write_mean(config, splits, Say(True))
+        write_mean(config, splits, process)
 
 
 def evaluate_split(config: EvaluateConfig, process: Processes) -> None:

@@ -75,8 +75,7 @@ def finetune(config: FinetuneConfig) -> None:
             if not outcome.finished:
                 break
         else:
-            if process.is_main:
-                write_mean(config, splits, Say(True))
+            write_mean(config, splits, process)
     exit_if_stopped(outcome)
 
 

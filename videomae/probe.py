@@ -1,6 +1,6 @@
 """Compare encoders in minutes: k-NN, linear and attentive probes on their frozen features.
 
-    python -m videomae.probe weights=RUN_OR_FILE data=ucf101 \\
+    python -m videomae.probe weights=RUN_OR_FILE data.classes=N \\
         data.train_list=LIST data.test_list=LIST data.root=VIDEOS output_dir=DIR
 
 weights= is of any released kind: of a pre-training, a classifier, an encoder alone; or scratch, a

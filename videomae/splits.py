@@ -12,6 +12,8 @@ from videomae.files import write_text
 from videomae.report.console import Say
 from videomae.report.metrics import mean_of_splits
 from videomae.report.runlog import RESULTS
+from videomae.run import describe_run
+from videomae.train.parallel import Processes
 
 C = TypeVar("C", FinetuneConfig, EvaluateConfig)
 
@@ -59,19 +61,21 @@ def config_of_splits(config: C) -> list[C]:
     return configs
 
 
-def write_mean(config: FinetuneConfig | EvaluateConfig, splits: Sequence[C], say: Say) -> None:
-    """results.json of all splits, where there are several; only the main process calls it."""
-    if config.data.split != ALL:
+def write_mean(config: C, splits: Sequence[C], process: Processes) -> None:
+    """results.json of all splits, and what led to it, where there are several."""
+    if config.data.split != ALL or not process.is_main:
         return
     found = {
         str(each.data.split): json.loads((Path(each.output_dir) / RESULTS).read_text())
         for each in splits
     }
     mean = mean_of_splits(found)
-    path = Path(config.output_dir) / RESULTS
+    directory = Path(config.output_dir)
+    describe_run(config, directory, process, {})
+    path = directory / RESULTS
     write_text(path, json.dumps(mean, indent=2) + "\n")
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
-    say.line(
+    Say(enabled=True).line(
         f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
         f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
     )

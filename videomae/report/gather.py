@@ -87,6 +87,10 @@ class Result:
     weights: dict[str, Any] = field(default_factory=dict)
     """Which were chosen in a fine-tuning, and how."""
     sha256: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, float] = field(default_factory=dict)
+    """Of a mean of splits: the top-1 of each."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """Test videos that are in another list of the run too, by its setting."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], probe: str | None = None) -> "Result":
@@ -112,6 +116,8 @@ class Result:
                 probe=probe,
                 weights=dict(entry.get("weights", {})),
                 sha256={str(k): str(v) for k, v in entry.get("sha256", {}).items()},
+                splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
+                shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
             )
         except KeyError as error:
             raise NotOursError(f"it has no {error}") from error
@@ -275,7 +281,8 @@ def _rows(run: Run, name: str) -> list[dict[str, Any]]:
 
 
 def _data_name(run: Run) -> str:
-    """The data set as data=NAME chose it, and its split; else the name of its list."""
+    """The data set as data=NAME chose it, and its split; else the name of its
+    prepared directory, or of its list."""
     path = run.directory / ".hydra" / "hydra.yaml"
     name = None
     if path.is_file():
@@ -284,7 +291,8 @@ def _data_name(run: Run) -> str:
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
             run.damaged.append(f"{path} does not say which data were chosen")
     if name in (None, "custom"):
-        file = run.setting("data.test_list") or run.setting("data.train_list")
+        prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
+        file = prepared or test_list or run.setting("data.train_list")
         name = Path(str(file)).stem if file else name or ""
     split = run.setting("data.split")
     return str(name) if split is None else f"{name}, split {split}"

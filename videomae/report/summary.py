@@ -94,6 +94,11 @@ def _remarks(result: Result, most: int) -> Iterator[str]:
     Args:
         most: videos that another evaluation of the same data had.
     """
+    if result.splits:
+        tops = ", ".join(f"{top1:.2f}" for top1 in result.splits.values())
+        yield f"mean of {len(result.splits)} splits: {tops}"
+    for key, count in result.shared.items():
+        yield f"{count:,} of {result.num_videos:,} videos are in {key} too"
     if result.num_unreadable:
         yield f"{result.num_unreadable:,} of {result.num_videos:,} videos unreadable"
     if result.num_videos < most:
