@@ -365,7 +365,7 @@ class DataConfig(ListConfig):
         }
 
 
-def _check_list(prefix: str, config: "ListConfig | ScanConfig") -> None:
+def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
     _check(
         config.first_frame >= 0,
         f"{prefix}first_frame must be at least 0, got {config.first_frame}",
@@ -696,6 +696,28 @@ class RecipesConfig:
     """Only the exps of this command: pretrain or finetune; null: all."""
     match: str = ""
     """Only the exps whose names hold this."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """python -m videomae.doctor"""
+
+    list: str | None = None
+    """Clip list whose first videos are decoded."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    first: int = 20
+    """How many of its videos."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+
+    def __post_init__(self) -> None:
+        _check(self.first >= 1, f"first must be at least 1, got {self.first}")
+        _check_list("", self)
 
 
 @dataclass(frozen=True)

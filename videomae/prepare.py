@@ -8,7 +8,7 @@ dataset is ucf101, hmdb51, k400, k600, k710, ssv2, or one of your own: folders (
 csv (rows path,class name). Annotation files are read as they come; videos, or folders of extracted
 frames, are found wherever they lie below videos=DIR. Written are out/split1/train.txt and test.txt
 (hmdb51 and ucf101: splits 1 to 3), out/train.txt and val.txt (the others), and out/classes.txt,
-whose line i names class i, as weights with a head must name it too. To train on them:
+whose line i names class i. To train on them:
 
     python -m videomae.finetune +exp=ucf101 data.prepared=DIR data.split=1 weights=W
 

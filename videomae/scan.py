@@ -14,8 +14,6 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
     list_format= frame_template= first_frame=    as data.list_format and so on: see data_lists
     workers=N                                    decoding processes; by default one per core
     timeout_s=600                                a video that takes longer counts as damaged
-
-What weights were trained on is not looked at.
 """
 
 import json

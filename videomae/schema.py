@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from videomae.config import (
     ConfigError,
     ConvertConfig,
+    DoctorConfig,
     EvaluateConfig,
     ExtractConfig,
     FinetuneConfig,
@@ -53,6 +54,7 @@ COMMANDS = {
     "recipes": RecipesConfig,
     "prepare": PrepareConfig,
     "scan": ScanConfig,
+    "doctor": DoctorConfig,
     "report": ReportConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
