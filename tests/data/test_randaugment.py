@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
+from timm.data import auto_augment
 
 from tests.conftest import composed
 from videomae.config import AugmentConfig, CropKind
 from videomae.data import randaugment
-from videomae.data.randaugment import OPERATIONS, rand_augment
+from videomae.data.randaugment import OPERATIONS, apply, rand_augment
 
 Picture = Image.Image
 FILL = (128, 128, 128)
@@ -41,7 +42,7 @@ def affine(*rows: Callable[[float, Picture], float]) -> Callable[[Picture, float
         picture.size,
         Image.Transform.AFFINE,
         tuple(row(level, picture) for row in rows),
-        Image.Resampling.BILINEAR,
+        Image.Resampling.BICUBIC,
         fillcolor=FILL,
     )
 
@@ -69,11 +70,11 @@ EXACT: dict[str, Callable[[Picture, float], Picture]] = {
     "sharpness": enhanced(ImageEnhance.Sharpness),
 }
 MOVED: dict[str, Callable[[Picture, float], Picture]] = {
-    "rotate": lambda p, level: p.rotate(level * 3, Image.Resampling.BILINEAR, fillcolor=FILL),
-    "shear_x": affine(I, lambda level, p: level * 0.03, O, O, I, O),
-    "shear_y": affine(I, O, O, lambda level, p: level * 0.03, I, O),
-    "translate_x": affine(I, O, lambda level, p: level * 0.045 * p.size[0], O, I, O),
-    "translate_y": affine(I, O, O, O, I, lambda level, p: level * 0.045 * p.size[1]),
+    "rotate": lambda p, level: p.rotate(level * 3, Image.Resampling.BICUBIC, fillcolor=FILL),
+    "shear_x": affine(I, lambda level, p: level / 10 * 0.3, O, O, I, O),
+    "shear_y": affine(I, O, O, lambda level, p: level / 10 * 0.3, I, O),
+    "translate_x": affine(I, O, lambda level, p: level / 10 * 0.45 * p.size[0], O, I, O),
+    "translate_y": affine(I, O, O, O, I, lambda level, p: level / 10 * 0.45 * p.size[1]),
 }
 
 
@@ -83,27 +84,33 @@ def test_there_are_the_15_operations() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 3.3, 7.0, 10.0, -6.2, -10.0])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", EXACT | MOVED)
 def test_values_are_those_of_pillow(name: str, level: float) -> None:
     frames = clip()
-    expected = np.stack([np.asarray(EXACT[name](Image.fromarray(f), level)) for f in frames])
+    expected = np.stack(
+        [np.asarray((EXACT | MOVED)[name](Image.fromarray(f), level)) for f in frames]
+    )
     before = frames.copy()
-    assert np.array_equal(getattr(randaugment, name)(frames, level), expected)
+    done = apply(torch.from_numpy(frames), [(getattr(randaugment, name), level)])
+    assert np.array_equal(done.numpy(), expected)
     assert np.array_equal(frames, before)  # views share the frames
 
 
-@pytest.mark.parametrize("level", [3.3, 7.0, -6.2, 10.0])
-@pytest.mark.parametrize("name", MOVED)
-def test_what_moves_goes_where_pillow_moves_it(name: str, level: float) -> None:
-    """Pillow does not blend with the fill at the edge: that is left out, a tenth of the values."""
-    frames = clip()[:3]
-    found = getattr(randaugment, name)(frames, level).astype(int)
-    expected = np.stack([np.asarray(MOVED[name](Image.fromarray(f), level)) for f in frames])
-    difference = np.abs(found - expected)
-    assert (difference <= 2).mean() > 0.9
-    assert found.shape == frames.shape
-    other = getattr(randaugment, name)(frames, -level).astype(int)
-    assert (np.abs(other - expected) <= 2).mean() < 0.6
+@pytest.mark.parametrize("number", range(15))
+def test_values_are_those_of_timm(number: int) -> None:
+    """Of its own operations at the same level, in the direction that it draws."""
+    name, frames = auto_augment._RAND_INCREASING_TRANSFORMS[number], clip()
+    settings = {"fillcolor": FILL, "resample": Image.Resampling.BICUBIC}
+    for level in (2.0, 7.3):
+        arguments = auto_augment.LEVEL_TO_ARG[name]
+        values = arguments(level, {}) if arguments else ()
+        pictures = [Image.fromarray(frame) for frame in frames]
+        theirs = [auto_augment.NAME_TO_OP[name](p, *values, **settings) for p in pictures]
+        ours = [
+            apply(torch.from_numpy(frames), [(OPERATIONS[number], sign * level)]).numpy()
+            for sign in (1, -1)
+        ]
+        assert any(np.array_equal(one, np.stack(theirs)) for one in ours)
 
 
 def test_every_frame_gets_the_same() -> None:
