@@ -7,8 +7,9 @@ import json
 import re
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib.image
@@ -52,9 +53,16 @@ from videomae.schema import COMMANDS, schema
 TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
 
 
+def module_of(command: str) -> ModuleType:
+    """What `python -m videomae.COMMAND` runs."""
+    module = importlib.import_module(f"videomae.{command}")
+    is_package = hasattr(module, "__path__")
+    return importlib.import_module(f"videomae.{command}.__main__") if is_package else module
+
+
 def call(command: str, *overrides: str) -> int:
     """Run a command's main in this process, with hydra's own reading of the command line."""
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(module.__file__), *overrides])
         try:
@@ -109,12 +117,13 @@ def finetuned(
 def test_help_says_what_the_command_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     said = capsys.readouterr().out
-    module = importlib.import_module(f"videomae.{command}")
+    module = module_of(command)
     explanation = inspect.getdoc(module)
     assert explanation is not None
     assert " ".join(said.split()).startswith(" ".join(explanation.split()))
     assert f"python -m videomae.{command}" in explanation
-    assert "weights" in explanation
+    if "weights" in {field.name for field in fields(COMMANDS[command])}:
+        assert "weights" in explanation
 
 
 @pytest.mark.long
@@ -434,13 +443,19 @@ def test_results_hold_what_was_promised(finetuned: tuple[Path, list[str]]) -> No
     results = json.loads((directory / "results.json").read_text())
     assert list(results) == [
         "top1",
+        "top1_interval",
         "top5",
         "mean_class_accuracy",
         "num_videos",
         "num_unreadable",
         "views",
         "per_class",
+        "weights",
+        "shared_with",
+        "sha256",
     ]
+    assert results["weights"] == {"chosen": "last", "step": 6}
+    assert results["sha256"]["weights"] == sha256(directory / "weights.safetensors")
     assert (results["num_videos"], results["num_unreadable"]) == (7, 0)
     assert results["views"] == {"segments": 2, "crops": 2}
     assert list(results["per_class"]) == ["0", "1", "2"]
@@ -488,9 +503,13 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     monkeypatch.chdir(tmp_path)
     assert call("evaluate", *overrides, f"weights={directory}") == 0
     own = tmp_path / "outputs" / "second" / "evaluation"  # beside the run, not in its place
-    assert (own / "results.json").read_text() == (directory / "results.json").read_text()
+    found, before = (json.loads((x / "results.json").read_text()) for x in (own, directory))
+    assert before.pop("weights") == {"chosen": "last", "step": 6}
+    assert before.pop("shared_with") == {"data.train_list": 7}
+    assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",
+        "predictions.jsonl",
         "bad_files.jsonl",
         "config.yaml",
         "environment.json",
@@ -544,6 +563,18 @@ def test_an_unreadable_test_video_is_wrong_and_stays_in_the_count(
         ("text.mp4", 10, "test"),
     ]
     assert all(row["path"] in row["error"] for row in rows)
+    predictions = json_lines(tmp_path / "out" / "predictions.jsonl")
+    assert [row["line"] for row in predictions] == list(range(2, 11))  # after the comment
+    assert [f"{row['video']} {row['label']}" for row in predictions] == lines[1:]
+    assert [row["readable"] for row in predictions] == [True] * 7 + [False] * 2
+    assert [row["top"] for row in predictions[7:]] == [[], []]
+    right = [row["top"][0]["label"] == row["label"] for row in predictions[:7]]
+    assert results["top1"] == 100 * sum(right) / 9
+    for row in predictions[:7]:
+        probs = [guess["prob"] for guess in row["top"]]
+        assert len(probs) == 3
+        assert probs == sorted(probs, reverse=True)
+        assert sum(probs) == pytest.approx(1, abs=2e-4)
 
 
 def test_results_are_not_replaced_unless_asked(

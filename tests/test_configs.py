@@ -92,9 +92,8 @@ def test_each_header_says_the_same_things_in_the_same_order(exp: Path) -> None:
     comment = [line for line in exp.read_text().splitlines() if line.startswith("#")]
     facts = read_header(exp).facts
     finetuned, demo = exp in FINETUNING, exp.stem.startswith("demo_")
-    left_out = {"Start": not finetuned, "Missing": not finetuned or demo}
-    keys = ("Source", "Start", "Reported", "Unknown", "Missing", "Result")
-    assert list(facts) == [key for key in keys if not left_out.get(key)]
+    keys = ("Source", "Start", "Reported", "Unknown", "Result")
+    assert list(facts) == [key for key in keys if finetuned or key != "Start"]
     assert facts["Result"] == ("see the README" if demo else "not run")
     marked = "# unknown" in exp.read_text()
     assert not (marked and facts["Unknown"] == "nothing"), "a mark without its line in the header"

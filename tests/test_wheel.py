@@ -49,6 +49,7 @@ def test_a_wheel_holds_the_package_and_its_configs_only(wheel: Path) -> None:
     assert {f"videomae/{name}" for name in shipped} <= inside
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "videomae").rglob("*.py")}
     assert modules <= inside
+    assert "videomae/report/templates/page.html" in inside
 
 
 def test_an_installed_wheel_runs_from_anywhere_with_its_own_code_and_configs(

@@ -16,18 +16,38 @@ from videomae.train.checkpoint import find_checkpoint, parents_of
 MEANINGS = {
     "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
     "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
+    "data.val_list": ("the clip list to choose the best weights on", "/path/to/val.txt"),
     "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
     "data.classes": ("how many classes the labels have", "101"),
     "weights": ("the weights to start from", "/path/to/weights.safetensors"),
     "target": ("what is written", "/path/to/converted.safetensors"),
     "format": ("how it is written", "videomae"),
+    "dataset": ("what the lists are made of", "ucf101"),
+    "videos": ("the folder below which the videos lie", "/path/to/videos"),
+    "annotations": ("the data set's own annotation files", "/path/to/annotations"),
+    "out": ("the directory that is written", "/path/to/out"),
+    "runs": ("the runs to report on, as a quoted glob", "'outputs/*'"),
     "video": ("the video file to look at", "/path/to/video.mp4"),
+}
+MEANINGS |= {
+    "list": ("a clip list", "/path/to/list.txt"),
+    "root": MEANINGS["data.root"],
+    **{f"probe.{n}": MEANINGS[f"data.{n}"] for n in ("train_list", "test_list", "root", "classes")},
 }
 SCRATCH = "scratch"
 """What `weights` says for random weights."""
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
-UNCHECKED = ("data.classes", "weights", "target", "format")
+UNCHECKED = (
+    "data.classes",
+    "probe.classes",
+    "weights",
+    "target",
+    "format",
+    "dataset",
+    "out",
+    "runs",
+)
 """Settings that are no path, or one that is checked where it is used."""
 
 
@@ -45,9 +65,12 @@ def require(settings: Mapping[str, object]) -> None:
         elif key not in UNCHECKED and not Path(str(value)).exists():
             rows.append(f"  {key}={value} does not exist: {meaning}")
     if rows:
-        several = any(row.startswith("  data.sources.") for row in rows)
-        tip = "\nA source that is left out needs nothing: '~data.sources.NAME'" if several else ""
-        raise ConfigError("not enough to start with:\n" + "\n".join(rows) + tip)
+        tips = {
+            "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
+            "  data.t": "data.prepared=DIR gives lists and root: python -m videomae.prepare --help",
+        }
+        rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
+        raise ConfigError("not enough to start with:\n" + "\n".join(rows))
 
 
 def check_run(config: TrainConfig) -> Path | None:
@@ -117,12 +140,12 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     Raises:
         ConfigError: naming the list and the root.
     """
-    first, section = clips[:CHECKED], key.rpartition(".")[0]
+    first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
     if not any((Path(data.root or "") / clip.path).exists() for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
-            f"{Path(data.root or '') / first[0].path}. Are {section}.root={data.root} and "
-            f"{section}.list_format={data.list_format.name} right?"
+            f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
+            f"{prefix}list_format={data.list_format.name} right?"
         )
 
 

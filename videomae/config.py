@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -109,12 +110,61 @@ class Sharding(Enum):
     ddp = "ddp"
 
 
+class WhichWeights(Enum):
+    """last: of the last step; best: of the evaluation with the best top-1 on data.val_list."""
+
+    last = "last"
+    best = "best"
+
+
 class WeightsFormat(Enum):
     """How weights are written; see videomae.model.formats."""
 
     videomae = "videomae"
     official = "official"
     huggingface = "huggingface"
+
+
+class Dataset(Enum):
+    """What prepare makes lists of; see videomae.data.annotations."""
+
+    ucf101 = "ucf101"
+    hmdb51 = "hmdb51"
+    k400 = "k400"
+    k600 = "k600"
+    k710 = "k710"
+    ssv2 = "ssv2"
+    folders = "folders"
+    csv = "csv"
+
+
+class ProbeKind(Enum):
+    """What is fitted on frozen features; see videomae.model.probes."""
+
+    knn = "knn"
+    linear = "linear"
+    attentive = "attentive"
+
+
+class Pool(Enum):
+    """mean: of the tokens of a window; none: all of them."""
+
+    mean = "mean"
+    none = "none"
+
+
+class FeatureType(Enum):
+    """The numbers of written features."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+class FeatureFormat(Enum):
+    """The files of written features: the tensor `features` of a safetensors file, or one array."""
+
+    safetensors = "safetensors"
+    npy = "npy"
 
 
 @dataclass(frozen=True)
@@ -244,8 +294,16 @@ class DataConfig(ListConfig):
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     """Several training lists in place of train_list and root, by any name (pre-training). A key
     sets, and adds: data.sources.NAME.train_list=FILE; '~data.sources.NAME' leaves one out."""
+    val_list: str | None = None
+    """Clip list on which the best weights of a fine-tuning are chosen; see eval_every."""
     test_list: str | None = None
     """Clip list to evaluate on (fine-tuning and evaluation)."""
+    prepared: str | None = None
+    """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
+    classes that are null here."""
+    split: str | None = None
+    """Which split of the prepared directory, 1 2 ...; null where the data set has one only. all:
+    every one in turn, and their mean (fine-tuning and evaluation)."""
     num_train: int | None = None
     """Videos of the published training list (null: unknown); a list of another length is said at
     the start."""
@@ -273,9 +331,14 @@ class DataConfig(ListConfig):
         _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
         _check_at_least(2, "data", {"classes": self.classes})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
-        _check_list("data", self)
+        _check(
+            self.split is None or self.prepared is not None,
+            f"data.split={self.split} is a split of a prepared directory: give data.prepared=DIR, "
+            "written by python -m videomae.prepare",
+        )
+        _check_list("data.", self)
         for name, source in self.sources.items():
-            _check_list(f"data.sources.{name}", source)
+            _check_list(f"data.sources.{name}.", source)
             _check_at_least(1, f"data.sources.{name}", {"stride": source.stride})
         _check(
             not self.sources or (self.train_list is None and self.root is None),
@@ -302,8 +365,11 @@ class DataConfig(ListConfig):
         }
 
 
-def _check_list(section: str, config: ListConfig) -> None:
-    _check_at_least(0, section, {"first_frame": config.first_frame})
+def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
+    _check(
+        config.first_frame >= 0,
+        f"{prefix}first_frame must be at least 0, got {config.first_frame}",
+    )
     if config.frame_template is not None:
         try:
             numbered = config.frame_template.format(1) != config.frame_template.format(2)
@@ -311,15 +377,15 @@ def _check_list(section: str, config: ListConfig) -> None:
             numbered = False
         _check(
             numbered,
-            f"{section}.frame_template must hold one place for the frame's number, such as "
+            f"{prefix}frame_template must hold one place for the frame's number, such as "
             f'"img_{{:05}}.jpg"; got {config.frame_template!r}',
         )
     if config.list_format in (ListFormat.frames_start_total, ListFormat.frames_total_label):
         _check(
             config.frame_template is not None,
-            f"{section}.list_format={config.list_format.name} lists folders of frames: "
-            f"set {section}.frame_template, for example "
-            f"'{section}.frame_template=\"img_{{:05}}.jpg\"'",
+            f"{prefix}list_format={config.list_format.name} lists folders of frames: "
+            f"set {prefix}frame_template, for example "
+            f"'{prefix}frame_template=\"img_{{:05}}.jpg\"'",
         )
 
 
@@ -358,6 +424,31 @@ class AugmentConfig:
     """random_resized: least and most area of the crop, as shares of the frame's."""
     aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])
     """random_resized: least and most width over height of the crop."""
+    rand_ops: int = 0
+    """RandAugment: operations drawn for each view; 0: none."""
+    rand_prob: float = 0.5
+    """RandAugment: chance of each of them to be done."""
+    rand_level: float = 7.0
+    """RandAugment: mean of their level, from 0 to 10."""
+    rand_spread: float = 0.5
+    """RandAugment: standard deviation of the level."""
+    mixup: float = 0.0
+    """Mixup: both parameters of the beta distribution of a view's own weight; 0: none."""
+    cutmix: float = 0.0
+    """CutMix: likewise, of the share of a view's own area; 0: none."""
+    mix_prob: float = 1.0
+    """Chance of a block of videos to be mixed."""
+    switch_prob: float = 0.5
+    """Chance of CutMix where both are on."""
+    mix_block: int = 2
+    """Most videos that are mixed with one another; a divisor of the global batch is taken, and
+    micro-batches are whole blocks. 1: the views of a video."""
+    erase_prob: float = 0.0
+    """Random erasing: chance of each view."""
+    erase_area: list[float] = field(default_factory=lambda: [0.02, 1 / 3])
+    """Random erasing: least and most area, as shares of the frame's."""
+    erase_aspect: list[float] = field(default_factory=lambda: [0.3, 1 / 0.3])
+    """Random erasing: least and most height over width."""
 
     def __post_init__(self) -> None:
         _check(
@@ -366,7 +457,15 @@ class AugmentConfig:
             and self.scales == sorted(self.scales, reverse=True),
             f"augment.scales must be numbers in (0, 1], largest first, got {self.scales}",
         )
-        for name, high in (("area", 1.0), ("aspect", float("inf"))):
+        _check_at_least(0, "augment", {"rand_ops": self.rand_ops, "rand_spread": self.rand_spread})
+        _check_at_least(0, "augment", {"mixup": self.mixup, "cutmix": self.cutmix})
+        _check_at_least(1, "augment", {"mix_block": self.mix_block})
+        _check_between(0, 10, "augment", {"rand_level": self.rand_level})
+        chances = ("rand_prob", "mix_prob", "switch_prob", "erase_prob")
+        _check_between(0, 1, "augment", {name: getattr(self, name) for name in chances})
+        infinity = float("inf")
+        ranges = {"area": 1.0, "aspect": infinity, "erase_area": 1.0, "erase_aspect": infinity}
+        for name, high in ranges.items():
             bounds = getattr(self, name)
             _check(
                 len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= high,
@@ -404,6 +503,9 @@ class OptimConfig:
     """Dropout before the classifier's head."""
     label_smoothing: float = 0.0
     """Share of the label's probability that is spread over all classes."""
+    ema_decay: float | None = None
+    """Decay per step of a running mean of the weights, which is what is evaluated and written then;
+    null: none."""
 
     def __post_init__(self) -> None:
         _check_at_least(1, "optim", {"global_batch": self.global_batch, "epochs": self.epochs})
@@ -415,6 +517,10 @@ class OptimConfig:
         _check_at_least(0, "optim", {name: getattr(self, name) for name in rates})
         shares = ("drop_path", "head_drop", "label_smoothing")
         _check_between(0, 1, "optim", {name: getattr(self, name) for name in shares})
+        _check(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"optim.ema_decay must lie in (0, 1), or be null for none; got {self.ema_decay}",
+        )
         _check(
             0 < self.layer_decay <= 1,
             f"optim.layer_decay must lie in (0, 1], got {self.layer_decay}",
@@ -498,10 +604,31 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class EpochProbeConfig(ListConfig):
+    """The k-NN probe of a pre-training under way; what is learned does not depend on it."""
+
+    every_epochs: int = 0
+    """Epochs between two probes; 0: none."""
+    test_list: str | None = None
+    """Labelled clip list that is classified; the neighbours are those of probe.train_list."""
+    classes: int | None = None
+    """How many classes the labels have."""
+    k: int = 20
+    """Neighbours that vote."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(0, "probe", {"every_epochs": self.every_epochs})
+        _check_at_least(1, "probe", {"k": self.k})
+        _check_at_least(2, "probe", {"classes": self.classes})
+        _check_list("probe", self)
+
+
+@dataclass(frozen=True)
 class PretrainConfig(TrainConfig):
     """python -m videomae.pretrain"""
 
     mask: MaskConfig = field(kw_only=True)
+    probe: EpochProbeConfig = field(default_factory=EpochProbeConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -510,11 +637,16 @@ class PretrainConfig(TrainConfig):
             not self.data.hflip,
             "data.hflip must be false in pre-training, which never mirrors: give data.hflip=false",
         )
-        for name in ("drop_path", "head_drop", "label_smoothing"):
-            _check(
-                getattr(self.optim, name) == 0,
-                f"optim.{name} has no meaning in pre-training; leave it at 0",
-            )
+        idle = {
+            "optim": ("drop_path", "head_drop", "label_smoothing", "ema_decay"),
+            "augment": ("rand_ops", "mixup", "cutmix", "erase_prob"),
+        }
+        for section, names in idle.items():
+            for name in names:
+                _check(
+                    not getattr(getattr(self, section), name),
+                    f"{section}.{name} has no meaning in pre-training; leave it at its default",
+                )
 
 
 @dataclass(frozen=True)
@@ -523,6 +655,10 @@ class FinetuneConfig(TrainConfig):
 
     head_map: str | None = None
     """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
+    eval_every: int = 0
+    """Epochs between two evaluations on data.val_list, one centre view of each video; 0: none."""
+    test_weights: WhichWeights = WhichWeights.last
+    """Which weights are evaluated on data.test_list in the end."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -530,6 +666,11 @@ class FinetuneConfig(TrainConfig):
             not self.data.sources,
             f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
             "labelled data set, such as data=k400, and give data.train_list and data.root",
+        )
+        _check(self.eval_every >= 0, f"eval_every must be at least 0, got {self.eval_every}")
+        _check(
+            self.eval_every > 0 or self.test_weights is WhichWeights.last,
+            "test_weights=best needs eval_every=1, or more, and data.val_list to choose them on",
         )
 
 
@@ -555,6 +696,28 @@ class RecipesConfig:
     """Only the exps of this command: pretrain or finetune; null: all."""
     match: str = ""
     """Only the exps whose names hold this."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """python -m videomae.doctor"""
+
+    list: str | None = None
+    """Clip list whose first videos are decoded."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    first: int = 20
+    """How many of its videos."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+
+    def __post_init__(self) -> None:
+        _check(self.first >= 1, f"first must be at least 1, got {self.first}")
+        _check_list("", self)
 
 
 @dataclass(frozen=True)
@@ -620,6 +783,249 @@ class ConvertConfig:
     """JSON list: which row of the weights' head becomes class i; null: all of them."""
     overwrite: bool = False
     """Replace the target."""
+
+
+@dataclass(frozen=True)
+class ProbesConfig:
+    """What is fitted on the features of a frozen encoder, and how."""
+
+    kinds: list[ProbeKind] = field(default_factory=lambda: list(ProbeKind))
+    """Any of knn, linear, attentive."""
+    views: int = 1
+    """Views of a training video, evenly spaced in time; of a test video the middle one is taken."""
+    k: int = 20
+    """knn: neighbours that vote."""
+    temperature: float = 0.07
+    """knn: a neighbour's vote weighs exp(cosine similarity / temperature)."""
+    lrs: list[float] = field(default_factory=lambda: [1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    """Learning rates that are tried; the best on a held-out fifth of the training list is taken."""
+    linear_epochs: int = 100
+    """Passes of the linear probe over the training features."""
+    attentive_epochs: int = 20
+    """Likewise of the attentive one."""
+    min_steps: int = 1000
+    """A short training list is passed over more often, until there are so many steps."""
+    batch: int = 64
+    """Views per step."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        names = ("views", "k", "linear_epochs", "attentive_epochs", "min_steps", "batch")
+        _check_at_least(1, "probe", {name: getattr(self, name) for name in names})
+        _check_at_least(0, "probe", {"weight_decay": self.weight_decay})
+        _check(
+            self.temperature > 0, f"probe.temperature must be more than 0, got {self.temperature}"
+        )
+        _check(
+            len(self.lrs) > 0 and min(self.lrs) > 0,
+            f"probe.lrs must be rates above 0, at least one, got {self.lrs}",
+        )
+        _check(
+            len(self.kinds) > 0,
+            f"probe.kinds must name at least one of {', '.join(kind.name for kind in ProbeKind)}",
+        )
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """python -m videomae.probe"""
+
+    model: ModelConfig
+    data: DataConfig
+    run: RunConfig
+    probe: ProbesConfig = field(default_factory=ProbesConfig)
+    weights: str | None = None
+    """Weights of any released kind; scratch: a random encoder, as model= says."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
+    name: str = "probe"
+    """The result's name."""
+    output_dir: str = "outputs/${name}"
+    """Where results.json and the features are written."""
+    seed: int = 0
+    """Draws the held-out fifth, the order of the features and the new heads."""
+    overwrite: bool = False
+    """Replace the results that output_dir holds; its features are kept."""
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """python -m videomae.predict"""
+
+    run: RunConfig
+    weights: str | None = None
+    """A fine-tuned classifier of any released kind."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    video: str | None = None
+    """A video file, or a folder: every video below it."""
+    segments: int = 5
+    """Temporal positions of a video's views."""
+    crops: int = 3
+    """Spatial positions of a video's views."""
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: that of the weights."""
+    sampling: Sampling | None = None
+    """dense or segment; null: as the weights say that they were trained, else dense."""
+    class_names: str | None = None
+    """Text file, line i = name of class i; null: the names that the weights hold."""
+    top: int = 5
+    """Classes that are told of each video."""
+    output: str = "predictions.json"
+    """What is written."""
+    sheet: str | None = None
+    """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("segments", "crops", "stride", "top"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """python -m videomae.extract"""
+
+    run: RunConfig
+    weights: str | None = None
+    """Weights of any released kind: of a pre-training, a classifier, or an encoder alone."""
+    num_heads: int | None = None
+    """Attention heads of the encoder; null: as the weights or the presets say."""
+    decoder_num_heads: int | None = None
+    """Attention heads of the decoder, likewise."""
+    video: str | None = None
+    """A video file, or a folder: every video below it."""
+    list: str | None = None
+    """A clip list, with or without labels, in place of video."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+    output_dir: str = "outputs/features"
+    """Where the features and their manifest.jsonl are written."""
+    hop: int | None = None
+    """Source frames from one window to the next; null: a window, frames x stride."""
+    stride: int | None = None
+    """Source frames from one sampled frame to the next; null: that of the weights."""
+    pool: Pool = Pool.mean
+    """mean: (W, D) for the W windows of a video; none: (W, N, D), every token."""
+    dtype: FeatureType = FeatureType.float32
+    """float32 or float16."""
+    format: FeatureFormat = FeatureFormat.safetensors
+    """safetensors or npy."""
+    decoder: str = "decord"
+    """Which library decodes; see videomae.data.decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("hop", "stride"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """python -m videomae.prepare"""
+
+    dataset: Dataset | None = None
+    """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class)."""
+    videos: str | None = None
+    """Folder below which the videos lie, or folders of extracted frames."""
+    annotations: str | None = None
+    """Folder of the official annotation files; with dataset=csv the file."""
+    out: str | None = None
+    """Directory that is written: lists, classes.txt, prepared.json, problems.jsonl."""
+    val_groups: int = 0
+    """ucf101: groups of every class (of its 18 training ones) that are moved from train to val."""
+    val_fraction: float = 0.0
+    """folders, csv: share of each class's training videos that is moved to val."""
+    test_fraction: float = 0.0
+    """folders, csv: share of each class's training videos that is moved to test."""
+    seed: int = 0
+    """Chooses what is moved."""
+    strict: bool = False
+    """Counts that are not the published ones are an error."""
+    overwrite: bool = False
+    """Replace the lists that out holds."""
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        custom = self.dataset in (Dataset.folders, Dataset.csv)
+        moved = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
+        for name, value in moved.items():
+            _check(0 <= value < 1, f"{name} must lie in [0, 1), got {value}")
+            _check(value == 0 or custom, f"{name}={value} is for dataset=folders and dataset=csv")
+        _check(sum(moved.values()) < 1, f"{moved} leave no training videos")
+        _check(self.val_groups >= 0, f"val_groups must be at least 0, got {self.val_groups}")
+        _check(
+            self.val_groups == 0 or self.dataset is Dataset.ucf101,
+            f"val_groups={self.val_groups} is for dataset=ucf101, whose videos come in groups",
+        )
+        _check(
+            self.annotations is None or self.dataset is not Dataset.folders,
+            f"annotations={self.annotations}: dataset=folders has none: a folder is a class",
+        )
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """python -m videomae.scan"""
+
+    list: str | None = None
+    """Clip list whose videos are decoded."""
+    root: str | None = None
+    """Folder that the paths of the list are relative to."""
+    out: str | None = None
+    """Directory that is written: scan.parquet, clean.txt, progress.jsonl."""
+    list_format: ListFormat = ListFormat.auto
+    """What a line of the list holds."""
+    frame_template: str | None = None
+    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    first_frame: int = 1
+    """Number of a frame folder's first frame, where the list does not say."""
+    workers: int | None = None
+    """Decoding processes; null: one per core."""
+    timeout_s: float = 600.0
+    """A video that takes longer is recorded as damaged."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.workers is None or self.workers >= 1,
+            f"workers must be at least 1, got {self.workers}",
+        )
+        _check_list("", self)
+        _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """python -m videomae.report"""
+
+    runs: Any = None
+    """Quoted glob of run directories, or of their results.json; or a list of globs."""
+    out: str = "outputs/report"
+    """Directory that report.html is written to."""
+    samples: int = 6
+    """Right and wrong test videos of each evaluation that are shown; 0: none."""
+
+    def __post_init__(self) -> None:
+        given = self.runs if isinstance(self.runs, list) else [self.runs]
+        _check(
+            self.runs is None or all(isinstance(each, str) and each.strip() for each in given),
+            f"runs must be a glob, or a list of them, got {self.runs!r}",
+        )
+        _check(self.samples >= 0, f"samples must be at least 0, got {self.samples}")
 
 
 MOST_TOKENS = 1_000_000

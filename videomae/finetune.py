@@ -9,19 +9,29 @@ weights=scratch starts from random weights. What was loaded, missing and unexpec
 a partial encoder is an error. Other overrides:
 
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
+    data.prepared=DIR data.split=1             all of these, from python -m videomae.prepare
+    data.split=all                             every split in turn, and the mean of their results
     data.classes=N data.class_names=FILE       how many classes; line i names class i
     data.segments=5 data.crops=3               views of a test video
+    eval_every=1 data.val_list=FILE            evaluate after each epoch, keep the best weights
+    test_weights=best                          take those to the test list in the end
+    augment=plain                              crops alone, without RandAugment, mixup, CutMix ...
+    optim.ema_decay=0.9999                     a running mean of the weights
     head_map=FILE                              JSON list: row of the weights' head for each class
     output_dir= resume= overwrite= max_steps= seed= model= run=   as in python -m videomae.pretrain
 
-The run directory then holds results.json and figures/confusion.png.
+The run directory then holds results.json, predictions.jsonl and figures/confusion.png.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from timm.utils.model_ema import ModelEmaV3
 
 from videomae.checks import (
     SCRATCH,
@@ -31,23 +41,159 @@ from videomae.checks import (
     starting_weights,
     training_clips,
 )
-from videomae.config import ConfigError, FinetuneConfig
-from videomae.data.clips import class_names, read_clips
-from videomae.data.dataset import TrainingClips
-from videomae.evaluate import evaluate_model
+from videomae.config import ConfigError, FinetuneConfig, WhichWeights
+from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.dataset import Item, TrainingClips
+from videomae.data.mix import Mixing, block_of
+from videomae.evaluate import evaluate_model, hashes_of, score_model
+from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
-from videomae.model.load import as_trained, load_encoder, pick_classes, same_classes
-from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
+from videomae.model.formats import read_weights
+from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
+from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
 from videomae.report.console import Say
-from videomae.report.figures import save_loss_curve
+from videomae.report.figures import save_clips, save_loss_curve
+from videomae.report.labels import compare_labels, count_labels
+from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
+from videomae.splits import config_of_splits, write_mean
+from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
-from videomae.train.parallel import processes
+from videomae.train.parallel import Processes, processes
+
+SHOWN = 5
+"""Training clips that are decoded and named at the start."""
 
 
 def finetune(config: FinetuneConfig) -> None:
-    """One fine-tuning run and its evaluation, as `config` says."""
+    """Fine-tuning and evaluation as `config` says, on one split or on each."""
+    splits = config_of_splits(config)
+    with processes(config.run) as process:
+        for each in splits:
+            outcome = finetune_split(each, process)
+            if not outcome.finished:
+                break
+        else:
+            write_mean(config, splits, process)
+    exit_if_stopped(outcome)
+
+
+class Lists(NamedTuple):
+    """What is learned from, and what it is tested on."""
+
+    names: list[str]
+    """Of the classes."""
+    train: list[Clip]
+    val: list[Clip]
+    """Empty unless the run is evaluated on the way."""
+    test: list[Clip]
+
+    def num_shared(self, train: Sequence[Clip]) -> int:
+        """Test videos that are in another list too."""
+        paths = {clip.path for clip in train}
+        return sum(clip.path in paths for clip in self.test)
+
+
+def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
+    """One fine-tuning run and its evaluation."""
+    lists = read_lists(config)
+    say = Say(process.is_main)
+    shared = {
+        "data.train_list": lists.num_shared(lists.train),
+        "data.val_list": lists.num_shared(lists.val),
+    }
+    for key, count in shared.items():
+        if count:
+            say.line(
+                f"WARNING: {count} of {len(lists.test)} videos of data.test_list are in {key} too: "
+                "the result is no measure of unseen videos"
+            )
+    checkpoint = check_run(config)
+    weights, parents = starting_weights(config, checkpoint)
+    data = config.data
+    if weights is not None:
+        model_config = as_trained(config.model, weights.info, data.clip)
+        config = replace(config, model=model_config)
+    plan = plan_run(config, lists.train, process, say)
+    model = starting_model(config, lists.names, weights, say)
+    del weights  # as large as the model
+    model.to(process.device)
+
+    dataset = TrainingClips(lists.train, data, config.augment, None, config.seed)
+    objective = Classify(model, config.optim.label_smoothing, mixing(config))
+    decay = config.optim.ema_decay
+    average = None if decay is None else ModelEmaV3(model, decay)
+    trained: VideoClassifier = model if average is None else average.module
+    directory = Path(config.output_dir)
+    info = WeightsInfo(
+        kind=Kind.classifier,
+        name=config.name,
+        model=config.model,
+        clip=data.clip,
+        classes=len(lists.names),
+        class_names=lists.names,
+        sampling=data.sampling,
+        drop_path=config.optim.drop_path,
+        head_drop=config.optim.head_drop,
+        parents=parents,
+    )
+
+    def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
+        one_view = replace(data, segments=1, crops=1)
+        found = score_model(trained, lists.val, lists.names, one_view, config.run, process, say)
+        if found is not None:
+            top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
+            log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
+            better = offer(directory, step, top1, trained, info)
+            say.line(
+                f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
+                f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
+            )
+        process.barrier()
+
+    outcome = train_run(
+        config,
+        objective,
+        dataset,
+        plan,
+        checkpoint,
+        parents,
+        process,
+        say,
+        average=average,
+        on_start=lambda: show_data(dataset, lists, directory, say),
+        on_epoch=validate if lists.val else None,
+        epochs_apart=max(1, config.eval_every),
+    )
+    if outcome.finished:
+        if process.is_main:
+            info = replace(info, step=outcome.step)
+            save_weights(directory / FILE_NAME, trained.state_dict(), info)
+            save_loss_curve(directory)
+        process.barrier()
+        file = directory / FILE_NAME
+        about: dict[str, Any] = {"weights": {"chosen": "last", "step": outcome.step}}
+        if config.test_weights is WhichWeights.best:
+            file = directory / BEST_WEIGHTS
+            load_all(trained, read_weights(file))
+            about = {"weights": {"chosen": "best", **best_of(directory)}}
+            about["weights"]["chosen_on"] = str(data.val_list)
+        about |= {"shared_with": {key: count for key, count in shared.items() if count}}
+        about |= hashes_of(sha256(file), data, config.model)
+        evaluate_model(
+            trained, lists.test, lists.names, data, config.run, directory, process, say, about
+        )
+    return outcome
+
+
+def read_lists(config: FinetuneConfig) -> Lists:
+    """The lists of a run, and the first videos of each looked for.
+
+    Raises:
+        ConfigError: settings are missing or contradict each other, or videos are not there.
+        ClipListError: a list cannot be read.
+    """
     data = config.data
     require(
         {
@@ -60,66 +206,103 @@ def finetune(config: FinetuneConfig) -> None:
     )
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
-    with processes(config.run) as process:
-        say = Say(process.is_main)
-        checkpoint = check_run(config)
-        names = class_names(data)
-        clips = training_clips(data, labelled=True)
-        test_clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-        check_videos(test_clips, data, "data.test_list")
-        weights, parents = starting_weights(config, checkpoint)
-        if weights is not None:
-            model_config = as_trained(config.model, weights.info, data.clip)
-            config = replace(config, model=model_config)
-        plan = plan_run(config, clips, process, say)
-        say.line(
-            f"classes: {len({clip.label for clip in clips})} of {len(names)} in the training list"
-        )
 
-        torch.manual_seed(config.seed)
-        model = VideoClassifier(
-            config.model,
-            data.clip,
-            len(names),
-            drop_path=config.optim.drop_path,
-            head_drop=config.optim.head_drop,
-        )
-        if weights is not None:
-            if config.head_map is not None:
-                weights = pick_classes(weights, config.head_map)
-                if not same_classes(weights.info, names):  # else the head would be a new one
-                    raise ConfigError(
-                        f"head_map={config.head_map} makes {weights.info.classes} classes of "
-                        f"{weights.path}, {_first(weights.info.class_names)}; here they are "
-                        f"{len(names)}, {_first(names)}: give the data.classes and "
-                        "data.class_names that it makes, or no head_map"
-                    )
-            say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
-            del weights  # as large as the model
-        model.to(process.device)
+    def labelled(key: str, path: str | None) -> list[Clip]:
+        require({key: path})
+        clips = read_clips(str(path), data, labelled=True, key=key)
+        check_videos(clips, data, key)
+        return clips
 
-        dataset = TrainingClips(clips, data, config.augment, None, config.seed)
-        objective = Classify(model, config.optim.label_smoothing)
-        outcome = train_run(config, objective, dataset, plan, checkpoint, parents, process, say)
-        directory = Path(config.output_dir)
-        if outcome.finished and process.is_main:
-            info = WeightsInfo(
-                kind=Kind.classifier,
-                name=config.name,
-                step=outcome.step,
-                model=config.model,
-                clip=data.clip,
-                classes=len(names),
-                class_names=names,
-                drop_path=config.optim.drop_path,
-                head_drop=config.optim.head_drop,
-                parents=parents,
+    return Lists(
+        class_names(data),
+        training_clips(data, labelled=True),
+        labelled("data.val_list", data.val_list) if config.eval_every else [],
+        labelled("data.test_list", data.test_list),
+    )
+
+
+def starting_model(
+    config: FinetuneConfig, names: Sequence[str], weights: Weights | None, say: Say
+) -> VideoClassifier:
+    """The classifier of step 0: random where the weights have nothing for it.
+
+    Raises:
+        ConfigError: config.head_map makes other classes than the run's.
+        WeightsError: the weights do not fit.
+    """
+    torch.manual_seed(config.seed)
+    model = VideoClassifier(
+        config.model,
+        config.data.clip,
+        len(names),
+        drop_path=config.optim.drop_path,
+        head_drop=config.optim.head_drop,
+    )
+    if weights is None:
+        return model
+    if config.head_map is not None:
+        weights = pick_classes(weights, config.head_map)
+        if not same_classes(weights.info, names):  # else the head would be a new one
+            raise ConfigError(
+                f"head_map={config.head_map} makes {weights.info.classes} classes of "
+                f"{weights.path}, {_first(weights.info.class_names)}; here they are "
+                f"{len(names)}, {_first(names)}: give the data.classes and "
+                "data.class_names that it makes, or no head_map"
             )
-            save_weights(directory / FILE_NAME, model.state_dict(), info)
-            save_loss_curve(directory)
-        if outcome.finished:
-            evaluate_model(model, test_clips, names, data, config.run, directory, process, say)
-    exit_if_stopped(outcome)
+    say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
+    return model
+
+
+def show_data(dataset: TrainingClips, lists: Lists, directory: Path, say: Say) -> None:
+    """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
+    names = lists.names
+    other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
+    both = {"data.train_list": lists.train} | other
+    for line in compare_labels(
+        {key: count_labels(clips, len(names)) for key, clips in both.items()}, names
+    ):
+        say.line(line)
+    places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
+    examples = [dataset[Item(0, place)] for place in places]
+    captions = []
+    for place, example in zip(places, examples, strict=True):
+        clip = dataset.clips[place]
+        found = f"cannot be read: {example.bad.error}" if example.bad else names[example.label]
+        captions.append(f"line {clip.line}: {clip.path}: {found}")
+        say.line(f"  {captions[-1]}")
+    path = directory / "figures" / "training_clips.png"
+    save_clips(path, torch.stack([example.clip[0] for example in examples]), captions)
+    say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
+
+
+def offer(
+    directory: Path, step: int, top1: float, model: VideoClassifier, info: WeightsInfo
+) -> bool:
+    """Keep the weights of an evaluation if it is the best so far; whether it is.
+
+    One that a run remembers from after `step` is of a future that it has left.
+    """
+    best = best_of(directory)
+    if best and best["step"] < step and best["val_top1"] >= top1:
+        return False
+    save_weights(directory / BEST_WEIGHTS, model.state_dict(), replace(info, step=step))
+    write_text(directory / BEST, json.dumps({"step": step, "val_top1": top1}) + "\n")
+    return True
+
+
+def best_of(directory: Path) -> dict[str, Any]:
+    """Step and top-1 of the best evaluation of a run, if there was one."""
+    path = directory / BEST
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def mixing(config: FinetuneConfig) -> Mixing | None:
+    """Mixup and CutMix as a run has them, if any."""
+    augment, data = config.augment, config.data
+    if not (augment.mixup or augment.cutmix):
+        return None
+    block = block_of(augment, config.optim.global_batch)
+    return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
 
 
 def _first(names: Sequence[str] | None) -> str:

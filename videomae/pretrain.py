@@ -8,6 +8,7 @@ every training command takes:
 
     data.train_list=FILE   one clip a line, relative to data.root (formats: data_lists/README.md)
     data.root=DIR          where the videos are
+    data.prepared=DIR      both, from python -m videomae.prepare; data.split=1 where it has splits
     data.sources.X.KEY=..  several lists at once, each with its train_list, root, stride (below)
     output_dir=DIR         where the run writes (outputs/NAME)
     resume=auto            go on where the run stopped; never: refuse to mix runs; or a checkpoint
@@ -16,25 +17,41 @@ every training command takes:
     max_steps=N            stop after step N, with a checkpoint
     model=vit_base         another size (configs/model)      run=gpu   other hardware (configs/run)
     seed=N                 everything random follows from it
+    probe.every_epochs=N   k-NN top-1 on probe.train_list, .test_list, .root, .classes (below)
 
 Several lists (+exp=hybrid_vitb, or your own, by any name) are trained on as one; nothing weighs
 them but their lengths. A source needs data.sources.NAME.train_list=FILE and .root=DIR, may set
 .stride, .list_format, .frame_template and .first_frame, and is left out by '~data.sources.NAME'.
 
+The loss alone does not tell whether the encoder learns anything. With probe.every_epochs=N, every
+N epochs the videos of probe.test_list are classified by their nearest neighbours among those of
+probe.train_list, both labelled lists relative to probe.root, by the encoder as it is: knn_top1 in
+metrics.jsonl and TensorBoard. The training itself is the same, bit for bit, with and without it.
+
 Ctrl-C or SIGTERM: the step is finished and checkpointed, and a line says how to go on.
 --cfg job --resolve prints the whole config and exits.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from videomae.checks import check_run, lists_of, require, starting_weights, training_clips
+from videomae.checks import (
+    check_run,
+    check_videos,
+    lists_of,
+    require,
+    starting_weights,
+    training_clips,
+)
 from videomae.config import PretrainConfig, token_grid
+from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
+from videomae.data.prepared import with_prepared
 from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
@@ -50,7 +67,8 @@ from videomae.report.runlog import RunLog
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.train.objective import Reconstruct
-from videomae.train.parallel import processes
+from videomae.train.parallel import Processes, processes
+from videomae.train.probing import EpochProbe, probe_data
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -58,6 +76,7 @@ SHOWN = 4
 
 def pretrain(config: PretrainConfig) -> None:
     """One pre-training run, as `config` says."""
+    config = replace(config, data=with_prepared(config.data))
     require(lists_of(config.data))
     with processes(config.run) as process:
         say = Say(process.is_main)
@@ -67,6 +86,7 @@ def pretrain(config: PretrainConfig) -> None:
         if weights is not None:
             model_config = as_trained(config.model, weights.info, config.data.clip)
             config = replace(config, model=model_config)
+        probe = _epoch_probe(config, process, say)
         plan = plan_run(config, clips, process, say)
 
         torch.manual_seed(config.seed)
@@ -91,8 +111,26 @@ def pretrain(config: PretrainConfig) -> None:
                 step,
             )
 
+        def measure(log: RunLog, step: int, stop: Callable[[], bool]) -> None:
+            assert probe is not None
+            top1 = probe(model, stop)
+            if top1 is not None:
+                epoch = step / plan.steps_per_epoch
+                log.numbers({"step": step, "epoch": epoch, "knn_top1": top1})
+                say.line(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
+
         outcome = train_run(
-            config, objective, dataset, plan, checkpoint, parents, process, say, show
+            config,
+            objective,
+            dataset,
+            plan,
+            checkpoint,
+            parents,
+            process,
+            say,
+            on_batch=show,
+            on_epoch=measure if probe else None,
+            epochs_apart=max(1, config.probe.every_epochs),
         )
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
@@ -111,6 +149,30 @@ def pretrain(config: PretrainConfig) -> None:
             say.line(f"weights: {directory / FILE_NAME}   pictures: {directory / 'figures'}")
         process.barrier()
     exit_if_stopped(outcome)
+
+
+def _epoch_probe(config: PretrainConfig, process: Processes, say: Say) -> EpochProbe | None:
+    """The k-NN probe that config.probe asks for, if any.
+
+    Raises:
+        ConfigError: it lacks a list, or its videos are not there.
+        ClipListError: a list cannot be read.
+    """
+    probe = config.probe
+    if probe.every_epochs == 0:
+        return None
+    needed = ("train_list", "test_list", "root", "classes")
+    require({f"probe.{name}": getattr(probe, name) for name in needed})
+    data = probe_data(probe, config.data)
+
+    def clips_of(name: str) -> list[Clip]:
+        key = f"probe.{name}"
+        clips = read_clips(str(getattr(probe, name)), data, labelled=True, key=key)
+        check_videos(clips, data, key)
+        return clips
+
+    train, test = clips_of("train_list"), clips_of("test_list")
+    return EpochProbe(probe, train, test, data, config.run, process, say)
 
 
 def draw_reconstructions(model: VideoMAE, dataset: TrainingClips, path: Path) -> None:

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from videomae.checks import is_own
@@ -16,6 +17,7 @@ from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.loader import Batch, TrainingOrder
+from videomae.data.mix import block_of
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.report import runlog
@@ -29,7 +31,10 @@ from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
 FREE_DATA = (
+    "prepared",
+    "split",
     "train_list",
+    "val_list",
     "test_list",
     "root",
     "num_train",
@@ -54,6 +59,7 @@ def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: 
         repeats=config.data.repeats,
         world=processes.world,
         device_batch=config.run.device_batch,
+        block=block_of(config.augment, config.optim.global_batch),
     )
     say.table(
         f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim)
@@ -76,14 +82,23 @@ def train_run(
     parents: Sequence[Link],
     processes: Processes,
     say: Say,
+    *,
+    average: ModelEmaV3 | None = None,
+    on_start: Callable[[], None] | None = None,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
+    on_epoch: Callable[[RunLog, int, Callable[[], bool]], None] | None = None,
+    epochs_apart: int = 1,
 ) -> Outcome:
     """Train in the run directory until the end, config.max_steps or a signal.
 
     Args:
         checkpoint: to go on from.
         parents: of the weights that `objective` holds.
+        average: the running mean of the objective's model.
+        on_start: called by the main process when the run directory is its own, before step 1.
         on_batch: called with (log, step, micro-batch) every run.image_every steps.
+        on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
+            Training.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
@@ -104,7 +119,8 @@ def train_run(
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     keep = config.run.keep_checkpoints
     store = Checkpoints(directory / "checkpoints", identity, keep, processes, parents)
-    start = store.restore(checkpoint, model, optimizer) if checkpoint else 0
+    mean = average and average.module
+    start = store.restore(checkpoint, model, optimizer, mean) if checkpoint else 0
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     known = _known_bad(config, dataset, start) if own and processes.is_main else {}
@@ -121,6 +137,8 @@ def train_run(
             else:
                 runlog.clear_run(directory)
             describe_run(config, directory, processes, hashes)
+            if on_start and start == 0:
+                on_start()
         log = RunLog(directory, say, bar, step=start, bad=list(bad.values()))
         try:
             outcome = Training(
@@ -136,7 +154,10 @@ def train_run(
                 seed=config.seed,
                 bad=bad,
                 max_bad_fraction=config.data.max_bad_fraction,
+                average=average,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
+                on_epoch=on_epoch and (lambda step, stop: on_epoch(log, step, stop)),
+                epochs_apart=epochs_apart,
             ).train(start, last)
         finally:
             log.close()
@@ -179,7 +200,8 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
         hashes: of the files that must not change either, by setting.
     """
     sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
-    sections.pop("run")
+    for section in ("run", "probe"):  # they decide nothing that is learned
+        sections.pop(section, None)
     for settings in (sections["data"], *sections["data"]["sources"].values()):
         for key in FREE_DATA:
             settings.pop(key, None)

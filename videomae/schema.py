@@ -23,11 +23,18 @@ from omegaconf.errors import OmegaConfBaseException
 from videomae.config import (
     ConfigError,
     ConvertConfig,
+    DoctorConfig,
     EvaluateConfig,
+    ExtractConfig,
     FinetuneConfig,
+    PredictConfig,
+    PrepareConfig,
     PretrainConfig,
+    ProbeConfig,
     RecipesConfig,
     ReconstructConfig,
+    ReportConfig,
+    ScanConfig,
     TrainConfig,
     UserError,
     config_dir,
@@ -40,8 +47,15 @@ COMMANDS = {
     "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
     "reconstruct": ReconstructConfig,
+    "probe": ProbeConfig,
+    "predict": PredictConfig,
+    "extract": ExtractConfig,
     "convert": ConvertConfig,
     "recipes": RecipesConfig,
+    "prepare": PrepareConfig,
+    "scan": ScanConfig,
+    "doctor": DoctorConfig,
+    "report": ReportConfig,
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
@@ -76,6 +90,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     register()
     trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
     go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
+    if name == "scan":
+        go_on = ". What is decoded is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         def run(composed: DictConfig) -> None:

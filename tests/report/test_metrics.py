@@ -31,6 +31,7 @@ def test_results_of_the_table() -> None:
     results = scores(TABLE).results({"segments": 5, "crops": 3})
     assert list(results) == [
         "top1",
+        "top1_interval",
         "top5",
         "mean_class_accuracy",
         "num_videos",
@@ -112,3 +113,16 @@ def test_more_guesses_are_never_worse(rows: list[tuple[int, list[float]]]) -> No
     counts = [int(found.correct(k).sum()) for k in range(1, 8)]
     assert counts == sorted(counts)
     assert counts[-1] == int(found.readable.sum())
+
+
+def test_the_interval_is_that_of_resampled_videos() -> None:
+    """Against resampling the videos themselves."""
+    rng = np.random.default_rng(0)
+    correct = np.arange(200) < 150
+    labels = np.zeros(200, dtype=np.int64)
+    probs = np.where(correct[:, None], [0.9, 0.1], [0.1, 0.9]).astype(np.float32)
+    low, high = Scores(labels, probs, ["a", "b"]).interval()
+    means = [100 * rng.choice(correct, 200).mean() for _ in range(4000)]
+    expected = np.percentile(means, [2.5, 97.5])
+    assert [low, high] == pytest.approx(expected.tolist(), abs=0.6)
+    assert low < 75 < high

@@ -341,7 +341,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], 
 
 
 FREE_DATA = {
+    "prepared",
+    "split",
     "train_list",
+    "val_list",
     "test_list",
     "root",
     "num_train",
@@ -409,7 +412,10 @@ def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(comma
     top = {"name", "output_dir", "max_steps", "resume", "overwrite", "weights"}
     run = {f"run.{field.name}" for field in fields(config.run)}
     if command == "finetune":
-        top.add("head_map")  # what it made of the weights is in the checkpoint
+        # What head_map made of the weights is in the checkpoint; evaluations change nothing.
+        top |= {"head_map", "eval_every", "test_weights"}
+    else:
+        top |= {name for name in leaves(config) if name.startswith("probe.")}
     assert free == top | run | {f"data.{name}" for name in FREE_DATA}
     assert {"seed", "model.depth", "data.clip.stride", "optim.global_batch"} <= matters
 

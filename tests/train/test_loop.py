@@ -212,7 +212,7 @@ def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
     items = [item for item in order().global_items(1) if item.video in videos]
     batch = collate([dataset[item] for item in items])
     assert batch.valid.all()
-    inputs = objective.inputs(batch)
+    inputs = objective.inputs(batch, 1, 0)
     return objective(*inputs.tensors).item() / inputs.num_errors
 
 

@@ -37,7 +37,12 @@ from videomae.train.step import train_step
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 BAD = 2
 """The place in the lists of a video that is not there."""
-WITHOUT_NOISE = ("optim.drop_path=0", "optim.head_drop=0")
+WITHOUT_NOISE = (
+    "optim.drop_path=0",
+    "optim.head_drop=0",
+    "augment.erase_prob=0",
+    "augment.mix_block=1",
+)
 """What depends on the rank."""
 
 
@@ -212,14 +217,16 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
 
     close_curves(metrics(two), metrics(one))
     assert len(metrics(one)) == STEPS
-    results = json.loads((one / "results.json").read_text())
-    assert json.loads((two / "results.json").read_text()) == results
+    results, others = (json.loads((run / "results.json").read_text()) for run in (one, two))
+    for found in (results, others):
+        del found["sha256"]["weights"]  # they differ by rounding
+    assert others == results
     assert (results["num_videos"], results["num_unreadable"]) == (NUM_VIDEOS, 1)
     assert json_lines(two / "bad_files.jsonl") == json_lines(one / "bad_files.jsonl")
     assert {row["list"] for row in json_lines(two / "bad_files.jsonl")} == {"train", "test"}
 
-    texts = {(path / "results.json").read_text() for path in evaluations.values()}
-    assert len(texts) == 1
+    for name in ("results.json", "predictions.jsonl"):
+        assert len({(path / name).read_bytes() for path in evaluations.values()}) == 1
     listed = {(path / "bad_files.jsonl").read_text() for path in evaluations.values()}
     assert len(listed) == 1
     assert len({frozenset(files(path)) for path in evaluations.values()}) == 1

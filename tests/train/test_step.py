@@ -149,11 +149,11 @@ def test_micro_batches_add_up_to_the_batch(
     batch = make_batch()
     whole, split = make(), make()
     optimizers = [make_optimizer(whole), make_optimizer(split)]
-    inputs = [split.inputs(take(batch, rows)) for rows in parts]
+    inputs = [split.inputs(take(batch, rows), 1, 0) for rows in parts]
     if make is pretraining:  # else a mean of means would do
         per_view = [x.num_errors / len(rows) for x, rows in zip(inputs, parts, strict=True)]
         assert len(set(per_view)) > 1
-    one = step(whole, optimizers[0], [whole.inputs(batch)])
+    one = step(whole, optimizers[0], [whole.inputs(batch, 1, 0)])
     many = step(split, optimizers[1], inputs)
     assert many.loss == pytest.approx(one.loss)
     assert many.grad_norm == pytest.approx(one.grad_norm, rel=1e-5)
@@ -166,7 +166,7 @@ def test_the_loss_is_the_models_own_mean_over_the_scored_tokens() -> None:
     assert batch.mask is not None
     assert len({int(row.sum()) for row in batch.mask & ~batch.decoder_mask}) > 1
     expected = objective.model(normalise(batch.clip), batch.mask, batch.decoder_mask).loss
-    found = step(objective, make_optimizer(objective), [objective.inputs(batch)]).loss
+    found = step(objective, make_optimizer(objective), [objective.inputs(batch, 1, 0)]).loss
     assert found == pytest.approx(expected.item())
 
 
@@ -180,13 +180,13 @@ def test_an_unreadable_slot_takes_no_part(make: Callable[[], Objective], blank: 
     with_slot, without = make(), make()
     optimizers = [make_optimizer(with_slot), make_optimizer(without)]
     halves = [take(batch, range(3)), take(batch, range(3, 6))]  # unequally many valid ones
-    one = step(with_slot, optimizers[0], [with_slot.inputs(half) for half in halves])
-    other = step(without, optimizers[1], [without.inputs(take(batch, rest))])
+    one = step(with_slot, optimizers[0], [with_slot.inputs(half, 1, 0) for half in halves])
+    other = step(without, optimizers[1], [without.inputs(take(batch, rest), 1, 0)])
     assert one.loss == pytest.approx(other.loss)
     close(gradients(with_slot, optimizers[0]), gradients(without, optimizers[1]))
     whole = make()
     batch.valid[blank] = True
-    full = step(whole, make_optimizer(whole), [whole.inputs(batch)])
+    full = step(whole, make_optimizer(whole), [whole.inputs(batch, 1, 0)])
     assert full.loss != pytest.approx(one.loss, rel=1e-4)
 
 
@@ -199,17 +199,17 @@ def test_pixels_of_an_unreadable_slot_do_not_matter(make: Callable[[], Objective
         batch.clip[3] = pixel
         objective = make()
         optimizer = make_optimizer(objective)
-        step(objective, optimizer, [objective.inputs(batch)])
+        step(objective, optimizer, [objective.inputs(batch, 1, 0)])
         found.append(gradients(objective, optimizer))
     close(*found)
 
 
 def spoiled(inputs: Inputs, value: float) -> Inputs:
     """With the weight of one error replaced."""
-    *others, weight = inputs.tensors
-    weight = weight.clone()
-    weight.view(-1)[weight.view(-1).nonzero()[0]] = value
-    return Inputs((*others, weight), inputs.num_errors)
+    tensors = [tensor.clone() for tensor in inputs.tensors]
+    weight = next(tensor for tensor in reversed(tensors) if tensor.is_floating_point()).view(-1)
+    weight[weight.nonzero()[0]] = value
+    return Inputs(tuple(tensors), inputs.num_errors)
 
 
 @both
@@ -220,7 +220,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(
 ) -> None:
     objective = make()
     optimizer = make_optimizer(objective, eps=1e-8, weight_decay=0.05)
-    inputs = [objective.inputs(make_batch(seed=seed)) for seed in range(3)]
+    inputs = [objective.inputs(make_batch(seed=seed), 1, 0) for seed in range(3)]
     for good in inputs[:2]:
         step(objective, optimizer, [good], clip_grad=clip_grad)
     before = everything(objective, optimizer)
@@ -246,7 +246,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(
 def test_a_first_step_that_is_not_finite_moves_nothing(make: Callable[[], Objective]) -> None:
     objective, fresh = make(), make()
     optimizer = make_optimizer(objective, weight_decay=0.05)
-    step(objective, optimizer, [spoiled(objective.inputs(make_batch()), float("nan"))])
+    step(objective, optimizer, [spoiled(objective.inputs(make_batch(), 1, 0), float("nan"))])
     for name, parameter in fresh.model.named_parameters():
         assert parameter.equal(objective.model.get_parameter(name)), name
     assert all(not state["exp_avg"].any() for state in optimizer.state.values())
@@ -259,12 +259,12 @@ def test_a_batch_without_a_readable_video_leaves_everything_as_it_was(
 ) -> None:
     objective = make()
     optimizer = make_optimizer(objective, eps=1e-8, weight_decay=0.05)
-    step(objective, optimizer, [objective.inputs(make_batch())])
+    step(objective, optimizer, [objective.inputs(make_batch(), 1, 0)])
     before = everything(objective, optimizer)
     bad = make_batch(seed=1)
     bad.valid[:] = False
     bad.clip[:] = 0
-    stats = step(objective, optimizer, [objective.inputs(bad)] * 2)
+    stats = step(objective, optimizer, [objective.inputs(bad, 1, 0)] * 2)
     after = everything(objective, optimizer)
     assert [name for name in before if not before[name].equal(after[name])] == []
     assert math.isnan(stats.loss)
@@ -277,7 +277,9 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left(make: Callable[[], Ob
     def run(clip_grad: float | None) -> tuple[StepStats, dict[str, Tensor]]:
         objective = make()
         optimizer = make_optimizer(objective)
-        stats = step(objective, optimizer, [objective.inputs(make_batch())], clip_grad=clip_grad)
+        stats = step(
+            objective, optimizer, [objective.inputs(make_batch(), 1, 0)], clip_grad=clip_grad
+        )
         return stats, gradients(objective, optimizer)
 
     stats, free = run(None)
@@ -297,7 +299,7 @@ def test_each_parameter_moves_by_its_share_of_the_rate(make: Callable[[], Object
     def moves(layer_decay: float, lr: float) -> tuple[dict[str, Tensor], dict[str, float]]:
         objective, fresh = make(), make()
         optimizer = make_optimizer(objective, layer_decay=layer_decay)
-        step(objective, optimizer, [objective.inputs(make_batch())], lr=lr)
+        step(objective, optimizer, [objective.inputs(make_batch(), 1, 0)], lr=lr)
         scales = {p: group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
         named = dict(objective.model.named_parameters())
         return (
@@ -327,7 +329,7 @@ def noisy_loss(
 
     objective.register_forward_hook(note)
     torch.manual_seed(before)  # of no consequence
-    inputs = [objective.inputs(make_batch())] * 2
+    inputs = [objective.inputs(make_batch(), 1, 0)] * 2
     processes = Processes(rank=rank, world=1, local_world=1, device=torch.device("cpu"))
     stats = step(objective, optimizer, inputs, noise_seed=noise_seed, processes=processes)
     return stats.loss, errors
@@ -343,7 +345,7 @@ def test_drop_path_follows_from_seed_step_micro_batch_and_rank() -> None:
 
 def test_numbers_put_in_come_out() -> None:
     objective = pretraining()
-    inputs = [objective.inputs(make_batch())]
+    inputs = [objective.inputs(make_batch(), 1, 0)]
     stats = step(objective, make_optimizer(objective), inputs, signals=(3, 0.0, 1.0))
     assert stats.signals == (3, 0, 1)
 
@@ -354,7 +356,7 @@ def test_bf16_is_for_the_products_only(make: Callable[[], Objective]) -> None:
     for precision in (Precision.float32, Precision.auto, Precision.bf16):
         objective = make()
         optimizer = make_optimizer(objective)
-        inputs = [objective.inputs(make_batch())]
+        inputs = [objective.inputs(make_batch(), 1, 0)]
         losses[precision] = step(objective, optimizer, inputs, precision=precision).loss
         found = everything(objective, optimizer)
         assert {tensor.dtype for tensor in found.values()} == {torch.float32}

@@ -127,6 +127,24 @@ def _starts(spare: int, count: int) -> list[int]:
     return [int(spare / (count - 1) * k) for k in range(count)] if count > 1 else [spare // 2]
 
 
+def erase_box(frame: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Box:
+    """What random erasing takes from a view, in pixels of the frame; empty where it does not.
+
+    Source: Zhong et al., 2017, as in VideoMAE V2: ten tries for a box inside the frame.
+    """
+    if rng.random() >= config.erase_prob:
+        return 0, 0, 0, 0
+    height, width = frame
+    low, high = (math.log(bound) for bound in config.erase_aspect)
+    for _ in range(10):
+        pixels = height * width * rng.uniform(config.erase_area[0], config.erase_area[1])
+        ratio = math.exp(rng.uniform(low, high))
+        h, w = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < h < height and 0 < w < width:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    return 0, 0, 0, 0
+
+
 def mirror(frames: Tensor) -> Tensor:
     """Left becomes right: (T, H, W, 3) -> same."""
     return torch.flip(frames, dims=(2,))

@@ -34,6 +34,10 @@ NUMBERS = {  # how many whole numbers end a line
 }
 
 
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+"""How the names of video files end."""
+
+
 class ClipListError(UserError):
     """A clip list that is missing, empty or malformed."""
 
@@ -89,10 +93,30 @@ def read_clips(
         if clip.total is not None and data.frame_template is None:
             raise ClipListError(
                 f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
-                f"set {section}.frame_template, for example "
-                f"'{section}.frame_template=\"img_{{:05}}.jpg\"'"
+                f"set {_setting(section, 'frame_template')}, for example "
+                f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
             )
     return clips
+
+
+def clips_below(path: Path, key: str = "video") -> tuple[Path, list[Clip]]:
+    """The root and the clips of a video file, or of all videos below a folder, sorted.
+
+    Args:
+        key: the setting that named it, for messages.
+
+    Raises:
+        ClipListError: there is no video.
+    """
+    if not path.is_dir():
+        return path.parent, [Clip(path.name, line=1)]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEOS)
+    if not found:
+        raise ClipListError(
+            f"{key}={path} holds no video: no file below it ends in {' '.join(VIDEOS)}"
+        )
+    names = (file.relative_to(path).as_posix() for file in found)
+    return path, [Clip(name, line) for line, name in enumerate(names, start=1)]
 
 
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:
@@ -103,7 +127,7 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
         if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
             raise ClipListError(
                 f"{path}:{number}: {line!r} ends in two whole numbers, which can mean several "
-                f"things; set {section}.list_format to one of {_forms()}"
+                f"things; set {_setting(section, 'list_format')} to one of {_forms()}"
             )
         official = len(numbers) >= 2
         form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
@@ -120,7 +144,8 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
             if values[1] >= 0:
                 raise ClipListError(
                     f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
-                    f"got {line!r}; set {section}.list_format=frames_start_total, or write 0 -1"
+                    f"got {line!r}; set {_setting(section, 'list_format')}=frames_start_total, "
+                    "or write 0 -1"
                 )
             return Clip(clip, number, source=section)
         case ListFormat.frames_start_total | ListFormat.frames_total_label:
@@ -197,6 +222,11 @@ def _trailing_integers(text: str) -> list[int]:
             break
         numbers.insert(0, int(word))
     return numbers
+
+
+def _setting(section: str, name: str) -> str:
+    """What the user calls a setting of a section, or of none."""
+    return f"{section}.{name}" if section else name
 
 
 def _forms() -> str:

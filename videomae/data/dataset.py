@@ -14,10 +14,17 @@ from torch.utils.data import Dataset
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
-from videomae.data.augment import evaluation_crops, mirror, random_box, resized_crop
+from videomae.data.augment import (
+    erase_box,
+    evaluation_crops,
+    mirror,
+    random_box,
+    resized_crop,
+)
 from videomae.data.clips import Clip
 from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.mask import Masking
+from videomae.data.randaugment import rand_augment
 
 UNLABELLED = -1
 """The label of a clip that has none."""
@@ -62,6 +69,8 @@ class Example(NamedTuple):
     """Whether the video is too short for the clip, which repeats or crowds frames."""
     bad: BadFile | None
     """Why the slot is empty. Its views have weight 0; no other video takes their place."""
+    erase: Tensor | None = None
+    """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
 class Stream(IntEnum):
@@ -70,6 +79,7 @@ class Stream(IntEnum):
     order = 0
     window = 1
     view = 2
+    mix = 3
 
 
 def random_stream(seed: int, stream: Stream, *key: int) -> np.random.Generator:
@@ -124,7 +134,11 @@ class TrainingClips(Dataset[Example]):
             decoder_mask = torch.stack(decoders) if decoders else None
         label = UNLABELLED if clip.label is None else clip.label
         assert pixels.shape[1:] == (shape.frames, *shape.frame, 3)
-        return Example(pixels, item.video, label, mask, decoder_mask, short, bad)
+        erase = None
+        if self.augment.erase_prob > 0:
+            boxes = [erase_box(shape.frame, self.augment, rng) for rng in rngs]
+            erase = torch.tensor(boxes)
+        return Example(pixels, item.video, label, mask, decoder_mask, short, bad, erase)
 
     def _window(self, video: Video, item: Item, clip: ClipConfig) -> list[int]:
         """Frame numbers of the clip, shared by its views."""
@@ -146,6 +160,8 @@ class TrainingClips(Dataset[Example]):
 
     def _view(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """One augmented view: (T, H, W, 3) -> (T, *clip.frame, 3)."""
+        if self.augment.rand_ops:
+            frames = rand_augment(frames, self.augment, rng)
         frame, antialias = self.data.clip.frame, self.augment.antialias
         box = random_box(frames.shape[1], frames.shape[2], frame, self.augment, rng)
         view = resized_crop(frames, box, *frame, antialias=antialias)

@@ -35,6 +35,10 @@ class Video(Protocol):
     def num_frames(self) -> int:
         """How many frames it has; at least 1."""
 
+    @property
+    def fps(self) -> float | None:
+        """Frames per second; None: not known."""
+
     def read(self, indices: Sequence[int]) -> Frames:
         """The frames of those numbers, 0-based, in any order and as often as asked.
 
@@ -63,6 +67,11 @@ class DecordVideo:
     def num_frames(self) -> int:
         return len(self.reader)
 
+    @property
+    def fps(self) -> float | None:
+        rate = float(self.reader.get_avg_fps())
+        return rate if 0 < rate < float("inf") else None
+
     def read(self, indices: Sequence[int]) -> Frames:
         wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
         try:
@@ -82,6 +91,7 @@ class FrameFolder:
         self.template = template
         self.start = start
         self.num_frames = total
+        self.fps: float | None = None
 
     def read(self, indices: Sequence[int]) -> Frames:
         wanted, places = np.unique(indices, return_inverse=True)

@@ -24,6 +24,7 @@ from videomae.data.dataset import (
     TrainingClips,
     random_stream,
 )
+from videomae.data.windows import VideoWindows, Windows
 
 
 class Batch(NamedTuple):
@@ -44,6 +45,8 @@ class Batch(NamedTuple):
     num_short: int
     """Videos shorter than a clip."""
     bad: list[BadFile]
+    erase: Tensor | None = None
+    """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -51,6 +54,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     views = len(examples[0].clip)
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
+    erase = [example.erase for example in examples if example.erase is not None]
     per_video = [(e.video, e.label, e.bad is None) for e in examples]
     video, label, valid = (
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
@@ -64,6 +68,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         decoder_mask=torch.cat(decoder_masks) if decoder_masks else None,
         num_short=sum(example.short for example in examples),
         bad=[example.bad for example in examples if example.bad is not None],
+        erase=torch.cat(erase) if erase else None,
     )
 
 
@@ -142,15 +147,35 @@ def training_loader(
     )
 
 
+def evaluation_batches(num_videos: int, *, rank: int, world: int, batch: int) -> list[list[int]]:
+    """Every world-th batch of the videos, in their order.
+
+    A batch is the same whoever computes it, so that its numbers do not depend on the processes:
+    the last bit of a prediction may depend on what lies beside it in the batch.
+    """
+    starts = range(rank * batch, num_videos, world * batch)
+    return [list(range(start, min(start + batch, num_videos))) for start in starts]
+
+
 def evaluation_loader(
     clips: EvaluationClips, *, rank: int, world: int, batch: int, workers: int, pin: bool
 ) -> DataLoader[Example]:
     """Every rank's share of the videos: none twice, shares may be unequal or empty."""
     return DataLoader(
         clips,
-        sampler=range(rank, len(clips.clips), world),
-        batch_size=batch,
+        batch_sampler=evaluation_batches(len(clips.clips), rank=rank, world=world, batch=batch),
         collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_start_worker,
+    )
+
+
+def window_loader(windows: VideoWindows, *, workers: int, pin: bool) -> DataLoader[Windows]:
+    """The windows of every video, those of one video in their order."""
+    return DataLoader(
+        windows,
+        batch_size=None,
         num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_start_worker,

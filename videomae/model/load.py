@@ -119,6 +119,29 @@ def model_of(
     return model.eval(), load_all(model, weights)
 
 
+def encoder_of(
+    weights: Weights, clip: ClipConfig
+) -> tuple[VideoMAE | VideoClassifier, "LoadReport"]:
+    """A model whose `features` are those of the weights, of whichever kind, in eval mode.
+
+    Args:
+        clip: what the model is to see; positions are interpolated where its tokens are others.
+
+    Raises:
+        WeightsError: they fill only part of an encoder.
+    """
+    model_config = as_trained(weights.info.model, weights.info, clip)
+    weights = replace(weights, info=replace(weights.info, model=model_config))
+    if weights.info.kind is not Kind.encoder:
+        return model_of(weights, clip)
+    with torch.device("meta"):
+        model = VideoClassifier(model_config, clip, classes=1)
+    report = load_encoder(model, weights, ())
+    for part in (model.fc_norm, model.head):  # that no feature passes through
+        part.to_empty(device="cpu")
+    return model.eval(), report
+
+
 def as_trained(model: ModelConfig, info: WeightsInfo, clip: ClipConfig) -> ModelConfig:
     """`model` with what the weights that it starts from decide.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig
+from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
 from videomae.files import replacing
 from videomae.model.presets import model_config
 from videomae.model.tensors import WeightsError, copied, open_safetensors
@@ -60,6 +60,8 @@ class WeightsInfo:
     """Of a classifier."""
     class_names: list[str] | None = None
     """Of a classifier: the name of each class, or its number as text; null: not known."""
+    sampling: Sampling | None = None
+    """Of a classifier: how the frames of its clips were chosen; null: not known."""
     drop_path: float = 0.0
     """Of a classifier: as it was trained."""
     head_drop: float = 0.0
@@ -70,16 +72,18 @@ class WeightsInfo:
     """What it was trained from, oldest first."""
 
     def metadata(self) -> dict[str, str]:
-        """As safetensors wants it: text to text, every value a JSON document."""
+        """As safetensors wants it, text to text: one JSON document.
+
+        One, for safetensors writes several in any order, and equal weights are to be equal files.
+        """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
-        return {MARK: "1"} | {key: as_json(value) for key, value in values.items()}
+        return {MARK: as_json(values)}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
         """The reverse of `metadata`."""
-        values = {key: json.loads(value) for key, value in metadata.items()}
-        for key in (MARK, "normalisation"):
-            del values[key]
+        values = json.loads(metadata[MARK])
+        del values["normalisation"]
         mask = values["mask"]
         return cls(
             **values
@@ -87,6 +91,7 @@ class WeightsInfo:
                 "kind": Kind(values["kind"]),
                 "model": model_config(values["model"]),
                 "clip": ClipConfig(**values["clip"]),
+                "sampling": values["sampling"] and Sampling(values["sampling"]),
                 "mask": mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
                 "parents": tuple(Link(**link) for link in values["parents"]),
             }

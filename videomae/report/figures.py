@@ -77,7 +77,7 @@ def save_reconstructions(
         most_frames: of a longer clip, evenly spaced frames are shown.
     """
     num_clips, frames, height, width, _ = rows[0].shape
-    shown = np.unique(np.linspace(0, frames - 1, min(frames, most_frames)).round().astype(int))
+    shown = _spaced(frames, most_frames)
     aspect = 3 * height / (len(shown) * width)
     figure = Figure(figsize=(11, 0.9 + num_clips * (10 * aspect + 0.15)), layout="constrained")
     axes = np.atleast_1d(figure.subplots(num_clips, 1))
@@ -95,6 +95,59 @@ def save_reconstructions(
     axes[-1].set_xlabel(f"frame of the clip ({STATISTICS})")
     figure.suptitle(title)
     save_figure(path, figure)
+
+
+def save_contact_sheet(
+    path: Path, frames: Tensor, segments: int, crops: int, title: str, most_frames: int = 8
+) -> None:
+    """The frames of a video's views: a filmstrip of each view, segment by segment.
+
+    Args:
+        frames: (segments * crops, T, H, W, 3) uint8.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    count, height, width = frames.shape[1:4]
+    shown = _spaced(count, most_frames)
+    gap = max(1, width // 32)
+    strips = filmstrip([view[shown] for view in frames.float() / 255], gap=gap)
+    size = (11, 0.9 + 10 * strips.shape[0] / strips.shape[1])
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(strips, interpolation="nearest")
+    views = [f"{segment + 1}.{crop + 1}" for segment in range(segments) for crop in range(crops)]
+    ax.set_yticks([(height + gap) * (i + 0.5) for i in range(len(views))], views)
+    ax.set_xticks([(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="frame of the clip", ylabel="view: segment.crop")
+    figure.suptitle(title, parse_math=False)  # file names may hold $
+    save_figure(path, figure)
+
+
+def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: int = 8) -> None:
+    """A filmstrip of each clip below its caption.
+
+    Args:
+        clips: (C, T, H, W, 3) uint8.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    count, height, width = clips.shape[1:4]
+    shown = _spaced(count, most_frames)
+    row = 10 * height / (width * len(shown)) + 0.35
+    figure = Figure(figsize=(10.4, len(clips) * row), layout="constrained")
+    for ax, clip, caption in zip(
+        np.atleast_1d(figure.subplots(len(clips), 1)), clips, captions, strict=True
+    ):
+        strip = filmstrip([clip[shown].float() / 255], gap=max(1, width // 32))
+        ax.imshow(strip, interpolation="nearest")
+        ax.set_title(caption, loc="left", fontsize=9, parse_math=False)  # names may hold $
+        ax.set_axis_off()
+    save_figure(path, figure)
+
+
+def _spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Numbers from 0 to count - 1, evenly spaced, at most so many."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def save_curves(

@@ -2,9 +2,10 @@
 
 config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
-metrics.jsonl          one JSON object per logged step
+metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+predictions.jsonl      one JSON object per test video, in the order of the list
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
@@ -41,6 +42,9 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
 RESULTS = "results.json"
+PREDICTIONS = "predictions.jsonl"
+BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
+"""The best evaluation of a fine-tuning on data.val_list, and its weights."""
 TRAIN, TEST = "train", "test"
 MADE_BY_A_RUN = (
     ENVIRONMENT,
@@ -49,8 +53,11 @@ MADE_BY_A_RUN = (
     "tensorboard",
     "checkpoints",
     "weights.safetensors",
+    BEST,
+    BEST_WEIGHTS,
     BAD_FILES,
     RESULTS,
+    PREDICTIONS,
     "figures",
     ".hydra",
 )
@@ -130,9 +137,9 @@ def clear_run(directory: Path) -> None:
 
 def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
-    for path in (directory / RESULTS, directory / "figures" / "confusion.png"):
-        path.unlink(missing_ok=True)
-    rows = [row for row in _rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
+        (directory / name).unlink(missing_ok=True)
+    rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
     write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -171,7 +178,7 @@ def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]
     """The training videos that a resumed run already knows to be unreadable, by index."""
     index_of_line = {(clip.source, clip.line): index for index, clip in enumerate(clips)}
     bad = {}
-    for row in _rows(directory / BAD_FILES):
+    for row in read_rows(directory / BAD_FILES):
         source = row.get("source", "data")
         index = index_of_line.get((source, row["line"]))
         if row["list"] == TRAIN and index is not None:
@@ -197,7 +204,7 @@ class RunLog:
         self.tensorboard: SummaryWriter | None = None
         if not say.enabled:
             return
-        kept = [row for row in _rows(directory / METRICS) if row["step"] <= step]
+        kept = [row for row in read_rows(directory / METRICS) if row["step"] <= step]
         write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
         self.tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
@@ -212,7 +219,18 @@ class RunLog:
         self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
-        """One line of metrics.jsonl, and the same numbers to TensorBoard."""
+        """The numbers of a step, and a line of them where there is no progress bar."""
+        self.numbers(values)
+        if self.tensorboard is not None and not console.is_terminal:
+            self.say.line(
+                f"step {values['step']}/{self.bar.progress.tasks[0].total:.0f}  "
+                f"loss {values['loss']:.4f}  "
+                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
+                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
+            )
+
+    def numbers(self, values: Mapping[str, float | None]) -> None:
+        """One line of metrics.jsonl, and the same numbers to TensorBoard, without a word."""
         if self.tensorboard is None:
             return
         finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
@@ -222,12 +240,6 @@ class RunLog:
         for name, value in finite.items():
             if name != "step" and value is not None:
                 self.tensorboard.add_scalar(name, value, step)
-        if not console.is_terminal:
-            self.say.line(
-                f"step {step}/{self.bar.progress.tasks[0].total:.0f}  loss {values['loss']:.4f}  "
-                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
-                f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
-            )
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """(H, W, 3) to TensorBoard."""
@@ -263,11 +275,11 @@ def _bad_row(file: BadFile, which: str) -> str:
 
 def logged(directory: Path, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one number of metrics.jsonl, where it was finite."""
-    rows = [row for row in _rows(directory / METRICS) if row.get(name) is not None]
+    rows = [row for row in read_rows(directory / METRICS) if row.get(name) is not None]
     return [row["step"] for row in rows], [row[name] for row in rows]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file, less a last line that was cut off while it was written."""
     if not path.is_file():
         return []

@@ -30,9 +30,10 @@ def demo_table(directory: Path) -> Table:
 
 def pace(run: Path) -> tuple[float, float]:
     """Clips per second and minutes of a training run, from its metrics."""
-    rows: list[dict[str, Any]] = [
+    logs: list[dict[str, Any]] = [
         json.loads(line) for line in (run / METRICS).read_text().splitlines()
     ]
+    rows = [row for row in logs if "step_s" in row]  # the others are of probes
     before = [0, *(row["step"] for row in rows)]
     seconds = [
         row["step_s"] * (row["step"] - last) for row, last in zip(rows, before, strict=False)

@@ -53,8 +53,17 @@ class Checkpoints:
     processes: Processes
     parents: Sequence[Link] = ()
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None = None,
+    ) -> Path:
         """Write everything that `restore` needs; only then move `last` and delete the oldest.
+
+        Args:
+            average: the running mean of the model, if there is one.
 
         Raises:
             CheckpointError: it cannot be written. Those before it are kept.
@@ -65,7 +74,7 @@ class Checkpoints:
                 _remove(path)  # what an interrupted save left
                 path.mkdir(parents=True)
             self.processes.barrier()
-            state = _state(model, optimizer)
+            state = _state(model, optimizer, average)
             dcp.save(state, checkpoint_id=path, no_dist=self.processes.world == 1)
             if self.processes.is_main:
                 run = {
@@ -101,8 +110,14 @@ class Checkpoints:
                 _remove(path)
         write_text(self.directory / "last", f"step_{step}")
 
-    def restore(self, path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Fill model and optimiser from the checkpoint at `path` and return its step.
+    def restore(
+        self,
+        path: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None = None,
+    ) -> int:
+        """Fill model, optimiser and running mean from the checkpoint at `path`; return its step.
 
         Raises:
             CheckpointError: it is damaged, or its run differs in a setting that matters.
@@ -134,7 +149,7 @@ class Checkpoints:
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             dcp.load(
-                _state(model, optimizer),
+                _state(model, optimizer, average),
                 checkpoint_id=path,
                 no_dist=self.processes.world == 1,
             )
@@ -179,10 +194,13 @@ def find_checkpoint(directory: Path, resume: str) -> Path | None:
     return path
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
+) -> dict[str, Any]:
     """What a checkpoint holds, by parameter name. Loading fills these very tensors."""
     moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
-    return {"model": model.state_dict(), "optimizer": moments}
+    state = {"model": model.state_dict(), "optimizer": moments}
+    return state if average is None else state | {"average": average.state_dict()}
 
 
 def _complete(directory: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from videomae.config import OptimConfig, RunConfig, UserError
@@ -113,7 +114,11 @@ class Training:
         clips: the training list's items.
         bad: files already known to be unreadable, by index.
         max_bad_fraction: share of bad files at which the run stops.
+        average: the running mean of the objective's model.
         on_batch: called by the main process with (step, micro-batch) every run.image_every steps.
+        on_epoch: called by all processes every `epochs_apart` epochs, with the step that ended the
+            last one, whose checkpoint is complete, and a question: is the run to stop? It must
+            leave all random numbers as they are.
     """
 
     def __init__(
@@ -131,7 +136,10 @@ class Training:
         seed: int,
         bad: dict[int, BadFile],
         max_bad_fraction: float,
+        average: ModelEmaV3 | None = None,
         on_batch: Callable[[int, Batch], None] | None = None,
+        on_epoch: Callable[[int, Callable[[], bool]], None] | None = None,
+        epochs_apart: int = 1,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
         self.replicated = processes.replicate(objective)
@@ -149,7 +157,10 @@ class Training:
         numbers: dict[tuple[str, str], int] = {}
         self.file_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
         self.max_bad_fraction = max_bad_fraction
+        self.average = average
         self.on_batch = on_batch
+        self.on_epoch = on_epoch
+        self.epochs_apart = epochs_apart
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self.num_skipped = 0
@@ -182,12 +193,19 @@ class Training:
                 stopping = pending is not None and self._read(pending, end=current.began)
                 stopping |= bool(received) and self.processes.world == 1  # else all must agree
                 pending = current
-                if stopping or step == last or step % self.run.checkpoint_every == 0:
+                epoch_ends = self._ends_epoch(step)
+                save = step == last or step % self.run.checkpoint_every == 0
+                if stopping or save or epoch_ends:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
                     self._save(step, received)
                 if self.failure:
                     raise self.failure
+                if epoch_ends and self.on_epoch and not stopping:
+                    began = time.perf_counter()
+                    self.on_epoch(step, lambda: len(received) > 0)
+                    self.objective.model.train()
+                    self.window.start += time.perf_counter() - began  # no part of a step
                 if stopping:
                     number = received[0] if received else signal.SIGTERM
                     return Outcome(step, finished=step == last, signal=number)
@@ -226,7 +244,9 @@ class Training:
         pictured = self.on_batch and self.processes.is_main and every and step % every == 0
 
         def micro_batches() -> Iterator[Inputs]:
-            for _ in range(self.plan.accumulation):
+            share = self.plan.global_batch // self.processes.world
+            for number in range(self.plan.accumulation):
+                first = self.processes.rank * share + number * self.plan.micro_batch
                 asked = time.perf_counter()
                 batch = _next(batches)
                 intake.waiting += time.perf_counter() - asked
@@ -234,7 +254,7 @@ class Training:
                 intake.num_short += batch.num_short
                 if pictured and intake.first is None:
                     intake.first = batch
-                yield self.objective.inputs(batch)
+                yield self.objective.inputs(batch, step, first)
 
         underway = train_step(
             self.replicated,
@@ -248,6 +268,8 @@ class Training:
             noise_seed=(self.seed, step),
             signals=lambda: (len(intake.bad), intake.num_short, len(received) > 0),
         )
+        if self.average:
+            self.average.update(self.objective.model)
         if self.on_batch and intake.first is not None:
             self.on_batch(step, intake.first)
             intake.first = None
@@ -283,6 +305,10 @@ class Training:
             self.window = Window(step, start=end)
         return bool(stopping) or self.failure is not None
 
+    def _ends_epoch(self, step: int) -> bool:
+        """Whether `on_epoch` wants to know of the end of this step."""
+        return bool(self.on_epoch) and step % (self.epochs_apart * self.plan.steps_per_epoch) == 0
+
     def _num_updates(self) -> int:
         """Steps whose update was made, of all that the optimiser remembers."""
         states = self.optimizer.state.values()
@@ -291,7 +317,8 @@ class Training:
     def _save(self, step: int, received: list[int]) -> None:
         began = time.perf_counter()
         with deferred_interrupts(received):
-            self.checkpoints.save(step, self.objective.model, self.optimizer)
+            average = self.average and self.average.module
+            self.checkpoints.save(step, self.objective.model, self.optimizer, average)
         self.window.start += time.perf_counter() - began  # no part of a step
 
     def _note_bad(self, pending: Pending, *, found: bool) -> None:

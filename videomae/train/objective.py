@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomae.data.loader import Batch
+from videomae.data.mix import Mix, Mixing, erase, mixed
 from videomae.model.classifier import VideoClassifier
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices, VideoMAE
@@ -35,8 +36,13 @@ class Objective(Protocol):
 
     model: VideoMAE | VideoClassifier
 
-    def inputs(self, batch: Batch) -> Inputs:
-        """Of a micro-batch, on the CPU."""
+    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
+        """Of a micro-batch, on the CPU.
+
+        Args:
+            step: it belongs to.
+            first: place of its first video in the global batch.
+        """
 
 
 class Reconstruct(nn.Module):
@@ -46,7 +52,7 @@ class Reconstruct(nn.Module):
         super().__init__()
         self.model = model
 
-    def inputs(self, batch: Batch) -> Inputs:
+    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
         """Frames and masks; an unreadable video's tokens are not scored."""
         assert batch.mask is not None
         visible, decoded, scored = MaskIndices.of(batch.mask, batch.decoder_mask)
@@ -60,21 +66,44 @@ class Reconstruct(nn.Module):
 
 
 class Classify(nn.Module):
-    """Fine-tuning: the cross-entropy of each view, summed."""
+    """Fine-tuning: the cross-entropy of each view, summed.
 
-    def __init__(self, model: VideoClassifier, label_smoothing: float) -> None:
+    Args:
+        mixing: draws mixup and CutMix; None: neither.
+    """
+
+    def __init__(
+        self, model: VideoClassifier, label_smoothing: float, mixing: Mixing | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
+        self.mixing = mixing
 
-    def inputs(self, batch: Batch) -> Inputs:
-        """Frames and labels; an unreadable video weighs nothing."""
+    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
+        """Frames, labels, what is erased and what is mixed; an unreadable video weighs nothing."""
         weight = batch.valid.float()
-        return Inputs((batch.clip, batch.label, weight), weight.sum().item())
+        nothing = torch.zeros(0, 4, dtype=torch.int64)
+        erased = nothing if batch.erase is None else batch.erase
+        mix = self.mixing.draw(step, first, batch.valid) if self.mixing else ()
+        tensors = (batch.clip, batch.label, weight, erased, *mix)
+        return Inputs(tensors, weight.sum().item())
 
-    def forward(self, frames: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-        logits = self.model(normalise(frames)).float()
-        errors = F.cross_entropy(
-            logits, label, label_smoothing=self.label_smoothing, reduction="none"
+    def forward(
+        self, frames: Tensor, label: Tensor, weight: Tensor, erased: Tensor, *mix: Tensor
+    ) -> Tensor:
+        clip = normalise(frames)
+        if len(erased):
+            clip = erase(clip, erased)
+        if not mix:
+            return (self._errors(self.model(clip), label) * weight).sum()
+        drawn = Mix(*mix)
+        logits = self.model(mixed(clip, drawn))
+        own, other = (self._errors(logits, x) for x in (label, label[drawn.partner]))
+        return ((drawn.label * own + (1 - drawn.label) * other) * weight).sum()
+
+    def _errors(self, logits: Tensor, label: Tensor) -> Tensor:
+        """(V,): cross-entropy, in float32."""
+        return F.cross_entropy(
+            logits.float(), label, label_smoothing=self.label_smoothing, reduction="none"
         )
-        return (errors * weight).sum()

@@ -43,12 +43,23 @@ class Plan:
 
     @classmethod
     def of(
-        cls, optim: OptimConfig, *, num_clips: int, repeats: int, world: int, device_batch: int
+        cls,
+        optim: OptimConfig,
+        *,
+        num_clips: int,
+        repeats: int,
+        world: int,
+        device_batch: int,
+        block: int = 1,
     ) -> "Plan":
         """Work out a run.
 
+        Args:
+            block: videos that a micro-batch must not part.
+
         Raises:
-            ConfigError: the ranks do not divide the global batch, or the list is shorter than it.
+            ConfigError: the ranks do not divide the global batch, the list is shorter than it, or a
+                micro-batch would part a block.
         """
         batch = optim.global_batch
         if batch % world:
@@ -66,7 +77,15 @@ class Plan:
                 "optim.global_batch"
             )
         share = batch // world
-        micro_batch = max(d for d in range(1, min(share, device_batch) + 1) if share % d == 0)
+        sizes = range(block, min(share, device_batch) + 1, block)
+        fitting = [size for size in sizes if share % size == 0]
+        if not fitting:
+            raise ConfigError(
+                f"mixup and CutMix mix blocks of {block} videos, which micro-batches of at most "
+                f"run.device_batch={device_batch} of {share} videos per process would part: raise "
+                "run.device_batch, or set augment.mix_block=1 (the views of one video are mixed)"
+            )
+        micro_batch = max(fitting)
         scale = batch / LR_UNIT
         return cls(
             num_clips=num_clips,

@@ -1,0 +1,143 @@
+"""python -m videomae.doctor: what works is said to work, and what is broken is named."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import write_list
+from tests.miniatures import write_clip
+from tests.test_commands import call
+from videomae import doctor
+from videomae.doctor import CLIP, ERROR, GREYS, NOTE, OK, Finding
+
+
+def table(capsys: pytest.CaptureFixture[str], *overrides: str, status: int = 0) -> str:
+    """What is printed, blanks joined."""
+    assert call("doctor", *overrides) == status
+    return " ".join(capsys.readouterr().out.split())
+
+
+def by_name(findings: Iterator[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_a_machine_on_which_everything_works(capsys: pytest.CaptureFixture[str]) -> None:
+    said = table(capsys)
+    assert f"ok torch {torch.__version__.partition('+')[0]}" in said
+    assert "ok decord decodes the test clip" in said
+    assert "ok av decodes the test clip" in said
+    assert "ok gloo adds up over a group of one" in said
+    assert "ok cores " in said
+    assert said.endswith("no error")
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("read", [doctor._by_decord, doctor._by_av])
+def test_the_clip_is_what_is_said_of_it(read: doctor.Callable[[Path], np.ndarray]) -> None:
+    frames = read(CLIP)
+    assert frames.shape == (16, 48, 64, 3)
+    assert np.abs(frames - np.array(GREYS)[:, None, None, None]).max() < doctor.TOLERANCE
+    assert CLIP.stat().st_size < 4096
+
+
+def test_a_decoder_that_returns_other_frames_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = doctor._by_av(CLIP)
+    monkeypatch.setattr(doctor, "_by_av", lambda path: right[::-1])
+    monkeypatch.setattr(doctor, "_by_decord", lambda path: right[:15])
+    found = by_name(doctor.decoders())
+    assert found["av"].mark == found["decord"].mark == ERROR
+    assert "wrong frames" in found["av"].found
+
+
+def test_the_first_videos_of_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write_clip(tmp_path / "good.mp4")
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:300])
+    (tmp_path / "empty.mp4").touch()
+    names = ["good.mp4", "cut.mp4", "empty.mp4", "gone.mp4", "late.mp4"]
+    listed = write_list(tmp_path / "list.txt", names)
+    given = (f"list={listed}", f"root={tmp_path}", "first=4")
+    said = table(capsys, *given, status=1)
+    assert "ok line 1 good.mp4: 8 frames of 64 x 48 px, 25 per second, 8 of them in" in said
+    for line, words in ((2, "cut.mp4"), (3, "empty.mp4 is empty (0 bytes)"), (4, "gone.mp4")):
+        assert f"ERROR line {line} " in said
+        assert words in said
+    assert "line 5" not in said
+    assert "videomae.scan" in said
+    assert said.endswith("3 error(s)")
+
+
+def test_a_list_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = table(capsys, f"list={tmp_path / 'none.txt'}", f"root={tmp_path}", status=1)
+    assert "ERROR list list=" in said
+    assert "cannot be read" in said
+
+
+@pytest.mark.long
+def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
+    """As after a failed installation: a decord that fails when it is imported."""
+    broken = tmp_path / "decord"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise OSError('libdecord.so: cannot open shared object')")
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runpy; "
+    code += "runpy.run_module('videomae.doctor', run_name='__main__', alter_sys=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1, done.stderr
+    assert "cannot be imported (OSError: libdecord.so: cannot open shared object)" in said
+    assert "ERROR decord cannot decode check.mp4" in said
+    assert "ok av decodes the test clip" in said
+    assert said.endswith("2 error(s)")
+
+
+def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [
+        "einops>=0.8",
+        "not-there>=1.0",
+        "dead>=2; platform_machine != 'x86_64'",
+        "pytest; extra == 'dev'",
+    ]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
+    found = by_name(doctor.packages())
+    assert found["einops"].mark == OK
+    assert found["not-there"] == Finding(
+        ERROR, "not-there", "is not installed: pip install 'not-there>=1.0'"
+    )
+    assert not {"dead", "pytest"} & found.keys()
+
+
+def test_a_driver_without_a_torch_that_can_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "_nvidia_driver", lambda: None)
+    assert by_name(doctor.devices())["GPU"].mark == NOTE
+    monkeypatch.setattr(doctor, "_nvidia_driver", lambda: "470.1")
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    assert "too old for CUDA 13.2" in by_name(doctor.devices())["GPU"].found
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "torch is a CPU build" in by_name(doctor.devices())["GPU"].found
+
+
+def test_small_places_are_worth_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"total": 64 << 20, "free": 1 << 30})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    found = by_name(doctor.machine())
+    assert "--shm-size" in found["/dev/shm"].found
+    assert found["/dev/shm"].mark == found["free disk"].mark == NOTE
+
+
+def test_a_check_that_fails_is_a_finding() -> None:
+    def look() -> Iterator[Finding]:
+        yield Finding(OK, "first", "")
+        raise ValueError("no idea")
+
+    assert [f.mark for f in doctor._all(look)] == [OK, ERROR]

@@ -1,0 +1,444 @@
+"""python -m videomae.report: tables, the page, what it says of runs that lack something."""
+
+import json
+import re
+import shutil
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import run_command, write_list
+from tests.test_commands import call
+from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
+from videomae.report import charts
+from videomae.report.gather import Guess, Point, Prediction, Result, Run, find_runs, read_run
+from videomae.report.page import page
+from videomae.report.samples import choose
+from videomae.report.summary import COLUMNS, TOP1, rows
+
+NAMES = ["<b>jump</b>", 'run & "hide"', "swim|dive"]
+BAD = "<img src=x onerror=alert(1)>.mp4"
+TEST = [*(f"{number}.mp4 {number % CLASSES}" for number in range(10)), f"{BAD} 1"]
+
+
+@pytest.fixture(scope="module")
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs pretrain, first and second (two seeds), evaluation; and their lists.
+
+    Made by the commands.
+    """
+    here = tmp_path_factory.mktemp("made")
+    knn = labelled_list(here / "knn.txt")
+    probe = ["probe.every_epochs=1", "probe.classes=3", "probe.k=3", f"probe.root={videos}"]
+    probe += [f"probe.{name}_list={knn}" for name in ("train", "test")]
+    data = [f"data.root={videos}", f"data.train_list={video_list(here / 'pretrain.txt')}"]
+    given = [*PRETRAIN, *probe, *data, "run.log_every=1", "name=pretraining"]
+    assert call("pretrain", *given, f"output_dir={here / 'pretrain'}") == 0
+    common = [
+        *FINETUNE,
+        "data=custom",
+        "name='<i>tiny</i> | run'",
+        f"data.root={videos}",
+        f"data.test_list={write_list(here / 'test.txt', TEST)}",
+        f"data.class_names={write_list(here / 'names.txt', NAMES)}",
+    ]
+    train = [
+        f"data.train_list={labelled_list(here / 'train.txt')}",
+        f"data.val_list={labelled_list(here / 'val.txt')}",
+        "eval_every=1",
+        "test_weights=best",
+        f"weights={here / 'pretrain'}",
+    ]
+    for seed, name in enumerate(("first", "second")):
+        end = (f"seed={seed}", f"output_dir={here / name}")
+        assert call("finetune", *common, *train, *end) == 0
+    end = (f"weights={here / 'first'}", f"output_dir={here / 'evaluation'}", "data.crops=3")
+    assert call("evaluate", *common, *end) == 0
+    return here
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `made` that a test may spoil; the working directory is below it."""
+    shutil.copytree(made, tmp_path / "made")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for config in (tmp_path / "made").glob("*/config.yaml"):  # weights= of the copies
+        config.write_text(config.read_text().replace(f"{made}/", f"{tmp_path / 'made'}/"))
+    return tmp_path / "made"
+
+
+def reported(capsys: pytest.CaptureFixture[str], *overrides: str, status: int = 0) -> Any:
+    """The rows of the tables that are printed, the page's text, and what was said."""
+    assert call("report", *overrides) == status
+    said = capsys.readouterr()
+    table = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in said.out.splitlines() if line]
+    return table, Path("outputs/report/report.html").read_text(), said.err
+
+
+class Tags(HTMLParser):
+    """The tags of a page and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(" ".join(data.split()))
+
+
+def test_the_numbers_of_the_table_are_those_of_the_results(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, text, _ = reported(capsys, f"runs={runs}/*/results.json")
+    assert table[0] == list(COLUMNS)
+    written = "&lt;i>tiny&lt;/i> \\| run"
+    found = {row[0].removeprefix(f"{written} (").removesuffix(")"): row for row in table[2:5]}
+    tops = []
+    for name in ("first", "second", "evaluation"):
+        results = json.loads((runs / name / "results.json").read_text())
+        row = found[str(runs / name)]
+        low, high = results["top1_interval"]
+        top1, *remarks = row[TOP1].split("; ")
+        shared = [f"10 of 11 videos are in data.{part}_list too" for part in ("train", "val")]
+        assert remarks == shared * (name != "evaluation") + ["1 of 11 videos unreadable"]
+        assert top1 == f"{results['top1']:.2f} ({low:.2f} to {high:.2f})"
+        assert row[TOP1 + 1] == f"{results['top5']:.2f}"
+        assert row[TOP1 + 2] == f"{results['mean_class_accuracy']:.2f}"
+        assert row[TOP1 + 3 :] == ["11", "1"]
+        assert row[3] == f"{results['views']['segments']} x {results['views']['crops']}"
+        assert row[1] == "test"  # data=custom: the list tells more
+        chosen = results.get("weights")
+        assert row[2] == (f"best, step {chosen['step']}" if chosen else str(runs / "first"))
+        assert top1 in text
+        tops.append(results["top1"])
+    mean = table[5]
+    assert mean[0] == f"{written}, mean of 2 ± standard deviation"
+    assert mean[TOP1] == f"{np.mean(tops[:2]):.2f} ± {np.std(tops[:2], ddof=1):.2f}"
+    assert table[-1][0] == f"pretraining ({runs / 'pretrain'})"  # which the runs started from
+
+
+def test_the_page_needs_nothing_from_outside(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, text, _ = reported(capsys, f"runs={runs}/*")
+    found = Tags(text)
+    anchors = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
+    pictures = 0
+    for tag, attributes in found.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form")
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attributes.get(name)
+            if value is not None:
+                assert value.startswith("data:image/") or value[1:] in anchors, value[:50]
+                pictures += value.startswith("data:image/")
+    assert pictures > 10
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
+
+
+def test_names_are_text_and_not_html(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = reported(capsys, f"runs={runs}/*")
+    tags = Tags(text)
+    words = " ".join(tags.words)
+    for name in (*NAMES, BAD, "<i>tiny</i> | run"):
+        assert name in words
+    assert "<b>jump" not in text
+    assert escape(BAD) in text
+    assert not any(attributes.get("src") == "x" for _, attributes in tags.tags)
+
+
+def test_each_run_has_its_curves_classes_videos_and_hashes(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, text, said = reported(capsys, f"runs={runs}/*", "samples=2")
+    parts = text.split("<section")[1:]
+    sections = {part.split("<code>")[1].split("</code>")[0]: part for part in parts}
+    assert sections.keys() - {""} >= {str(runs / n) for n in ("pretrain", "first", "evaluation")}
+    pretrain = sections[str(runs / "pretrain")]
+    for title in ("Loss", "Learning rate", "k-NN top-1", "Reconstructions"):
+        assert f"<h3>{title}" in pretrain
+    first = sections[str(runs / "first")]
+    for title in ("Loss", "Learning rate", "Validation accuracy", "Confusion", "Test videos"):
+        assert f"<h3>{title}" in first
+    lines = [json.loads(x) for x in (runs / "first" / "predictions.jsonl").read_text().splitlines()]
+    right = [row["top"][0]["label"] == row["label"] for row in lines if row["readable"]]
+    shown = [min(2, sum(right)), min(2, len(right) - sum(right))]
+    assert [first.count(f'class="{kind}">{kind}') for kind in ("right", "wrong")] == shown
+    assert first.count("data:image/jpeg") == 4 * sum(shown)  # of clips of four frames
+    results = json.loads((runs / "first" / "results.json").read_text())
+    for value in (*results["sha256"].values(), str(runs / "pretrain"), escape(BAD)):
+        assert value in first
+    evaluation = sections[str(runs / "evaluation")]
+    assert "<h3>Loss" not in evaluation
+    assert f"<code>{runs / 'first'}</code></a>, that from" in " ".join(evaluation.split())
+    assert "Damaged" not in text
+    assert "4 runs: outputs/report/report.html" in said
+
+
+def spoil_last_line(run: Path) -> None:
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text[:-20])
+
+
+def spoil_losses(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows[:2]:
+        row["loss"] = None
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "words"),
+    [
+        (lambda run: (run / "config.yaml").unlink(), 0, ["config.yaml is not there"]),
+        (lambda run: (run / "metrics.jsonl").unlink(), 0, ["evaluation, "]),
+        (lambda run: (run / "metrics.jsonl").write_text(""), 0, ["metrics.jsonl holds no step"]),
+        (spoil_last_line, 1, ["metrics.jsonl: line ", "is cut off", "<h3>Loss"]),
+        (spoil_losses, 0, ["logged numbers were not finite", "<h3>Loss"]),
+        (lambda run: (run / "predictions.jsonl").unlink(), 0, ["evaluate the weights again"]),
+        (
+            lambda run: change(run / "predictions.jsonl", "swim|dive", "fly"),
+            1,
+            ["predictions.jsonl is not what an evaluation writes", "fly"],
+        ),
+        (
+            lambda run: (run / "predictions.jsonl").write_text(""),
+            1,
+            ["predictions.jsonl holds 0 videos, results.json 11", "<h3>Confusion"],
+        ),
+        (lambda run: shutil.rmtree(run / "figures"), 0, ["Test videos"]),
+        (lambda run: (run / "results.json").unlink(), 0, ["not evaluated", "<h3>Loss"]),
+        (lambda run: (run / "results.json").write_text("[1]"), 1, ["results.json is not what"]),
+        (lambda run: (run / "results.json").write_text("{"), 1, ["results.json cannot be read"]),
+        (
+            lambda run: (run / "results.json").write_text('{"top1": 1, "top5": 2}'),
+            1,
+            ["results.json is not what an evaluation writes", "mean_class_accuracy"],
+        ),
+        (lambda run: (run / "config.yaml").write_text("a: ["), 1, ["config.yaml cannot be read"]),
+        (lambda run: (run / "config.yaml").write_text("data: 3"), 1, ["config.yaml: data cannot"]),
+        (
+            lambda run: change(run / "config.yaml", "decoder: decord", "decoder: eye"),
+            1,
+            ["config.yaml: data cannot be understood: no decoder 'eye'"],
+        ),
+        (lambda run: change(run / "config.yaml", "epochs: 3", "epochs: many"), 0, ["Test videos"]),
+        (
+            lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n'),
+            0,
+            ["1 of 1 logged numbers were not finite", "no finite number yet"],
+        ),
+        (lambda run: (run / "bad_files.jsonl").write_text("{}\n{"), 1, ["bad_files.jsonl: line 2"]),
+        (lambda run: (run / "weights.safetensors").unlink(), 0, ["not finished: step 6"]),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(
+    runs: Path,
+    spoil: Any,
+    status: int,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(runs / "first")
+    given = (f"runs=[{runs}/first,{runs}/second]", "samples=1")
+    table, text, said = reported(capsys, *given, status=status)
+    plain = " ".join(Tags(text).words)
+    for word in words:
+        assert word in plain or word in text
+    if status:
+        assert words[0] in said
+        assert str(runs / "first") in said
+    second = json.loads((runs / "second" / "results.json").read_text())
+    assert any(row[TOP1].startswith(f"{second['top1']:.2f}") for row in table[2:])
+
+
+def test_without_the_videos_the_page_says_so(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = runs / "first" / "config.yaml"
+    config.write_text(re.sub(r"root: .*", "root: /no/videos", config.read_text()))
+    _, text, _ = reported(capsys, f"runs={runs}/first", "samples=1")
+    assert "No frames: /no/videos/" in text
+    assert "data:image/jpeg" not in text
+    config.write_text(re.sub(r"test_list: .*", "test_list: /no/list.txt", config.read_text()))
+    _, text, _ = reported(capsys, f"runs={runs}/first", "samples=1")
+    assert "No frames: data.test_list=/no/list.txt cannot be read" in text
+
+
+@pytest.mark.parametrize("name", ["reconstruction.png"])
+def test_missing_pictures_are_named(
+    runs: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = runs / "pretrain" / "figures" / name
+    picture.unlink()
+    _, text, _ = reported(capsys, f"runs={runs}/pretrain")
+    assert f"{picture} is not there" in text
+    picture.write_text("no picture")
+    _, text, said = reported(capsys, f"runs={runs}/pretrain", status=1)
+    assert f"{picture} is no PNG picture" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], ["runs is not set", "give runs="]),
+        (["runs=nothing*"], ["runs=nothing* matches nothing", "results.json"]),
+        (["runs=empty"], ["runs=empty matches empty, which hold no run", "metrics.jsonl"]),
+        (["runs=3"], ["runs must be a glob, or a list of them, got 3"]),
+        (["runs=[a,3]"], ["runs must be a glob"]),
+        (["runs={runs}/*", "out=file"], ["out=file", "is a file"]),
+        (["runs={runs}/*", "samples=-1"], ["samples must be at least 0"]),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    runs: Path, overrides: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    assert call("report", *(override.format(runs=runs) for override in overrides)) == 2
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
+    assert not Path("outputs").exists()
+
+
+def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
+    one, two = runs / "first", runs / "second"
+    assert find_runs(f"{one}, {two}/results.json,{one}") == [one, two]
+    assert find_runs([f"{runs}/*ation", f"{runs}/*/results.json"])[0] == runs / "evaluation"
+    assert len(find_runs(f"{runs}/**")) == 4
+
+
+@pytest.mark.long
+def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> None:
+    found = [{"top1": 50.0}, {"top1": 75.0}]
+    single = {"top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 8, "num_unreadable": 0}
+    single |= {"views": {"segments": 5, "crops": 3}, "per_class": {"a": 60.0}}
+    mean = Result.of(single | {"top1": 62.5, "splits": dict(zip("12", found, strict=True))})
+    leaked = Result.of(single | {"top1": 90.0, "shared_with": {"data.train_list": 3}})
+    runs = [Run(Path("all"), results=[mean]), Run(Path("leaked"), results=[leaked])]
+    assert [row.remarks for row in rows(runs)] == [
+        ("mean of 2 splits: 50.00, 75.00",),
+        ("3 of 8 videos are in data.train_list too",),
+    ]
+
+
+def test_probes_are_rows_of_their_own(
+    made: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also: the command as a user calls it."""
+    lists = [f"data.{name}_list={made / 'train.txt'}" for name in ("train", "test")]
+    given = [*FINETUNE, f"weights={made / 'pretrain'}", f"data.root={videos}", *lists]
+    given = [each for each in given if not each.startswith(("optim.", "run.image", "run.check"))]
+    kinds = ("data=custom", "probe.kinds=[knn,linear]", "probe.k=3")
+    assert call("probe", *given, *kinds, f"output_dir={tmp_path / 'probe'}") == 0
+    capsys.readouterr()
+    done = run_command("report", "runs=probe", "out=there", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "probe" / "results.json").read_text())
+    for kind, line in zip(("knn", "linear"), done.stdout.splitlines()[2:], strict=False):
+        assert line.startswith(f"| probe, {kind} probe | train |")
+        assert f"| {results[kind]['top1']:.2f} (" in line
+    text = (tmp_path / "there" / "report.html").read_text()
+    assert "linear probe" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe", "there"]
+
+
+# Without a run
+
+
+def result(top1: float = 50, videos: int = 10, classes: int = 2) -> Result:
+    per_class: dict[str, float | None] = {f"c{n}": 100.0 * n / classes for n in range(classes)}
+    return Result(top1, 90, top1, videos, 0, "1 x 1", per_class, (top1 - 5, top1 + 5))
+
+
+def test_an_evaluation_on_fewer_videos_says_so_and_equal_seeds_have_no_mean() -> None:
+    runs = [
+        Run(Path(str(n)), {"name": "a", "seed": 0}, data="d", results=[result(50 + n, 10 + n)])
+        for n in range(2)
+    ]
+    table = rows(runs)
+    assert [row.remarks for row in table] == [("on 10 videos, others on 11",), ()]
+    for seed, run in enumerate(runs):
+        run.config["seed"] = seed
+    assert rows(runs)[-1].cells[TOP1] == "50.50 ± 0.71"
+
+
+def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> None:
+    many = 400
+    predictions = []
+    for line in range(1, 2 * many + 1):
+        label = line % many
+        guess = Guess(7 if label == 3 else label, f"c{7 if label == 3 else label}", 0.9)
+        predictions.append(Prediction(line, f"{line}.mp4", label, f"c{label}", True, [guess]))
+    own = [result(classes=many)]
+    run = Run(Path("x"), {"name": "a"}, results=own, predictions=predictions)
+    text = page([run], rows([run]), [], {}, {})
+    assert "Confusion of 400 classes" in text
+    assert len(text) < 200_000
+    words = [word for word in Tags(text).words if word]
+    assert words[words.index("taken for") + 2 :][:3] == ["c3", "c7", "2 of 2"]
+    assert words[words.index("Best of 400 classes") + 1] == "c399"
+    assert words[words.index("Worst of 400 classes") + 1] == "c0"
+
+
+def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
+    guess = Guess(0, "a", 1.0)
+    listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]
+    listed.append(Prediction(41, "v", 0, "a", False, []))
+    lines = [each.line for each in choose(listed, 3)]
+    assert lines == [1, 19, 39, 4, 20, 40]
+    assert [each.line for each in choose(listed[:3], 5)] == [1, 2, 3]
+    assert choose(listed, 0) == []
+
+
+def test_a_curve_breaks_where_a_number_was_not_finite() -> None:
+    points = [Point(1, 2.0), Point(2, None), Point(3, 1.0), Point(4, 1.5)]
+    (path,) = re.findall(
+        r'<path class="s0" d="(.*?)"', charts.line_chart([("x", points)], smooth=False)
+    )
+    assert path.count("M") == 2
+    assert path.count("L") == 1
+    drawn = charts.line_chart([("x", points)], smooth=True)
+    assert [d.count("M") for d in re.findall(r'<path class="s0.*?" d="(.*?)"', drawn)] == [2, 2]
+    assert charts.line_chart([("x", [Point(1, None)])], smooth=True) == ""
+    level = charts.line_chart([("x", [Point(1, 3.0), Point(9, 3.0)])], smooth=True)
+    assert "nan" not in level
+    long = [Point(n, float(n)) for n in range(100_000)]
+    assert len(charts.line_chart([("<x>", long)], smooth=True)) < 20_000
+    assert "<x>" not in charts.line_chart([("<x>", long)], smooth=True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100, [0, 20, 40, 60, 80, 100]),
+        (0.93, 1.27, [1.0, 1.1, 1.2]),
+        (0, 5e-4, [0, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high, 6) == pytest.approx(expected)
+
+
+def test_a_file_that_is_not_text_is_damaged_and_no_crash(tmp_path: Path) -> None:
+    for name in ("config.yaml", "environment.json", "results.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00" * 20)
+    assert len(read_run(tmp_path).damaged) == 4

@@ -1,0 +1,341 @@
+"""Every video of a list decoded strictly: what is found, and that nothing stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import decord
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import write_list, write_video
+from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
+from tests.test_commands import call
+from videomae.config import ConfigError, ScanConfig
+from videomae.data import inspectors, integrity
+from videomae.data.inspectors import Job, inspect_all
+from videomae.data.integrity import Inspection, inspect_frames, inspect_video
+
+
+def scanned(source: Path, root: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
+    """The rows of the table that the command writes."""
+    assert call("scan", f"list={source}", f"root={root}", f"out={out}", *overrides) == 0
+    return pq.read_table(out / "scan.parquet").to_pylist()
+
+
+def flip_bits(path: Path, seed: int = 0) -> Path:
+    """Damage a few bytes of the pictures, not of the container."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat")
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(start + 2000, len(data) - 3000, 2):
+        data[place] ^= 0x55
+    path.write_bytes(data)
+    return path
+
+
+def test_a_scan_measures_what_it_decodes(tmp_path: Path) -> None:
+    write_clip(tmp_path / "v/a b.avi", frames=10)
+    write_clip(tmp_path / "v/c.webm", frames=1)
+    write_video(tmp_path / "v/d.mp4", frames=50, height=96, width=64)
+    lines = ["# from somewhere", "a b.avi 3", "", "c.webm 0", "d.mp4 1", "d.mp4 1"]
+    source = write_list(tmp_path / "list.txt", lines)
+    rows = scanned(source, tmp_path / "v", tmp_path / "out")
+    assert [(row["path"], row["line"]) for row in rows] == [
+        ("a b.avi", 2),
+        ("c.webm", 4),
+        ("d.mp4", 5),
+        ("d.mp4", 6),
+    ]
+    assert all(row["ok"] and row["error"] is None for row in rows)
+    assert [row["num_frames"] for row in rows] == [10, 1, 50, 50]
+    assert [row["codec"] for row in rows] == ["mpeg4", "vp9", "h264", "h264"]
+    assert [row["duration_s"] for row in rows] == pytest.approx([0.4, 0.04, 2, 2], abs=0.01)
+    assert {row["fps"] for row in rows} == {25}
+    assert (rows[2]["width"], rows[2]["height"]) == (64, 96)
+    assert rows[0]["bytes"] == (tmp_path / "v/a b.avi").stat().st_size
+    assert (tmp_path / "out/clean.txt").read_text() == source.read_text()
+
+
+def test_size_is_that_after_rotation(tmp_path: Path) -> None:
+    plain, turned = write_video(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    quarter = (0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    upright = (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    pack = [b"".join(n.to_bytes(4, "big", signed=True) for n in m) for m in (upright, quarter)]
+    data = plain.read_bytes()
+    track = data.index(b"tkhd")
+    turned.write_bytes(data[:track] + data[track:].replace(*pack, 1))
+    sizes = [(found.width, found.height) for found in map(inspect_video, (plain, turned))]
+    assert sizes == [(64, 48), (48, 64)]
+
+
+def test_concealed_damage_is_found(tmp_path: Path) -> None:
+    """decord returns all frames of such a file, some of them wrong, and says nothing."""
+    concealed = 0
+    for seed in range(12):
+        whole = write_video(tmp_path / f"{seed}.mp4", frames=60, seed=seed)
+        assert inspect_video(whole).ok
+        damaged = flip_bits(whole, seed)
+        found = inspect_video(damaged)
+        try:
+            frames = decord.VideoReader(str(damaged)).get_batch(list(range(60))).asnumpy()
+        except decord.DECORDError:
+            continue
+        concealed += len(frames) == 60
+        assert not found.ok
+        assert str(found.error).startswith("damaged (")
+        assert 0 <= found.num_frames < 60
+    assert concealed > 3  # else nothing was shown
+
+
+@pytest.mark.parametrize("ending", [".avi", ".mp4", ".webm"])
+def test_a_file_that_was_cut_off_is_damaged(ending: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / f"a{ending}", frames=40)
+    assert inspect_video(path).ok
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert not inspect_video(path).ok
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+@pytest.mark.parametrize("open_gop", [0, 1])
+def test_a_part_that_was_cut_out_whole_is_not_damaged(
+    ending: str, open_gop: int, tmp_path: Path
+) -> None:
+    """Its times start late, and its first pictures may refer to others before them."""
+    options = {"x264-params": f"open-gop={open_gop}:keyint=12:bframes=3:scenecut=0"}
+    with av.open(str(tmp_path / "whole.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(40):
+            image = np.full((48, 64, 3), 6 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    part, keyframes = tmp_path / f"part{ending}", 0
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(part), "w") as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            keyframes += packet.is_keyframe
+            if keyframes > 1 and packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    found = inspect_video(part)
+    assert found.ok, found.error
+    assert found.num_frames >= 24
+
+
+def test_damage_is_counted_by_reason_and_left_out_of_the_clean_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "good.mp4", height=400, width=400)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video\n" * 99)
+    (tmp_path / "folder.mp4").mkdir()
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    names = ("good", "empty", "text", "folder", "sound", "gone")
+    source = write_lines(tmp_path / "list.txt", ["# head", *(f"{n}.mp4 0" for n in names)], "\r\n")
+    rows = scanned(source, tmp_path, tmp_path / "out")
+    assert [row["error"] for row in rows] == [
+        None,
+        "empty",
+        "cannot be opened (Invalid data found when processing input)",
+        "a directory, not a video file",
+        "no video stream",
+        "missing",
+    ]
+    assert (tmp_path / "out/clean.txt").read_text().splitlines() == [
+        "# 5 of 6 videos left out: see scan.parquet",
+        "# head",
+        "good.mp4 0",
+    ]
+    said = " ".join(capsys.readouterr().err.split())
+    for words in ("videos 6", "undamaged 1", "empty 1", "missing 1", "shortest 12 frames good.mp4"):
+        assert words in said
+    assert "1 videos have a short side of more than 320 px" in said
+
+
+def test_folders_of_frames(tmp_path: Path) -> None:
+    for name in ("whole", "cut", "gap"):
+        write_frames(tmp_path / name)
+    image = tmp_path / "cut/img_00004.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
+    (tmp_path / "gap/img_00002.jpg").unlink()
+    lines = [f"{name} {FRAMES} 0" for name in ("whole", "cut", "gap", "none")]
+    source = write_list(tmp_path / "list.txt", lines)
+    form = ("list_format=frames_total_label", "frame_template='img_{:05}.jpg'")
+    rows = scanned(source, tmp_path, tmp_path / "out", *form)
+    assert [row["ok"] for row in rows] == [True, False, False, False]
+    assert (rows[0]["num_frames"], rows[0]["width"], rows[0]["height"]) == (FRAMES, 64, 48)
+    assert [str(row["error"]).partition(" (")[0] for row in rows[1:]] == [
+        "damaged",
+        "frames missing",
+        "missing",
+    ]
+    assert inspect_frames(tmp_path / "gap", "img_{:05}.jpg", 1, 1).ok
+
+
+# Processes that die
+
+
+STAND_IN = """
+import json, os, signal, sys, time
+for line in sys.stdin:
+    path, _ = json.loads(line)
+    if "crash" in path:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in path:
+        time.sleep(60)
+    print(json.dumps({"ok": True, "num_frames": 1}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = write_list(tmp_path / "stand_in.py", [STAND_IN])
+    monkeypatch.setattr(integrity, "__file__", str(program))
+    names = ["a", "crash 1", "b", "hang", "c", "crash 2", "crash 3", "d"]
+    jobs = [Job(Path(name)) for name in names]
+    found = {job.path.name: each for job, each in inspect_all(jobs, workers, timeout_s=1)}
+    assert {name for name, each in found.items() if each.ok} == {"a", "b", "c", "d"}
+    assert {found[f"crash {number}"].error for number in (1, 2, 3)} == {"decoder crashed (SIGSEGV)"}
+    assert found["hang"].error == "not decoded in time (1 s)"
+
+
+def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    class Noted(inspectors.Inspector):
+        def __init__(self, job: Job) -> None:
+            super().__init__(job)
+            started.append(self.process)
+
+    monkeypatch.setattr(inspectors, "Inspector", Noted)
+    video = write_video(tmp_path / "a.mp4")
+    results = inspect_all([Job(video)] * 9, 2, 60)
+    assert next(results)[1].ok
+    results.close()  # type: ignore[attr-defined]
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+
+
+# Going on
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        write_video(tmp_path / f"{number}.mp4", seed=number)
+    source = write_list(tmp_path / "list.txt", [f"{number}.mp4" for number in range(4)])
+    arguments = (f"list={source}", f"root={tmp_path}", f"out={tmp_path / 'out'}", "workers=1")
+    real = inspect_all
+
+    def interrupted(*given: Any) -> Any:
+        results = real(*given)
+        yield next(results)
+        yield next(results)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("videomae.scan.inspect_all", interrupted)
+    assert call("scan", *arguments) == 130
+    assert "What is decoded is kept: the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "out/clean.txt").exists()
+    progress = tmp_path / "out/progress.jsonl"
+    assert len(progress.read_text().splitlines()) == 2
+    with progress.open("a") as file:
+        file.write('{"path": "/x/2.mp4", "fra')  # what a kill in the middle of a write leaves
+    write_video(tmp_path / "1.mp4", frames=20)  # changed since
+
+    asked = []
+
+    def counted(jobs: list[Job], *given: Any) -> Any:
+        asked.extend(job.path.name for job in jobs)
+        return real(jobs, *given)
+
+    monkeypatch.setattr("videomae.scan.inspect_all", counted)
+    assert call("scan", *arguments) == 0
+    assert asked == ["1.mp4", "2.mp4", "3.mp4"]
+    assert "1 of 4 videos are done already" in capsys.readouterr().err
+    rows = pq.read_table(tmp_path / "out/scan.parquet").to_pylist()
+    assert [row["num_frames"] for row in rows] == [12, 20, 12, 12]
+    assert call("scan", *arguments) == 0
+    assert len(asked) == 3
+
+
+@pytest.mark.long
+def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "0.mp4", frames=1500)
+    for number in range(1, 30):
+        os.link(first, tmp_path / f"{number}.mp4")
+    source = write_list(tmp_path / "list.txt", [f"{number}.mp4 1" for number in range(30)])
+    arguments = (f"list={source}", f"root={tmp_path}", f"out={tmp_path / 'out'}", "workers=1")
+    program = [sys.executable, "-m", "videomae.scan", *arguments]
+    process = subprocess.Popen(program, stderr=subprocess.DEVNULL)
+    progress = tmp_path / "out/progress.jsonl"
+    deadline = time.monotonic() + 90
+    while not progress.exists() or len(progress.read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = [line for line in progress.read_text().splitlines() if line.endswith("}")]
+    assert len(before) < 30
+    assert call("scan", *arguments) == 0
+    after = progress.read_text().splitlines()
+    assert after[: len(before)] == before
+    assert len({json.loads(line)["path"] for line in after}) == len(after) == 30
+    assert (tmp_path / "out/clean.txt").read_text() == source.read_text()
+
+
+# What a user gets wrong
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["gone.mp4 1"], "none of the first 1 videos of list is there: line 1 means"),
+        (["a 3 4"], "set list_format to one of"),
+        ([], "lists no clip"),
+    ],
+)
+def test_a_list_that_cannot_be_scanned(
+    lines: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_list(tmp_path / "list.txt", lines)
+    out = tmp_path / "out"
+    assert call("scan", f"list={source}", f"root={tmp_path}", f"out={out}") == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_list_itself_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_list(tmp_path / "clean.txt", ["a.mp4 1"])
+    assert call("scan", f"list={source}", f"root={tmp_path}", f"out={tmp_path}") == 2
+    assert "choose another" in capsys.readouterr().err
+    assert source.read_text() == "a.mp4 1\n"
+
+
+@pytest.mark.parametrize("setting", ["workers=0", "timeout_s=0", "frame_template=img.jpg"])
+def test_settings_that_cannot_work(setting: str) -> None:
+    key, value = setting.split("=")
+    given = value if key == "frame_template" else int(value)
+    with pytest.raises(ConfigError, match=key):
+        ScanConfig(**{key: given})  # type: ignore[arg-type]
+
+
+def test_what_is_not_known_is_null() -> None:
+    assert Inspection(ok=False, error="missing") == inspect_video(Path("/no/video.mp4"))

@@ -1,0 +1,121 @@
+"""Mixup, CutMix and random erasing of normalised clips, drawn on the CPU, done on the device.
+
+One strength and one box hold for all frames of a clip, and for all views of a block of videos.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomae.config import AugmentConfig
+from videomae.data.augment import Box
+from videomae.data.dataset import Stream, random_stream
+
+
+class Mix(NamedTuple):
+    """Which view each of V views is mixed with, and how."""
+
+    partner: Tensor
+    """(V,) int64: its place among the V."""
+    own: Tensor
+    """(V,) float32: the weight of its own pixels (mixup); 1 in CutMix."""
+    box: Tensor
+    """(V, 4) int64: top, left, height, width of what the partner puts there (CutMix); or empty."""
+    label: Tensor
+    """(V,) float32: the weight of its own label."""
+
+
+def block_of(config: AugmentConfig, global_batch: int) -> int:
+    """Videos in a block: as many as asked for, or the most below that divide the global batch."""
+    if not (config.mixup or config.cutmix):
+        return 1
+    return max(d for d in range(1, config.mix_block + 1) if global_batch % d == 0)
+
+
+class Mixing:
+    """Draws of mixup and CutMix, a function of (seed, step, place in the global batch).
+
+    Blocks of videos are mixed within themselves: the first of a block's views with its last, and so
+    on, at one strength. Source: timm's Mixup in batch mode, as VideoMAE V2 uses it, where a block
+    is what one GPU takes in.
+    """
+
+    def __init__(
+        self, config: AugmentConfig, block: int, frame: tuple[int, int], repeats: int, seed: int
+    ) -> None:
+        self.config = config
+        self.block = block
+        self.frame = frame
+        self.repeats = repeats
+        self.seed = seed
+
+    def draw(self, step: int, first: int, valid: Tensor) -> Mix:
+        """The mix of a micro-batch.
+
+        Args:
+            step: from 1.
+            first: place of its first video in the global batch; whole blocks follow.
+            valid: (V,) bool: False where a video could not be read. Its views are mixed with none.
+        """
+        size = self.block * self.repeats
+        assert len(valid) % size == 0  # Plan.of has checked it
+        starts = range(0, len(valid), size)
+        drawn = []
+        for start in starts:
+            block = (first + start // self.repeats) // self.block
+            drawn.append(self._strength(random_stream(self.seed, Stream.mix, step, block)))
+        owns, boxes, labels = zip(*drawn, strict=True)
+        partner = torch.cat([torch.arange(start, start + size).flip(0) for start in starts])
+        own = torch.tensor(owns, dtype=torch.float32).repeat_interleave(size)
+        box = torch.tensor(boxes).repeat_interleave(size, 0)
+        label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(size)
+        alone = ~(valid & valid[partner])
+        own[alone], label[alone], box[alone] = 1.0, 1.0, 0
+        return Mix(partner, own, box, label)
+
+    def _strength(self, rng: np.random.Generator) -> tuple[float, Box, float]:
+        """Weight of the own pixels, box of the partner's, weight of the own label."""
+        config, empty = self.config, (0, 0, 0, 0)
+        if rng.random() >= config.mix_prob:
+            return 1.0, empty, 1.0
+        both = config.mixup > 0 and config.cutmix > 0
+        cut = rng.random() < config.switch_prob if both else config.cutmix > 0
+        if not cut:
+            own = float(rng.beta(config.mixup, config.mixup))
+            return own, empty, own
+        share = float(rng.beta(config.cutmix, config.cutmix))
+        height, width = self.frame
+        sides = [int(side * math.sqrt(1 - share)) for side in self.frame]
+        middle = int(rng.integers(height)), int(rng.integers(width))
+        top, left = (max(0, m - side // 2) for m, side in zip(middle, sides, strict=True))
+        bottom, right = (
+            min(most, m + side // 2)
+            for m, side, most in zip(middle, sides, self.frame, strict=True)
+        )
+        box = (top, left, bottom - top, right - left)
+        return 1.0, box, 1 - box[2] * box[3] / (height * width)
+
+
+def erase(clip: Tensor, box: Tensor) -> Tensor:
+    """Normal noise in the box of each view, another in each frame: (V, 3, T, H, W), (V, 4)."""
+    return torch.where(inside(box, clip), torch.randn_like(clip), clip)
+
+
+def mixed(clip: Tensor, mix: Mix) -> Tensor:
+    """Mixed views: (V, 3, T, H, W) -> same."""
+    other = clip[mix.partner]
+    own = mix.own[:, None, None, None, None]
+    return torch.where(inside(mix.box, clip), other, own * clip + (1 - own) * other)
+
+
+def inside(box: Tensor, clip: Tensor) -> Tensor:
+    """Whether a pixel lies in its view's box: (V, 4) -> (V, 1, 1, H, W) bool."""
+    top, left, height, width = box[:, :, None].unbind(1)  # each (V, 1)
+    rows = torch.arange(clip.shape[-2], device=clip.device)
+    columns = torch.arange(clip.shape[-1], device=clip.device)
+    row = (rows >= top) & (rows < top + height)
+    column = (columns >= left) & (columns < left + width)
+    return (row[:, :, None] & column[:, None, :])[:, None, None]

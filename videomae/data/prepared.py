@@ -1,0 +1,143 @@
+"""What python -m videomae.prepare wrote: the lists of a data set, and a run's data from them.
+
+OUT/prepared.json                  what the lists are, written last
+OUT/classes.txt                    line i = name of class i
+OUT/split1/{train,val,test}.txt    UCF101, HMDB51; OUT/{train,val,test}.txt for the others
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from videomae.config import ConfigError, DataConfig, ListFormat
+from videomae.data.annotations import TEST, TRAIN, VAL
+
+FILE_NAME = "prepared.json"
+CLASSES = "classes.txt"
+ALL = "all"
+"""What data.split says for every split in turn."""
+
+
+@dataclass(frozen=True)
+class PreparedList:
+    """One list of a prepared directory."""
+
+    split: int | None
+    """None: the data set has one only."""
+    part: str
+    """train, val or test."""
+    videos: int
+    published: int | None
+    """Videos of the published list; None: there is none."""
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """Below the prepared directory."""
+        return f"{self.part}.txt" if self.split is None else f"split{self.split}/{self.part}.txt"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """prepared.json"""
+
+    dataset: str
+    root: str
+    """The folder of the videos, absolute."""
+    classes: int
+    list_format: str
+    """Of all lists; a name of ListFormat."""
+    frame_template: str | None
+    first_frame: int
+    lists: list[PreparedList]
+    annotations: dict[str, str]
+    """Annotation files and their sha256."""
+    settings: dict[str, float]
+    """Those that decided which videos were moved."""
+
+    @property
+    def splits(self) -> list[int]:
+        """The numbers of the splits; none where there is one only."""
+        return sorted({each.split for each in self.lists if each.split is not None})
+
+    def as_json(self) -> str:
+        """The text of prepared.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_prepared(directory: Path) -> Prepared:
+    """Read prepared.json.
+
+    Raises:
+        ConfigError: it is not there, or not what prepare writes.
+    """
+    file = directory / FILE_NAME
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        lists = [PreparedList(**each) for each in facts.pop("lists")]
+        return Prepared(**facts, lists=lists)
+    except OSError as error:
+        raise ConfigError(
+            f"data.prepared={directory} holds no {FILE_NAME}: give a directory that "
+            "python -m videomae.prepare wrote"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{file} is not what python -m videomae.prepare writes ({error}): prepare it again"
+        ) from error
+
+
+def with_prepared(data: DataConfig) -> DataConfig:
+    """`data` with what data.prepared says where it says nothing itself.
+
+    The test list of a data set without one is its validation list, on which papers report; it then
+    does not choose the best weights too.
+
+    Raises:
+        ConfigError: there is no such directory or split.
+    """
+    if data.prepared is None:
+        return data
+    directory = Path(data.prepared)
+    prepared = read_prepared(directory)
+    split = _number(data, prepared)
+    lists = {each.part: each for each in prepared.lists if each.split == split}
+    files = {part: str(directory / each.file) for part, each in lists.items()}
+    if TEST not in files and VAL in files:
+        files[TEST] = files.pop(VAL)
+    published = lists[TRAIN].published if TRAIN in lists else None
+    auto = data.list_format is ListFormat.auto
+    return replace(
+        data,
+        root=data.root or prepared.root,
+        train_list=data.train_list or files.get(TRAIN),
+        val_list=data.val_list or files.get(VAL),
+        test_list=data.test_list or files.get(TEST),
+        num_train=published or data.num_train,
+        class_names=data.class_names or str(directory / CLASSES),
+        classes=data.classes or prepared.classes,
+        list_format=ListFormat[prepared.list_format] if auto else data.list_format,
+        frame_template=data.frame_template or prepared.frame_template,
+        first_frame=prepared.first_frame if auto else data.first_frame,
+    )
+
+
+def _number(data: DataConfig, prepared: Prepared) -> int | None:
+    """The split that data.split names; None where there are none.
+
+    Raises:
+        ConfigError: there is no such split.
+    """
+    splits = ", ".join(map(str, prepared.splits))
+    if data.split is None and splits:
+        raise ConfigError(
+            f"data.prepared={data.prepared} has the splits {splits}: choose one with data.split="
+        )
+    numbers = {str(number): number for number in prepared.splits}
+    if data.split is not None and data.split not in numbers:
+        there = f"has the splits {splits}" if splits else "has no splits: leave data.split out"
+        also = f"; data.split={ALL} is for finetune and evaluate" if data.split == ALL else ""
+        raise ConfigError(
+            f"data.split={data.split} does not exist: data.prepared={data.prepared} {there}{also}"
+        )
+    return None if data.split is None else numbers[data.split]

@@ -1,0 +1,87 @@
+"""Whole videos to windows: clips at even distances, from the first frame to the last."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from videomae.config import ClipConfig, DataConfig
+from videomae.data.augment import evaluation_crops
+from videomae.data.clips import Clip
+from videomae.data.dataset import BadFile
+from videomae.data.decode import DecodeError, open_clip
+from videomae.data.sample import dense_indices, num_dense_starts
+
+
+class Windows(NamedTuple):
+    """Some windows of one video, in their order."""
+
+    video: int
+    """The place of its clip in the list."""
+    clip: Tensor
+    """(W, T, H, W, 3) uint8; W is 0 where the video could not be read."""
+    starts: list[int]
+    """The source frames that the windows begin with."""
+    num_frames: int
+    """Of the whole video."""
+    fps: float | None
+    """Of the video; None: not known."""
+    last: bool
+    """Whether these are the video's last ones."""
+    bad: BadFile | None
+    """Why the video, or its rest, could not be read."""
+
+
+def window_starts(num_frames: int, clip: ClipConfig, hop: int) -> list[int]:
+    """The first frames of a video's windows: one every `hop` frames.
+
+    Where these leave frames over at the end, a last window ends with the video. A video shorter
+    than a window has one, whose last frame repeats.
+    """
+    last = num_dense_starts(num_frames, clip.frames, clip.stride) - 1
+    starts = list(range(0, last + 1, hop))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+class VideoWindows(IterableDataset[Windows]):
+    """The windows of all clips, `batch` at a time. A decoding process takes whole videos.
+
+    The centre of the frame is cut out, as for a test view with one crop.
+    """
+
+    def __init__(self, clips: Sequence[Clip], data: DataConfig, hop: int, batch: int) -> None:
+        self.clips = clips
+        self.data = data
+        self.hop = hop
+        self.batch = batch
+
+    def __iter__(self) -> Iterator[Windows]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for index in range(first, len(self.clips), step):
+            yield from self._windows(index)
+
+    def _windows(self, index: int) -> Iterator[Windows]:
+        clip, shape = self.clips[index], self.data.clip
+        try:
+            video = open_clip(clip, self.data)
+            starts = window_starts(video.num_frames, shape, self.hop)
+            for place in range(0, len(starts), self.batch):
+                some = starts[place : place + self.batch]
+                rows = [
+                    dense_indices(video.num_frames, shape.frames, shape.stride, start)
+                    for start in some
+                ]
+                wanted, places = np.unique(rows, return_inverse=True)  # each is decoded once
+                frames = torch.from_numpy(video.read(wanted.tolist()))
+                (centre,) = evaluation_crops(frames, shape.frame, 1)
+                pixels = centre[torch.from_numpy(places).view(len(rows), -1)]
+                last = place + self.batch >= len(starts)
+                yield Windows(index, pixels, some, video.num_frames, video.fps, last, None)
+        except DecodeError as error:
+            bad = BadFile(index, clip.path, clip.line, str(error), clip.source)
+            nothing = torch.zeros(0, shape.frames, *shape.frame, 3, dtype=torch.uint8)
+            yield Windows(index, nothing, [], 0, None, True, bad)

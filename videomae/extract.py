@@ -1,0 +1,322 @@
+"""Write the features of whole videos: what the frozen encoder makes of each window of frames.
+
+    python -m videomae.extract weights=RUN_OR_FILE video=FILE_OR_DIR output_dir=DIR
+    torchrun --nproc-per-node 8 -m videomae.extract weights=... list=LIST root=DIR output_dir=DIR
+
+weights= is of any released kind: of a pre-training, a classifier, an encoder alone. A window is a
+clip as the weights know it, frames x stride source frames long, its centre cut out. Windows begin
+every hop= frames (default: a window); where these leave frames over, a last one ends with the
+video. One file for each video, under the video's own relative path:
+
+    pool=mean     features (W, D): the mean of each window's tokens
+    pool=none     features (W, N, D): N = T/tubelet * H/patch * W/patch tokens, time-major: all of
+                  the first frames row by row, then of the next. There is no class token
+    dtype=float32 or float16
+    format=safetensors (the tensor `features`) or npy (the array itself)
+
+manifest.jsonl says path, file, shape, the windows' first frames (starts), frames and stride of
+each, num_frames and fps of each video, or its error. The same command goes on where it was stopped:
+what the manifest lists and whose file is there is left alone; what could not be read is tried
+again. Several processes under torchrun share the list.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videomae.checks import check_place, check_videos, require
+from videomae.config import (
+    ClipConfig,
+    ConfigError,
+    DataConfig,
+    ExtractConfig,
+    FeatureFormat,
+    Pool,
+    UserError,
+)
+from videomae.data.clips import Clip, clips_below, read_clips
+from videomae.data.decode import check_decoder
+from videomae.data.loader import window_loader
+from videomae.data.windows import VideoWindows, Windows
+from videomae.files import replacing, write_text
+from videomae.model.formats import read_weights
+from videomae.model.load import encoder_of
+from videomae.report import runlog
+from videomae.report.console import Say
+from videomae.schema import command
+from videomae.train.features import Encoder, FeatureError
+from videomae.train.parallel import Processes, processes, uses_bf16
+
+MANIFEST = "manifest.jsonl"
+SETTINGS = "extract.json"
+"""What all features of a directory have in common."""
+
+
+class NothingReadableError(UserError):
+    """Not one of the videos can be read."""
+
+
+def extract(config: ExtractConfig) -> None:
+    """Write the features of config.video, or of the videos of config.list."""
+    _check(config)
+    with processes(config.run) as process:
+        say = Say(process.is_main)
+        directory = Path(config.output_dir)
+        check_place("output_dir", directory)
+        data, clips = _videos(config)
+        weights = read_weights(
+            str(config.weights),
+            num_heads=config.num_heads,
+            decoder_num_heads=config.decoder_num_heads,
+        )
+        clip = replace(weights.info.clip, stride=config.stride or weights.info.clip.stride)
+        data = replace(data, clip=clip)
+        hop = config.hop or clip.frames * clip.stride
+        model, report = encoder_of(weights, clip)
+        say.line(f"{weights.path}: {report}")
+        settings = _settings(config, clip, hop, weights.sha256(), process)
+        del weights  # as large as the model
+        with runlog.alone(directory, say):
+            output = Output(directory, config)
+            pending: list[int] = []
+            if process.is_main:
+                output.open(settings)
+                done = output.done()
+                pending = [i for i, clip in enumerate(clips) if clip.path not in done]
+                if done:
+                    say.line(f"going on in {directory}: {len(clips) - len(pending)} are done")
+            pending = process.from_main(pending)
+            share = [clips[index] for index in pending[process.rank :: process.world]]
+            encoder = Encoder(model, process.device, config.run.precision)
+            _extract(encoder, share, data, hop, config, output, process, say)
+            process.barrier()
+            if process.is_main:
+                _finish(output, clips, say)
+
+
+def _check(config: ExtractConfig) -> None:
+    """ConfigError unless it is known which videos to look at."""
+    check_decoder(config.decoder)
+    if config.video is not None and config.list is not None:
+        raise ConfigError(f"video={config.video} and list={config.list}: give one of the two")
+    listed = {"list": config.list, "root": config.root}
+    videos = {"video": config.video} if config.list is None else listed
+    require({"weights": config.weights} | videos)
+
+
+def _videos(config: ExtractConfig) -> tuple[DataConfig, list[Clip]]:
+    """The videos, each once.
+
+    Raises:
+        ClipListError: the list cannot be read, or there is no video in the folder.
+        ConfigError: its videos are not there, or their features would lie elsewhere.
+    """
+    unknown = ClipConfig(1, 1, 1)  # as the weights say, once they are read
+    data = DataConfig(clip=unknown, decoder=config.decoder)
+    if config.list is None:
+        root, clips = clips_below(Path(str(config.video)))
+        return replace(data, root=str(root)), clips
+    data = replace(
+        data,
+        root=config.root,
+        list_format=config.list_format,
+        frame_template=config.frame_template,
+        first_frame=config.first_frame,
+    )
+    clips = read_clips(config.list, data, labelled=False, key="list")
+    check_videos(clips, data, "list")
+    for clip in clips:
+        path = PurePath(clip.path)
+        if path.is_absolute() or ".." in path.parts:
+            raise ConfigError(
+                f"{config.list}:{clip.line}: {clip.path!r} lies outside root={config.root}, whose "
+                "folders the features mirror: give a list of paths below root"
+            )
+    return data, list({clip.path: clip for clip in clips}.values())
+
+
+def _settings(
+    config: ExtractConfig, clip: ClipConfig, hop: int, weights: str, process: Processes
+) -> dict[str, Any]:
+    """What all features of a directory must have in common."""
+    height, width = clip.frame
+    return {
+        "weights": weights,
+        "frames": clip.frames,
+        "stride": clip.stride,
+        "size": [height, width],
+        "hop": hop,
+        "pool": config.pool.name,
+        "dtype": config.dtype.name,
+        "format": config.format.name,
+        "bf16": uses_bf16(process.device, config.run.precision),
+    }
+
+
+@dataclass
+class Found:
+    """What has been made of a video so far."""
+
+    features: list[Tensor] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+
+def _extract(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    data: DataConfig,
+    hop: int,
+    config: ExtractConfig,
+    output: "Output",
+    process: Processes,
+    say: Say,
+) -> None:
+    """Write the features of these clips.
+
+    Raises:
+        FeatureError: they are not finite.
+    """
+    loader = window_loader(
+        VideoWindows(clips, data, hop, config.run.device_batch),
+        workers=min(len(clips), process.num_workers(config.run.workers)),
+        pin=process.device.type == "cuda",
+    )
+    dtype: torch.dtype = getattr(torch, config.dtype.name)
+    part = output.part(process.rank)
+    found: dict[int, Found] = {}  # one video of each decoding process is under way
+    with say.bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
+        windows: Windows
+        for windows in loader:
+            clip, video = clips[windows.video], found.setdefault(windows.video, Found())
+            if windows.starts:
+                tokens = encoder.tokens(windows.clip)
+                pooled = tokens.mean(1) if config.pool is Pool.mean else tokens
+                features = pooled.to(dtype).cpu()
+                if not features.isfinite().all():
+                    raise FeatureError(
+                        f"the features of {clip.path} are not finite in {config.dtype.name}: its "
+                        "weights are damaged, or dtype=float32 is needed"
+                    )
+                video.features.append(features)
+                video.starts += windows.starts
+            if windows.last:
+                del found[windows.video]
+                row: dict[str, Any] = {"path": clip.path}
+                if windows.bad is not None:
+                    row["error"] = windows.bad.error
+                    say.line(f"cannot be read: {windows.bad.error}")
+                else:
+                    features = torch.cat(video.features)
+                    row |= {
+                        "file": output.write(clip, features),
+                        "shape": list(features.shape),
+                        "starts": video.starts,
+                        "frames": data.clip.frames,
+                        "stride": data.clip.stride,
+                        "num_frames": windows.num_frames,
+                        "fps": windows.fps,
+                    }
+                manifest.write(json.dumps(row) + "\n")
+                manifest.flush()
+                bar.advance()
+
+
+def _finish(output: "Output", clips: Sequence[Clip], say: Say) -> None:
+    """One manifest, in the order of the list, and a last word.
+
+    Raises:
+        NothingReadableError: there are no features.
+    """
+    rows = output.fold([clip.path for clip in clips])
+    own = {clip.path for clip in clips}
+    bad = [row for row in rows if "error" in row and row["path"] in own]
+    if len(bad) == len(clips):
+        raise NothingReadableError(
+            f"none of the {len(clips)} videos can be read; {output.directory / MANIFEST} says why"
+        )
+    say.line(
+        f"{len(clips) - len(bad)} of {len(clips)} videos, {len(bad)} unreadable: "
+        f"{output.directory / MANIFEST}"
+    )
+
+
+@dataclass(frozen=True)
+class Output:
+    """A directory of features, and what its manifest says.
+
+    While they run, other processes than the main one write manifests of their own beside it.
+    """
+
+    directory: Path
+    config: ExtractConfig
+
+    def part(self, rank: int) -> Path:
+        """The manifest that a process writes to."""
+        return self.directory / (f"manifest.{rank}.jsonl" if rank else MANIFEST)
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Make the directory ready, less what a killed run has left unfinished.
+
+        Raises:
+            ConfigError: it holds features of other settings.
+        """
+        path = self.directory / SETTINGS
+        if path.is_file():
+            before = json.loads(path.read_text())
+            names = [name for name in settings if before.get(name) != settings[name]]
+            if names:
+                raise ConfigError(
+                    f"output_dir={self.directory} holds features made with other settings ("
+                    + ", ".join(f"{n}: {before.get(n)} there, {settings[n]} here" for n in names)
+                    + "): choose another output_dir"
+                )
+        for left in self.directory.rglob(f".*.{self.config.format.name}"):
+            if re.search(r"\.\d+\.\w+$", left.name):
+                left.unlink()
+        write_text(path, json.dumps(settings, indent=2) + "\n")
+        self.fold([])
+
+    def done(self) -> set[str]:
+        """The paths of the videos whose features are there."""
+        rows = runlog.read_rows(self.directory / MANIFEST)
+        return {r["path"] for r in rows if "file" in r and (self.directory / r["file"]).is_file()}
+
+    def write(self, clip: Clip, features: Tensor) -> str:
+        """Write a video's features; the file's name in the directory."""
+        name = f"{clip.path}.{self.config.format.name}"
+        with replacing(self.directory / name) as temporary:
+            if self.config.format is FeatureFormat.npy:
+                np.save(temporary, features.numpy())
+            else:
+                save_file({"features": features}, temporary)
+        return name
+
+    def fold(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        """Make one manifest of all, without doubles.
+
+        Args:
+            paths: the videos that come first, in this order.
+        """
+        parts = sorted(self.directory.glob("manifest.*.jsonl"))
+        files = [self.directory / MANIFEST, *parts]
+        rows = {row["path"]: row for file in files for row in runlog.read_rows(file)}
+        ordered = {path: rows[path] for path in paths if path in rows} | rows
+        text = "".join(json.dumps(row) + "\n" for row in ordered.values())
+        write_text(self.directory / MANIFEST, text)
+        for part in parts:
+            part.unlink()
+        return list(ordered.values())
+
+
+main = command("extract")(extract)
+
+if __name__ == "__main__":
+    main()

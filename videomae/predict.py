@@ -1,0 +1,208 @@
+"""Say what happens in a video, or in every video of a folder: the five most probable classes.
+
+    python -m videomae.predict weights=RUN_OR_FILE video=FILE_OR_DIR
+
+weights= is a fine-tuned classifier of any released kind. Each video is decoded once; the mean
+probability of its segments x crops views decides, as in videomae.evaluate. The classes are printed
+and written as JSON. A file that cannot be read is named, and the command ends with status 1.
+
+    output=predictions.json       what is written
+    sheet=FILE.png                picture of the frames the model saw; sheet=DIR: one of each video
+    segments=5 crops=3            views of a video: temporal x spatial positions
+    class_names=FILE              line i names class i; default: the names that the weights hold
+    sampling=segment              for released models trained so, as on Something-Something V2; the
+                                  files of videomae.finetune say it themselves
+    top=5                         how many classes
+"""
+
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from videomae.checks import check_place, require
+from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
+from videomae.data.clips import Clip, clips_below, read_class_names
+from videomae.data.dataset import BadFile, EvaluationClips
+from videomae.data.decode import check_decoder
+from videomae.data.loader import evaluation_batches, evaluation_loader
+from videomae.evaluate import logits_of
+from videomae.files import write_text
+from videomae.model.classifier import VideoClassifier
+from videomae.model.formats import read_weights
+from videomae.model.load import check_kind, model_of
+from videomae.model.weights import Kind, WeightsInfo
+from videomae.report.console import Say
+from videomae.report.figures import save_contact_sheet
+from videomae.report.views import Prediction, Predictions, predict_videos
+from videomae.schema import command
+from videomae.train.parallel import Processes, processes
+
+WIDE = 200
+"""Characters of a line that goes to a file or another program: names are not broken."""
+
+
+def predict(config: PredictConfig) -> None:
+    """Classify config.video."""
+    require({"weights": config.weights, "video": config.video})
+    check_decoder(config.decoder)
+    root, clips = clips_below(Path(str(config.video)))
+    _check_outputs(config, len(clips))
+    weights = read_weights(str(config.weights), num_heads=config.num_heads)
+    check_kind(weights, Kind.classifier)
+    info = weights.info
+    names = _class_names(config, info)
+    model, report = model_of(weights)
+    assert isinstance(model, VideoClassifier)
+    data = DataConfig(
+        clip=replace(info.clip, stride=config.stride or info.clip.stride),
+        root=str(root),
+        sampling=config.sampling or info.sampling or Sampling.dense,
+        segments=config.segments,
+        crops=config.crops,
+        decoder=config.decoder,
+    )
+    with processes(config.run) as process:
+        say = Say(process.is_main)
+        say.line(f"{weights.path}: {report}")
+        if info.class_names is None and config.class_names is None:
+            say.line("the weights do not name their classes, which go by number: class_names=FILE")
+        del weights
+        model.to(process.device)
+        parts = process.gather(_predictions(config, model, clips, names, data, process, say))
+    if not process.is_main:
+        return
+    probs = {index: one for part in parts for index, one in part.probs.items()}
+    errors = {file.video: file for part in parts for file in part.bad}
+    rows = [
+        _row(config, clip, names, probs.get(index), errors.get(index))
+        for index, clip in enumerate(clips)
+    ]
+    views = {"segments": config.segments, "crops": config.crops}
+    document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
+    write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, width=width).print(_table(rows))
+    say.line(f"{len(probs)} of {len(clips)} videos: {config.output}")
+    if errors:
+        sys.exit(1)
+
+
+def _predictions(
+    config: PredictConfig,
+    model: VideoClassifier,
+    clips: list[Clip],
+    names: list[str],
+    data: DataConfig,
+    process: Processes,
+    say: Say,
+) -> Predictions:
+    """Of this process's share of the clips; their contact sheets are drawn on the way."""
+    batch_size = max(1, config.run.device_batch // (data.segments * data.crops))
+    rank, world = process.rank, process.world
+    loader = evaluation_loader(
+        EvaluationClips(clips, data),
+        rank=rank,
+        world=world,
+        batch=batch_size,
+        workers=process.num_workers(config.run.workers),
+        pin=process.device.type == "cuda",
+    )
+    logits = partial(logits_of, model, process.device, config.run.precision)
+    found = Predictions({}, [], 0)
+    batches = evaluation_batches(len(clips), rank=rank, world=world, batch=batch_size)
+    share = sum(map(len, batches))
+    with say.bar("predicting", total=share) as bar:
+        for batch in loader:
+            some = predict_videos(logits, [batch], bar.advance)
+            found.probs.update(some.probs)
+            found.bad.extend(some.bad)
+            for index, probs in some.probs.items():
+                if config.sheet is not None:
+                    clip = clips[index]
+                    best = int(probs.argmax())
+                    title = f"{clip.path}: {names[best]}, {probs[best]:.1%}"
+                    frames = batch.clip[batch.video == index]
+                    path = _sheet(config.sheet, clip)
+                    save_contact_sheet(path, frames, data.segments, data.crops, title)
+    return found
+
+
+def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
+    """The name of each class of the weights: as config.class_names says, or they, or its number."""
+    classes = info.classes or 0
+    if config.class_names is not None:
+        count = "the number of classes of the weights"
+        return read_class_names(config.class_names, classes, "class_names", count)
+    return info.class_names or [str(label) for label in range(classes)]
+
+
+def _check_outputs(config: PredictConfig, num_videos: int) -> None:
+    """ConfigError unless config.output and config.sheet can be written."""
+    if Path(config.output).is_dir():
+        raise ConfigError(f"output={config.output} is a directory: give output=NAME.json")
+    check_place("output", Path(config.output).parent)
+    if config.sheet is None:
+        return
+    sheet = Path(config.sheet)
+    one = sheet.suffix == ".png"
+    if one and num_videos > 1:
+        raise ConfigError(
+            f"sheet={sheet} is one picture, for {num_videos} videos: give a folder, sheet=DIR"
+        )
+    if one and sheet.is_dir():
+        raise ConfigError(f"sheet={sheet} is a directory: give a sheet=NAME.png that is none")
+    check_place("sheet", sheet.parent if one else sheet)
+
+
+def _sheet(sheet: str, clip: Clip) -> Path:
+    """The picture of one video."""
+    return Path(sheet) if sheet.endswith(".png") else Path(sheet) / f"{clip.path}.png"
+
+
+def _row(
+    config: PredictConfig,
+    clip: Clip,
+    names: list[str],
+    probs: Prediction | None,
+    bad: BadFile | None,
+) -> dict[str, Any]:
+    """What the JSON says of one video."""
+    if probs is None:
+        assert bad is not None
+        return {"video": clip.path, "error": bad.error}
+    best = (-probs).argsort(kind="stable")[: config.top]
+    return {
+        "video": clip.path,
+        "top": [
+            {"class": names[label], "label": int(label), "prob": float(probs[label])}
+            for label in best
+        ],
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """For people: a line for each class."""
+    table = Table(box=None)
+    for column in ("video", "class", "%"):
+        table.add_column(column, overflow="fold", justify="right" if column == "%" else "left")
+    for row in rows:
+        video = Text(row["video"])
+        if "error" in row:
+            table.add_row(video, Text(f"cannot be read: {row['error']}", style="red"), "")
+        for number, guess in enumerate(row.get("top", [])):
+            shown = Text(guess["class"], style="" if number else "bold")
+            table.add_row("" if number else video, shown, f"{100 * guess['prob']:.1f}")
+    return table
+
+
+main = command("predict")(predict)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Put runs side by side: a Markdown table, and one HTML page with curves, classes and videos.
+
+    python -m videomae.report runs='outputs/*' out=outputs/report
+
+runs= is a quoted glob of run directories, of directories that videomae.evaluate or videomae.probe
+wrote, or of their results.json; several as runs='[outputs/ucf101*,outputs/k400/evaluation]'. The
+table goes to stdout: data, weights, views, top-1 with its 95 % interval, and below runs that differ
+in their seed or split their mean. out/report.html needs nothing else, offline too: the table,
+curves, confused classes, the best and worst of them, test videos with what was predicted,
+reconstructions (also of the pre-training that a run started from), unreadable videos, settings and
+hashes. Frames are decoded from the videos that the run's config names; paths in it are those of the
+directory where the run was started.
+
+    samples=6                     right and wrong test videos that are shown of each evaluation
+
+What is missing is shown as missing. A file that is damaged is named, and the status is 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from videomae.checks import check_place, require
+from videomae.config import DataConfig, ReportConfig, UserError
+from videomae.data.decode import check_decoder
+from videomae.files import write_text
+from videomae.report.console import Say
+from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
+from videomae.report.page import page
+from videomae.report.samples import choose, look
+from videomae.report.summary import (
+    COLUMNS,
+    PRETRAINING_COLUMNS,
+    WORDS,
+    markdown,
+    pretraining_rows,
+    rows,
+)
+from videomae.schema import command, schema
+
+PAGE = "report.html"
+
+
+def report(config: ReportConfig) -> None:
+    """Print the table of config.runs and write the page."""
+    require({"runs": config.runs})
+    out, say = Path(config.out), Say(enabled=True)
+    check_place("out", out)
+    asked = [read_run(directory) for directory in find_runs(config.runs)]
+    known = {run.directory.resolve() for run in asked}
+    started_from = {path.resolve(): path for run in asked for path in chain(run)}
+    runs = asked + [read_run(path) for real, path in started_from.items() if real not in known]
+    runs.sort(key=lambda run: run.is_pretraining)
+    parents = {run.directory: chain(run) for run in runs}
+
+    table = rows([run for run in asked if not run.is_pretraining])
+    pretraining_table = pretraining_rows([run for run in runs if run.is_pretraining])
+    tables = [markdown(COLUMNS, table, WORDS)] if table else []
+    if pretraining_table:
+        tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
+    print("\n".join(tables), end="")
+    samples = {
+        run.directory: look(choose(run.predictions, config.samples), data_of(run)) for run in runs
+    }
+    write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples))
+    damaged = [each for run in runs for each in run.damaged]
+    for each in damaged:
+        say.line(each)
+    say.line(f"{len(runs)} runs: {out / PAGE}")
+    if damaged:
+        sys.exit(1)
+
+
+def data_of(run: Run) -> DataConfig | None:
+    """Where the videos of a run are; None where its config does not say."""
+    if "data" not in run.config:
+        return None
+    try:
+        merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
+        data = cast(DataConfig, OmegaConf.to_object(merged))
+        check_decoder(data.decoder)
+        return data
+    except (OmegaConfBaseException, UserError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        run.damaged.append(f"{run.directory / CONFIG}: data cannot be understood: {reason}")
+        return None
+
+
+main = command("report")(report)
+
+if __name__ == "__main__":
+    main()

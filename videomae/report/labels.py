@@ -1,0 +1,59 @@
+"""The labels of two lists side by side: a list that was mixed up shows before it is trained on."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videomae.data.clips import Clip
+
+SHOWN = 10
+"""Classes that are told of, those whose shares of the lists differ most."""
+NAMED = 5
+"""Classes without a video that are named."""
+BAR = 20
+"""Characters of the longest bar."""
+
+Counts = NDArray[np.int64]
+"""Videos of each class, (classes,)."""
+
+
+def count_labels(clips: Sequence[Clip], classes: int) -> Counts:
+    """Of labelled clips."""
+    return np.bincount([clip.label or 0 for clip in clips], minlength=classes)
+
+
+def compare_labels(counts: Mapping[str, Counts], names: Sequence[str]) -> list[str]:
+    """Lines that compare the histograms of two lists.
+
+    Args:
+        counts: of the list to train on and of the other, by their settings.
+        names: of all classes of the head.
+    """
+    lines = []
+    for key, count in counts.items():
+        some = count[count > 0]
+        line = f"{key}: {count.sum():,} videos of {len(some)} classes, the head has {len(names)}; "
+        lines.append(line + f"{some.min()} to {some.max()} of a class, median {np.median(some):g}")
+        lacking = [name for name, number in zip(names, count, strict=True) if number == 0]
+        if lacking:
+            rest = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+            lines.append(f"  without a video: {', '.join(lacking[:NAMED])}{rest}")
+    (first, train), (second, other) = counts.items()
+    train_share, other_share = train / train.sum(), other / other.sum()
+    apart = np.abs(train_share - other_share)
+    lines.append(
+        f"the labels' shares of the two lists differ by {50 * apart.sum():.1f} % in all"
+        + (f"; the {SHOWN} classes that differ most:" if len(names) > SHOWN else ":")
+    )
+    classes = np.sort(np.argsort(-apart, kind="stable")[:SHOWN])
+    width = max(len(names[label]) for label in classes)
+    most = max(train_share[classes].max(), other_share[classes].max())
+    for label in classes:
+        bars = (
+            f"{count[label]:>6} {'█' * round(BAR * share[label] / most):<{BAR}}"
+            for count, share in ((train, train_share), (other, other_share))
+        )
+        lines.append(f"  {label:>3} {names[label]:<{width}} {' '.join(bars)}".rstrip())
+    lines.append(f"  {'':>3} {'':<{width}}        {first:<{BAR}}        {second}")
+    return lines

@@ -1,0 +1,276 @@
+"""One self-contained HTML page of runs. The template escapes whatever it is given."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from videomae.report import charts
+from videomae.report.gather import Prediction, Result, Run
+from videomae.report.samples import Sample
+from videomae.report.summary import (
+    COLUMNS,
+    NONE,
+    PRETRAINING_COLUMNS,
+    WORDS,
+    Row,
+    weights_of,
+)
+
+CHARTS = (
+    ("Loss", ("loss",), True),
+    ("Learning rate", ("lr",), False),
+    ("Validation accuracy, %", ("val_top1", "val_top5"), False),
+    ("k-NN top-1, %", ("knn_top1",), False),
+)
+"""Title, curves, whether they are smoothed."""
+LABELS = {"val_top1": "top-1", "val_top5": "top-5"}
+MOST_IN_TABLE = 25
+"""Classes of a confusion matrix that is a table; one of more is a picture."""
+PAIRS, CLASSES = 10, 8
+"""How many pairs of confused classes, and best and worst classes, are listed."""
+MOST_BAD = 200
+"""Unreadable videos that are listed."""
+BAD_COLUMNS = ("list", "line", "path", "error")
+SETTINGS = (
+    "model.name",
+    "data.clip.frames",
+    "data.clip.stride",
+    "data.clip.size",
+    "data.sampling",
+    "mask.kind",
+    "mask.ratio",
+    "mask.decoder_ratio",
+    "optim.global_batch",
+    "optim.base_lr",
+    "optim.epochs",
+    "optim.warmup_epochs",
+    "optim.layer_decay",
+    "optim.drop_path",
+    "optim.ema_decay",
+    "data.repeats",
+    "seed",
+    "max_steps",
+    "weights",
+    "data.train_list",
+    "data.val_list",
+    "data.test_list",
+    "data.root",
+)
+"""Of config.yaml, worth quoting."""
+THUMBNAIL = 112
+"""Height of a frame, in pixels."""
+
+
+def page(
+    runs: Sequence[Run],
+    table: Sequence[Row],
+    pretraining_table: Sequence[Row],
+    parents: Mapping[Path, Sequence[Path]],
+    samples: Mapping[Path, Sequence[Sample]],
+) -> str:
+    """The page.
+
+    Args:
+        runs: each has its section; those of the tables are among them.
+        parents: of each run's directory, the directories of the runs whose weights it started from.
+        samples: test videos, by the run's directory.
+    """
+    anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(runs, start=1)}
+    environment = Environment(
+        loader=PackageLoader("videomae.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
+        for run in runs
+    ]
+    return environment.get_template("page.html").render(
+        columns=COLUMNS,
+        words=WORDS,
+        rows=[_row(row, anchors) for row in table],
+        pretraining_columns=PRETRAINING_COLUMNS,
+        pretraining_rows=[_row(row, anchors) for row in pretraining_table],
+        sections=sections,
+    )
+
+
+def _row(row: Row, anchors: Mapping[Path, str]) -> dict[str, Any]:
+    if row.run is None:
+        return {"name": row.cells[0], "cells": row.cells[1:], "result": None, "remarks": ()}
+    probe = f", {row.result.probe} probe" if row.result and row.result.probe else ""
+    return {
+        "name": row.run.name + probe,
+        "directory": str(row.run.directory),
+        "anchor": anchors[row.run.directory.resolve()],
+        "cells": row.cells[1:],
+        "result": row.result,
+        "remarks": row.remarks,
+    }
+
+
+def _section(
+    run: Run, anchors: Mapping[Path, str], parents: Sequence[Path], samples: Sequence[Sample]
+) -> dict[str, Any]:
+    result = run.results[0] if run.results else None
+    counts, names = _confusion(run, result)
+    return {
+        "anchor": anchors[run.directory.resolve()],
+        "name": run.name,
+        "directory": str(run.directory),
+        "kind": _kind(run),
+        "progress": run.progress,
+        "parents": [(str(path), anchors.get(path.resolve())) for path in parents],
+        "results": run.results,
+        "weights": weights_of(run, result) if result else "",
+        "charts": _charts(run),
+        "missing": run.missing,
+        "damaged": run.damaged,
+        "pictures": {name: charts.data_uri(png, "png") for name, png in run.pictures.items()},
+        "confusion": _confusion_table(counts, names),
+        "pairs": _pairs(run.predictions),
+        "classes": _classes(result, counts),
+        "samples": [_sample(each) for each in samples],
+        "sampled": _sampled(run, samples),
+        "bad": [[row.get(key, "") for key in BAD_COLUMNS] for row in run.bad[:MOST_BAD]],
+        "num_bad": len(run.bad),
+        "facts": _facts(run, result),
+    }
+
+
+def _kind(run: Run) -> str:
+    if run.is_pretraining:
+        return "pre-training"
+    if run.results and run.results[0].probe:
+        return "probe"
+    return "fine-tuning" if run.trained else "evaluation"
+
+
+def _charts(run: Run) -> list[dict[str, Any]]:
+    found = []
+    for title, names, smooth in CHARTS:
+        curves = [(LABELS.get(n, n), run.curves[n]) for n in names if n in run.curves]
+        points = [point for _, own in curves for point in own]
+        if not points:
+            continue
+        lost = sum(point.value is None for point in points)
+        note = f"{lost} of {len(points)} logged numbers were not finite" if lost else ""
+        legend = [name for name, _ in curves] if len(curves) > 1 else []
+        last = next((p.value for p in reversed(curves[0][1]) if p.value is not None), None)
+        found.append(
+            {
+                "title": title,
+                "svg": charts.line_chart(curves, smooth=smooth),
+                "legend": legend,
+                "last": NONE if last is None else charts.shown(last),
+                "note": note,
+            }
+        )
+    return found
+
+
+def _confusion(run: Run, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:
+    """(classes, classes + 1) videos by true and predicted class, the last column the unreadable
+    ones; and the classes' names. None without predictions."""
+    if result is None or not run.predictions:
+        return None, []
+    names = list(result.per_class)
+    table = np.zeros((len(names), len(names) + 1), dtype=np.int64)
+    for each in run.predictions:
+        table[each.label, each.top[0].label if each.top else len(names)] += 1
+    return table, names
+
+
+def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> dict[str, Any]:
+    if counts is None:
+        return {}
+    if len(names) > MOST_IN_TABLE:
+        return {"picture": charts.confusion_picture(counts[:, :-1]), "classes": len(names)}
+    columns = [*names, "unreadable"] if counts[:, -1].any() else list(names)
+    shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
+    lines = [
+        (
+            name,
+            [
+                (int(count), round(float(share)))
+                for count, share in zip(counts[row], shares[row], strict=True)
+            ][: len(columns)],
+        )
+        for row, name in enumerate(names)
+    ]
+    return {"columns": columns, "rows": lines}
+
+
+def _pairs(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """The pairs of a true and another predicted class with the most videos."""
+    sizes = Counter(each.name for each in predictions)
+    wrong = Counter(
+        (each.name, each.top[0].name) for each in predictions if each.top and not each.correct
+    )
+    return [
+        {"true": true, "taken": taken, "count": count, "of": sizes[true]}
+        for (true, taken), count in wrong.most_common(PAIRS)
+    ]
+
+
+def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[str, Any]:
+    """The classes, or the best and the worst of many, by accuracy."""
+    if result is None:
+        return {}
+    found = []
+    for label, (name, percent) in enumerate(result.per_class.items()):
+        if percent is not None:
+            own = None if counts is None else (int(counts[label, label]), int(counts[label].sum()))
+            found.append({"name": name, "percent": percent, "counts": own})
+    found.sort(key=lambda each: -float(each["percent"]))  # type: ignore[arg-type]
+    if len(found) <= 2 * CLASSES:
+        return {"all": found}
+    return {"best": found[:CLASSES], "worst": found[-CLASSES:][::-1], "number": len(found)}
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {
+        "prediction": sample.prediction,
+        "frames": [charts.thumbnail(frame, THUMBNAIL) for frame in sample.frames],
+        "error": sample.error,
+    }
+
+
+def _sampled(run: Run, samples: Sequence[Sample]) -> dict[str, int]:
+    """How many videos were right and wrong, and how many of each are shown."""
+    readable = [each for each in run.predictions if each.readable]
+    right = sum(each.correct for each in readable)
+    shown = sum(each.prediction.correct for each in samples)
+    return {
+        "right": right,
+        "wrong": len(readable) - right,
+        "right_shown": shown,
+        "wrong_shown": len(samples) - shown,
+    }
+
+
+def _facts(run: Run, result: Result | None) -> list[tuple[str, str]]:
+    facts = [(key, run.setting(key)) for key in SETTINGS]
+    environment = run.environment
+    facts += [(key, environment.get(key)) for key in ("commit", "device", "processes", "python")]
+    versions = environment.get("versions")
+    facts.append(("torch", versions.get("torch") if isinstance(versions, dict) else None))
+    command = environment.get("command")
+    if isinstance(command, list) and command:
+        module = Path(str(command[0])).stem
+        facts.append(("command", " ".join([f"videomae.{module}", *map(str, command[1:])])))
+    if result and "chosen_on" in result.weights:
+        facts.append(("weights chosen on", result.weights["chosen_on"]))
+    hashes = environment.get("sha256")
+    hashes = dict(hashes) if isinstance(hashes, dict) else {}
+    facts += [(f"sha256 of {name} (start of the run)", value) for name, value in hashes.items()]
+    evaluated = result.sha256 if result else {}
+    facts += [(f"sha256 of {name} (evaluated)", value) for name, value in evaluated.items()]
+    return [(key, str(value)) for key, value in facts if value is not None]

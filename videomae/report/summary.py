@@ -1,0 +1,174 @@
+"""Runs side by side: the rows of the tables, and Markdown."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from videomae.report.gather import Result, Run
+from videomae.report.runlog import RESULTS
+
+COLUMNS = (
+    "run",
+    "data",
+    "weights",
+    "views",
+    "top-1 % (95 %)",
+    "top-5 %",
+    "mean of classes %",
+    "videos",
+    "unreadable",
+)
+WORDS = 4
+"""Columns of text; the others hold numbers."""
+NONE = "–"  # noqa: RUF001
+"""In place of a number that is not there."""
+PRETRAINING_COLUMNS = ("pre-training", "data", "model", "progress", "loss", "k-NN top-1 %")
+
+
+TOP1 = COLUMNS.index("top-1 % (95 %)")
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    cells: tuple[str, ...]
+    """By COLUMNS."""
+    remarks: tuple[str, ...] = ()
+    """What belongs to the top-1."""
+    run: Run | None = None
+    """None: a mean."""
+    result: Result | None = None
+
+
+def rows(runs: Sequence[Run]) -> list[Row]:
+    """A row for each evaluation, and below those of several seeds or splits their mean."""
+    names = [run.name for run in runs]
+    most: dict[str, int] = defaultdict(int)
+    groups: dict[tuple[str, ...], list[tuple[Run, Result | None]]] = defaultdict(list)
+    for run in runs:
+        if not run.results:
+            groups[run.name, str(run.directory)].append((run, None))
+        for each in run.results:
+            most[run.data] = max(most[run.data], each.num_videos)
+            data = run.data.partition(", split ")[0]
+            weights = each.weights.get("chosen", str(run.trained))
+            key = run.name, data, weights, each.views, each.probe or ""
+            groups[key].append((run, each))
+    table = []
+    for members in groups.values():
+        for run, result in members:
+            name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.directory})"
+            if result is None:
+                state = "not evaluated" if run.finished else "not evaluated yet"
+                if (run.directory / RESULTS).is_file():
+                    state = f"{RESULTS} is damaged"
+                nothing = (NONE,) * (len(COLUMNS) - TOP1 - 1)
+                table.append(Row((name, run.data, NONE, NONE, state, *nothing), run=run))
+            else:
+                remarks = tuple(_remarks(result, most[run.data]))
+                table.append(Row(tuple(_cells(name, run, result)), remarks, run, result))
+        table += _mean(members)
+    return table
+
+
+def _cells(name: str, run: Run, result: Result) -> Iterator[str]:
+    yield f"{name}, {result.probe} probe" if result.probe else name
+    yield run.data
+    yield weights_of(run, result)
+    yield result.views
+    interval = ""
+    if result.interval:
+        low, high = result.interval
+        interval = f" ({low:.2f} to {high:.2f})"
+    yield f"{result.top1:.2f}{interval}"
+    yield f"{result.top5:.2f}"
+    yield f"{result.mean_class_accuracy:.2f}"
+    yield f"{result.num_videos:,}"
+    yield f"{result.num_unreadable:,}"
+
+
+def _remarks(result: Result, most: int) -> Iterator[str]:
+    """What to know of a number before it is compared.
+
+    Args:
+        most: videos that another evaluation of the same data had.
+    """
+    if result.splits:
+        tops = ", ".join(f"{top1:.2f}" for top1 in result.splits.values())
+        yield f"mean of {len(result.splits)} splits: {tops}"
+    for key, count in result.shared.items():
+        yield f"{count:,} of {result.num_videos:,} videos are in {key} too"
+    if result.num_unreadable:
+        yield f"{result.num_unreadable:,} of {result.num_videos:,} videos unreadable"
+    if result.num_videos < most:
+        yield f"on {result.num_videos:,} videos, others on {most:,}"
+
+
+def weights_of(run: Run, result: Result) -> str:
+    """Which weights were evaluated: last or best of a fine-tuning, or those that were given."""
+    if "chosen" in result.weights:
+        return f"{result.weights['chosen']}, step {result.weights.get('step', '?')}"
+    if run.trained:  # a run of before there was a choice, or an evaluation took its results' place
+        return NONE if result.sha256 else "last"
+    return str(run.setting("weights") or NONE)
+
+
+def _mean(members: Sequence[tuple[Run, Result | None]]) -> Iterator[Row]:
+    """The mean of a group whose seeds or splits differ throughout."""
+    drawn = {
+        (run.setting("seed"), run.setting("data.split"), run.setting("data.test_list"))
+        for run, _ in members
+    }
+    results = [result for _, result in members if result is not None]
+    if len(members) < 2 or len(drawn) < len(members) or len(results) < len(members):
+        return
+    run, first = members[0][0], results[0]
+    cells = [f"{run.name}, mean of {len(results)} ± standard deviation"]
+    cells.append(run.data.partition(", split ")[0])
+    cells += [str(first.weights.get("chosen", "")), first.views]
+    for name in ("top1", "top5", "mean_class_accuracy"):
+        values = [getattr(result, name) for result in results]
+        cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
+    yield Row((*cells, "", ""))
+
+
+def pretraining_rows(runs: Sequence[Run]) -> list[Row]:
+    """A row for each pre-training, by PRETRAINING_COLUMNS."""
+    table = []
+    for run in runs:
+        loss, knn = (
+            [point.value for point in run.curves.get(name, []) if point.value is not None]
+            for name in ("loss", "knn_top1")
+        )
+        cells = (
+            f"{run.name} ({run.directory})",
+            run.data,
+            str(run.setting("model.name") or NONE),
+            run.progress or NONE,
+            f"{loss[-1]:.4f}" if loss else NONE,
+            f"{knn[-1]:.2f}" if knn else NONE,
+        )
+        table.append(Row(cells, run=run))
+    return table
+
+
+def markdown(columns: Sequence[str], table: Sequence[Row], words: int) -> str:
+    """As one pastes it into a README.
+
+    Args:
+        words: how many of the columns hold text; the others are set to the right.
+    """
+    lines = [columns, ["---"] * words + ["---:"] * (len(columns) - words)]
+    for row in table:
+        cells = list(row.cells)
+        if row.remarks:
+            cells[TOP1] = "; ".join([cells[TOP1], *row.remarks])
+        lines.append([_escaped(cell) for cell in cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    for plain, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(plain, written)
+    return text

@@ -1,0 +1,197 @@
+"""Decode every video of a clip list, say which are damaged, and write a list without them.
+
+    python -m videomae.scan list=LIST root=DIR out=DIR
+
+Each video is decoded from its first frame to its last, on all cores, by a decoder that fails where
+others conceal damage. A video that crashes the decoder counts as damaged. Written are
+
+    out/scan.parquet      a row of each line: path, line, ok, error, duration_s, num_frames (as
+                          decoded), fps, width, height (after rotation), codec, bytes
+    out/clean.txt         the list without the damaged lines: train on it with data.train_list=
+    out/progress.jsonl    what is done so far; the same command goes on from it, and decodes anew
+                          only files that have changed since
+
+    list_format= frame_template= first_frame=    as data.list_format and so on: see data_lists
+    workers=N                                    decoding processes; by default one per core
+    timeout_s=600                                a video that takes longer counts as damaged
+"""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from videomae.checks import check_place, check_videos, require
+from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
+from videomae.data.clips import Clip, read_clips
+from videomae.data.inspectors import Job, inspect_all
+from videomae.data.integrity import Inspection
+from videomae.files import replacing, write_text
+from videomae.report.console import Say
+from videomae.schema import command
+from videomae.train.parallel import available_cores
+
+PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("line", pa.int64()),
+        ("ok", pa.bool_()),
+        ("error", pa.string()),
+        ("duration_s", pa.float64()),
+        ("num_frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("codec", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
+LARGE = 320
+"""Pixels of the short side that are more than training needs."""
+Stamp = tuple[int, int] | None
+"""Size in bytes and time of change of a file, in ns; None: it is not there."""
+
+
+def scan(config: ScanConfig) -> None:
+    """Scan config.list."""
+    require({"list": config.list, "root": config.root, "out": config.out})
+    source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
+    check_place("out", out)
+    if (out / CLEAN).resolve() == source.resolve():
+        raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
+    data = DataConfig(
+        clip=ClipConfig(frames=1, stride=1, size=1),  # has no say here
+        root=config.root,
+        list_format=config.list_format,
+        frame_template=config.frame_template,
+        first_frame=config.first_frame,
+    )
+    clips = read_clips(source, data, labelled=False, key="list")
+    check_videos(clips, data, "list")
+    jobs = {clip.line: _job(clip, data) for clip in clips}
+    stamps = {job: _stamp(job.path) for job in jobs.values()}  # of a file named twice: once
+    done = _read_progress(out / PROGRESS, stamps)
+    todo = [job for job in stamps if job not in done]
+    if done:
+        say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {out / PROGRESS}")
+    workers = min(config.workers or available_cores(), max(1, len(todo)))
+    with (
+        (out / PROGRESS).open("a", encoding="utf-8") as progress,
+        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
+    ):
+        for job, found in inspect_all(todo, workers, config.timeout_s):
+            done[job] = found
+            progress.write(_as_line(job, stamps[job], found))
+            progress.flush()
+            bar.advance()
+    results = [(clip, done[jobs[clip.line]]) for clip in clips]
+    _write_table(out / TABLE, results)
+    _write_clean(out / CLEAN, source, results)
+    _report(results, out, say)
+
+
+def _job(clip: Clip, data: DataConfig) -> Job:
+    path = Path(str(data.root)).absolute() / clip.path
+    if clip.total is None:
+        return Job(path)
+    assert data.frame_template is not None  # read_clips has checked it
+    assert clip.start is not None
+    return Job(path, (data.frame_template, clip.start, clip.total))
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _as_line(job: Job, stamp: Stamp, found: Inspection) -> str:
+    key = {"path": str(job.path), "frames": job.frames, "stamp": stamp}
+    return json.dumps(key | {"found": asdict(found)}) + "\n"
+
+
+def _read_progress(file: Path, stamps: Mapping[Job, Stamp]) -> dict[Job, Inspection]:
+    """What was found in files that have not changed since.
+
+    What a killed scan left of a line is cut off, so that the file can be appended to.
+    """
+    done: dict[Job, Inspection] = {}
+    if not file.exists():
+        write_text(file, "")
+        return done
+    lines = [line for line in file.read_text(encoding="utf-8").split("\n") if _is_whole(line)]
+    write_text(file, "".join(f"{line}\n" for line in lines))
+    for line in lines:
+        entry = json.loads(line)
+        job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
+        stamp = tuple(entry["stamp"]) if entry["stamp"] else None
+        if stamp is not None and stamps.get(job) == stamp:
+            done[job] = Inspection(**entry["found"])
+    return done
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
+    columns: dict[str, list[object]] = {
+        "path": [clip.path for clip, _ in results],
+        "line": [clip.line for clip, _ in results],
+    }
+    for each in fields(Inspection):
+        columns[each.name] = [getattr(found, each.name) for _, found in results]
+    with replacing(file) as temporary:
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+
+
+def _write_clean(file: Path, source: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
+    """The list's own lines, comments among them, without the damaged ones."""
+    damaged = {clip.line for clip, found in results if not found.ok}
+    lines = source.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    kept = [line for number, line in enumerate(lines, start=1) if number not in damaged]
+    if damaged:
+        kept.insert(0, f"# {len(damaged)} of {len(results)} videos left out: see {TABLE}")
+    write_text(file, "".join(f"{line}\n" for line in kept))
+
+
+def _report(results: Sequence[tuple[Clip, Inspection]], out: Path, say: Say) -> None:
+    """Print how many are damaged and why, how long they are, and how large."""
+    good = [(clip, found) for clip, found in results if found.ok]
+    reasons = Counter(str(found.error).partition(" (")[0] for _, found in results if not found.ok)
+    rows = [
+        ("videos", f"{len(results):,}", ""),
+        ("undamaged", f"{len(good):,}", str(out / CLEAN)),
+        *((f"  {reason}", f"{count:,}", "") for reason, count in reasons.most_common()),
+    ]
+    if good:
+        by_length = sorted(good, key=lambda each: each[1].num_frames)
+        for name, (clip, found) in (("shortest", by_length[0]), ("longest", by_length[-1])):
+            rows.append((name, f"{found.num_frames:,} frames", clip.path))
+        middle = statistics.median(found.num_frames for _, found in good)
+        rows.append(("median", f"{middle:,.0f} frames", ""))
+    say.table(f"{out / TABLE}", rows)
+    large = sum(min(found.width or 0, found.height or 0) > LARGE for _, found in good)
+    if large > len(good) / 2:
+        say.line(
+            f"{large:,} videos have a short side of more than {LARGE} px: shrinking them once to "
+            f"{LARGE} px makes every epoch decode faster"
+        )
+
+
+main = command("scan")(scan)
+
+if __name__ == "__main__":
+    main()
