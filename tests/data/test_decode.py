@@ -450,7 +450,7 @@ def test_an_unknown_decoder_is_named_with_the_known_ones() -> None:
     for part in ("'ffmpeg'", "data.decoder", "decord"):
         assert part in str(error.value)
     assert check_decoder("decord") == "decord"
-    assert check_decoder("auto") == "decord, pyav for AVI"
+    assert check_decoder("auto") == "decord"
 
 
 def test_auto_takes_pyav_for_avi_files(tmp_path: Path) -> None:

@@ -87,12 +87,12 @@ def decoder(name: str) -> tuple[str, type]:
 
 
 def check_decoder(name: str) -> str:
-    """What data.decoder=name means, in words.
+    """The decoder that data.decoder=name means.
 
     Raises:
         ConfigError: it cannot be used.
     """
-    return decoder(name)[0] + (", pyav for AVI" if name == AUTO else "")
+    return decoder(name)[0]
 
 
 def open_clip(clip: Clip, data: DataConfig) -> Video:
