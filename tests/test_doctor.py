@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tests.conftest import write_list
 from tests.miniatures import write_clip
 from tests.test_commands import call
 from videomae import doctor
+from videomae.data.decode import decoder
 from videomae.doctor import CLIP, ERROR, GREYS, NOTE, OK, Finding
 
 
@@ -30,28 +33,34 @@ def test_a_machine_on_which_everything_works(capsys: pytest.CaptureFixture[str])
     said = table(capsys)
     assert f"ok torch {torch.__version__.partition('+')[0]}" in said
     assert "ok decord decodes the test clip" in said
-    assert "ok av decodes the test clip" in said
+    assert "ok pyav decodes the test clip" in said
     assert "ok gloo adds up over a group of one" in said
     assert "ok cores " in said
     assert said.endswith("no error")
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("read", [doctor._by_decord, doctor._by_av])
-def test_the_clip_is_what_is_said_of_it(read: doctor.Callable[[Path], np.ndarray]) -> None:
-    frames = read(CLIP)
+@pytest.mark.parametrize("name", ["decord", "pyav"])
+def test_the_clip_is_what_is_said_of_it(name: str) -> None:
+    frames = decoder(name)[1](CLIP).read(range(len(GREYS)))
     assert frames.shape == (16, 48, 64, 3)
     assert np.abs(frames - np.array(GREYS)[:, None, None, None]).max() < doctor.TOLERANCE
     assert CLIP.stat().st_size < 4096
 
 
 def test_a_decoder_that_returns_other_frames_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = doctor._by_av(CLIP)
-    monkeypatch.setattr(doctor, "_by_av", lambda path: right[::-1])
-    monkeypatch.setattr(doctor, "_by_decord", lambda path: right[:15])
+    right = decoder("pyav")[1](CLIP).read(range(16))
+    wrong = {"pyav": right[::-1], "decord": right[:15], "torchcodec": right}
+
+    def fake(name: str) -> tuple[str, Any]:
+        video = SimpleNamespace(num_frames=16, read=lambda indices: wrong[name])
+        return name, lambda path: video
+
+    monkeypatch.setattr(doctor, "decoder", fake)
     found = by_name(doctor.decoders())
-    assert found["av"].mark == found["decord"].mark == ERROR
-    assert "wrong frames" in found["av"].found
+    assert found["pyav"].mark == found["decord"].mark == ERROR
+    assert "wrong frames" in found["pyav"].found
+    assert found["torchcodec"].mark == OK
 
 
 def test_the_first_videos_of_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +104,8 @@ def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
     said = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stderr
     assert "cannot be imported (OSError: libdecord.so: cannot open shared object)" in said
-    assert "ERROR decord cannot decode check.mp4" in said
-    assert "ok av decodes the test clip" in said
+    assert "ERROR decord data.decoder=decord cannot be used" in said
+    assert "ok pyav decodes the test clip" in said
     assert said.endswith("2 error(s)")
 
 

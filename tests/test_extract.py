@@ -21,7 +21,7 @@ from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
-from videomae.data.decode import DecordVideo
+from videomae.data.decoders.decord import DecordVideo
 from videomae.data.windows import window_starts
 from videomae.model.load import load_model
 from videomae.pixels import normalise

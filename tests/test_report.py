@@ -235,7 +235,7 @@ def change(path: Path, old: str, new: str) -> None:
         (lambda run: (run / "config.yaml").write_text("a: ["), 1, ["config.yaml cannot be read"]),
         (lambda run: (run / "config.yaml").write_text("data: 3"), 1, ["config.yaml: data cannot"]),
         (
-            lambda run: change(run / "config.yaml", "decoder: decord", "decoder: eye"),
+            lambda run: change(run / "config.yaml", "decoder: auto", "decoder: eye"),
             1,
             ["config.yaml: data cannot be understood: no decoder 'eye'"],
         ),

@@ -17,7 +17,9 @@ from tests.train import PRETRAIN, assert_same_run, json_lines, train
 from videomae.checks import training_clips
 from videomae.config import ConfigError, PretrainConfig
 from videomae.data.clips import Clip, ClipListError
-from videomae.data.decode import DecordVideo, FrameFolder, Frames
+from videomae.data.decode import Frames
+from videomae.data.decoders.decord import DecordVideo
+from videomae.data.decoders.folder import FrameFolder
 from videomae.files import sha256
 from videomae.pretrain import pretrain
 from videomae.schema import COMMANDS, config_object, schema

@@ -321,8 +321,8 @@ class DataConfig(ListConfig):
     """Temporal positions of a test video's views."""
     crops: int = 3
     """Spatial positions of a test video's views."""
-    decoder: str = "decord"
-    """Which library decodes; see videomae.data.decode."""
+    decoder: str = "auto"
+    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
     max_bad_fraction: float = 0.01
     """Training stops when more than this share of the files tried so far cannot be read."""
 
@@ -745,8 +745,8 @@ class ReconstructConfig:
     seed: int = 0
     """Draws the mask."""
     run: RunConfig = field(default_factory=RunConfig)
-    decoder: str = "decord"
-    """Which library decodes; see videomae.data.decode."""
+    decoder: str = "auto"
+    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -881,8 +881,8 @@ class PredictConfig:
     """What is written."""
     sheet: str | None = None
     """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
-    decoder: str = "decord"
-    """Which library decodes; see videomae.data.decode."""
+    decoder: str = "auto"
+    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
 
     def __post_init__(self) -> None:
         for name in ("segments", "crops", "stride", "top"):
@@ -925,8 +925,8 @@ class ExtractConfig:
     """float32 or float16."""
     format: FeatureFormat = FeatureFormat.safetensors
     """safetensors or npy."""
-    decoder: str = "decord"
-    """Which library decodes; see videomae.data.decode."""
+    decoder: str = "auto"
+    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
 
     def __post_init__(self) -> None:
         for name in ("hop", "stride"):

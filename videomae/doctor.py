@@ -33,8 +33,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from videomae.config import ClipConfig, DataConfig, DoctorConfig, UserError
+from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, UserError
 from videomae.data.clips import read_clips
+from videomae.data.decode import DECODERS, DecodeError, decoder, open_clip
 from videomae.schema import command
 from videomae.train.parallel import available_cores
 
@@ -139,10 +140,14 @@ def _requirement(text: str) -> tuple[str, str]:
 
 def decoders() -> Iterator[Finding]:
     """Every decoder that is installed, and what it makes of the clip."""
-    readers = {"decord": _by_decord, "av": _by_av}
-    for name, read in readers.items():
+    for name in DECODERS:
         try:
-            frames = read(CLIP)
+            video = decoder(name)[1](CLIP)
+            frames = video.read(range(video.num_frames))
+        except ConfigError as error:
+            optional = name == "torchcodec"
+            yield Finding(NOTE if optional else ERROR, name, str(error).partition(";")[0])
+            continue
         except Exception as error:  # what is broken may break in any way
             yield Finding(ERROR, name, f"cannot decode {CLIP.name} ({_short(error)}): reinstall it")
             continue
@@ -153,20 +158,6 @@ def decoders() -> Iterator[Finding]:
     program = shutil.which("ffmpeg")
     found = program or "not on the PATH; nothing here needs it"
     yield Finding(OK if program else NOTE, "ffmpeg", found)
-
-
-def _by_decord(path: Path) -> np.ndarray:
-    from videomae.data.decode import DecordVideo  # only here: decord may be broken
-
-    video = DecordVideo(path)
-    return video.read(range(video.num_frames))
-
-
-def _by_av(path: Path) -> np.ndarray:
-    import av  # likewise
-
-    with av.open(str(path)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 def devices() -> Iterator[Finding]:
@@ -290,8 +281,6 @@ def _memory() -> int | None:
 
 def videos(config: DoctorConfig) -> Iterator[Finding]:
     """The first videos of the list, some frames of each decoded."""
-    from videomae.data.decode import DecodeError, open_clip  # only here: decord may be broken
-
     data = DataConfig(
         clip=ClipConfig(frames=1, stride=1, size=1),  # has no say here
         root=config.root,

@@ -94,7 +94,7 @@ def probe(config: ProbeConfig) -> None:
             results = _results(config, encoder, train, test, labels, classes, say)
             write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
             Console(highlight=False).print(_table(results))
-            say.line(f"{len(test.video)} test videos: {directory / runlog.RESULTS}")
+            say.line(f"{len(lists['test_list'])} test videos: {directory / runlog.RESULTS}")
 
 
 def _check_output(config: ProbeConfig, directory: Path) -> None:

@@ -16,6 +16,7 @@ from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
+from videomae.data.decode import AUTO, check_decoder
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.data.mix import block_of
 from videomae.files import sha256, write_text
@@ -61,8 +62,14 @@ def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: 
         device_batch=config.run.device_batch,
         block=block_of(config.augment, config.optim.global_batch),
     )
+    chosen = config.data.decoder
+    how = f"data.decoder={chosen}" + ("; pyav for AVI files" if chosen == AUTO else "")
     say.table(
-        f"{config.name}: {config.model.name} on {processes.device}", plan.describe(config.optim)
+        f"{config.name}: {config.model.name} on {processes.device}",
+        [
+            *plan.describe(config.optim),
+            ("decoder", check_decoder(chosen), how),
+        ],
     )
     published = config.data.num_train
     if published not in (None, len(clips)):

@@ -1,27 +1,32 @@
-"""Videos to frames. A decoder is opened where it is used, and never crosses to another process."""
+"""Videos to frames, by whichever library is there: the interface, and the choice.
 
-import re
-from collections.abc import Callable, Sequence
+A decoder is opened where it is used, and never crosses to another process.
+"""
+
+import importlib
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import decord
 import numpy as np
-from decord._ffi.base import DECORDError
 from numpy.typing import NDArray
-from PIL import Image
 
 from videomae.config import ConfigError, DataConfig
 from videomae.data.clips import Clip
 
 Frames = NDArray[np.uint8]
-"""(T, H, W, 3), RGB."""
-
-decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
-
-
-BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises at files that are damaged or no images."""
+"""(T, H, W, 3), RGB, turned as the file says."""
+AUTO = "auto"
+DECODERS = {
+    "decord": "videomae.data.decoders.decord:DecordVideo",
+    "pyav": "videomae.data.decoders.pyav:PyAVVideo",
+    "torchcodec": "videomae.data.decoders.torchcodec:TorchCodecVideo",
+}
+"""What data.decoder may name, and the class that does it, imported when it is needed; auto takes
+the first that can be."""
+COUNTED = (".avi",)
+"""Files without times of their frames: after a seek only PyAV's decoder finds the right ones."""
 
 
 class DecodeError(Exception):
@@ -47,72 +52,47 @@ class Video(Protocol):
         """
 
 
-class DecordVideo:
-    """A video file through decord, with one thread: loaders run one process per core."""
+def check_file(path: Path) -> None:
+    """Raise DecodeError unless there is a file with something in it."""
+    try:
+        if path.is_dir():
+            raise DecodeError(f"{path} is a directory, not a video file")
+        if path.stat().st_size == 0:
+            raise DecodeError(f"{path} is empty (0 bytes)")
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{path}: {error}") from error
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+
+@cache
+def decoder(name: str) -> tuple[str, type]:
+    """The decoder that data.decoder=name means, and its class.
+
+    Raises:
+        ConfigError: there is none of that name, or its library cannot be imported.
+    """
+    if name not in (AUTO, *DECODERS):
+        known = ", ".join((AUTO, *DECODERS))
+        raise ConfigError(f"no decoder {name!r}; data.decoder is one of {known}")
+    reasons = []
+    for candidate in DECODERS if name == AUTO else [name]:
+        module, _, kind = DECODERS[candidate].partition(":")
         try:
-            if path.stat().st_size == 0:
-                raise DecodeError(f"{path} is empty (0 bytes)")
-            if path.is_dir():
-                raise DecodeError(f"{path} is a directory, not a video file")
-            self.reader = decord.VideoReader(str(path), num_threads=1)
-        except (DECORDError, RuntimeError, OSError, ValueError) as error:
-            raise DecodeError(_reason(path, error)) from error
-        if self.num_frames == 0:
-            raise DecodeError(f"{path} holds no frame")
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.reader)
-
-    @property
-    def fps(self) -> float | None:
-        rate = float(self.reader.get_avg_fps())
-        return rate if 0 < rate < float("inf") else None
-
-    def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
-        try:
-            frames: Frames = self.reader.get_batch(wanted.tolist()).asnumpy()
-        except (DECORDError, RuntimeError, IndexError) as error:
-            raise DecodeError(_reason(self.path, error)) from error
-        return frames[places]
+            return candidate, getattr(importlib.import_module(module), kind)
+        except (ImportError, OSError, RuntimeError) as error:  # absent, or its libraries are
+            reasons.append(f"{candidate}: {str(error).splitlines()[0]}")
+    raise ConfigError(
+        f"data.decoder={name} cannot be used ({'; '.join(reasons)}); python -m videomae.doctor "
+        "says what is there"
+    )
 
 
-class FrameFolder:
-    """A folder of extracted frames, one image file each."""
+def check_decoder(name: str) -> str:
+    """The decoder that data.decoder=name means.
 
-    def __init__(self, path: Path, template: str, start: int, total: int) -> None:
-        if not path.is_dir():
-            raise DecodeError(f"{path} is not a folder of frames")
-        self.path = path
-        self.template = template
-        self.start = start
-        self.num_frames = total
-        self.fps: float | None = None
-
-    def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)
-        files = [self.path / self.template.format(self.start + number) for number in wanted]
-        try:
-            images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-            return np.stack(images)[places]
-        except BROKEN_IMAGE as error:
-            raise DecodeError(f"{self.path}: {error}") from error
-
-
-SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
-"""What decord puts before its words."""
-DECODERS: dict[str, Callable[[Path], Video]] = {"decord": DecordVideo}
-"""What data.decoder may name. Another library needs one class like DecordVideo."""
-
-
-def check_decoder(name: str) -> None:
-    """Raise ConfigError unless there is a decoder of that name."""
-    if name not in DECODERS:
-        raise ConfigError(f"no decoder {name!r}; data.decoder is one of {', '.join(DECODERS)}")
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return decoder(name)[0]
 
 
 def open_clip(clip: Clip, data: DataConfig) -> Video:
@@ -123,17 +103,11 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
     """
     path = Path(data.root or "") / clip.path
     if clip.total is None:
-        return DECODERS[data.decoder](path)
+        counted = data.decoder == AUTO and path.suffix.lower() in COUNTED
+        video: Video = decoder("pyav" if counted else data.decoder)[1](path)
+        return video
+    from videomae.data.decoders.folder import FrameFolder
+
     assert data.frame_template is not None  # read_clips has checked it
     assert clip.start is not None
     return FrameFolder(path, data.frame_template, clip.start, clip.total)
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """The error in one line, without the decoder's own clock, source lines and call stack."""
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return f"{path}: {type(error).__name__}"
-    if "st_nb >= 0" in lines[0]:
-        return f"{path} holds no video stream"
-    return f"{path}: {re.sub(SOURCE_LINE, '', lines[0])[:300]}"

@@ -32,6 +32,12 @@ def rand_augment(frames: Tensor, config: AugmentConfig, rng: np.random.Generator
 
     (T, H, W, 3) uint8 -> same.
     """
+    drawn = draw(config, rng)
+    return apply(frames, drawn) if drawn else frames
+
+
+def draw(config: AugmentConfig, rng: np.random.Generator) -> list[tuple[Operation, float]]:
+    """The operations of one view, each with its level."""
     drawn = []
     for _ in range(config.rand_ops):
         operation = OPERATIONS[rng.integers(len(OPERATIONS))]
@@ -39,7 +45,7 @@ def rand_augment(frames: Tensor, config: AugmentConfig, rng: np.random.Generator
             continue
         level = min(MOST, max(0.0, rng.normal(config.rand_level, config.rand_spread)))
         drawn.append((operation, -level if rng.random() < 0.5 else level))
-    return apply(frames, drawn) if drawn else frames
+    return drawn
 
 
 def apply(frames: Tensor, operations: list[tuple[Operation, float]]) -> Tensor:

@@ -1,0 +1,120 @@
+"""Video files through PyAV, which brings FFmpeg along on every platform."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from videomae.data.decode import DecodeError, Frames, check_file
+
+Timed = tuple[int, av.VideoFrame]
+"""A frame and its time in the stream's unit; its number, where the file gives no times."""
+
+
+class PyAVVideo:
+    """A video file, with one thread: loaders run one process per core.
+
+    A first pass over the packets, without decoding, lists the times of all frames and of the key
+    frames. A frame is reached from the last key frame at or before it, so that frames of open
+    groups of pictures, shown before their key frame, are right too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_file(path)
+        try:
+            self.container = av.open(str(path))
+            if not self.container.streams.video:
+                raise DecodeError(f"{path} holds no video stream")
+            self.stream = self.container.streams.video[0]
+            self.stream.codec_context.thread_count = 1
+            self.numbered = False
+            self.times, self.keys = self._index()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError(_reason(path, error)) from error
+        if not self.times:
+            raise DecodeError(f"{path} holds no frame")
+        self.to_rgb = VideoReformatter()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.times)
+
+    @property
+    def fps(self) -> float | None:
+        return float(self.stream.average_rate) if self.stream.average_rate else None
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
+        if wanted[0] < 0 or wanted[-1] >= len(self.times):
+            raise DecodeError(f"{self.path} has {len(self.times)} frames, asked for {wanted[-1]}")
+        try:
+            return np.stack([*self._decoded([self.times[index] for index in wanted])])[places]
+        except (av.FFmpegError, ValueError) as error:
+            raise DecodeError(_reason(self.path, error)) from error
+
+    def _index(self) -> tuple[list[int], list[int]]:
+        """Times of all frames, and of the key frames, ascending."""
+        times, keys = [], []
+        for packet in self.container.demux(self.stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            if packet.pts is None:  # as in AVI files: the frames are counted
+                self.numbered = True
+                return [number for number, _ in self._from(0)], [0]
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+        return sorted(times), sorted(keys) or sorted(times)[:1]
+
+    def _decoded(self, times: Sequence[int]) -> Iterator[Frames]:
+        """The frames of these times, which ascend."""
+        frames: Iterator[Timed] = iter(())
+        reached = -1
+        for number, time in enumerate(times):
+            key = max(0, bisect_right(self.keys, time) - 1)
+            if number == 0 or self.keys[key] > reached:
+                frames = self._from(key)
+            reached, frame = next((each for each in frames if each[0] >= time), (-1, None))
+            if frame is None or reached != time:
+                raise ValueError(f"frame {self.times.index(time)} cannot be decoded")
+            pixels = self.to_rgb.reformat(frame, format="rgb24").to_ndarray()
+            yield np.rot90(pixels.astype(np.uint8, copy=False), round(frame.rotation / 90) % 4)
+
+    def _from(self, key: int) -> Iterator[Timed]:
+        """The frames in the order in which they are shown, from a key frame on, or from before."""
+        if self.numbered:
+            self.container.seek(0)
+            yield from enumerate(frame for _, frame in self._frames())
+            return
+        for start in range(key, -1, -1):
+            self.container.seek(self.keys[start], stream=self.stream)
+            frames = self._frames()
+            first = next(frames, None)
+            if first is not None and first[0] <= self.keys[key]:  # else it sought too far
+                yield first
+                break
+        yield from frames
+
+    def _frames(self) -> Iterator[Timed]:
+        """From where the container stands. What cannot be decoded before the first is left out."""
+        begun = False
+        for packet in self.container.demux(self.stream):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                if begun:
+                    raise
+                continue
+            for frame in frames:
+                begun = True
+                yield frame.pts or 0, frame
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """The error in one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return f"{path}: {text.splitlines()[0][:300] if text else type(error).__name__}"
