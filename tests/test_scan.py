@@ -19,9 +19,9 @@ from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae.config import ConfigError, ScanConfig
-from videomae.data import inspectors, integrity
-from videomae.data.inspectors import Job, inspect_all
+from videomae.data import integrity, programs
 from videomae.data.integrity import Inspection, inspect_frames, inspect_video
+from videomae.scan import Job, inspect_all
 
 
 def scanned(source: Path, root: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
@@ -216,16 +216,16 @@ def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
 def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    class Noted(inspectors.Inspector):
-        def __init__(self, job: Job) -> None:
-            super().__init__(job)
+    class Noted(programs.Program[Job]):
+        def __init__(self, command: list[str]) -> None:
+            super().__init__(command)
             started.append(self.process)
 
-    monkeypatch.setattr(inspectors, "Inspector", Noted)
+    monkeypatch.setattr(programs, "Program", Noted)
     video = write_video(tmp_path / "a.mp4")
     results = inspect_all([Job(video)] * 9, 2, 60)
     assert next(results)[1].ok
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
 
@@ -250,7 +250,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
 
     monkeypatch.setattr("videomae.scan.inspect_all", interrupted)
     assert call("scan", *arguments) == 130
-    assert "What is decoded is kept: the same command goes on" in capsys.readouterr().err
+    assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out/clean.txt").exists()
     progress = tmp_path / "out/progress.jsonl"
     assert len(progress.read_text().splitlines()) == 2

@@ -4,6 +4,18 @@ The commands are `python -m videomae.pretrain`, `finetune`, `evaluate`, `probe`,
 `extract` and `reconstruct`; each explains itself with --help.
 """
 
-from videomae.model import load_model
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videomae.model import load_model
 
 __all__ = ["load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the model, and with it torch, when it is asked for."""
+    if name != "load_model":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from videomae.model import load_model
+
+    return load_model

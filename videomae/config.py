@@ -11,6 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+X264_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow"),
+)
+
 
 class UserError(ValueError):
     """Something the user can mend. The commands print it in one piece, without a traceback."""
@@ -38,13 +43,18 @@ def _check_seed(seed: int) -> None:
 def _check_at_least(least: float, section: str, settings: Mapping[str, float | None]) -> None:
     for name, value in settings.items():
         if value is not None and not value >= least:  # written so that NaN fails too
-            raise ConfigError(f"{section}.{name} must be at least {least}, got {value}")
+            raise ConfigError(f"{_key(section, name)} must be at least {least}, got {value}")
 
 
 def _check_between(low: float, high: float, section: str, settings: Mapping[str, float]) -> None:
     for name, value in settings.items():
         if not low <= value <= high:
-            raise ConfigError(f"{section}.{name} must lie in [{low}, {high}], got {value}")
+            raise ConfigError(f"{_key(section, name)} must lie in [{low}, {high}], got {value}")
+
+
+def _key(section: str, name: str) -> str:
+    """What the user calls a setting of a section, or of none."""
+    return f"{section}.{name}" if section else name
 
 
 class ListFormat(Enum):
@@ -322,7 +332,10 @@ class DataConfig(ListConfig):
     crops: int = 3
     """Spatial positions of a test video's views."""
     decoder: str = "auto"
-    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
+    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    align_starts: bool = True
+    """On a pack whose stride divides data.clip.stride, pre-training's clips start on multiples of
+    the pack's stride, where they decode fastest. Plain files have none, nor has fine-tuning."""
     max_bad_fraction: float = 0.01
     """Training stops when more than this share of the files tried so far cannot be read."""
 
@@ -746,7 +759,7 @@ class ReconstructConfig:
     """Draws the mask."""
     run: RunConfig = field(default_factory=RunConfig)
     decoder: str = "auto"
-    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
+    """pyav, decord or torchcodec; auto: the first of them that is there."""
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -882,7 +895,7 @@ class PredictConfig:
     sheet: str | None = None
     """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
     decoder: str = "auto"
-    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
+    """pyav, decord or torchcodec; auto: the first of them that is there."""
 
     def __post_init__(self) -> None:
         for name in ("segments", "crops", "stride", "top"):
@@ -926,7 +939,7 @@ class ExtractConfig:
     format: FeatureFormat = FeatureFormat.safetensors
     """safetensors or npy."""
     decoder: str = "auto"
-    """decord, pyav or torchcodec; auto: the first of them that is there, and pyav for AVI files."""
+    """pyav, decord or torchcodec; auto: the first of them that is there."""
 
     def __post_init__(self) -> None:
         for name in ("hop", "stride"):
@@ -1006,6 +1019,50 @@ class ScanConfig:
         )
         _check_list("", self)
         _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
+
+
+@dataclass(frozen=True)
+class PackConfig(ScanConfig):
+    """python -m videomae.pack"""
+
+    out: str | None = None
+    """Directory that is written: the pack."""
+    timeout_s: float = 1800.0
+    """A video that takes longer is left out."""
+    short_side: int = 256
+    """Of the packed videos, in pixels; smaller ones stay as they are."""
+    stride: int = 4
+    """Every stride-th frame decodes without those between: the data.clip.stride you train with."""
+    keyint: int = 64
+    """Every keyint-th frame is a key frame, from which decoding can start: a multiple of stride."""
+    crf: float = 20.0
+    """x264's quality, 1 to 51; less is better, and larger."""
+    preset: str = "medium"
+    """x264's: slower ones make smaller files."""
+    shard_mb: float = 512.0
+    """Size of a shard, in 10^6 bytes; a larger video has a shard of its own."""
+    max_bad_fraction: float = 0.01
+    """Packing stops when more than this share of the videos tried so far cannot be packed."""
+    check: bool = False
+    """Only read all of the pack in `out`, and say what is damaged."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_at_least(2, "", {"short_side": self.short_side})
+        _check_between(1, 17, "", {"stride": self.stride})  # x264 puts 16 B-frames in a row
+        _check_between(1, 51, "", {"crf": self.crf})
+        _check_between(0, 1, "", {"max_bad_fraction": self.max_bad_fraction})
+        _check(self.shard_mb > 0, f"shard_mb must be more than 0, got {self.shard_mb}")
+        below = self.keyint // self.stride * self.stride
+        _check(
+            0 < below == self.keyint,
+            f"keyint={self.keyint} is not a multiple of stride={self.stride}: take "
+            f"{below or self.stride} or {below + self.stride}",
+        )
+        _check(
+            self.preset in X264_PRESETS,
+            f"preset={self.preset} is none of x264's: {' '.join(X264_PRESETS)}",
+        )
 
 
 @dataclass(frozen=True)

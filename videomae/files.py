@@ -1,10 +1,12 @@
 """Files that are written whole or not at all, and their hashes. Standard library only."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -36,6 +38,20 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file at once."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def whole_json_lines(path: Path) -> list[Any]:
+    """The values in a file of JSON lines that grows by appending; empty where there is none.
+
+    What a killed writer left of a line is cut off, so that the file can be appended to.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def sha256(path: Path) -> str:

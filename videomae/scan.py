@@ -18,9 +18,10 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
 
 import json
 import statistics
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,10 +29,11 @@ import pyarrow.parquet as pq
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.data.clips import Clip, read_clips
-from videomae.data.inspectors import Job, inspect_all
+from videomae.data import integrity
+from videomae.data.clips import Clip, read_clips, write_without
 from videomae.data.integrity import Inspection
-from videomae.files import replacing, write_text
+from videomae.data.programs import run_all
+from videomae.files import replacing, whole_json_lines
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
@@ -54,6 +56,17 @@ SCHEMA = pa.schema(
 )
 LARGE = 320
 """Pixels of the short side that are more than training needs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video to inspect."""
+
+    path: Path
+    frames: tuple[str, int, int] | None = None
+    """Of a folder of frames: template, first number, how many. None: a file."""
+
+
 Stamp = tuple[int, int] | None
 """Size in bytes and time of change of a file, in ns; None: it is not there."""
 
@@ -92,8 +105,23 @@ def scan(config: ScanConfig) -> None:
             bar.advance()
     results = [(clip, done[jobs[clip.line]]) for clip in clips]
     _write_table(out / TABLE, results)
-    _write_clean(out / CLEAN, source, results)
+    damaged = {clip.line for clip, found in results if not found.ok}
+    note = f"{len(damaged)} of {len(results)} videos left out: see {TABLE}" if damaged else None
+    write_without(out / CLEAN, source, damaged, note)
     _report(results, out, say)
+
+
+def inspect_all(
+    jobs: Iterable[Job], workers: int, timeout_s: float
+) -> Iterator[tuple[Job, Inspection]]:
+    """Every job and what was found, in the order in which they are done."""
+    program = [sys.executable, "-P", integrity.__file__]
+    requests = ((job, [str(job.path), job.frames]) for job in jobs)
+    for job, answer in run_all(program, requests, workers, timeout_s):
+        found = (
+            Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
+        )
+        yield job, found
 
 
 def _job(clip: Clip, data: DataConfig) -> Job:
@@ -119,31 +147,14 @@ def _as_line(job: Job, stamp: Stamp, found: Inspection) -> str:
 
 
 def _read_progress(file: Path, stamps: Mapping[Job, Stamp]) -> dict[Job, Inspection]:
-    """What was found in files that have not changed since.
-
-    What a killed scan left of a line is cut off, so that the file can be appended to.
-    """
+    """What was found in files that have not changed since."""
     done: dict[Job, Inspection] = {}
-    if not file.exists():
-        write_text(file, "")
-        return done
-    lines = [line for line in file.read_text(encoding="utf-8").split("\n") if _is_whole(line)]
-    write_text(file, "".join(f"{line}\n" for line in lines))
-    for line in lines:
-        entry = json.loads(line)
+    for entry in whole_json_lines(file):
         job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
         stamp = tuple(entry["stamp"]) if entry["stamp"] else None
         if stamp is not None and stamps.get(job) == stamp:
             done[job] = Inspection(**entry["found"])
     return done
-
-
-def _is_whole(line: str) -> bool:
-    try:
-        json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return True
 
 
 def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
@@ -155,16 +166,6 @@ def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None
         columns[each.name] = [getattr(found, each.name) for _, found in results]
     with replacing(file) as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
-
-
-def _write_clean(file: Path, source: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
-    """The list's own lines, comments among them, without the damaged ones."""
-    damaged = {clip.line for clip, found in results if not found.ok}
-    lines = source.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    kept = [line for number, line in enumerate(lines, start=1) if number not in damaged]
-    if damaged:
-        kept.insert(0, f"# {len(damaged)} of {len(results)} videos left out: see {TABLE}")
-    write_text(file, "".join(f"{line}\n" for line in kept))
 
 
 def _report(results: Sequence[tuple[Clip, Inspection]], out: Path, say: Say) -> None:

@@ -27,6 +27,7 @@ from videomae.config import (
     EvaluateConfig,
     ExtractConfig,
     FinetuneConfig,
+    PackConfig,
     PredictConfig,
     PrepareConfig,
     PretrainConfig,
@@ -54,6 +55,7 @@ COMMANDS = {
     "recipes": RecipesConfig,
     "prepare": PrepareConfig,
     "scan": ScanConfig,
+    "pack": PackConfig,
     "doctor": DoctorConfig,
     "report": ReportConfig,
 }
@@ -90,8 +92,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     register()
     trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
     go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
-    if name == "scan":
-        go_on = ". What is decoded is kept: the same command goes on"
+    if name in ("scan", "pack"):
+        go_on = ". What is done is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         def run(composed: DictConfig) -> None:

@@ -12,11 +12,12 @@ Paths may hold spaces. Blank lines and lines that start with "# " (hash, space) 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from videomae.config import DataConfig, ListFormat, UserError
+from videomae.files import write_text
 
 FORMS = {
     ListFormat.video: "path",
@@ -97,6 +98,20 @@ def read_clips(
                 f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
             )
     return clips
+
+
+def write_without(target: Path, source: Path, lines: Set[int], note: str | None) -> None:
+    """Write a list's own lines, comments among them, without some.
+
+    Args:
+        lines: what is left out, counted from 1.
+        note: a comment to begin with.
+    """
+    own = source.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+    kept = [line for number, line in enumerate(own, start=1) if number not in lines]
+    if note:
+        kept.insert(0, f"# {note}")
+    write_text(target, "".join(f"{line}\n" for line in kept))
 
 
 def clips_below(path: Path, key: str = "video") -> tuple[Path, list[Clip]]:

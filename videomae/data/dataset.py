@@ -145,7 +145,11 @@ class TrainingClips(Dataset[Example]):
         rng = random_stream(self.seed, Stream.window, *item)
         frames, stride, total = clip.frames, clip.stride, video.num_frames
         if self.masking is not None:
-            start = int(rng.integers(sample.num_dense_starts(total, frames, stride)))
+            step = video.reference_stride
+            if not self.data.align_starts or stride % step:
+                step = 1
+            starts = range(0, sample.num_dense_starts(total, frames, stride), step)
+            start = starts[int(rng.integers(len(starts)))]
             return sample.dense_indices(total, frames, stride, start)
         if self.data.sampling is Sampling.segment:
             offsets = rng.integers(sample.segment_length(total, frames), size=frames)

@@ -5,9 +5,9 @@ A decoder is opened where it is used, and never crosses to another process.
 
 import importlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 from videomae.config import ConfigError, DataConfig
 from videomae.data.clips import Clip
 
+if TYPE_CHECKING:
+    from videomae.data.packs import Pack
+
 Frames = NDArray[np.uint8]
 """(T, H, W, 3), RGB, turned as the file says."""
 AUTO = "auto"
 DECODERS = {
-    "decord": "videomae.data.decoders.decord:DecordVideo",
     "pyav": "videomae.data.decoders.pyav:PyAVVideo",
+    "decord": "videomae.data.decoders.decord:DecordVideo",
     "torchcodec": "videomae.data.decoders.torchcodec:TorchCodecVideo",
 }
 """What data.decoder may name, and the class that does it, imported when it is needed; auto takes
 the first that can be."""
-COUNTED = (".avi",)
-"""Files without times of their frames: after a seek only PyAV's decoder finds the right ones."""
+PACK_INDEX = "index.arrow"
+"""The file that makes a root a pack."""
 
 
 class DecodeError(Exception):
@@ -43,6 +46,10 @@ class Video(Protocol):
     @property
     def fps(self) -> float | None:
         """Frames per second; None: not known."""
+
+    @property
+    def reference_stride(self) -> int:
+        """Frames whose number is a multiple of it need none of those between them; 1: unknown."""
 
     def read(self, indices: Sequence[int]) -> Frames:
         """The frames of those numbers, 0-based, in any order and as often as asked.
@@ -95,16 +102,32 @@ def check_decoder(name: str) -> str:
     return decoder(name)[0]
 
 
+@lru_cache(maxsize=64)
+def pack_at(root: Path) -> "Pack | None":
+    """The pack that lies there; None: `root` is a folder of videos.
+
+    Raises:
+        PackError: it cannot be read.
+    """
+    if not (root / PACK_INDEX).exists():
+        return None
+    from videomae.data.packs import Pack
+
+    return Pack(root)
+
+
 def open_clip(clip: Clip, data: DataConfig) -> Video:
     """The video of one line of a clip list.
 
     Raises:
         DecodeError: it cannot be opened.
     """
-    path = Path(data.root or "") / clip.path
+    root = Path(data.root or "")
+    if pack := pack_at(root):
+        return pack.open(clip)
+    path = root / clip.path
     if clip.total is None:
-        counted = data.decoder == AUTO and path.suffix.lower() in COUNTED
-        video: Video = decoder("pyav" if counted else data.decoder)[1](path)
+        video: Video = decoder(data.decoder)[1](path)
         return video
     from videomae.data.decoders.folder import FrameFolder
 

@@ -1,23 +1,25 @@
 """One video decoded to its end, strictly: what it is, and whether it is damaged.
 
-Standard library, PyAV and Pillow only: videomae.scan runs this file as a program, so that a decoder
-that crashes or hangs takes one video along and nothing else. It then reads one JSON array [path,
-frames] a line and answers each with one line, the JSON object of an Inspection.
+Standard library, NumPy, PyAV and Pillow only: videomae.scan runs this file as a program, so that a
+decoder that crashes or hangs takes one video along and nothing else. It then reads one JSON array
+[path, frames] a line and answers each with one line, the JSON object of an Inspection.
 """
 
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from PIL import Image
 
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
+Each = Callable[[av.VideoFrame], None]
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -46,8 +48,8 @@ class DamageError(Exception):
     """What is wrong with a video."""
 
 
-def inspect_video(path: Path) -> Inspection:
-    """Decode a video file."""
+def inspect_video(path: Path, each: Each | None = None) -> Inspection:
+    """Decode a video file; `each` is called with every frame."""
     if not path.exists():
         return Inspection(ok=False, error="missing")
     if path.is_dir():
@@ -58,7 +60,7 @@ def inspect_video(path: Path) -> Inspection:
     facts: dict[str, Any] = {"bytes": size}
     try:
         with av.open(str(path)) as container:
-            _decode(container, facts)
+            _decode(container, facts, each)
     except (av.FFmpegError, OSError, ValueError) as error:
         seen = facts.get("num_frames")
         what = "cannot be opened" if seen is None else "damaged"
@@ -70,7 +72,9 @@ def inspect_video(path: Path) -> Inspection:
     return Inspection(ok=True, **facts)
 
 
-def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> None:
+def _decode(
+    container: av.container.InputContainer, facts: dict[str, Any], each: Each | None
+) -> None:
     """Decode the video stream, and fill in `facts` on the way.
 
     Raises:
@@ -94,6 +98,8 @@ def _decode(container: av.container.InputContainer, facts: dict[str, Any]) -> No
         start = time if start is None else min(start, time)
         end = max(end, time)
         facts |= {"num_frames": count}
+        if each:
+            each(frame)
     if start is None:
         raise DamageError("no frame")
     step = 1 / rate if rate else 0.0
@@ -156,7 +162,9 @@ def _promised_s(
     return 0.0
 
 
-def inspect_frames(path: Path, template: str, start: int, total: int) -> Inspection:
+def inspect_frames(
+    path: Path, template: str, start: int, total: int, each: Each | None = None
+) -> Inspection:
     """Decode a folder of extracted frames: numbers `start` to start + total - 1."""
     if not path.is_dir():
         return Inspection(ok=False, error="missing")
@@ -167,6 +175,8 @@ def inspect_frames(path: Path, template: str, start: int, total: int) -> Inspect
             with Image.open(file) as image:
                 image.load()
                 width, height = width or image.width, height or image.height
+                if each:
+                    each(av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB"))))
         except BROKEN_IMAGE as error:
             what = "damaged" if file.exists() else "frames missing"
             reason = f"{what} ({file.name}: {type(error).__name__})"

@@ -18,6 +18,8 @@ SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
 class DecordVideo:
     """A video file, with one thread: loaders run one process per core."""
 
+    reference_stride = 1
+
     def __init__(self, path: Path) -> None:
         self.path = path
         check_file(path)

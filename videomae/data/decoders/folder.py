@@ -15,6 +15,8 @@ BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 class FrameFolder:
     """A folder of extracted frames, one image file each."""
 
+    reference_stride = 1
+
     def __init__(self, path: Path, template: str, start: int, total: int) -> None:
         if not path.is_dir():
             raise DecodeError(f"{path} is not a folder of frames")

@@ -1,8 +1,9 @@
 """Video files through PyAV, which brings FFmpeg along on every platform."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -12,6 +13,8 @@ from videomae.data.decode import DecodeError, Frames, check_file
 
 Timed = tuple[int, av.VideoFrame]
 """A frame and its time in the stream's unit; its number, where the file gives no times."""
+SKIPPABLE = ("h264", "mpeg4")
+"""Codecs in which no frame is ever built on one marked as no reference."""
 
 
 class PyAVVideo:
@@ -19,19 +22,28 @@ class PyAVVideo:
 
     A first pass over the packets, without decoding, lists the times of all frames and of the key
     frames. A frame is reached from the last key frame at or before it, so that frames of open
-    groups of pictures, shown before their key frame, are right too.
+    groups of pictures, shown before their key frame, are right too. Frames that nobody wants and
+    no other is built on are not decoded.
     """
 
+    reference_stride = 1
+
     def __init__(self, path: Path) -> None:
-        self.path = path
         check_file(path)
+        self._open(path, str(path))
+
+    def _open(self, path: Path, source: str | BinaryIO) -> None:
+        """Open `source`, which messages call `path`."""
+        self.path = path
         try:
-            self.container = av.open(str(path))
+            self.container = av.open(source, "r")
             if not self.container.streams.video:
                 raise DecodeError(f"{path} holds no video stream")
             self.stream = self.container.streams.video[0]
             self.stream.codec_context.thread_count = 1
+            self.skips = self.stream.codec_context.name in SKIPPABLE
             self.numbered = False
+            self.wanted: frozenset[int] | None = None  # None: all
             self.times, self.keys = self._index()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(_reason(path, error)) from error
@@ -51,12 +63,19 @@ class PyAVVideo:
         wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
         if wanted[0] < 0 or wanted[-1] >= len(self.times):
             raise DecodeError(f"{self.path} has {len(self.times)} frames, asked for {wanted[-1]}")
+        times = [self.times[index] for index in wanted]
         try:
-            return np.stack([*self._decoded([self.times[index] for index in wanted])])[places]
-        except (av.FFmpegError, ValueError) as error:
-            raise DecodeError(_reason(self.path, error)) from error
+            frames = self._decoded(times, skip=self.skips)
+        except (av.FFmpegError, ValueError):
+            try:
+                frames = self._decoded(times, skip=False)  # what is marked wrongly is needed
+            except (av.FFmpegError, ValueError) as error:
+                raise DecodeError(_reason(self.path, error)) from error
+        return (
+            frames if len(places) == len(wanted) and (np.diff(places) > 0).all() else frames[places]
+        )
 
-    def _index(self) -> tuple[list[int], list[int]]:
+    def _index(self) -> tuple[Sequence[int], Sequence[int]]:
         """Times of all frames, and of the key frames, ascending."""
         times, keys = [], []
         for packet in self.container.demux(self.stream):
@@ -70,19 +89,21 @@ class PyAVVideo:
                 keys.append(packet.pts)
         return sorted(times), sorted(keys) or sorted(times)[:1]
 
-    def _decoded(self, times: Sequence[int]) -> Iterator[Frames]:
-        """The frames of these times, which ascend."""
+    def _decoded(self, times: Sequence[int], *, skip: bool) -> Frames:
+        """The frames of these times, which ascend; `skip` what they do not need."""
+        self.wanted = frozenset(times) if skip and not self.numbered else None
         frames: Iterator[Timed] = iter(())
-        reached = -1
+        reached, pixels = -1, []
         for number, time in enumerate(times):
             key = max(0, bisect_right(self.keys, time) - 1)
             if number == 0 or self.keys[key] > reached:
                 frames = self._from(key)
             reached, frame = next((each for each in frames if each[0] >= time), (-1, None))
             if frame is None or reached != time:
-                raise ValueError(f"frame {self.times.index(time)} cannot be decoded")
-            pixels = self.to_rgb.reformat(frame, format="rgb24").to_ndarray()
-            yield np.rot90(pixels.astype(np.uint8, copy=False), round(frame.rotation / 90) % 4)
+                raise ValueError(f"frame {bisect_left(self.times, time)} cannot be decoded")
+            image = self.to_rgb.reformat(frame, format="rgb24").to_ndarray()
+            pixels.append(np.rot90(image, round(frame.rotation / 90) % 4))
+        return np.stack(pixels)
 
     def _from(self, key: int) -> Iterator[Timed]:
         """The frames in the order in which they are shown, from a key frame on, or from before."""
@@ -102,7 +123,10 @@ class PyAVVideo:
     def _frames(self) -> Iterator[Timed]:
         """From where the container stands. What cannot be decoded before the first is left out."""
         begun = False
+        context = self.stream.codec_context
         for packet in self.container.demux(self.stream):
+            needed = self.wanted is None or packet.pts is None or packet.pts in self.wanted
+            context.skip_frame = "DEFAULT" if needed else "NONREF"
             try:
                 frames = packet.decode()
             except av.InvalidDataError:

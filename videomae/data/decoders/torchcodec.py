@@ -15,6 +15,8 @@ class TorchCodecVideo:
     seek_mode is exact: the first pass over the packets counts the frames, whatever the file says.
     """
 
+    reference_stride = 1
+
     def __init__(self, path: Path) -> None:
         self.path = path
         check_file(path)

@@ -1,0 +1,278 @@
+"""Writing a pack: transcoded videos go into shards in the order of their list.
+
+    staging/N.mp4      the video of clip N until its shard is complete
+    progress.jsonl     the settings, then what became of each clip, in any order
+
+A shard is written whole, under its own name, once all of its videos are there, and its bytes depend
+on the list and the settings only. Both files above are gone when the pack is complete.
+"""
+
+import fcntl
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import numpy as np
+import pyarrow as pa
+
+from videomae.config import UserError
+from videomae.data.clips import Clip
+from videomae.data.decode import PACK_INDEX
+from videomae.data.integrity import Inspection
+from videomae.data.packs import MANIFEST, SCHEMA, VERSION, source_of
+from videomae.data.transcode import Encoding, Transcoded
+from videomae.files import replacing, sha256, whole_json_lines, write_text
+
+STAGING, PROGRESS = "staging", "progress.jsonl"
+BLOCK = 512
+"""Bytes of a tar header; what follows is padded to a multiple of it."""
+TAR_END = bytes(2 * BLOCK)
+
+
+class PackingError(UserError):
+    """A pack that cannot be gone on with."""
+
+
+class Packing:
+    """A pack that is being written. Use as a context, which keeps others away from it.
+
+    Args:
+        out: its directory.
+        clips: what goes in, each video once, in this order.
+        encoding: how each is made.
+        shard_bytes: a shard is complete before it would be larger.
+        settings: what must be the same to go on with it.
+
+    Raises:
+        PackingError: another process writes there, or it was begun with other settings.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        clips: Sequence[Clip],
+        encoding: Encoding,
+        shard_bytes: int,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.out = out
+        self.clips = clips
+        self.encoding = encoding
+        self.shard_bytes = shard_bytes
+        self.settings = json.loads(json.dumps(settings))
+        self.done: dict[int, Transcoded] = {}
+        self.shards: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.next = 0  # the first clip that no shard has been looked for yet
+        self.members: list[int] = []  # of the shard that is filled
+        self.size = 0
+
+    def __enter__(self) -> "Packing":
+        (self.out / STAGING).mkdir(parents=True, exist_ok=True)
+        path = self.out / PROGRESS
+        self.progress: IO[str] = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.progress.close()
+            raise PackingError(f"another process packs into {self.out}: wait for it") from error
+        lines = whole_json_lines(path)
+        self._restore(lines)
+        if not lines:
+            self._note({"settings": self.settings})
+        self._fill()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.close()
+
+    def staged(self, number: int) -> Path:
+        """Where the transcoded video of a clip is put."""
+        return self.out / STAGING / f"{number:09}.mp4"
+
+    def add(self, number: int, made: Transcoded) -> None:
+        """What became of a clip. Shards that are complete now are written."""
+        self._note({"clip": number, "made": asdict(made)})
+        self.done[number] = made
+        self._fill()
+
+    def finish(self) -> None:
+        """Write what makes it a pack, the manifest last."""
+        assert self.next == len(self.clips)
+        self._close_shard()
+        order = sorted(self.rows, key=lambda row: str(row["source"]))
+        columns = {field.name: [row[field.name] for row in order] for field in SCHEMA}
+        with replacing(self.out / PACK_INDEX) as temporary:
+            table = pa.table(columns, schema=SCHEMA)
+            with pa.ipc.new_file(str(temporary), SCHEMA) as writer:
+                writer.write_table(table, max_chunksize=max(1, len(table)))
+        good = [made for _, made in self._made() if made.source.ok]
+        index = self.out / PACK_INDEX
+        manifest = {
+            "version": VERSION,
+            "settings": self.settings,
+            "pyav": av.__version__,
+            "num_videos": len(good),
+            "num_left_out": len(self.done) - len(good),
+            "num_frames": sum(made.source.num_frames for made in good),
+            "source_bytes": sum(made.source.bytes or 0 for made in good),
+            "psnr": round(float(np.mean([made.psnr for made in good])), 2) if good else None,
+            "min_psnr": min((made.min_psnr for made in good), default=None),
+            "index": {"name": index.name, "bytes": index.stat().st_size, "sha256": sha256(index)},
+            "shards": self.shards,
+        }
+        write_text(self.out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(self.out / STAGING)
+        (self.out / PROGRESS).unlink()
+
+    def _made(self) -> Iterator[tuple[int, Transcoded]]:
+        """What became of the clips, in their order."""
+        return iter(sorted(self.done.items()))
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        self.progress.write(json.dumps(entry) + "\n")
+        self.progress.flush()
+
+    def _restore(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Take over what an earlier process has done.
+
+        What it could not read is tried again, unless a later shard is complete already.
+        """
+        settings = next((line["settings"] for line in lines if "settings" in line), self.settings)
+        differing = [key for key in self.settings if settings.get(key) != self.settings[key]]
+        if differing:
+            rows = [
+                f"  {key}: {settings.get(key)} there, {self.settings[key]}" for key in differing
+            ]
+            raise PackingError(
+                f"{self.out} holds a pack begun with other settings:\n"
+                + "\n".join(rows)
+                + "\nGo on with those, or choose another out"
+            )
+        for line in lines:
+            if "made" in line:
+                source = Inspection(**line["made"]["source"])
+                self.done[line["clip"]] = Transcoded(**(line["made"] | {"source": source}))
+        self.hashes = {line["shard"]: line["sha256"] for line in lines if "shard" in line}
+        kept = -1
+        for shard, members in enumerate(self._layout()):
+            if self._path(shard).exists():
+                kept = members[-1]
+                continue
+            for number in members:
+                if not self.staged(number).exists():
+                    del self.done[number]
+        self.done = {
+            number: made
+            for number, made in self.done.items()
+            if number <= kept or (made.source.ok and self.staged(number).exists())
+        }
+
+    def _layout(self) -> Iterator[list[int]]:
+        """The clips of each shard, as far as they are known."""
+        members: list[int] = []
+        size = 0
+        for number in range(len(self.clips)):
+            if number not in self.done:
+                return
+            made = self.done[number]
+            if not made.source.ok:
+                continue
+            needed = self._needed(number)
+            if members and size + needed > self.shard_bytes:
+                yield members
+                members, size = [], 0
+            members.append(number)
+            size += needed
+        if members:
+            yield members
+
+    def _fill(self) -> None:
+        """Go on to the first clip that is not done; write every shard that is complete."""
+        while self.next in self.done:
+            if self.done[self.next].source.ok:
+                needed = self._needed(self.next)
+                if self.members and self.size + needed > self.shard_bytes:
+                    self._close_shard()
+                self.members.append(self.next)
+                self.size += needed
+            self.next += 1
+
+    def _needed(self, number: int) -> int:
+        """Bytes that a clip takes in its shard."""
+        return sum(
+            BLOCK + _padded(length)
+            for length in (self.done[number].length, len(self._facts(number)))
+        )
+
+    def _facts(self, number: int) -> bytes:
+        """What is said of a clip beside its video."""
+        clip, made = self.clips[number], self.done[number]
+        facts = {
+            "source": source_of(clip),
+            "label": clip.label,
+            "num_frames": made.source.num_frames,
+            "fps": made.source.fps,
+            "width": made.width,
+            "height": made.height,
+        }
+        return json.dumps(facts).encode()
+
+    def _path(self, shard: int) -> Path:
+        return self.out / f"shard-{shard:06}.tar"
+
+    def _close_shard(self) -> None:
+        """Write the shard that is filled, unless it is there, and begin the next."""
+        if not self.members:
+            return
+        number = len(self.shards)
+        path = self._path(number)
+        offset = 0
+        for member in self.members:
+            clip, made = self.clips[member], self.done[member]
+            row = {
+                "source": source_of(clip),
+                "shard": number,
+                "offset": offset + BLOCK,
+                "length": made.length,
+                "crc32": made.crc32,
+                "num_frames": made.source.num_frames,
+                "fps": made.source.fps,
+                "width": made.width,
+                "height": made.height,
+                "label": clip.label,
+            }
+            self.rows.append(row)
+            offset += self._needed(member)
+        if not path.exists():
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                for member in self.members:
+                    name = f"{member:09}"
+                    _write_member(file, f"{name}.mp4", self.staged(member).read_bytes())
+                    _write_member(file, f"{name}.json", self._facts(member))
+                file.write(TAR_END)
+        if number not in self.hashes:
+            self.hashes[number] = sha256(path)
+            self._note({"shard": number, "sha256": self.hashes[number]})
+        entry = {"name": path.name, "bytes": offset + len(TAR_END), "sha256": self.hashes[number]}
+        self.shards.append(entry | {"num_videos": len(self.members)})
+        for member in self.members:
+            self.staged(member).unlink(missing_ok=True)
+        self.members, self.size = [], 0
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
+    """A file in a tar archive, without owner or time."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    file.write(info.tobuf(tarfile.USTAR_FORMAT))
+    file.write(content + bytes(_padded(len(content)) - len(content)))

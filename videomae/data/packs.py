@@ -1,0 +1,149 @@
+"""Packed data sets, which python -m videomae.pack writes and every command reads as a root.
+
+    shard-000000.tar   000000000.mp4 000000000.json 000000001.mp4 ...: uncompressed, and named as
+                       WebDataset does
+    index.arrow        a row of each video, sorted by its source: see SCHEMA
+    manifest.json      how the pack was made, what it holds, the SHA-256 of shards and index
+    list.txt           the lines of the list whose videos are in the pack
+    bad_files.jsonl    the videos that are not, and why
+
+A video is found in the memory-mapped index and read at its place in its shard: one read.
+"""
+
+import json
+import os
+import zlib
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from videomae.config import UserError
+from videomae.data.clips import Clip
+from videomae.data.decode import PACK_INDEX, DecodeError
+from videomae.data.decoders.packed import PackedVideo
+from videomae.files import sha256
+
+MANIFEST = "manifest.json"
+VERSION = 1
+SCHEMA = pa.schema(
+    [
+        ("source", pa.large_string()),  # the path in the list; of frame folders: and start, total
+        ("shard", pa.int32()),  # its place in the manifest's shards
+        ("offset", pa.int64()),  # of the MP4 file in the shard, in bytes
+        ("length", pa.int64()),  # likewise
+        ("crc32", pa.uint32()),  # of those bytes
+        ("num_frames", pa.int32()),
+        ("fps", pa.float32()),  # of the source
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("label", pa.int32()),  # of the first line that names it; null: none
+    ]
+)
+OPEN_SHARDS = 256
+"""Shards that a process keeps open."""
+
+
+class PackError(UserError):
+    """A pack that is unfinished, damaged, or of another kind."""
+
+
+def source_of(clip: Clip) -> str:
+    """What a pack calls the video of a list's line."""
+    return clip.path if clip.total is None else f"{clip.path} {clip.start} {clip.total}"
+
+
+class Pack:
+    """A pack, open for reading.
+
+    Raises:
+        PackError: its manifest or index cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            self.manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text())
+            index = pa.ipc.open_file(pa.memory_map(str(root / PACK_INDEX))).read_all()
+            columns = {field.name: index.column(field.name).combine_chunks() for field in SCHEMA}
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise PackError(
+                f"{root} cannot be read as a pack ({str(error).splitlines()[0]}): write it again "
+                "with python -m videomae.pack"
+            ) from error
+        if self.manifest.get("version") != VERSION:
+            raise PackError(
+                f"{root} is a pack of version {self.manifest.get('version')}, this is for version "
+                f"{VERSION}: write it again with python -m videomae.pack"
+            )
+        self.columns = columns
+        self.shards: list[dict[str, Any]] = self.manifest["shards"]
+        self.files: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.columns["source"])
+
+    def find(self, clip: Clip) -> int | None:
+        """The row of a clip; None: it is not in the pack."""
+        wanted, sources = source_of(clip), self.columns["source"]
+        row = bisect_left(range(len(self)), wanted, key=lambda row: str(sources[row]))
+        return row if row < len(self) and str(sources[row]) == wanted else None
+
+    def open(self, clip: Clip) -> PackedVideo:
+        """The video of a clip.
+
+        Raises:
+            DecodeError: it is not in the pack, or what is in its place is not it.
+        """
+        row = self.find(clip)
+        if row is None:
+            raise DecodeError(f"{source_of(clip)} is not in the pack {self.root}")
+        number, offset, length, crc32, num_frames = (
+            self.columns[name][row].as_py()
+            for name in ("shard", "offset", "length", "crc32", "num_frames")
+        )
+        path = self.root / self.shards[number]["name"]
+        try:
+            content = os.pread(self._file(number, path), length, offset)
+        except OSError as error:
+            raise DecodeError(f"{path}: {error}") from error
+        if len(content) != length or zlib.crc32(content) != crc32:
+            raise DecodeError(
+                f"{path}: the {length} bytes at {offset} are not those of {source_of(clip)}; "
+                f"python -m videomae.pack out={self.root} check=true says what is damaged"
+            )
+        encoding = self.manifest["settings"]["encoding"]
+        return PackedVideo(
+            path / clip.path,
+            content,
+            num_frames=num_frames,
+            stride=encoding["stride"],
+            keyint=encoding["keyint"],
+        )
+
+    def damage(self, *, thorough: bool) -> list[str]:
+        """What is wrong with its files, a line each: missing, of another size, or other bytes.
+
+        Args:
+            thorough: read every byte; else look at the sizes only.
+        """
+        found = []
+        for entry in [*self.shards, self.manifest["index"]]:
+            path = self.root / entry["name"]
+            if not path.exists():
+                found.append(f"{entry['name']} is missing")
+            elif path.stat().st_size != entry["bytes"]:
+                found.append(
+                    f"{entry['name']} has {path.stat().st_size} bytes, not {entry['bytes']}"
+                )
+            elif thorough and sha256(path) != entry["sha256"]:
+                found.append(f"{entry['name']} holds other bytes than were written")
+        return found
+
+    def _file(self, number: int, path: Path) -> int:
+        if number not in self.files:
+            if len(self.files) >= OPEN_SHARDS:
+                os.close(self.files.pop(next(iter(self.files))))
+            self.files[number] = os.open(path, os.O_RDONLY)
+        return self.files[number]

@@ -1,0 +1,100 @@
+"""Several processes that look at videos. One that dies or hangs takes its video along, no more."""
+
+import json
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
+Answer = dict[str, Any] | str
+"""What a program answers to a request; or why it does not."""
+
+
+class Program(Generic[K]):
+    """A running program, and the request it is at: JSON on a line in, JSON on a line out."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        pipe, quiet = subprocess.PIPE, subprocess.DEVNULL  # FFmpeg's own words go to stderr
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+
+    def start(self, key: K, request: Any) -> None:
+        """Give it its next request."""
+        self.key, self.began = key, time.monotonic()
+        with suppress(BrokenPipeError):  # it has died: its answer will be empty
+            self.requests.write(json.dumps(request).encode() + b"\n")
+            self.requests.flush()
+
+    def answer(self) -> dict[str, Any] | None:
+        """What it says; None: it has died."""
+        line = self.answers.readline()
+        return json.loads(line) if line else None
+
+    def stop(self) -> str:
+        """End it, and say how it ended."""
+        self.process.kill()
+        code = self.process.wait()
+        self.answers.close()
+        with suppress(BrokenPipeError):
+            self.requests.close()
+        return signal.Signals(-code).name if code < 0 else f"status {code}"
+
+
+def run_all(
+    command: Sequence[str], requests: Iterable[tuple[K, Any]], workers: int, timeout_s: float
+) -> Iterator[tuple[K, Answer]]:
+    """The key of every request and its answer, in the order in which they are answered.
+
+    Args:
+        command: runs a program that answers requests until there are no more.
+        workers: processes.
+        timeout_s: an answer that takes longer is not waited for.
+    """
+    waiting = iter(requests)
+    running: dict[int, Program[K]] = {}
+    with selectors.DefaultSelector() as selector:
+
+        def launch(key: K, request: Any) -> None:
+            program: Program[K] = Program(command)
+            program.start(key, request)
+            running[program.answers.fileno()] = program
+            selector.register(program.answers, selectors.EVENT_READ)
+
+        def retire(program: Program[K]) -> str:
+            selector.unregister(program.answers)
+            del running[program.answers.fileno()]
+            return program.stop()
+
+        try:
+            for each in islice(waiting, workers):
+                launch(*each)
+            while running:
+                ready = {key.fd for key, _ in selector.select(timeout=min(1.0, timeout_s))}
+                for number, program in list(running.items()):
+                    key, late = program.key, time.monotonic() - program.began > timeout_s
+                    if number not in ready and not late:
+                        continue
+                    answer: Answer | None = (
+                        program.answer()
+                        if number in ready
+                        else f"not decoded in time ({timeout_s:g} s)"
+                    )
+                    following = next(waiting, None)
+                    if not isinstance(answer, dict) or following is None:
+                        ended = retire(program)
+                        answer = answer or f"decoder crashed ({ended})"
+                        if following is not None:
+                            launch(*following)
+                    else:
+                        program.start(*following)
+                    yield key, answer
+        finally:
+            for program in running.values():
+                program.stop()
