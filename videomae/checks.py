@@ -7,7 +7,7 @@ from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, TrainConfig
 from videomae.data.clips import Clip, read_clips
-from videomae.data.decode import check_decoder
+from videomae.data.decode import check_decoder, pack_at
 from videomae.model.formats import read_weights
 from videomae.model.weights import FILE_NAME, Link, Weights
 from videomae.report import runlog
@@ -138,10 +138,17 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     """Check that not all of the list's first videos are missing, as with a wrong root.
 
     Raises:
-        ConfigError: naming the list and the root.
+        ConfigError: naming the list and the root; or a pack's missing files.
     """
     first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
-    if not any((Path(data.root or "") / clip.path).exists() for clip in first):
+    root = Path(data.root or "")
+    pack = pack_at(root)
+    if pack and (damage := pack.damage(thorough=False)):
+        raise ConfigError(
+            f"the pack {prefix}root={root} is not whole: {'; '.join(damage[:5])}. Copy it again; "
+            f"python -m videomae.pack out={root} check=true reads all of it"
+        )
+    if not any(pack.holds(clip) if pack else (root / clip.path).exists() for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
             f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "

@@ -16,9 +16,10 @@ from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
-from videomae.data.decode import AUTO, check_decoder
+from videomae.data.decode import AUTO, check_decoder, pack_at
 from videomae.data.loader import Batch, TrainingOrder
 from videomae.data.mix import block_of
+from videomae.data.packs import MANIFEST
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.report import runlog
@@ -116,6 +117,9 @@ def train_run(
         f"{section}.train_list": sha256(Path(str(part.train_list)))
         for section, part in config.data.parts().items()
     }
+    for section, part in config.data.parts().items():  # a pack has pixels and starts of its own
+        if pack := pack_at(Path(str(part.root))):
+            hashes[f"{section}.root"] = sha256(pack.root / MANIFEST)
     if parents:
         hashes["weights"] = parents[-1].sha256
     model = objective.model

@@ -89,6 +89,7 @@ def scan(config: ScanConfig) -> None:
     check_videos(clips, data, "list")
     jobs = {clip.line: _job(clip, data) for clip in clips}
     stamps = {job: _stamp(job.path) for job in jobs.values()}  # of a file named twice: once
+    out.mkdir(parents=True, exist_ok=True)
     done = _read_progress(out / PROGRESS, stamps)
     todo = [job for job in stamps if job not in done]
     if done:

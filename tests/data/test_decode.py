@@ -450,10 +450,10 @@ def test_an_unknown_decoder_is_named_with_the_known_ones() -> None:
     for part in ("'ffmpeg'", "data.decoder", "decord"):
         assert part in str(error.value)
     assert check_decoder("decord") == "decord"
-    assert check_decoder("auto") == "decord"
+    assert check_decoder("auto") == "pyav"
 
 
-def test_auto_takes_pyav_for_avi_files(tmp_path: Path) -> None:
+def test_auto_finds_the_right_frames_of_avi_files(tmp_path: Path) -> None:
     images = moving(30)
     path = save(tmp_path / "video.avi", images, "mpeg4", g="12", bf="2")
     for name, right in (("auto", True), ("decord", False)):

@@ -147,7 +147,8 @@ class Packing:
         differing = [key for key in self.settings if settings.get(key) != self.settings[key]]
         if differing:
             rows = [
-                f"  {key}: {settings.get(key)} there, {self.settings[key]}" for key in differing
+                f"  {key}: {settings.get(key)} there, {self.settings[key]} here"
+                for key in differing
             ]
             raise PackingError(
                 f"{self.out} holds a pack begun with other settings:\n"

@@ -84,11 +84,9 @@ class Pack:
     def __len__(self) -> int:
         return len(self.columns["source"])
 
-    def find(self, clip: Clip) -> int | None:
-        """The row of a clip; None: it is not in the pack."""
-        wanted, sources = source_of(clip), self.columns["source"]
-        row = bisect_left(range(len(self)), wanted, key=lambda row: str(sources[row]))
-        return row if row < len(self) and str(sources[row]) == wanted else None
+    def holds(self, clip: Clip) -> bool:
+        """Whether the clip is in the pack."""
+        return self._find(clip) is not None
 
     def open(self, clip: Clip) -> PackedVideo:
         """The video of a clip.
@@ -96,7 +94,7 @@ class Pack:
         Raises:
             DecodeError: it is not in the pack, or what is in its place is not it.
         """
-        row = self.find(clip)
+        row = self._find(clip)
         if row is None:
             raise DecodeError(f"{source_of(clip)} is not in the pack {self.root}")
         number, offset, length, crc32, num_frames = (
@@ -140,6 +138,12 @@ class Pack:
             elif thorough and sha256(path) != entry["sha256"]:
                 found.append(f"{entry['name']} holds other bytes than were written")
         return found
+
+    def _find(self, clip: Clip) -> int | None:
+        """The row of a clip."""
+        wanted, sources = source_of(clip), self.columns["source"]
+        row = bisect_left(range(len(self)), wanted, key=lambda row: str(sources[row]))
+        return row if row < len(self) and str(sources[row]) == wanted else None
 
     def _file(self, number: int, path: Path) -> int:
         if number not in self.files:
