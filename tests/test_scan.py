@@ -216,7 +216,7 @@ def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
 def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    class Noted(programs.Program[Job]):
+    class Noted(programs.Program[programs.K]):
         def __init__(self, command: list[str]) -> None:
             super().__init__(command)
             started.append(self.process)
