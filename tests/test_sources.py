@@ -18,8 +18,8 @@ from videomae.checks import training_clips
 from videomae.config import ConfigError, PretrainConfig
 from videomae.data.clips import Clip, ClipListError
 from videomae.data.decode import Frames
-from videomae.data.decoders.decord import DecordVideo
 from videomae.data.decoders.folder import FrameFolder
+from videomae.data.decoders.pyav import PyAVVideo
 from videomae.files import sha256
 from videomae.pretrain import pretrain
 from videomae.schema import COMMANDS, config_object, schema
@@ -82,9 +82,9 @@ def test_each_source_is_read_from_its_root_at_its_stride(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[tuple[Path, list[int]]] = []
-    for kind in (DecordVideo, FrameFolder):
+    for kind in (PyAVVideo, FrameFolder):
 
-        def note(self: DecordVideo, indices: Sequence[int], read_in=kind.read) -> Frames:  # type: ignore[no-untyped-def]
+        def note(self: PyAVVideo, indices: Sequence[int], read_in=kind.read) -> Frames:  # type: ignore[no-untyped-def]
             read.append((self.path, list(indices)))
             return read_in(self, indices)
 

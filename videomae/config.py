@@ -336,12 +336,16 @@ class DataConfig(ListConfig):
     align_starts: bool = True
     """On a pack whose stride divides data.clip.stride, pre-training's clips start on multiples of
     the pack's stride, where they decode fastest. Plain files have none, nor has fine-tuning."""
+    timeout_s: float = 120.0
+    """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
+    started anew; the video that this happens to twice running is a bad file."""
     max_bad_fraction: float = 0.01
     """Training stops when more than this share of the files tried so far cannot be read."""
 
     def __post_init__(self) -> None:
         counts = ("repeats", "segments", "crops", "num_train")
         _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
+        _check(self.timeout_s > 0, f"data.timeout_s must be above 0, got {self.timeout_s}")
         _check_at_least(2, "data", {"classes": self.classes})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
         _check(

@@ -47,7 +47,7 @@ from videomae.model.load import as_trained, load_all, pick_classes, same_classes
 from videomae.model.weights import WeightsInfo, as_json
 from videomae.pixels import normalise
 from videomae.report import runlog
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.report.figures import save_confusion
 from videomae.report.metrics import Scores
 from videomae.report.views import gather_probs, predict_videos
@@ -151,6 +151,7 @@ def score_model(
         batch=batch,
         workers=process.num_workers(run.workers),
         pin=process.device.type == "cuda",
+        note=note,
     )
     batches = evaluation_batches(len(clips), rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))

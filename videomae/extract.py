@@ -45,12 +45,12 @@ from videomae.config import (
 from videomae.data.clips import Clip, clips_below, read_clips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import window_loader
-from videomae.data.windows import VideoWindows, Windows
+from videomae.data.windows import VideoWindows
 from videomae.files import replacing, write_text
 from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.report import runlog
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.schema import command
 from videomae.train.features import Encoder, FeatureError
 from videomae.train.parallel import Processes, processes, uses_bf16
@@ -188,12 +188,12 @@ def _extract(
         VideoWindows(clips, data, hop, config.run.device_batch),
         workers=min(len(clips), process.num_workers(config.run.workers)),
         pin=process.device.type == "cuda",
+        note=note,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)
     part = output.part(process.rank)
     found: dict[int, Found] = {}  # one video of each decoding process is under way
     with say.bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
-        windows: Windows
         for windows in loader:
             clip, video = clips[windows.video], found.setdefault(windows.video, Found())
             if windows.starts:

@@ -38,7 +38,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
 from videomae.model.weights import Kind, WeightsInfo
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.report.figures import save_contact_sheet
 from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
@@ -113,6 +113,7 @@ def _predictions(
         batch=batch_size,
         workers=process.num_workers(config.run.workers),
         pin=process.device.type == "cuda",
+        note=note,
     )
     logits = partial(logits_of, model, process.device, config.run.precision)
     found = Predictions({}, [], 0)

@@ -17,13 +17,13 @@ from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.decode import AUTO, check_decoder, pack_at
-from videomae.data.loader import Batch, TrainingOrder
+from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of
 from videomae.data.packs import MANIFEST
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.report import runlog
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
@@ -42,6 +42,7 @@ FREE_DATA = (
     "num_train",
     "class_names",
     "decoder",
+    "timeout_s",
     "max_bad_fraction",
     "segments",
     "crops",
@@ -134,7 +135,8 @@ def train_run(
     start = store.restore(checkpoint, model, optimizer, mean) if checkpoint else 0
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
-    known = _known_bad(config, dataset, start) if own and processes.is_main else {}
+    workers = processes.num_workers(config.run.workers)
+    known = _known_bad(config, dataset, start, workers) if own and processes.is_main else {}
     bad = processes.from_main(known)
     processes.barrier()
     if checkpoint:
@@ -189,7 +191,9 @@ def describe_run(
         write_text(directory / name, text)
 
 
-def _known_bad(config: TrainConfig, dataset: TrainingClips, start: int) -> dict[int, BadFile]:
+def _known_bad(
+    config: TrainConfig, dataset: TrainingClips, start: int, workers: int
+) -> dict[int, BadFile]:
     """The unreadable files that a run has met by the end of step `start`, by index.
 
     Those that have been mended since are forgotten.
@@ -197,11 +201,11 @@ def _known_bad(config: TrainConfig, dataset: TrainingClips, start: int) -> dict[
     clips = dataset.clips
     tried = TrainingOrder(len(clips), config.optim.global_batch, config.seed).tried(start)
     known = runlog.read_bad_files(Path(config.output_dir), clips)
-    return {
-        index: file
-        for index, file in known.items()
-        if tried[index] and dataset[Item(0, index)].bad is not None
-    }
+    again = [[Item(0, index)] for index in known if tried[index]]
+    workers = min(len(again), workers)
+    batches = training_loader(dataset, again, size=1, workers=workers, pin=False, note=note)
+    still = {file.video for batch in batches for file in batch.bad}
+    return {index: file for index, file in known.items() if index in still}
 
 
 def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The training loop: what it logs, what it does about bad videos and numbers, and how it stops."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -25,9 +26,11 @@ from tests.train import (
     video_list,
     weights,
 )
-from videomae.config import PretrainConfig, token_grid
-from videomae.data.clips import read_clips
+from videomae.config import DataConfig, PretrainConfig, token_grid
+from videomae.data import dataset, workers
+from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import TrainingClips
+from videomae.data.decode import Video, open_clip
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
 from videomae.model.mae import VideoMAE
@@ -331,22 +334,71 @@ def test_a_trial_run_that_reads_nothing_is_no_success(folder: Path, tmp_path: Pa
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
-def test_a_dead_worker_costs_no_step(
+def test_a_killed_worker_changes_nothing(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_a_worker(step: int) -> None:
-        if step == 3:
+        if step in (2, 3):
             worker = multiprocessing.active_children()[0]
             worker.kill()
             worker.join()
 
+    settings = ("run.workers=2", "optim.epochs=6")
+    expected = train(pretraining(videos, tmp_path / "undisturbed", *settings))
     every_step(monkeypatch, kill_a_worker)
+    found = train(pretraining(videos, tmp_path / "run", *settings))
+    assert [row["loss"] for row in metrics(found)] == [row["loss"] for row in metrics(expected)]
+    for name, tensor in weights(expected).items():
+        assert tensor.equal(weights(found)[name])
+    assert json_lines(found / "bad_files.jsonl") == []
+
+
+def test_workers_that_always_die_cost_no_step(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill_all(step: int) -> None:
+        if step == 3:
+            monkeypatch.setattr(workers, "_leave_signals_to", lambda _: os._exit(3))
+            for worker in multiprocessing.active_children():
+                worker.kill()
+                worker.join()
+
+    every_step(monkeypatch, kill_all)
     config = pretraining(videos, tmp_path / "run", "run.workers=1", "optim.epochs=30")
-    with pytest.raises(WorkerDied, match=r"killed.*resume=auto"):
+    with pytest.raises(WorkerDied, match=r"status 3.*resume=auto"):
         train(config)
     saved = int((tmp_path / "run" / "checkpoints" / "last").read_text().removeprefix("step_"))
     assert [row["step"] for row in metrics(tmp_path / "run")] == list(range(1, saved + 1))
     assert 2 <= saved <= 6  # what was decoded before is still used
+
+
+def test_a_video_that_hangs_is_named_and_known_when_the_run_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+
+    def opening(clip: Clip, data: DataConfig) -> Video:
+        if clip.path == "5.mp4":
+            with tries.open("a") as file:
+                file.write("x")
+            ctypes.PyDLL(None).sleep(600)  # and keeps the interpreter's lock
+        return open_clip(clip, data)
+
+    monkeypatch.setattr(dataset, "open_clip", opening)
+    directory = tmp_path / "run"
+    settings = ("run.workers=2", "data.timeout_s=1", "data.max_bad_fraction=0.5")
+    train(pretraining(folder, directory, *settings, max_steps=STEPS_PER_EPOCH))
+    (row,) = json_lines(directory / "bad_files.jsonl")
+    assert row["path"] == "5.mp4"
+    assert row["error"] == "5.mp4: not decoded in time (1 s, data.timeout_s), twice"
+    assert tries.read_text() == "xx"
+    train(pretraining(folder, directory, *settings, resume="auto"))  # it is looked at again
+    assert tries.read_text() == "xxxx"
+    assert metrics(directory)[-1]["num_bad"] == 1
+
+    monkeypatch.undo()
+    again = train(pretraining(folder, directory, *settings, "optim.epochs=3", resume="auto"))
+    assert json_lines(again / "bad_files.jsonl") == []  # it has been mended
 
 
 # Steps that are not finite

@@ -3,14 +3,14 @@
 What an item gets is a function of (seed, epoch, index of its line, view) and of nothing else.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
@@ -87,7 +87,7 @@ def random_stream(seed: int, stream: Stream, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, stream, *key]))
 
 
-class TrainingClips(Dataset[Example]):
+class TrainingClips:
     """Items of the training order to examples.
 
     Args:
@@ -110,6 +110,9 @@ class TrainingClips(Dataset[Example]):
         self.augment = augment
         self.masking = masking
         self.seed = seed
+        self.given_up: dict[int, str] = {}
+        masks = 2 * math.prod(masking.grid) if masking else 0
+        self.nbytes = data.repeats * (_view_nbytes(data) + masks)
 
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
@@ -118,6 +121,7 @@ class TrainingClips(Dataset[Example]):
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
         data, shape, bad, short = self.parts[clip.source], self.data.clip, None, False
         try:
+            check_given_up(self.given_up, item.video, clip)
             video = open_clip(clip, data)
             window = self._window(video, item, data.clip)
             frames = torch.from_numpy(video.read(window))
@@ -172,17 +176,20 @@ class TrainingClips(Dataset[Example]):
         return mirror(view) if self.data.hflip and rng.random() < 0.5 else view
 
 
-class EvaluationClips(Dataset[Example]):
+class EvaluationClips:
     """Videos to all their test views, segments x crops, from one decode."""
 
     def __init__(self, clips: Sequence[Clip], data: DataConfig) -> None:
         self.clips = clips
         self.data = data
+        self.given_up: dict[int, str] = {}
+        self.nbytes = data.segments * data.crops * _view_nbytes(data)
 
     def __getitem__(self, index: int) -> Example:
         """One video; blank, and marked as bad, where its file cannot be read."""
         clip, bad, short = self.clips[index], None, False
         try:
+            check_given_up(self.given_up, index, clip)
             video = open_clip(clip, self.data)
             segments = self._segments(video)
             pixels = self._views(video, segments)
@@ -213,6 +220,21 @@ def blank(views: int, data: DataConfig) -> Tensor:
     """The pixels of a slot whose video cannot be read."""
     clip = data.clip
     return torch.zeros(views, clip.frames, *clip.frame, 3, dtype=torch.uint8)
+
+
+def _view_nbytes(data: DataConfig) -> int:
+    """Bytes of the pixels of one view and of what is said of it."""
+    return math.prod((data.clip.frames, *data.clip.frame, 3)) + 64
+
+
+def check_given_up(given_up: Mapping[int, str], index: int, clip: Clip) -> None:
+    """Raise DecodeError if the clip at this place of the list is one that decoders do not survive.
+
+    Args:
+        given_up: why, by place; the loader fills it in.
+    """
+    if index in given_up:
+        raise DecodeError(f"{clip.path}: {given_up[index]}")
 
 
 def _repeats(indices: Sequence[int]) -> bool:

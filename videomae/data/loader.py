@@ -1,10 +1,7 @@
 """Examples to batches, in an order that depends on nothing but the seed."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from videomae.data.dataset import (
     BadFile,
@@ -25,6 +20,7 @@ from videomae.data.dataset import (
     random_stream,
 )
 from videomae.data.windows import VideoWindows, Windows
+from videomae.data.workers import Loader
 
 
 class Batch(NamedTuple):
@@ -115,7 +111,7 @@ class TrainingOrder:
 
 
 class MicroBatches:
-    """A batch sampler: this rank's micro-batches, from one step to another."""
+    """This rank's micro-batches, from one step to another."""
 
     def __init__(
         self, order: TrainingOrder, *, rank: int, world: int, size: int, first: int, last: int
@@ -133,20 +129,6 @@ class MicroBatches:
                 yield mine[start : start + self.size]
 
 
-def training_loader(
-    clips: TrainingClips, micro_batches: MicroBatches, *, workers: int, pin: bool
-) -> DataLoader[Example]:
-    """Batches of the whole run, without a pause between epochs."""
-    return DataLoader(
-        clips,
-        batch_sampler=micro_batches,
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=_start_worker,
-    )
-
-
 def evaluation_batches(num_videos: int, *, rank: int, world: int, batch: int) -> list[list[int]]:
     """Every world-th batch of the videos, in their order.
 
@@ -157,54 +139,88 @@ def evaluation_batches(num_videos: int, *, rank: int, world: int, batch: int) ->
     return [list(range(start, min(start + batch, num_videos))) for start in starts]
 
 
-def evaluation_loader(
-    clips: EvaluationClips, *, rank: int, world: int, batch: int, workers: int, pin: bool
-) -> DataLoader[Example]:
-    """Every rank's share of the videos: none twice, shares may be unequal or empty."""
-    return DataLoader(
-        clips,
-        batch_sampler=evaluation_batches(len(clips.clips), rank=rank, world=world, batch=batch),
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=_start_worker,
-    )
+class ExampleBatches:
+    """Makes batches of examples, `most` videos in each at most."""
+
+    def __init__(self, examples: TrainingClips | EvaluationClips, most: int) -> None:
+        self.examples = examples
+        self.clips = examples.clips
+        self.given_up = examples.given_up
+        self.nbytes = most * examples.nbytes + 1024  # each field is aligned
+
+    def make(
+        self,
+        task: Sequence[Item] | Sequence[int],
+        first: int,
+        at: Callable[[int], AbstractContextManager[None]],
+    ) -> Iterator[tuple[Batch, bool]]:
+        """The one batch of these items."""
+        assert first == 0
+        found = []
+        for item in task:
+            with at(item.video if isinstance(item, Item) else item):
+                found.append(self.examples[item])  # type: ignore[index]  # each has its items
+        yield collate(found), True
 
 
-def window_loader(windows: VideoWindows, *, workers: int, pin: bool) -> DataLoader[Windows]:
-    """The windows of every video, those of one video in their order."""
-    return DataLoader(
-        windows,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=_start_worker,
-    )
+def training_loader(
+    clips: TrainingClips,
+    batches: Iterable[list[Item]],
+    *,
+    size: int,
+    workers: int,
+    pin: bool,
+    note: Callable[[str], None],
+) -> Loader[Sequence[Item], Batch]:
+    """Batches of the whole run, without a pause between epochs.
 
-
-def stop_workers(batches: Iterator[Batch]) -> None:
-    """End the decoding processes of a loader's iterator, also those stuck in a decoder."""
-    if isinstance(batches, _MultiProcessingDataLoaderIter):
-        batches._shutdown_workers()
-        for worker in batches._workers:
-            worker.kill()
-
-
-def _start_worker(_: int) -> None:
-    """Signals to the whole job are the training process's to handle: it still wants the batches.
-
-    Ctrl-C goes to every process of a terminal, SIGTERM often to every process of a job. A worker
-    ends on SIGTERM only when its own training process sent it.
+    Args:
+        size: of the batches, at most.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        trainer = multiprocessing.parent_process()
-        assert trainer is not None
-        threading.Thread(target=_end_with, args=(trainer.pid,), daemon=True).start()
+    return Loader(
+        ExampleBatches(clips, size),
+        batches,
+        workers=workers,
+        in_order=True,
+        pin=pin,
+        timeout_s=clips.data.timeout_s,
+        note=note,
+    )
 
 
-def _end_with(parent: int | None) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(0)
+def evaluation_loader(
+    clips: EvaluationClips,
+    *,
+    rank: int,
+    world: int,
+    batch: int,
+    workers: int,
+    pin: bool,
+    note: Callable[[str], None],
+) -> Loader[Sequence[int], Batch]:
+    """Every rank's share of the videos: none twice, shares may be unequal or empty."""
+    places = evaluation_batches(len(clips.clips), rank=rank, world=world, batch=batch)
+    return Loader(
+        ExampleBatches(clips, batch),
+        places,
+        workers=min(workers, len(places)),
+        in_order=True,
+        pin=pin,
+        timeout_s=clips.data.timeout_s,
+        note=note,
+    )
+
+
+def window_loader(
+    windows: VideoWindows, *, workers: int, pin: bool, note: Callable[[str], None]
+) -> Loader[int, Windows]:
+    """The windows of every video, those of one video in their order."""
+    return Loader(
+        windows,
+        range(len(windows.clips)),
+        workers=workers,
+        in_order=False,
+        pin=pin,
+        timeout_s=windows.data.timeout_s,
+        note=note,
+    )

@@ -1,18 +1,19 @@
 """Whole videos to windows: clips at even distances, from the first frame to the last."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.augment import evaluation_crops
 from videomae.data.clips import Clip
-from videomae.data.dataset import BadFile
-from videomae.data.decode import DecodeError, open_clip
+from videomae.data.dataset import BadFile, check_given_up
+from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.sample import dense_indices, num_dense_starts
 
 
@@ -46,8 +47,8 @@ def window_starts(num_frames: int, clip: ClipConfig, hop: int) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-class VideoWindows(IterableDataset[Windows]):
-    """The windows of all clips, `batch` at a time. A decoding process takes whole videos.
+class VideoWindows:
+    """The windows of clips, `batch` at a time.
 
     The centre of the frame is cut out, as for a test view with one crop.
     """
@@ -57,31 +58,37 @@ class VideoWindows(IterableDataset[Windows]):
         self.data = data
         self.hop = hop
         self.batch = batch
+        self.given_up: dict[int, str] = {}
+        self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
-    def __iter__(self) -> Iterator[Windows]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for index in range(first, len(self.clips), step):
-            yield from self._windows(index)
-
-    def _windows(self, index: int) -> Iterator[Windows]:
-        clip, shape = self.clips[index], self.data.clip
+    def make(
+        self, task: int, first: int, at: Callable[[int], AbstractContextManager[None]]
+    ) -> Iterator[tuple[Windows, bool]]:
+        """Those of one clip, without the `first` batches, and whether each batch is its last."""
+        clip, shape = self.clips[task], self.data.clip
         try:
-            video = open_clip(clip, self.data)
+            with at(task):
+                check_given_up(self.given_up, task, clip)
+                video = open_clip(clip, self.data)
             starts = window_starts(video.num_frames, shape, self.hop)
-            for place in range(0, len(starts), self.batch):
+            for place in range(first * self.batch, len(starts), self.batch):
                 some = starts[place : place + self.batch]
-                rows = [
-                    dense_indices(video.num_frames, shape.frames, shape.stride, start)
-                    for start in some
-                ]
-                wanted, places = np.unique(rows, return_inverse=True)  # each is decoded once
-                frames = torch.from_numpy(video.read(wanted.tolist()))
-                (centre,) = evaluation_crops(frames, shape.frame, 1)
-                pixels = centre[torch.from_numpy(places).view(len(rows), -1)]
+                with at(task):
+                    pixels = self._pixels(video, some)
                 last = place + self.batch >= len(starts)
-                yield Windows(index, pixels, some, video.num_frames, video.fps, last, None)
+                yield Windows(task, pixels, some, video.num_frames, video.fps, last, None), last
         except DecodeError as error:
-            bad = BadFile(index, clip.path, clip.line, str(error), clip.source)
+            bad = BadFile(task, clip.path, clip.line, str(error), clip.source)
             nothing = torch.zeros(0, shape.frames, *shape.frame, 3, dtype=torch.uint8)
-            yield Windows(index, nothing, [], 0, None, True, bad)
+            yield Windows(task, nothing, [], 0, None, True, bad), True
+
+    def _pixels(self, video: Video, starts: Sequence[int]) -> Tensor:
+        """(W, T, H, W, 3) uint8 of the windows that start there."""
+        shape = self.data.clip
+        rows = [
+            dense_indices(video.num_frames, shape.frames, shape.stride, start) for start in starts
+        ]
+        wanted, places = np.unique(rows, return_inverse=True)  # each is decoded once
+        frames = torch.from_numpy(video.read(wanted.tolist()))
+        (centre,) = evaluation_crops(frames, shape.frame, 1)
+        return centre[torch.from_numpy(places).view(len(rows), -1)]

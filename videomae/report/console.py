@@ -19,6 +19,11 @@ from rich.table import Table
 console = Console(stderr=True, highlight=False)
 
 
+def note(text: str) -> None:
+    """One line to people, from whichever process has something to tell."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 @dataclass(frozen=True)
 class Say:
     """Prints on the main process; silent on the others."""
@@ -28,7 +33,7 @@ class Say:
     def line(self, text: str) -> None:
         """One line to people, on stderr."""
         if self.enabled:
-            console.print(text, markup=False, soft_wrap=True)
+            note(text)
 
     def rich(self, thing: RenderableType) -> None:
         """Anything that rich can draw."""

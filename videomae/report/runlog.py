@@ -31,7 +31,7 @@ from videomae.config import UserError
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
-from videomae.report.console import Bar, Say, console
+from videomae.report.console import Bar, Say, console, note
 
 try:
     import fcntl
@@ -213,6 +213,10 @@ class RunLog:
         """Flush what is buffered."""
         if self.tensorboard is not None:
             self.tensorboard.close()
+
+    def note(self, text: str) -> None:
+        """What people should know of, from any process."""
+        note(text)
 
     def progress(self, step: int, loss: float, waiting: float) -> None:
         """After every step. `waiting` is the share of the time spent on waiting for data."""

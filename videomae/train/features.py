@@ -20,7 +20,7 @@ from videomae.files import replacing
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.pixels import normalise
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.train.parallel import Processes, autocast
 
 SHARD = 64
@@ -241,12 +241,10 @@ def _batches(
         batch=max(1, run.device_batch // (data.segments * data.crops)),
         workers=min(len(places), process.num_workers(run.workers)),
         pin=process.device.type == "cuda",
+        note=note,
     )
     numbers = torch.tensor(places, dtype=torch.int64)
-    with torch.random.fork_rng(devices=()):  # a loader draws from the caller's numbers
-        batches = iter(loader)
-    batch: Batch
-    for batch in batches:
+    for batch in loader:
         bad = [file._replace(video=places[file.video]) for file in batch.bad]
         yield batch._replace(video=numbers[batch.video], bad=bad)
 

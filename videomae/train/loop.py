@@ -3,8 +3,8 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,9 +19,9 @@ from videomae.data.loader import (
     Batch,
     MicroBatches,
     TrainingOrder,
-    stop_workers,
     training_loader,
 )
+from videomae.data.workers import WorkerDied
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.objective import Inputs, Objective
 from videomae.train.parallel import Processes
@@ -35,10 +35,6 @@ JUDGED_FROM = 100
 
 class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
     """More than data.max_bad_fraction of the files tried cannot be read."""
-
-
-class WorkerDied(UserError):  # noqa: N818  # likewise
-    """A decoding process is gone."""
 
 
 class NonFiniteError(UserError):
@@ -56,6 +52,9 @@ class Log(Protocol):
 
     def bad_files(self, files: Sequence[BadFile]) -> None:
         """Files found unreadable, each once."""
+
+    def note(self, text: str) -> None:
+        """What people should know of, from any process."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Training:
         self.objective.model.train()
         self.num_skipped = start - self._num_updates()
         pending: Pending | None = None
-        with stop_signals() as received, self._batches(start + 1, last) as batches:
+        with stop_signals() as received, closing(self._batches(start + 1, last)) as batches:
             self.window = Window(start)
             for step in range(start + 1, last + 1):
                 try:
@@ -211,13 +210,9 @@ class Training:
                     return Outcome(step, finished=step == last, signal=number)
         return Outcome(last, finished=True)
 
-    @contextmanager
-    def _batches(self, first: int, last: int) -> Iterator[Iterator[Batch]]:
-        """This process's micro-batches; the workers are gone when the block ends."""
-        if first > last:
-            yield iter(())
-            return
-        micro_batches = MicroBatches(
+    def _batches(self, first: int, last: int) -> Generator[Batch]:
+        """This process's micro-batches, from processes that have ended when this is closed."""
+        batches = MicroBatches(
             self.order,
             rank=self.processes.rank,
             world=self.processes.world,
@@ -225,17 +220,15 @@ class Training:
             first=first,
             last=last,
         )
-        loader = training_loader(
-            self.clips,
-            micro_batches,
-            workers=self.processes.num_workers(self.run.workers),
-            pin=self.processes.device.type == "cuda",
-        )
-        batches = iter(loader)
-        try:
-            yield batches
-        finally:
-            stop_workers(batches)
+        if first <= last:
+            yield from training_loader(
+                self.clips,
+                batches,
+                size=self.plan.micro_batch,
+                workers=self.processes.num_workers(self.run.workers),
+                pin=self.processes.device.type == "cuda",
+                note=self.log.note,
+            )
 
     def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> Pending:
         """Enqueue one step. `received` are the signals that came so far; it may grow meanwhile."""
@@ -248,7 +241,7 @@ class Training:
             for number in range(self.plan.accumulation):
                 first = self.processes.rank * share + number * self.plan.micro_batch
                 asked = time.perf_counter()
-                batch = _next(batches)
+                batch = next(batches)
                 intake.waiting += time.perf_counter() - asked
                 intake.bad += [file for file in batch.bad if file.video not in self.bad]
                 intake.num_short += batch.num_short
@@ -368,21 +361,3 @@ class Training:
             f"Clips of these steps: {shown}. A lower optim.base_lr, optim.clip_grad or "
             "run.precision=float32 are the usual remedies"
         )
-
-
-def _next(batches: Iterator[Batch]) -> Batch:
-    """The next micro-batch.
-
-    Raises:
-        WorkerDied: one of the processes that decode was killed.
-    """
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise WorkerDied(
-            f"{str(error).splitlines()[0]} It was killed, by the system if memory ran out (fewer "
-            "run.workers need less), or by a video that its decoder cannot survive. Complete "
-            "checkpoints are kept: go on with resume=auto"
-        ) from error
