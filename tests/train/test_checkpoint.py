@@ -350,6 +350,7 @@ FREE_DATA = {
     "num_train",
     "class_names",
     "decoder",
+    "timeout_s",
     "max_bad_fraction",
     "segments",
     "crops",
