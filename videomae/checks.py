@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, TrainConfig
-from videomae.data.clips import Clip, read_clips
+from videomae.data.clips import Clip, ClipList, read_clips
 from videomae.data.decode import check_decoder, pack_at
 from videomae.model.formats import read_weights
 from videomae.model.weights import FILE_NAME, Link, Weights
@@ -118,20 +118,19 @@ def lists_of(data: DataConfig) -> dict[str, str | None]:
     }
 
 
-def training_clips(data: DataConfig, *, labelled: bool) -> list[Clip]:
+def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
     """The clips of the training list, or of the sources' lists one after the other.
 
     Raises:
         ClipListError: a list cannot be read.
         ConfigError: its videos are not there.
     """
-    clips = []
+    lists = []
     for section, part in data.parts().items():
         key = f"{section}.train_list"
-        own = read_clips(str(part.train_list), part, labelled=labelled, key=key)
-        check_videos(own, part, key)
-        clips += own
-    return clips
+        lists.append(read_clips(str(part.train_list), part, labelled=labelled, key=key))
+        check_videos(lists[-1], part, key)
+    return lists[0] if len(lists) == 1 else ClipList.joined(lists)
 
 
 def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:

@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from videomae.config import (
     RunConfig,
     UserError,
 )
-from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.clips import Clip, ClipList, class_names, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_batches, evaluation_loader
@@ -162,7 +161,7 @@ def score_model(
         return None
     predictions = {index: probs for part in parts for index, probs in part.probs.items()}
     scores = Scores(
-        labels=np.array([clip.label for clip in clips]),
+        labels=ClipList.of(clips).labels(),
         probs=gather_probs(predictions, len(clips), len(names)),
         class_names=names,
     )

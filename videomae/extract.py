@@ -131,16 +131,16 @@ def _videos(config: ExtractConfig) -> tuple[DataConfig, list[Clip]]:
         frame_template=config.frame_template,
         first_frame=config.first_frame,
     )
-    clips = read_clips(config.list, data, labelled=False, key="list")
-    check_videos(clips, data, "list")
-    for clip in clips:
+    listed = read_clips(config.list, data, labelled=False, key="list")
+    check_videos(listed, data, "list")
+    for clip in listed:
         path = PurePath(clip.path)
         if path.is_absolute() or ".." in path.parts:
             raise ConfigError(
                 f"{config.list}:{clip.line}: {clip.path!r} lies outside root={config.root}, whose "
                 "folders the features mirror: give a list of paths below root"
             )
-    return data, list({clip.path: clip for clip in clips}.values())
+    return data, list({clip.path: clip for clip in listed}.values())
 
 
 def _settings(

@@ -42,7 +42,7 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights
-from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.clips import ClipList, class_names, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model, hashes_of, score_model
@@ -84,15 +84,10 @@ class Lists(NamedTuple):
 
     names: list[str]
     """Of the classes."""
-    train: list[Clip]
-    val: list[Clip]
+    train: ClipList
+    val: ClipList
     """Empty unless the run is evaluated on the way."""
-    test: list[Clip]
-
-    def num_shared(self, train: Sequence[Clip]) -> int:
-        """Test videos that are in another list too."""
-        paths = {clip.path for clip in train}
-        return sum(clip.path in paths for clip in self.test)
+    test: ClipList
 
 
 def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
@@ -100,8 +95,8 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     lists = read_lists(config)
     say = Say(process.is_main)
     shared = {
-        "data.train_list": lists.num_shared(lists.train),
-        "data.val_list": lists.num_shared(lists.val),
+        "data.train_list": lists.test.num_shared(lists.train),
+        "data.val_list": lists.test.num_shared(lists.val),
     }
     for key, count in shared.items():
         if count:
@@ -207,7 +202,7 @@ def read_lists(config: FinetuneConfig) -> Lists:
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
-    def labelled(key: str, path: str | None) -> list[Clip]:
+    def labelled(key: str, path: str | None) -> ClipList:
         require({key: path})
         clips = read_clips(str(path), data, labelled=True, key=key)
         check_videos(clips, data, key)
@@ -216,7 +211,7 @@ def read_lists(config: FinetuneConfig) -> Lists:
     return Lists(
         class_names(data),
         training_clips(data, labelled=True),
-        labelled("data.val_list", data.val_list) if config.eval_every else [],
+        labelled("data.val_list", data.val_list) if config.eval_every else ClipList.of([]),
         labelled("data.test_list", data.test_list),
     )
 

@@ -47,7 +47,7 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import PretrainConfig, token_grid
-from videomae.data.clips import Clip, read_clips
+from videomae.data.clips import ClipList, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
@@ -165,7 +165,7 @@ def _epoch_probe(config: PretrainConfig, process: Processes, say: Say) -> EpochP
     require({f"probe.{name}": getattr(probe, name) for name in needed})
     data = probe_data(probe, config.data)
 
-    def clips_of(name: str) -> list[Clip]:
+    def clips_of(name: str) -> ClipList:
         key = f"probe.{name}"
         clips = read_clips(str(getattr(probe, name)), data, labelled=True, key=key)
         check_videos(clips, data, key)

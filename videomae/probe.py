@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from videomae.checks import SCRATCH, check_place, check_videos, require
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
-from videomae.data.clips import Clip, class_names, read_clips
+from videomae.data.clips import Clip, ClipList, class_names, read_clips
 from videomae.data.decode import check_decoder
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
@@ -90,7 +90,7 @@ def probe(config: ProbeConfig) -> None:
             train, test = found
             runlog.add_bad_files(directory, train.bad, runlog.TRAIN, say)
             runlog.add_bad_files(directory, test.bad, runlog.TEST, say)
-            labels = [torch.tensor([clip.label for clip in clips]) for clips in lists.values()]
+            labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
             results = _results(config, encoder, train, test, labels, classes, say)
             write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
             Console(highlight=False).print(_table(results))
@@ -111,7 +111,7 @@ def _check_output(config: ProbeConfig, directory: Path) -> None:
         )
 
 
-def _clips(data: DataConfig, key: str) -> list[Clip]:
+def _clips(data: DataConfig, key: str) -> ClipList:
     """The clips of data.train_list or data.test_list."""
     clips = read_clips(str(getattr(data, key)), data, labelled=True, key=f"data.{key}")
     check_videos(clips, data, f"data.{key}")

@@ -50,7 +50,7 @@ FREE_DATA = (
 """Settings of `data` that do not change what is learned; the list itself is compared by hash."""
 
 
-def plan_run(config: TrainConfig, clips: list[Clip], processes: Processes, say: Say) -> Plan:
+def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, say: Say) -> Plan:
     """Work out the batch arithmetic and print it, and where the list is not the published one.
 
     Raises:

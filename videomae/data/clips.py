@@ -12,11 +12,18 @@ Paths may hold spaces. Blank lines and lines that start with "# " (hash, space) 
 """
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from videomae.config import DataConfig, ListFormat, UserError
+from videomae.data.columns import Columns, Integers
+from videomae.data.plain import plain_lines
 from videomae.files import write_text
 
 FORMS = {
@@ -33,8 +40,12 @@ NUMBERS = {  # how many whole numbers end a line
     ListFormat.frames_start_total: 2,
     ListFormat.frames_total_label: 2,
 }
-
-
+BLOCK = 1 << 25
+"""Characters of a list that are taken apart at once."""
+ROWS = 1 << 12
+"""Clips that an iteration makes at once."""
+NONE = -(10**18)
+"""Stands for None in a column: no line can hold so low a number."""
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 """How the names of video files end."""
 
@@ -59,9 +70,105 @@ class Clip(NamedTuple):
     """The section of the config that its list stands in; see DataConfig.parts."""
 
 
+class ClipList(Sequence[Clip]):
+    """The clips of one list, or of several one after the other: a sequence of Clip.
+
+    Held in columns, some 50 bytes a clip, of which all processes that decode share one copy.
+
+    Args:
+        columns: path, and the other fields of Clip in their order; None is NONE, a source its
+            place in `sources`.
+    """
+
+    def __init__(self, columns: Columns, sources: Sequence[str]) -> None:
+        self.columns = columns
+        self.sources = sources
+
+    @classmethod
+    def of(cls, clips: Sequence[Clip]) -> "ClipList":
+        """These clips as such a list."""
+        if isinstance(clips, ClipList):
+            return clips
+        sources = list(dict.fromkeys(clip.source for clip in clips))
+        rows = [
+            (clip.line, *(NONE if n is None else n for n in clip[2:5]), sources.index(clip.source))
+            for clip in clips
+        ]
+        numbers = np.array(rows, np.int64).reshape(len(rows), len(Clip._fields) - 1)
+        paths = pa.array([clip.path for clip in clips], pa.large_string())
+        columns = Columns.of(paths, dict(zip(Clip._fields[1:], numbers.T, strict=True)))
+        return cls(columns, sources)
+
+    @classmethod
+    def joined(cls, lists: Sequence["ClipList"]) -> "ClipList":
+        """The clips of all lists, one list after the other."""
+        sources = list(dict.fromkeys(chain.from_iterable(each.sources for each in lists)))
+        parts = []
+        for each in lists:
+            renumbered = np.array([sources.index(source) for source in each.sources])
+            own = renumbered[each.columns.number("source")]
+            parts.append(each.columns.with_number("source", own))
+        return cls(Columns.joined(parts), sources)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @overload
+    def __getitem__(self, index: int) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ClipList": ...
+    def __getitem__(self, index: int | slice) -> "Clip | ClipList":
+        if isinstance(index, slice):
+            return self.take(np.arange(*index.indices(len(self))))
+        place = range(len(self))[index]
+        return self._clips(place, place + 1)[0]
+
+    def __iter__(self) -> Iterator[Clip]:
+        for first in range(0, len(self), ROWS):
+            yield from self._clips(first, first + ROWS)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def take(self, places: Sequence[int] | Integers) -> "ClipList":
+        """The clips at these places, in this order."""
+        return ClipList(self.columns.take(np.asarray(places, np.int64)), self.sources)
+
+    def labels(self) -> Integers:
+        """(len,): the labels, where every clip has one."""
+        return self.columns.number("label")
+
+    def files(self) -> Integers:
+        """(len,): which file each clip is of, counted from 0; a list may name one more than once.
+
+        Paths of different sources are different files.
+        """
+        paths = self.columns.texts().dictionary_encode()
+        pairs = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
+        return pa.array(pairs).dictionary_encode().indices.to_numpy()
+
+    def on_lines(self, lines: Sequence[int]) -> Integers:
+        """The places of the clips that stand on these lines of their lists."""
+        return np.flatnonzero(np.isin(self.columns.number("line"), lines))
+
+    def num_shared(self, other: "ClipList") -> int:
+        """How many of the clips have a path that is in another list too."""
+        found = pc.is_in(self.columns.texts(), value_set=other.columns.texts())
+        return int(found.to_numpy(zero_copy_only=False).sum())
+
+    def _clips(self, first: int, last: int) -> list[Clip]:
+        def given(number: int) -> int | None:
+            return None if number == NONE else number
+
+        return [
+            Clip(path, line, given(label), given(start), given(total), self.sources[source])
+            for path, line, label, start, total, source in self.columns.rows(first, last)
+        ]
+
+
 def read_clips(
     path: str | Path, data: DataConfig, *, labelled: bool, key: str = "data.train_list"
-) -> list[Clip]:
+) -> ClipList:
     """Every clip of a list, in its order.
 
     Args:
@@ -81,22 +188,27 @@ def read_clips(
         raise ClipListError(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
         ) from error
-    clips = [
-        parse_line(line, number, path, data, section)
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip() and not line.startswith("# ")
-    ]
+    blocks, first = [], 1
+    for lines in _blocks(text):
+        blocks.append(_parse_lines(lines, first, path, data, section))
+        first += len(lines)
+    clips = ClipList(Columns.joined(blocks), [section])
     if not clips:
         raise ClipListError(f"{key}={path} lists no clip: expected one a line, such as {_forms()}")
-    for clip in clips:
+    label, total = clips.labels(), clips.columns.number("total")
+    wrong = (total != NONE) & (data.frame_template is None)
+    if labelled:
+        wrong |= label == NONE
+    if labelled and data.classes is not None:
+        wrong |= (label < 0) | (label >= data.classes)
+    for clip in clips.take(np.flatnonzero(wrong)[:1]):
         if labelled:
             _check_label(clip, path, data.classes)
-        if clip.total is not None and data.frame_template is None:
-            raise ClipListError(
-                f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
-                f"set {_setting(section, 'frame_template')}, for example "
-                f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
-            )
+        raise ClipListError(
+            f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
+            f"set {_setting(section, 'frame_template')}, for example "
+            f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
+        )
     return clips
 
 
@@ -112,6 +224,42 @@ def write_without(target: Path, source: Path, lines: Set[int], note: str | None)
     if note:
         kept.insert(0, f"# {note}")
     write_text(target, "".join(f"{line}\n" for line in kept))
+
+
+def _blocks(text: str) -> Iterator[Any]:
+    """The lines of a text, so many at once: Arrow arrays of large_string."""
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start + BLOCK)
+        end = len(text) if end < 0 else end
+        yield pc.split_pattern(pa.array([text[start:end]], pa.large_string()), "\n").flatten()
+        start = end + 1
+
+
+def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: str) -> Columns:
+    """What parse_line says of lines that stand in a list one after the other.
+
+    Args:
+        lines: Arrow array of large_string.
+        first: the number of the first one.
+    """
+    plain, others = plain_lines(lines, data.list_format)
+    rest = [
+        parse_line(line, first + place, path, data, section)
+        for place, line in zip(others.tolist(), lines.take(others).to_pylist(), strict=True)
+        if line.strip()
+    ]
+    parts = [ClipList.of(rest).columns]
+    for places, paths, values in plain:
+        numbers = {"line": first + places}
+        numbers |= dict.fromkeys(("label", "start", "total"), np.full(len(places), NONE))
+        if data.list_format is ListFormat.frames_total_label:
+            numbers["start"] = np.full(len(places), data.first_frame)
+        parts.append(Columns.of(paths, numbers | values | {"source": np.zeros_like(places)}))
+    if not rest and len(plain) == 1:
+        return parts[1]
+    columns = Columns.joined(parts)
+    return columns.take(np.argsort(columns.number("line")))
 
 
 def clips_below(path: Path, key: str = "video") -> tuple[Path, list[Clip]]:

@@ -21,7 +21,7 @@ from videomae.data.augment import (
     random_box,
     resized_crop,
 )
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.mask import Masking
 from videomae.data.randaugment import rand_augment
@@ -104,7 +104,7 @@ class TrainingClips:
         masking: Masking | None,
         seed: int,
     ) -> None:
-        self.clips = clips
+        self.clips = ClipList.of(clips)
         self.data = data
         self.parts = data.parts()
         self.augment = augment
@@ -180,7 +180,7 @@ class EvaluationClips:
     """Videos to all their test views, segments x crops, from one decode."""
 
     def __init__(self, clips: Sequence[Clip], data: DataConfig) -> None:
-        self.clips = clips
+        self.clips = ClipList.of(clips)
         self.data = data
         self.given_up: dict[int, str] = {}
         self.nbytes = data.segments * data.crops * _view_nbytes(data)

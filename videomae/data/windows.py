@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.augment import evaluation_crops
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile, check_given_up
 from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.sample import dense_indices, num_dense_starts
@@ -54,7 +54,7 @@ class VideoWindows:
     """
 
     def __init__(self, clips: Sequence[Clip], data: DataConfig, hop: int, batch: int) -> None:
-        self.clips = clips
+        self.clips = ClipList.of(clips)
         self.data = data
         self.hop = hop
         self.batch = batch

@@ -6,6 +6,7 @@ no room in /dev/shm. Pipes carry the rest, one pair for each process: another's 
 """
 
 import atexit
+import gc
 import mmap
 import multiprocessing
 import os
@@ -53,11 +54,14 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 class Maker(Protocol[Task, Made]):
     """What batches come from."""
 
-    clips: Sequence[Clip]
     given_up: dict[int, str]
     """Videos that are not to be opened, by their place in the list: why."""
     nbytes: int
     """Of the tensors of one batch, at most."""
+
+    @property
+    def clips(self) -> Sequence[Clip]:
+        """The list."""
 
     def make(
         self, task: Task, first: int, at: Callable[[int], AbstractContextManager[None]]
@@ -308,6 +312,7 @@ def _work(
     assert parent.pid is not None
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
+    gc.freeze()  # what is there already stays, and stays shared with the main process
     assigned: deque[Assigned] = deque()
     free = deque(range(len(slots)))
     used: deque[int] = deque()  # given back in this order
@@ -344,6 +349,7 @@ def _work(
                     receive()
                 used.append(free.popleft())
                 results.send((_placed(batch, slots, used[-1]), last))
+            gc.collect()  # open videos are in cycles of small objects that hold much memory
     except Exception as error:  # the main process raises it
         error.add_note("".join(traceback.format_exception(error)))
         _send_error(results, error)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 
 SHOWN = 10
 """Classes that are told of, those whose shares of the lists differ most."""
@@ -20,7 +20,7 @@ Counts = NDArray[np.int64]
 
 def count_labels(clips: Sequence[Clip], classes: int) -> Counts:
     """Of labelled clips."""
-    return np.bincount([clip.label or 0 for clip in clips], minlength=classes)
+    return np.bincount(ClipList.of(clips).labels(), minlength=classes)
 
 
 def compare_labels(counts: Mapping[str, Counts], names: Sequence[str]) -> list[str]:

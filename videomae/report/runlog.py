@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import UserError
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
 from videomae.report.console import Bar, Say, console, note
@@ -176,12 +176,16 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
 
 def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:
     """The training videos that a resumed run already knows to be unreadable, by index."""
-    index_of_line = {(clip.source, clip.line): index for index, clip in enumerate(clips)}
+    rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    clips = ClipList.of(clips)
+    places = clips.on_lines([row["line"] for row in rows])
+    found = zip(clips.take(places), places.tolist(), strict=True)
+    index_of_line = {(clip.source, clip.line): index for clip, index in found}
     bad = {}
-    for row in read_rows(directory / BAD_FILES):
+    for row in rows:
         source = row.get("source", "data")
         index = index_of_line.get((source, row["line"]))
-        if row["list"] == TRAIN and index is not None:
+        if index is not None:
             bad[index] = BadFile(index, row["path"], row["line"], row["error"], source)
     return bad
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import DataConfig, Precision, RunConfig, UserError
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
 from videomae.files import replacing
@@ -235,7 +235,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """The views of the clips at these places, numbered as in the whole list."""
     loader = evaluation_loader(
-        EvaluationClips([clips[place] for place in places], data),
+        EvaluationClips(ClipList.of(clips).take(places), data),
         rank=0,
         world=1,
         batch=max(1, run.device_batch // (data.segments * data.crops)),

@@ -152,15 +152,14 @@ class Training:
         self.log = log
         self.seed = seed
         self.bad = bad  # by index in the list, where a file may stand more than once
-        keys = ((clip.source, clip.path) for clip in clips.clips)
-        numbers: dict[tuple[str, str], int] = {}
-        self.file_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+        self.file_of = clips.clips.files()
         self.max_bad_fraction = max_bad_fraction
         self.average = average
         self.on_batch = on_batch
         self.on_epoch = on_epoch
         self.epochs_apart = epochs_apart
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
+        self.tried = np.zeros(self.file_of.max() + 1, dtype=bool)  # by the number of the file
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self.num_skipped = 0
         self.failure: UserError | None = None  # raised once the step's checkpoint is complete
@@ -177,6 +176,7 @@ class Training:
         self.last = last
         self.objective.model.train()
         self.num_skipped = start - self._num_updates()
+        self.tried[self.file_of[self.order.tried(start)]] = True
         pending: Pending | None = None
         with stop_signals() as received, closing(self._batches(start + 1, last)) as batches:
             self.window = Window(start)
@@ -323,11 +323,12 @@ class Training:
             by_key = {file.key: file for file in reversed(new)}
             self.log.bad_files([file for key, file in by_key.items() if key not in known])
         step, batch = pending.step, self.plan.global_batch
+        self.tried[self.file_of[[item.video for item in self.order.global_items(step)]]] = True
         epoch_ends = step % self.plan.steps_per_epoch == 0
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
         if not self.bad or not (found or epoch_ends or enough or step == self.last):
             return
-        tried = len(np.unique(self.file_of[self.order.tried(step)]))
+        tried = np.count_nonzero(self.tried)
         num_bad = self._num_bad()
         too_many = num_bad > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends)
         if too_many or (num_bad == tried and step == self.last):

@@ -16,7 +16,7 @@ from videomae.config import (
     Sampling,
     UserError,
 )
-from videomae.data.clips import Clip
+from videomae.data.clips import Clip, ClipList
 from videomae.model.mae import VideoMAE
 from videomae.model.probes import knn_probs
 from videomae.report.console import Say
@@ -198,7 +198,7 @@ class EpochProbe:
     ) -> None:
         self.config = config
         self.every_epochs = config.every_epochs
-        self.lists = {"train": train_clips, "test": test_clips}
+        self.lists = {"train": ClipList.of(train_clips), "test": ClipList.of(test_clips)}
         self.data = data
         self.run = run
         self.process = process
@@ -237,7 +237,7 @@ class EpochProbe:
         if len(train.video) == 0:
             return None
         labels = {
-            name: torch.tensor([self.lists[name][video].label for video in each.video.tolist()])
+            name: torch.from_numpy(self.lists[name].labels())[each.video]
             for name, each in found.items()
         }
         probs = knn_probs(
