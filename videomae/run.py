@@ -130,7 +130,8 @@ def train_run(
     if isinstance(config, FinetuneConfig):
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     keep = config.run.keep_checkpoints
-    store = Checkpoints(directory / "checkpoints", identity, keep, processes, parents)
+    batch = config.optim.global_batch
+    store = Checkpoints(directory / "checkpoints", identity, keep, batch, processes, parents)
     mean = average and average.module
     start = store.restore(checkpoint, model, optimizer, mean) if checkpoint else 0
     own = is_own(checkpoint, directory)

@@ -187,9 +187,45 @@ def test_micro_batches_resumed_later_are_the_tail(first: int, last: int) -> None
     assert list(resumed) == tail  # and again, if asked again
 
 
-def test_batches_are_the_same_for_any_number_of_workers(training: TrainingClips) -> None:
+@given(st.data())
+def test_stops_and_other_worlds_go_on_in_the_same_order(data: st.DataObject) -> None:
+    """However often a run is stopped, and on however many processes it goes on each time."""
+    num_clips = data.draw(st.integers(1, 30))
+    batch = data.draw(st.integers(1, num_clips))
+    order = TrainingOrder(num_clips, batch, seed=data.draw(st.integers(0, 2**40)))
+    seen: list[Item] = []
+    done = 0
+    for steps in data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5)):
+        world = data.draw(st.sampled_from([n for n in range(1, 9) if batch % n == 0]))
+        size = data.draw(st.integers(1, batch // world + 1))
+        ranks = [
+            list(
+                MicroBatches(
+                    order, rank=rank, world=world, size=size, first=done + 1, last=done + steps
+                )
+            )
+            for rank in range(world)
+        ]
+        per_step = -(-(batch // world) // size)
+        assert {len(rank) for rank in ranks} == {steps * per_step}
+        for step in range(steps):
+            for rank in ranks:
+                for part in rank[step * per_step : (step + 1) * per_step]:
+                    assert 1 <= len(part) <= size
+                    seen += part
+        done += steps
+    assert seen == [item for step in range(1, done + 1) for item in order.global_items(step)]
+    for epoch in range(done // order.steps_per_epoch):
+        videos = [item.video for item in seen if item.epoch == epoch]
+        assert len(set(videos)) == len(videos) == order.steps_per_epoch * batch
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_are_the_same_for_any_number_of_workers(
+    training: TrainingClips, workers: int
+) -> None:
     alone = batches_of(training)
-    helped = batches_of(training, workers=2)
+    helped = batches_of(training, workers=workers)
     for a, b in zip(alone, helped, strict=True):
         assert_same(a, b)
     assert not alone[0].clip.equal(alone[1].clip)

@@ -26,6 +26,9 @@ IDENTITY = {"model.dim": 32, "optim.betas": [0.9, 0.95], "seed": 0}
 State = tuple[nn.Module, torch.optim.AdamW]
 
 
+GLOBAL_BATCH = 24
+
+
 def make_state(seed: int, steps: int) -> State:
     """A model and an optimiser after some steps."""
     torch.manual_seed(seed)
@@ -55,7 +58,7 @@ def contents(state: State) -> dict[str, Any]:
 
 
 def store(directory: Path, keep: int = 2, identity: dict[str, Any] = IDENTITY) -> Checkpoints:
-    return Checkpoints(directory / "checkpoints", identity, keep, ALONE)
+    return Checkpoints(directory / "checkpoints", identity, keep, GLOBAL_BATCH, ALONE)
 
 
 def last(directory: Path) -> str:
@@ -72,6 +75,16 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     advance(saved)
     advance(restored)
     assert contents(restored) == contents(saved)
+
+
+def test_the_place_in_the_data_is_a_number_of_videos(tmp_path: Path) -> None:
+    state = make_state(seed=0, steps=1)
+    path = store(tmp_path).save(7, *state)
+    run = json.loads((path / "run.json").read_text())
+    assert run["samples"] == 7 * GLOBAL_BATCH
+    (path / "run.json").write_text(json.dumps(run | {"samples": 7 * GLOBAL_BATCH + 1}))
+    with pytest.raises(CheckpointError, match="169 videos are not 7 steps of 24 videos"):
+        store(tmp_path).restore(path, *state)
 
 
 def test_restoring_replaces_what_was_there(tmp_path: Path) -> None:

@@ -44,12 +44,14 @@ class Checkpoints:
         directory: the run's `checkpoints`.
         identity: of the run that reads and writes them.
         keep: how many of the newest are kept.
+        global_batch: videos per step: the place in the data is saved as a number of videos.
         parents: of the weights that the run started from.
     """
 
     directory: Path
     identity: Identity
     keep: int
+    global_batch: int
     processes: Processes
     parents: Sequence[Link] = ()
 
@@ -79,6 +81,7 @@ class Checkpoints:
             if self.processes.is_main:
                 run = {
                     "step": step,
+                    "samples": step * self.global_batch,
                     "identity": self.identity,
                     "parents": [asdict(link) for link in self.parents],
                     "sha256": _hashes(path),
@@ -155,7 +158,13 @@ class Checkpoints:
             )
         except (OSError, CheckpointException, RuntimeError) as error:
             raise CheckpointError(_unusable(path, _first_line(error))) from error
-        return int(run["step"])
+        step, rest = divmod(run["samples"], self.global_batch)
+        if rest or step != run["step"]:
+            raise CheckpointError(
+                f"{path}: {run['samples']} videos are not {run['step']} steps of "
+                f"{self.global_batch} videos each: {RUN_FILE} was changed"
+            )
+        return int(step)
 
 
 def parents_of(path: Path) -> tuple[Link, ...]:
@@ -229,10 +238,10 @@ def _remove(path: Path) -> None:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    """run.json: step, identity, parents, sha256 (of the other files)."""
+    """run.json: step, samples, identity, parents, sha256 (of the other files)."""
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text())
-        if not {"step", "identity", "parents", "sha256"} <= run.keys():
+        if not {"step", "samples", "identity", "parents", "sha256"} <= run.keys():
             raise ValueError("it says too little")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(_unusable(path, f"{RUN_FILE}: {_first_line(error)}")) from error
