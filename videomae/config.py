@@ -1037,9 +1037,9 @@ class PackConfig(ScanConfig):
     """Of the packed videos, in pixels; smaller ones stay as they are."""
     stride: int = 4
     """Every stride-th frame decodes without those between: the data.clip.stride you train with."""
-    keyint: int = 64
+    keyint: int = 32
     """Every keyint-th frame is a key frame, from which decoding can start: a multiple of stride."""
-    crf: float = 20.0
+    crf: float = 22.0
     """x264's quality, 1 to 51; less is better, and larger."""
     preset: str = "medium"
     """x264's: slower ones make smaller files."""

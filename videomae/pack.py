@@ -17,7 +17,7 @@ A pack is a root: give it as data.root to any command, with its own list or with
 the same paths. A killed run goes on with the same command, to the same bytes.
 
     stride=4            the data.clip.stride you train with
-    crf=20 keyint=64    quality, and frames from one key frame to the next
+    crf=22 keyint=32    quality, and frames from one key frame to the next
     check=true          only read PACK again, and say what is damaged
 """
 

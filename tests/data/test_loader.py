@@ -29,6 +29,7 @@ from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips, Example, Item, TrainingClips
 from videomae.data.loader import (
     Batch,
+    ExampleBatches,
     MicroBatches,
     TrainingOrder,
     collate,
@@ -37,6 +38,7 @@ from videomae.data.loader import (
     training_loader,
 )
 from videomae.data.mask import Masking
+from videomae.data.workers import Desk
 
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (2, 4, 4))
 AUGMENT = AugmentConfig(crop=CropKind.multi_scale, antialias=True)
@@ -269,8 +271,9 @@ def test_the_two_epochs_of_a_video_differ(training: TrainingClips) -> None:
 
 def test_views_of_one_video_lie_next_to_each_other(training: TrainingClips) -> None:
     items = [Item(0, 5), Item(0, 1), Item(2, 9)]
+    ((batch, last),) = ExampleBatches(training, 3).make(items, 0, Desk())
+    assert last
     examples = [training[item] for item in items]
-    batch = collate(examples)
     assert batch.clip.shape == (6, 4, 32, 32, 3)
     assert batch.clip.dtype == torch.uint8
     assert batch.video.tolist() == [5, 5, 1, 1, 9, 9]
@@ -297,7 +300,8 @@ def test_a_batch_counts_short_videos_and_lists_bad_ones() -> None:
             Example(clip, 4, 0, None, None, True, None),
             Example(clip, 7, 1, None, None, False, bad),
             Example(clip, 2, 2, None, None, True, None),
-        ]
+        ],
+        torch.cat([clip] * 3),
     )
     assert batch.num_short == 2
     assert batch.bad == [bad]
@@ -391,8 +395,8 @@ def test_evaluation_with_workers_is_the_same_and_a_share_may_be_empty(
 class ReportingClips(TrainingClips):
     """The label of an item is the number of the process that read it."""
 
-    def __getitem__(self, item: Item) -> Example:
-        return super().__getitem__(item)._replace(label=os.getpid())
+    def read(self, item: Item, pixels: Tensor) -> Example:
+        return super().read(item, pixels)._replace(label=os.getpid())
 
 
 def iterated(training: TrainingClips) -> tuple[Generator[Batch], int]:

@@ -213,7 +213,8 @@ def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
     masking = Masking(config.mask, token_grid(config.model, config.data.clip))
     dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
     items = [item for item in order().global_items(1) if item.video in videos]
-    batch = collate([dataset[item] for item in items])
+    examples = [dataset[item] for item in items]
+    batch = collate(examples, torch.cat([example.clip for example in examples]))
     assert batch.valid.all()
     inputs = objective.inputs(batch, 1, 0)
     return objective(*inputs.tensors).item() / inputs.num_errors

@@ -28,6 +28,8 @@ from videomae.data.randaugment import rand_augment
 
 UNLABELLED = -1
 """The label of a clip that has none."""
+ABOUT = 64
+"""Bytes of what a batch says of one view, its masks apart."""
 
 
 class BadFile(NamedTuple):
@@ -111,25 +113,31 @@ class TrainingClips:
         self.masking = masking
         self.seed = seed
         self.given_up: dict[int, str] = {}
+        self.shape = (data.repeats, *view_shape(data))
         masks = 2 * math.prod(masking.grid) if masking else 0
-        self.nbytes = data.repeats * (_view_nbytes(data) + masks)
+        self.nbytes = math.prod(self.shape) + data.repeats * (masks + ABOUT)
 
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
+        return self.read(item, torch.empty(self.shape, dtype=torch.uint8))
+
+    def read(self, item: Item, pixels: Tensor) -> Example:
+        """The same, with its views in `pixels`, (V, T, H, W, 3) uint8."""
         clip = self.clips[item.video]
         views = range(self.data.repeats)
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
-        data, shape, bad, short = self.parts[clip.source], self.data.clip, None, False
+        data, bad, short = self.parts[clip.source], None, False
         try:
             check_given_up(self.given_up, item.video, clip)
             video = open_clip(clip, data)
             window = self._window(video, item, data.clip)
             frames = torch.from_numpy(video.read(window))
-            pixels = torch.stack([self._view(frames, rng) for rng in rngs])
+            for view, rng in zip(pixels, rngs, strict=True):
+                view.copy_(self._view(frames, rng))
             short = self._is_short(video, window, data.clip)
         except DecodeError as error:
             bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
-            pixels = blank(self.data.repeats, self.data)
+            pixels.zero_()
         mask = decoder_mask = None
         if self.masking is not None:
             drawn = [self.masking.draw(rng) for rng in rngs]
@@ -137,10 +145,9 @@ class TrainingClips:
             decoders = [decoder for _, decoder in drawn if decoder is not None]
             decoder_mask = torch.stack(decoders) if decoders else None
         label = UNLABELLED if clip.label is None else clip.label
-        assert pixels.shape[1:] == (shape.frames, *shape.frame, 3)
         erase = None
         if self.augment.erase_prob > 0:
-            boxes = [erase_box(shape.frame, self.augment, rng) for rng in rngs]
+            boxes = [erase_box(data.clip.frame, self.augment, rng) for rng in rngs]
             erase = torch.tensor(boxes)
         return Example(pixels, item.video, label, mask, decoder_mask, short, bad, erase)
 
@@ -183,20 +190,25 @@ class EvaluationClips:
         self.clips = ClipList.of(clips)
         self.data = data
         self.given_up: dict[int, str] = {}
-        self.nbytes = data.segments * data.crops * _view_nbytes(data)
+        self.shape = (data.segments * data.crops, *view_shape(data))
+        self.nbytes = math.prod(self.shape) + self.shape[0] * ABOUT
 
     def __getitem__(self, index: int) -> Example:
         """One video; blank, and marked as bad, where its file cannot be read."""
+        return self.read(index, torch.empty(self.shape, dtype=torch.uint8))
+
+    def read(self, index: int, pixels: Tensor) -> Example:
+        """The same, with its views in `pixels`, (V, T, H, W, 3) uint8."""
         clip, bad, short = self.clips[index], None, False
         try:
             check_given_up(self.given_up, index, clip)
             video = open_clip(clip, self.data)
             segments = self._segments(video)
-            pixels = self._views(video, segments)
+            self._fill(pixels, video, segments)
             short = any(_repeats(segment) for segment in segments)
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error))
-            pixels = blank(self.data.segments * self.data.crops, self.data)
+            pixels.zero_()
         label = UNLABELLED if clip.label is None else clip.label
         return Example(pixels, index, label, None, None, short, bad)
 
@@ -207,24 +219,20 @@ class EvaluationClips:
             return sample.segment_view_indices(total, frames, data.segments)
         return sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
 
-    def _views(self, video: Video, segments: list[list[int]]) -> Tensor:
-        """(segments * crops, T, *clip.frame, 3), segment by segment."""
+    def _fill(self, pixels: Tensor, video: Video, segments: list[list[int]]) -> None:
+        """Fill in the views, segment by segment."""
         wanted, places = np.unique(segments, return_inverse=True)
         decoded = torch.from_numpy(video.read(wanted.tolist()))
         crops = evaluation_crops(decoded, self.data.clip.frame, self.data.crops)
         rows = torch.from_numpy(places).view(len(segments), -1)
-        return torch.stack([crop[row] for row in rows for crop in crops])
+        views = (crop[row] for row in rows for crop in crops)
+        for place, view in zip(pixels, views, strict=True):
+            place.copy_(view)
 
 
-def blank(views: int, data: DataConfig) -> Tensor:
-    """The pixels of a slot whose video cannot be read."""
-    clip = data.clip
-    return torch.zeros(views, clip.frames, *clip.frame, 3, dtype=torch.uint8)
-
-
-def _view_nbytes(data: DataConfig) -> int:
-    """Bytes of the pixels of one view and of what is said of it."""
-    return math.prod((data.clip.frames, *data.clip.frame, 3)) + 64
+def view_shape(data: DataConfig) -> tuple[int, ...]:
+    """(T, H, W, 3) of one view."""
+    return (data.clip.frames, *data.clip.frame, 3)
 
 
 def check_given_up(given_up: Mapping[int, str], index: int, clip: Clip) -> None:

@@ -1,9 +1,8 @@
 """Examples to batches, in an order that depends on nothing but the seed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from videomae.data.dataset import (
     random_stream,
 )
 from videomae.data.windows import VideoWindows, Windows
-from videomae.data.workers import Loader
+from videomae.data.workers import Desk, Loader
 
 
 class Batch(NamedTuple):
@@ -45,8 +44,8 @@ class Batch(NamedTuple):
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    """Join examples that have equally many views."""
+def collate(examples: Sequence[Example], clip: Tensor) -> Batch:
+    """Join examples that have equally many views; all their views are in `clip` already."""
     views = len(examples[0].clip)
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
@@ -56,7 +55,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
     )
     return Batch(
-        clip=torch.cat([example.clip for example in examples]),
+        clip=clip,
         video=video,
         label=label,
         valid=valid,
@@ -149,18 +148,17 @@ class ExampleBatches:
         self.nbytes = most * examples.nbytes + 1024  # each field is aligned
 
     def make(
-        self,
-        task: Sequence[Item] | Sequence[int],
-        first: int,
-        at: Callable[[int], AbstractContextManager[None]],
+        self, task: Sequence[Item] | Sequence[int], first: int, desk: Desk
     ) -> Iterator[tuple[Batch, bool]]:
         """The one batch of these items."""
         assert first == 0
+        clip = desk.empty(len(task), *self.examples.shape)
+        items: Sequence[Any] = task  # of the kind that these examples have
         found = []
-        for item in task:
-            with at(item.video if isinstance(item, Item) else item):
-                found.append(self.examples[item])  # type: ignore[index]  # each has its items
-        yield collate(found), True
+        for item, views in zip(items, clip, strict=True):
+            with desk.at(item.video if isinstance(item, Item) else item):
+                found.append(self.examples.read(item, views))
+        yield collate(found, clip.flatten(0, 1)), True
 
 
 def training_loader(

@@ -1,8 +1,7 @@
 """Whole videos to windows: clips at even distances, from the first frame to the last."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile, check_given_up
 from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.data.workers import Desk
 
 
 class Windows(NamedTuple):
@@ -61,19 +61,17 @@ class VideoWindows:
         self.given_up: dict[int, str] = {}
         self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
-    def make(
-        self, task: int, first: int, at: Callable[[int], AbstractContextManager[None]]
-    ) -> Iterator[tuple[Windows, bool]]:
+    def make(self, task: int, first: int, desk: Desk) -> Iterator[tuple[Windows, bool]]:
         """Those of one clip, without the `first` batches, and whether each batch is its last."""
         clip, shape = self.clips[task], self.data.clip
         try:
-            with at(task):
+            with desk.at(task):
                 check_given_up(self.given_up, task, clip)
                 video = open_clip(clip, self.data)
             starts = window_starts(video.num_frames, shape, self.hop)
             for place in range(first * self.batch, len(starts), self.batch):
                 some = starts[place : place + self.batch]
-                with at(task):
+                with desk.at(task):
                     pixels = self._pixels(video, some)
                 last = place + self.batch >= len(starts)
                 yield Windows(task, pixels, some, video.num_frames, video.fps, last, None), last

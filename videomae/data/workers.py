@@ -1,25 +1,22 @@
 """Processes that decode: what they make comes in order, and none that dies or hangs is waited for.
 
-Batches lie in memory that a process shares with the main one from its start, so taking one over
-needs no word from a process that may be stuck in native code with Python's lock in its hands, and
-no room in /dev/shm. Pipes carry the rest, one pair for each process: another's end spoils nothing.
+One may be stuck in native code with Python's lock in its hands. So the main process asks none for
+anything: batches lie in memory that was shared from the start, and what else is to say comes
+through a pipe of each process's own, which another's end does not spoil.
 """
 
 import atexit
 import gc
-import mmap
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from math import prod
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -28,6 +25,7 @@ from torch import Tensor
 
 from videomae.config import UserError
 from videomae.data.clips import Clip
+from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
@@ -42,13 +40,22 @@ PATIENCE = 2
 RESTARTS = 3
 """Losses in a row that no video is to blame for, and between which no batch came."""
 IDLE = -1.0
-ALIGNED = 64
-"""Bytes."""
-FORKED = sys.platform == "linux"
 
 
 class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an -Error would
     """Decoding processes end, whatever they are given to do."""
+
+
+class Desk:
+    """Where a batch is made."""
+
+    def at(self, video: int) -> AbstractContextManager[None]:
+        """A context in which the video of that place in the list is decoded."""
+        return nullcontext()
+
+    def empty(self, *shape: int) -> Tensor:
+        """A tensor of uint8 for the next batch, one at most, that need not be copied later."""
+        return torch.empty(shape, dtype=torch.uint8)
 
 
 class Maker(Protocol[Task, Made]):
@@ -63,14 +70,8 @@ class Maker(Protocol[Task, Made]):
     def clips(self) -> Sequence[Clip]:
         """The list."""
 
-    def make(
-        self, task: Task, first: int, at: Callable[[int], AbstractContextManager[None]]
-    ) -> Iterator[tuple[Made, bool]]:
-        """The batches of a task without the `first` ones, and whether each is the task's last.
-
-        Args:
-            at: a context in which the video of that place in the list is decoded.
-        """
+    def make(self, task: Task, first: int, desk: Desk) -> Iterator[tuple[Made, bool]]:
+        """The batches of a task without the `first` ones, and whether each is the task's last."""
 
 
 class Loader(Generic[T, B]):
@@ -116,8 +117,8 @@ class Loader(Generic[T, B]):
         """
         if self.workers == 0:
             for task in self.tasks:
-                for batch, _ in self.maker.make(task, 0, lambda _: nullcontext()):
-                    yield _kept(batch, pin=True) if self.pin else batch
+                for batch, _ in self.maker.make(task, 0, Desk()):
+                    yield copied(batch, pin=True) if self.pin else batch
             return
         crew = [Worker(self.maker) for _ in range(self.workers)]
 
@@ -149,7 +150,7 @@ class Loader(Generic[T, B]):
             if self.in_order:
                 busy = [min(busy, key=lambda worker: worker.assigned[0].number)]
             worker, made, last = self._receive(busy, crew)
-            batch = _kept(_taken(made, worker.slots), self.pin)
+            batch = copied(worker.slots.get(made), pin=self.pin)
             worker.give_back(last)
             if last:
                 assign(worker)
@@ -226,11 +227,10 @@ class Worker(Generic[T, B]):
     def start(self) -> None:
         """Start the process, on what is assigned."""
         context: Any = multiprocessing.get_context("fork" if FORKED else "spawn")
-        size = -(-self.maker.nbytes // ALIGNED) * ALIGNED
-        memory = _shared(ALIGNED + AHEAD * size)  # its own: a process may outlive being killed
-        self.state = memory[:ALIGNED].view(torch.float64)
+        # Memory of its own: a process may live on for a while after it was killed.
+        self.state = shared_memory(ALIGNED).view(torch.float64)
         self.state[0] = IDLE  # the video that it is at, since when, and for which task
-        self.slots = memory[ALIGNED:].view(AHEAD, size)
+        self.slots = Slots(AHEAD, self.maker.nbytes)
         tasks, self.tasks = context.Pipe(duplex=False)
         self.results, results = context.Pipe(duplex=False)
         self.process = context.Process(
@@ -294,61 +294,90 @@ class Worker(Generic[T, B]):
         self.process = None
 
 
-class Placed(NamedTuple):
-    """Where a tensor lies."""
+class _SharedDesk(Desk):
+    """That of a process of its own.
 
-    slot: int
-    offset: int
-    shape: tuple[int, ...]
-    dtype: torch.dtype
+    Args:
+        state: the video that it is at, since when, and for which task.
+        tasks: tasks come in, and None for every batch that has been taken over.
+        parent: the process that wants the batches.
+    """
+
+    def __init__(
+        self, maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, parent: int
+    ) -> None:
+        self.maker = maker
+        self.state = state
+        self.slots = slots
+        self.tasks = tasks
+        self.parent = parent
+        self.assigned: deque[Assigned] = deque()
+        self.free = deque(range(len(slots)))
+        self.used: deque[int] = deque()  # they are given back in this order
+
+    def at(self, video: int) -> AbstractContextManager[None]:
+        self.state[1] = time.monotonic()
+        self.state[0] = video
+        return self._until_done()
+
+    @contextmanager
+    def _until_done(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.state[0] = IDLE
+
+    def empty(self, *shape: int) -> Tensor:
+        return self.slots.empty(self._slot(), *shape)
+
+    def next_task(self) -> Assigned:
+        """What to do; it is waited for."""
+        while not self.assigned:
+            self._receive()
+        self.state[2] = self.assigned[0].number
+        return self.assigned.popleft()
+
+    def finish(self, batch: B) -> B:
+        """The batch as it is sent."""
+        slot = self._slot()
+        self.used.append(self.free.popleft())
+        return self.slots.put(slot, batch)
+
+    def _slot(self) -> int:
+        """That of the next batch; it is waited for."""
+        while not self.free:
+            self._receive()
+        return self.free[0]
+
+    def _receive(self) -> None:
+        while not self.tasks.poll(POLL_S):
+            if os.getppid() != self.parent:
+                os._exit(1)
+        message = self.tasks.recv()
+        if message is None:
+            self.free.append(self.used.popleft())
+        else:
+            task, given_up = message
+            self.assigned.append(task)
+            self.maker.given_up.update(given_up)
 
 
 def _work(
-    maker: Maker[T, B], state: Tensor, slots: Tensor, tasks: Connection, results: Connection
+    maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, results: Connection
 ) -> None:
-    """What a process does: tasks come in, batches go out, None says that a slot is free again."""
+    """What a process does."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
     gc.freeze()  # what is there already stays, and stays shared with the main process
-    assigned: deque[Assigned] = deque()
-    free = deque(range(len(slots)))
-    used: deque[int] = deque()  # given back in this order
-
-    @contextmanager
-    def at(video: int) -> Iterator[None]:
-        state[1] = time.monotonic()
-        state[0] = video
-        try:
-            yield
-        finally:
-            state[0] = IDLE
-
-    def receive() -> None:
-        while not tasks.poll(POLL_S):
-            if os.getppid() != parent.pid:
-                os._exit(1)
-        message = tasks.recv()
-        if message is None:
-            free.append(used.popleft())
-        else:
-            task, given_up = message
-            assigned.append(task)
-            maker.given_up.update(given_up)
-
+    desk = _SharedDesk(maker, state, slots, tasks, parent.pid)
     try:
         while True:
-            while not assigned:
-                receive()
-            current = assigned.popleft()
-            state[2] = current.number
-            for batch, last in maker.make(current.task, current.first, at):
-                while not free:
-                    receive()
-                used.append(free.popleft())
-                results.send((_placed(batch, slots, used[-1]), last))
+            current = desk.next_task()
+            for batch, last in maker.make(current.task, current.first, desk):
+                results.send((desk.finish(batch), last))
             gc.collect()  # open videos are in cycles of small objects that hold much memory
     except Exception as error:  # the main process raises it
         error.add_note("".join(traceback.format_exception(error)))
@@ -361,50 +390,6 @@ def _send_error(results: Connection, error: Exception) -> None:
     except Exception:
         error = RuntimeError("".join(traceback.format_exception(error)))
     results.send(error)
-
-
-def _shared(size: int) -> Tensor:
-    """Memory that a process started from this one has too: (size,) uint8."""
-    if FORKED:
-        return torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
-    return torch.zeros(size, dtype=torch.uint8).share_memory_()
-
-
-def _placed(batch: B, slots: Tensor, slot: int) -> B:
-    """The batch with its tensors copied into a slot, and their places in them."""
-    offset, values = 0, []
-    for value in batch:
-        if not isinstance(value, Tensor):
-            values.append(value)
-            continue
-        place = Placed(slot, offset, tuple(value.shape), value.dtype)
-        _at(place, slots).copy_(value)
-        values.append(place)
-        offset += -(-value.nbytes // ALIGNED) * ALIGNED
-    return type(batch)._make(values)
-
-
-def _taken(batch: B, slots: Tensor) -> B:
-    """The batch with the tensors that lie in those places, until the slot is given back."""
-    return type(batch)._make(_at(v, slots) if isinstance(v, Placed) else v for v in batch)
-
-
-def _at(place: Placed, slots: Tensor) -> Tensor:
-    nbytes = prod(place.shape) * place.dtype.itemsize
-    assert place.offset + nbytes <= slots.shape[1], "Maker.nbytes is too low"
-    memory = slots[place.slot, place.offset : place.offset + nbytes]
-    return memory.view(place.dtype).view(place.shape)
-
-
-def _kept(batch: B, pin: bool) -> B:
-    """A copy in memory of its own."""
-
-    def copy(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return torch.empty(value.shape, dtype=value.dtype, pin_memory=pin).copy_(value)
-
-    return type(batch)._make(map(copy, batch))
 
 
 def _leave_signals_to(parent: int) -> None:

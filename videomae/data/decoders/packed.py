@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from videomae.data.decoders.pyav import PyAVVideo
 
@@ -24,7 +25,9 @@ class PackedVideo(PyAVVideo):
         self.count = num_frames
         self.reference_stride = stride
         self.keyint = keyint
-        self._open(path, io.BytesIO(content))
+        # Nothing need be found out by decoding: the first frame would be decoded for that alone.
+        known: dict[str, Any] = {"format": "mp4", "stream_options": [{"skip_frame": "all"}]}
+        self._open(path, io.BytesIO(content), **known)
 
     def _index(self) -> tuple[Sequence[int], Sequence[int]]:
         rate, unit = self.stream.average_rate, self.stream.time_base

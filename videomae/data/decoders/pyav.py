@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -32,11 +32,11 @@ class PyAVVideo:
         check_file(path)
         self._open(path, str(path))
 
-    def _open(self, path: Path, source: str | BinaryIO) -> None:
-        """Open `source`, which messages call `path`."""
+    def _open(self, path: Path, source: str | BinaryIO, **options: Any) -> None:
+        """Open `source`, which messages call `path`, with options of av.open."""
         self.path = path
         try:
-            self.container = av.open(source, "r")
+            self.container = av.open(source, "r", **options)
             if not self.container.streams.video:
                 raise DecodeError(f"{path} holds no video stream")
             self.stream = self.container.streams.video[0]
@@ -93,7 +93,8 @@ class PyAVVideo:
         """The frames of these times, which ascend; `skip` what they do not need."""
         self.wanted = frozenset(times) if skip and not self.numbered else None
         frames: Iterator[Timed] = iter(())
-        reached, pixels = -1, []
+        reached = -1
+        found: Frames | None = None
         for number, time in enumerate(times):
             key = max(0, bisect_right(self.keys, time) - 1)
             if number == 0 or self.keys[key] > reached:
@@ -101,9 +102,20 @@ class PyAVVideo:
             reached, frame = next((each for each in frames if each[0] >= time), (-1, None))
             if frame is None or reached != time:
                 raise ValueError(f"frame {bisect_left(self.times, time)} cannot be decoded")
-            image = self.to_rgb.reformat(frame, format="rgb24").to_ndarray()
-            pixels.append(np.rot90(image, round(frame.rotation / 90) % 4))
-        return np.stack(pixels)
+            image = self._pixels(frame)
+            if found is None:
+                found = np.empty((len(times), *image.shape), np.uint8)
+            found[number] = image
+        assert found is not None
+        return found
+
+    def _pixels(self, frame: av.VideoFrame) -> Frames:
+        """(H, W, 3): a view of the frame in RGB, turned."""
+        rgb = self.to_rgb.reformat(frame, format="rgb24")
+        (plane,) = rgb.planes
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
+        image = rows[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        return np.rot90(image, round(frame.rotation / 90) % 4)
 
     def _from(self, key: int) -> Iterator[Timed]:
         """The frames in the order in which they are shown, from a key frame on, or from before."""
