@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videomae import pixels
-from videomae.files import replacing, sha256, write_text
+from videomae.files import remove_temporaries, replacing, sha256, write_text
 from videomae.pixels import normalise, unnormalise
 
 
@@ -96,6 +96,15 @@ def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError), replacing(path):
         pass
     assert path.read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    kept = [".config.2024.json", ".data-1.x.tar", "data-1.12.tar", "list.txt"]
+    left = [".data-1.12.tar", ".data-22.4567.tar", ".list.99.txt"]
+    for name in kept + left:
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path, ["data-*.tar", "list.txt"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_the_data_reach_the_disk_before_the_name(

@@ -18,8 +18,9 @@ import pytest
 from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
+from videomae import scan
 from videomae.config import ConfigError, ScanConfig
-from videomae.data import integrity, programs
+from videomae.data import programs
 from videomae.data.integrity import Inspection, inspect_frames, inspect_video
 from videomae.scan import Job, inspect_all
 
@@ -204,7 +205,7 @@ def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = write_list(tmp_path / "stand_in.py", [STAND_IN])
-    monkeypatch.setattr(integrity, "__file__", str(program))
+    monkeypatch.setattr(scan, "INSPECTOR", [sys.executable, str(program)])
     names = ["a", "crash 1", "b", "hang", "c", "crash 2", "crash 3", "d"]
     jobs = [Job(Path(name)) for name in names]
     found = {job.path.name: each for job, each in inspect_all(jobs, workers, timeout_s=1)}
@@ -228,6 +229,33 @@ def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.Monkey
     results.close()
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
+
+
+ORPHANED = """
+import subprocess, sys
+command = (
+    "import ctypes; from videomae.data.programs import end_with_parent;"
+    "end_with_parent(); print(1, flush=True); ctypes.PyDLL(None).sleep(600)"
+)
+child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_hanging_inspector_ends_with_a_scan_that_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANED], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    stat = Path(f"/proc/{int(parent.stdout.readline())}/stat")
+    assert stat.exists()
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # Going on

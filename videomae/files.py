@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The data reach the disk before the name does, so that a crash leaves the old file or the new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # keeps what it is
+    temporary = path.with_name(_temporary(path.name, str(os.getpid())))
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -25,6 +25,19 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(name: str, process: str) -> str:
+    """What a file is called until it is whole. Its suffix still tells what it is."""
+    stem, suffix = os.path.splitext(name)
+    return f".{stem}.{process}{suffix}"
+
+
+def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of files of those names, in which * may stand for any."""
+    for name in names:
+        for path in directory.glob(_temporary(name, "[0-9]*")):
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

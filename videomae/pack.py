@@ -31,7 +31,7 @@ from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, Use
 from videomae.data.clips import read_clips, write_without
 from videomae.data.integrity import Inspection
 from videomae.data.packing import Packing
-from videomae.data.packs import MANIFEST, Pack, source_of
+from videomae.data.packs import BAD, LIST, MANIFEST, Pack, source_of
 from videomae.data.programs import run_all
 from videomae.data.transcode import Encoding, Transcoded
 from videomae.files import sha256, write_text
@@ -39,7 +39,6 @@ from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
 
-LIST, BAD = "list.txt", "bad_files.jsonl"
 JUDGED_FROM = 100
 """Videos tried before the share of those left out means something; the end is judged anyway."""
 

@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.data import integrity
 from videomae.data.clips import Clip, read_clips, write_without
 from videomae.data.integrity import Inspection
 from videomae.data.programs import run_all
@@ -54,6 +53,8 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
+INSPECTOR = [sys.executable, "-m", "videomae.data.integrity"]
+"""The program that looks at one video after another."""
 LARGE = 320
 """Pixels of the short side that are more than training needs."""
 
@@ -116,9 +117,8 @@ def inspect_all(
     jobs: Iterable[Job], workers: int, timeout_s: float
 ) -> Iterator[tuple[Job, Inspection]]:
     """Every job and what was found, in the order in which they are done."""
-    program = [sys.executable, "-P", integrity.__file__]
     requests = ((job, [str(job.path), job.frames]) for job in jobs)
-    for job, answer in run_all(program, requests, workers, timeout_s):
+    for job, answer in run_all(INSPECTOR, requests, workers, timeout_s):
         found = (
             Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
         )

@@ -1,8 +1,8 @@
 """One video decoded to its end, strictly: what it is, and whether it is damaged.
 
-Standard library, NumPy, PyAV and Pillow only: videomae.scan runs this file as a program, so that a
-decoder that crashes or hangs takes one video along and nothing else. It then reads one JSON array
-[path, frames] a line and answers each with one line, the JSON object of an Inspection.
+videomae.scan runs this module as a program, so that a decoder that crashes or hangs takes one video
+along and nothing else. It then reads one JSON array [path, frames] a line and answers each with one
+line, the JSON object of an Inspection. Without torch, so that it starts at once.
 """
 
 import json
@@ -16,6 +16,8 @@ from typing import Any
 import av
 import numpy as np
 from PIL import Image
+
+from videomae.data.programs import end_with_parent
 
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
@@ -186,6 +188,7 @@ def inspect_frames(
 
 def main() -> None:
     """Answer requests until there are no more. Ctrl-C is for the process that asks."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         path, frames = json.loads(line)

@@ -24,9 +24,9 @@ from videomae.config import UserError
 from videomae.data.clips import Clip
 from videomae.data.decode import PACK_INDEX
 from videomae.data.integrity import Inspection
-from videomae.data.packs import MANIFEST, SCHEMA, VERSION, source_of
+from videomae.data.packs import MANIFEST, PACK_FILES, SCHEMA, VERSION, source_of
 from videomae.data.transcode import Encoding, Transcoded
-from videomae.files import replacing, sha256, whole_json_lines, write_text
+from videomae.files import remove_temporaries, replacing, sha256, whole_json_lines, write_text
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
 BLOCK = 512
@@ -81,6 +81,7 @@ class Packing:
         except OSError as error:
             self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
+        remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
         self._restore(lines)
         if not lines:

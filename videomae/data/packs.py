@@ -25,7 +25,8 @@ from videomae.data.decode import PACK_INDEX, DecodeError
 from videomae.data.decoders.packed import PackedVideo
 from videomae.files import sha256
 
-MANIFEST = "manifest.json"
+MANIFEST, LIST, BAD = "manifest.json", "list.txt", "bad_files.jsonl"
+PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, BAD)
 VERSION = 1
 SCHEMA = pa.schema(
     [

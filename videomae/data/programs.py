@@ -1,9 +1,11 @@
 """Several processes that look at videos. One that dies or hangs takes its video along, no more."""
 
+import ctypes
 import json
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +15,17 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K")
 Answer = dict[str, Any] | str
 """What a program answers to a request; or why it does not."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process once its parent is gone, even where it hangs. Linux only.
+
+    Elsewhere a process that does not hang notices by itself.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Program(Generic[K]):

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.data.integrity import STRICT, Inspection, inspect_frames, inspect_video
+from videomae.data.programs import end_with_parent
 
 MIN_PSNR = 20.0
 """Of the luma of each frame against its source, in dB; below, it is another picture."""
@@ -261,6 +262,7 @@ def _rate(path: Path) -> Fraction:
 
 def main() -> None:
     """Answer requests until there are no more. Ctrl-C is for the process that asks."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         path, frames, target, encoding = json.loads(line)

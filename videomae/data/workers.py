@@ -25,6 +25,7 @@ from torch import Tensor
 
 from videomae.config import UserError
 from videomae.data.clips import Clip
+from videomae.data.programs import end_with_parent
 from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
 
 T = TypeVar("T")
@@ -369,6 +370,7 @@ def _work(
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
+    end_with_parent()
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
     gc.freeze()  # what is there already stays, and stays shared with the main process
