@@ -1,16 +1,35 @@
 #!/usr/bin/env python
-"""Randomised campaigns: a run killed at random moments ends as if undisturbed; damaged videos are
-counted, never fatal. Prints one line per trial and a summary; exits 1 if any property failed."""
+"""Long randomised campaigns: kills, damaged videos, and an hour of decoding.
+
+python scripts/soak.py
+python scripts/soak.py damaged packs --seed 1
+python scripts/soak.py memory --minutes 60
+
+    runs      a pre-training run killed at random moments, and begun again with the same command,
+              ends with the weights and the metrics of one that was left alone
+    workers   so does a run whose decoding processes are killed one by one, without beginning again
+    packs     a pack that is killed and begun again has the bytes of one that was left alone
+    damaged   truncated, flipped, zeroed and spliced videos in three containers go through
+              pretrain, finetune, evaluate, scan, pack and every decoder: no crash, no hang, each
+              named once, and no video's pixels in the place of another's
+    memory    decoding processes do not grow, on plain and damaged videos and on a pack
+
+Prints one line a trial and exits 1 where a property failed.
+"""
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -19,34 +38,132 @@ import torch
 from safetensors.torch import load_file
 
 from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
-from videomae.data.clips import Clip
-from videomae.data.dataset import Item, TrainingClips
+from videomae.data.clips import read_clips
+from videomae.data.dataset import EvaluationClips, TrainingClips
+from videomae.data.decode import DECODERS
+from videomae.data.loader import MicroBatches, TrainingOrder, evaluation_loader, training_loader
+from videomae.files import whole_json_lines
 
 TIMINGS = {"clips_per_s", "data_s", "step_s"}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+CONTAINERS = {"mp4": "libx264", "avi": "mpeg4", "webm": "libvpx-vp9"}
+BLOCK, BLOCKS, CODE_BITS = 8, 8, 16
+"""A video's picture: 8 x 8 blocks of 8 x 8 pixels; the upper half says which video it is."""
+SIDE = BLOCK * BLOCKS
+TIMEOUT_S = 900
+"""No command of these takes so long: it hangs."""
 
 
-def write_video(path: Path, seed: int) -> None:
-    """Moving noise, 24 frames of 64 x 64, H.264."""
-    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    image = noise.repeat(8, axis=0).repeat(8, axis=1)
+# Videos that tell which they are
+
+
+def code_of(number: int) -> np.ndarray:
+    """(4, 8) bool: the bits of a number, then their complements."""
+    bits = np.array([(number >> place) & 1 for place in range(CODE_BITS)], bool)
+    return np.concatenate([bits, ~bits]).reshape(-1, BLOCKS)
+
+
+def number_in(frame: np.ndarray) -> int | None:
+    """The number that a frame (64, 64, 3) shows; None: its code is damaged."""
+    gray = frame[: SIDE // 2].astype(np.float32).mean(-1)
+    means = gray.reshape(-1, BLOCK, BLOCKS, BLOCK).mean((1, 3)).reshape(-1)
+    bits = means > 128
+    if (np.abs(means - 128) < 48).any() or (bits[:CODE_BITS] == bits[CODE_BITS:]).any():
+        return None
+    return int(sum(1 << place for place in range(CODE_BITS) if bits[place]))
+
+
+def write_video(path: Path, number: int, frames: int = 24) -> None:
+    """Moving noise below the code of `number`, 64 x 64."""
+    rng = np.random.default_rng(number)
+    image = rng.integers(0, 255, (BLOCKS, BLOCKS, 3), dtype=np.uint8)
+    image = image.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+    code = code_of(number).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for shift in range(24):
-            frame = av.VideoFrame.from_ndarray(np.roll(image, shift, axis=1), format="rgb24")
-            container.mux(stream.encode(frame))
+        stream = container.add_stream(CONTAINERS[path.suffix[1:]], rate=25)
+        stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
+        if path.suffix == ".webm":
+            stream.options = {"deadline": "realtime", "cpu-used": "8"}
+        for shift in range(frames):
+            picture = np.roll(image, shift, axis=1)
+            picture[: SIDE // 2] = np.where(code, 235, 20)[..., None]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 
-def pretraining(videos: Path, output: Path, steps: int) -> list[str]:
-    """A small run with dropped-in checkpoints, started or gone on with."""
+def write_videos(folder: Path, count: int, suffixes: Sequence[str] = ("mp4",)) -> Path:
+    """Videos named by their number, and a labelled list of them."""
+    folder.mkdir(parents=True)
+    names = [f"{number}.{suffixes[number % len(suffixes)]}" for number in range(count)]
+    for number, name in enumerate(names):
+        write_video(folder / name, number)
+    path = folder / "list.txt"
+    path.write_text("".join(f"{name} {number % 3}\n" for number, name in enumerate(names)))
+    return path
+
+
+def damage(content: bytearray, rng: random.Random) -> str:
+    """Damage a file's content in one of four ways, and say in which."""
+    kind = rng.choice(("truncated", "flipped", "spliced", "zeroed"))
+    first = rng.randrange(len(content))
+    if kind == "truncated":
+        del content[first:]
+    elif kind == "flipped":
+        for _ in range(int(10 ** rng.uniform(0, 2.3))):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    else:
+        last = min(len(content), first + rng.randrange(1, 600))
+        source = rng.randrange(len(content))
+        piece = bytes(last - first) if kind == "zeroed" else content[source : source + last - first]
+        content[first:last] = piece
+    return kind
+
+
+# Commands
+
+
+def command(name: str, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", f"videomae.{name}", *overrides]
+
+
+def succeeds(name: str, *overrides: str) -> bool:
+    """Run a command to its end, and show what it said if it fails."""
+    quiet = subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            command(name, *overrides),
+            stdout=quiet,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{name} HANGS")
+        return False
+    if done.returncode:
+        print(f"{name} FAILED, status {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.returncode == 0
+
+
+def start(name: str, *overrides: str) -> subprocess.Popen[bytes]:
+    """Run a command in a process group of its own."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command(name, *overrides), stdout=quiet, stderr=quiet, start_new_session=True
+    )
+
+
+SMALL = ("model=vit_tiny", "run=local", "run.device=cpu", "run.log_every=1", "data=demo")
+
+
+def pretraining(clips: Path, output: Path, steps: int, workers: int = 1) -> list[str]:
+    """A small run with frequent checkpoints, started or gone on with."""
     return [
-        *(sys.executable, "-m", "videomae.pretrain", "model=vit_tiny", "run=local"),
-        *("data=demo", "mask=random_cell", f"data.train_list={videos / 'list.txt'}"),
-        *(f"data.root={videos}", f"output_dir={output}", "data.repeats=2", "optim.global_batch=8"),
-        *("optim.epochs=100", "optim.warmup_epochs=1", f"max_steps={steps}", "resume=auto"),
-        *("run.checkpoint_every=7", "run.log_every=1", "run.device=cpu", "run.workers=1"),
+        *SMALL,
+        *("mask=random_cell", f"data.train_list={clips}", f"data.root={clips.parent}"),
+        *(f"output_dir={output}", "data.repeats=2", "optim.global_batch=8", "resume=auto"),
+        *("optim.epochs=100", "optim.warmup_epochs=1", f"max_steps={steps}"),
+        *("run.checkpoint_every=7", f"run.workers={workers}"),
     ]
 
 
@@ -57,33 +174,39 @@ def outcome(output: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float
     return load_file(output / "weights.safetensors"), kept
 
 
-def kill_campaign(rng: random.Random, kills: int, steps: int, folder: Path) -> bool:
-    """Whether runs that were killed end with the weights and the metrics of one that was not."""
-    videos = folder / "videos"
-    videos.mkdir()
-    for number in range(24):
-        write_video(videos / f"{number}.mp4", seed=number)
-    (videos / "list.txt").write_text("".join(f"{number}.mp4\n" for number in range(24)))
-    start = time.monotonic()
-    subprocess.run(pretraining(videos, folder / "straight", steps), check=True, capture_output=True)
-    undisturbed = time.monotonic() - start
-    weights, metrics = outcome(folder / "straight")
+def same_outcome(output: Path, straight: Path) -> bool:
+    """Whether two runs ended bit for bit alike, without a video counted as bad."""
+    (weights, metrics), (own_weights, own_metrics) = outcome(straight), outcome(output)
+    return own_metrics == metrics and all(
+        torch.equal(value, own_weights[name]) for name, value in weights.items()
+    )
+
+
+def told(same: bool) -> str:
+    return "identical" if same else "DIFFERS"
+
+
+# Kills
+
+
+def kill_runs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Signals to a run and its decoding processes."""
+    clips = write_videos(folder / "videos", 24)
+    straight = folder / "straight"
+    began = time.monotonic()
+    assert succeeds("pretrain", *pretraining(clips, straight, args.steps))
+    undisturbed = time.monotonic() - began
     killed = restarts = trial = 0
     good = True
-    while killed < kills:
+    while killed < args.times:
         trial += 1
-        output = folder / f"killed{trial}"
+        output = folder / f"run{trial}"
         while True:
-            process = subprocess.Popen(
-                pretraining(videos, output, steps),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            process = start("pretrain", *pretraining(clips, output, args.steps))
             restarts += 1
             number = rng.choice(SIGNALS)
             try:
-                process.wait(timeout=rng.uniform(3.0, undisturbed) if killed < kills else None)
+                process.wait(rng.uniform(3.0, undisturbed) if killed < args.times else None)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, number)
                 process.wait()
@@ -91,61 +214,269 @@ def kill_campaign(rng: random.Random, kills: int, steps: int, folder: Path) -> b
                 print(f"  kill {killed}: {number.name}, status {process.returncode}", flush=True)
             if process.returncode == 0:
                 break
-        got_weights, got_metrics = outcome(output)
-        same = got_metrics == metrics and all(
-            torch.equal(value, got_weights[name]) for name, value in weights.items()
-        )
+        same = same_outcome(output, straight)
         good &= same
-        print(f"trial {trial}: {'identical' if same else 'DIFFERS'}", flush=True)
-    print(f"{killed} kills in {trial} runs of {steps} steps ({restarts} starts): ", end="")
-    print("all ended bit for bit as the undisturbed run" if good else "FAILED")
+        print(f"run {trial}: {told(same)}", flush=True)
+        shutil.rmtree(output)
+    print(f"{killed} kills in {trial} runs of {args.steps} steps, {restarts} starts")
     return good
 
 
-def damaged_campaign(rng: random.Random, count: int, folder: Path) -> bool:
-    """Whether damaged files give either a clip or an empty slot, and nothing else."""
-    source = folder / "source.mp4"
-    write_video(source, seed=0)
-    whole = source.read_bytes()
-    outcomes = {"read": 0, "bad": 0}
-    data = DataConfig(clip=ClipConfig(8, 2, 32), root=str(folder))
+def decoding_processes(parent: int) -> list[int]:
+    """Those that a command has forked."""
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        own = Path(f"/proc/{parent}/cmdline").read_bytes()
+        return [int(c) for c in children if Path(f"/proc/{c}/cmdline").read_bytes() == own]
+    except OSError:
+        return []
+
+
+def kill_workers(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """SIGKILL to one decoding process after another of a run that is not begun again."""
+    clips = write_videos(folder / "videos", 24)
+    steps = 4 * args.steps
+    straight = folder / "straight"
+    assert succeeds("pretrain", *pretraining(clips, straight, steps, workers=2))
+    killed = trial = 0
+    good = True
+    while killed < args.times:
+        trial += 1
+        output = folder / f"run{trial}"
+        process = start("pretrain", *pretraining(clips, output, steps, workers=2))
+        before = killed
+        while process.poll() is None:
+            time.sleep(rng.uniform(0.3, 1.5))
+            if victims := decoding_processes(process.pid):
+                os.kill(rng.choice(victims), signal.SIGKILL)
+                killed += 1
+        same = process.returncode == 0 and same_outcome(output, straight)
+        good &= same
+        print(f"run {trial}: {killed - before} processes killed, {told(same)}", flush=True)
+        shutil.rmtree(output, ignore_errors=True)
+    print(f"{killed} decoding processes killed in {trial} runs of {steps} steps")
+    return good
+
+
+def kill_packs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """SIGKILL to pack, begun again until it ends."""
+    clips = write_videos(folder / "videos", 60, list(CONTAINERS))
+    (clips.parent / "7.avi").write_bytes(b"no video")
+
+    def packing(out: Path) -> list[str]:
+        places = [f"list={clips}", f"root={clips.parent}", f"out={out}"]
+        return [*places, "shard_mb=0.05", "max_bad_fraction=0.1"]
+
+    def tree(out: Path) -> dict[str, bytes]:
+        files = (path for path in out.rglob("*") if path.is_file())
+        return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+    straight = folder / "straight"
+    began = time.monotonic()
+    assert succeeds("pack", *packing(straight))
+    undisturbed = time.monotonic() - began
+    killed = trial = 0
+    good = True
+    while killed < args.times:
+        trial += 1
+        out = folder / f"pack{trial}"
+        while True:
+            process = start("pack", *packing(out))
+            try:
+                process.wait(rng.uniform(0.5, undisturbed) if killed < args.times else None)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+            if process.wait() != -signal.SIGKILL:
+                break
+        same = process.returncode == 0 and tree(out) == tree(straight)
+        good &= same
+        shards = len(list(out.glob("shard-*.tar")))
+        print(f"pack {trial}: {killed} kills so far, {shards} shards, {told(same)}", flush=True)
+        shutil.rmtree(out)
+    print(f"{killed} kills of {trial} packs")
+    return good
+
+
+# Damage
+
+
+def damaged_corpus(args: argparse.Namespace, rng: random.Random, folder: Path) -> Path:
+    """A list of damaged videos."""
+    clips = write_videos(folder / "videos", args.damaged, list(CONTAINERS))
+    kinds: Counter[str] = Counter()
+    for line in clips.read_text().splitlines():
+        path = clips.parent / line.split()[0]
+        content = bytearray(path.read_bytes())
+        kinds[damage(content, rng)] += 1
+        path.write_bytes(content)
+    print(f"{args.damaged} damaged videos: {', '.join(f'{n} {k}' for k, n in kinds.items())}")
+    return clips
+
+
+def through_decoders(clips: Path, data: DataConfig) -> bool:
+    """Whether no loader hands out a video in another's place, and names each bad one once."""
+    good = True
+    for decoder in DECODERS:
+        own = replace(data, decoder=decoder)
+        lines = read_clips(clips, own, labelled=True)
+        augment = AugmentConfig(CropKind.multi_scale, antialias=True, scales=[1.0])
+        training = TrainingClips(lines, own, augment, None, seed=0)
+        order = TrainingOrder(len(lines), 8, seed=0)
+        batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=len(lines) // 8)
+        shared = {"workers": 2, "pin": False, "note": print}
+        loaders = {
+            "training": training_loader(training, batches, size=8, **shared),
+            "evaluation": evaluation_loader(
+                EvaluationClips(lines, own), rank=0, world=1, batch=8, **shared
+            ),
+        }
+        for use, loader in loaders.items():
+            seen: Counter[str] = Counter()
+            bad: set[int] = set()
+            for batch in loader:
+                for entry in batch.bad:
+                    good &= entry.video not in bad and entry.path == lines[entry.video].path
+                    bad.add(entry.video)
+                for view, video, valid in zip(batch.clip, batch.video, batch.valid, strict=True):
+                    good &= bool(valid) != (int(video) in bad) and bool(valid or not view.any())
+                    for frame in view.numpy() if valid else ():
+                        number = number_in(frame)
+                        seen[
+                            "unclear" if number is None else "own" if number == video else "FOREIGN"
+                        ] += 1
+            good &= not seen["FOREIGN"] and seen["own"] > 0
+            frames = ", ".join(f"{count:,} {kind}" for kind, count in seen.items())
+            print(f"{decoder}, {use}: {len(bad)} unreadable; frames of the rest: {frames}")
+    return good
+
+
+def go_through_damage(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Damaged videos through everything that reads videos."""
+    clips = damaged_corpus(args, rng, folder)
+    data = DataConfig(clip=ClipConfig(8, 2, SIDE), root=str(clips.parent), classes=3, timeout_s=20)
+    good = through_decoders(clips, data)
+    root, limit = f"data.root={clips.parent}", "data.max_bad_fraction=1"
+    steps = args.damaged // 8
+    output = folder / "pretrained"
+    good &= succeeds("pretrain", *pretraining(clips, output, steps, workers=2), limit)
+    named = [row["path"] for row in whole_json_lines(output / "bad_files.jsonl")]
+    good &= len(set(named)) == len(named)
+    rows = whole_json_lines(output / "metrics.jsonl")
+    print(f"pretrain: {len(rows)} steps, {len(named)} files named")
+    lists = (f"data.train_list={clips}", f"data.test_list={clips}", root, limit, "data.classes=3")
+    classifier = ("data.class_names=null", "run.workers=2", *lists)
+    tuned = folder / "finetuned"
+    given = (*SMALL, *classifier, f"weights={output}", f"output_dir={tuned}", f"max_steps={steps}")
+    good &= succeeds("finetune", *given, "optim.global_batch=8", "optim.base_lr=1e-4")
+    evaluated = folder / "evaluated"
+    given = (*SMALL, *classifier, f"weights={tuned}", f"output_dir={evaluated}")
+    good &= succeeds("evaluate", *given, "data.segments=2", "data.crops=3")
+    results = json.loads((evaluated / "results.json").read_text())
+    answers = whole_json_lines(evaluated / "predictions.jsonl")
+    named = [row["path"] for row in whole_json_lines(evaluated / "bad_files.jsonl")]
+    good &= results["num_videos"] == len(answers) == args.damaged
+    good &= [row["video"] for row in answers if not row["readable"]] == sorted(
+        named, key=lambda path: int(Path(path).stem)
+    )
+    print(f"evaluate: {results['num_videos']} videos, {results['num_unreadable']} unreadable")
+    reading = (f"list={clips}", f"root={clips.parent}")
+    good &= succeeds("scan", *reading, f"out={folder / 'scan'}", "timeout_s=20")
+    clean = [row for row in (folder / "scan/clean.txt").read_text().splitlines() if row[0] != "#"]
+    good &= succeeds("pack", *reading, f"out={folder / 'pack'}", "max_bad_fraction=1")
+    packed = [row for row in (folder / "pack/list.txt").read_text().splitlines() if row[0] != "#"]
+    print(f"scan: {len(clean)} undamaged; pack: {len(packed)} packed")
+    good &= set(packed) <= set(clean)
+    good &= not {row.split()[0] for row in clean} & set(named)
+    return good
+
+
+# Memory
+
+
+def private_mb(process: int) -> float:
+    """Memory that no other process has a part in."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+
+
+def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """One process on plain videos, a tenth of them damaged, and one on a pack, side by side."""
+    plain = write_videos(folder / "videos", 120, list(CONTAINERS))
+    out = folder / "pack"
+    assert succeeds("pack", f"list={plain}", f"root={plain.parent}", f"out={out}")
+    for line in plain.read_text().splitlines()[::10]:
+        path = plain.parent / line.split()[0]
+        content = bytearray(path.read_bytes())
+        damage(content, rng)
+        path.write_bytes(content)
     augment = AugmentConfig(CropKind.multi_scale, antialias=True)
-    for number in range(count):
-        content = bytearray(whole)
-        kind = rng.choice(("truncated", "flipped", "spliced", "zeroed"))
-        if kind == "truncated":
-            del content[rng.randrange(len(content)) :]
-        elif kind == "flipped":
-            for _ in range(rng.randrange(1, 200)):
-                content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        else:
-            first = rng.randrange(len(content))
-            last = min(len(content), first + rng.randrange(1, 600))
-            middle = whole[:300] if kind == "spliced" else bytes(last - first)
-            content[first:last] = middle
-        name = f"damaged{number}.mp4"
-        (folder / name).write_bytes(content)
-        clips = TrainingClips([Clip(name, 1)], data, augment, None, seed=0)
-        example = clips[Item(0, 0)]
-        outcomes["bad" if example.bad else "read"] += 1
-        assert example.bad is None or not example.clip.any()
-    print(f"{count} damaged videos: {outcomes['bad']} unreadable, {outcomes['read']} read")
-    return sum(outcomes.values()) == count
+    streams = {}
+    for name, root in {"plain": plain.parent, "packed": out}.items():
+        data = DataConfig(clip=ClipConfig(8, 2, 32), root=str(root), repeats=2)
+        lines = read_clips(root / "list.txt", data, labelled=True)
+        clips = TrainingClips(lines, data, augment, None, seed=0)
+        order = TrainingOrder(len(lines), 8, seed=0)
+        batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=10**9)
+        before = set(decoding_processes(os.getpid()))
+        stream = iter(training_loader(clips, batches, size=8, workers=1, pin=False, note=print))
+        next(stream)
+        (process,) = set(decoding_processes(os.getpid())) - before
+        streams[name] = stream, process
+    processes = {name: process for name, (_, process) in streams.items()} | {"main": os.getpid()}
+    history: dict[str, list[float]] = {name: [] for name in processes}
+    began = marked = time.monotonic()
+    videos = 0
+    print(f"{'min':>5} {'videos':>10} " + " ".join(f"{name:>8} MB" for name in processes))
+    while time.monotonic() - began < 60 * args.minutes:
+        for stream, _ in streams.values():
+            next(stream)
+            videos += 8
+        if time.monotonic() - marked >= 60 * args.minutes / 12:
+            marked = time.monotonic()
+            for name, process in processes.items():
+                history[name].append(private_mb(process))
+            row = " ".join(f"{seen[-1]:11.1f}" for seen in history.values())
+            print(f"{(marked - began) / 60:5.1f} {videos:10,} {row}", flush=True)
+    for stream, _ in streams.values():
+        stream.close()
+    growth = {name: max(seen[6:]) - max(seen[:6]) for name, seen in history.items()}
+    print(", ".join(f"{name}: {mb:+.1f} MB in the second half" for name, mb in growth.items()))
+    return all(mb < 5 for mb in growth.values())
+
+
+CAMPAIGNS = {
+    "runs": kill_runs,
+    "workers": kill_workers,
+    "packs": kill_packs,
+    "damaged": go_through_damage,
+    "memory": watch_memory,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("campaigns", nargs="*", help="default: all of them")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=60, help="of each run")
-    parser.add_argument("--damaged", type=int, default=500, help="damaged videos")
+    parser.add_argument("--times", type=int, default=20, help="kills of each kind (20)")
+    parser.add_argument("--steps", type=int, default=60, help="of each run that is killed (60)")
+    parser.add_argument("--damaged", type=int, default=600, help="damaged videos (600)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of watching memory (60)")
     args = parser.parse_args()
-    rng = random.Random(args.seed)
+    if unknown := set(args.campaigns) - set(CAMPAIGNS):
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(CAMPAIGNS)}")
     print(f"seed {args.seed}, torch {torch.__version__}, {os.cpu_count()} cores")
-    with tempfile.TemporaryDirectory() as folder:
-        good = damaged_campaign(rng, args.damaged, Path(folder))
-        good &= kill_campaign(rng, args.kills, args.steps, Path(folder))
-    sys.exit(0 if good else 1)
+    failed = []
+    for name in args.campaigns or CAMPAIGNS:
+        print(f"\n{name}", flush=True)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            good = CAMPAIGNS[name](args, random.Random(args.seed), Path(folder))
+        failed += [] if good else [name]
+        print(f"{name}: {'good' if good else 'FAILED'}, {time.monotonic() - began:.0f} s")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from PIL import Image
 from skimage import data
 
 from tests.conftest import write_video
+from tests.miniatures import write_clip
 from videomae.config import (
     AugmentConfig,
     ClipConfig,
@@ -283,6 +284,9 @@ def write_bad(kind: str, path: Path) -> Path:
             whole = encode(path, noise(12), {"crf": "18"}, "faststart").read_bytes()
             head = whole.find(b"mdat") + 4
             path.write_bytes(whole[:head] + bytes(len(whole) - head))
+        case "unknown codec":
+            whole = encode(path, noise(12), {"crf": "18"}).read_bytes()
+            path.write_bytes(whole.replace(b"avc1", b"zzz1"))
         case "audio only":
             write_audio(path)
         case "directory":
@@ -306,6 +310,7 @@ def write_bad(kind: str, path: Path) -> Path:
         "cut, index in front",
         "cut in the index",
         "frames wiped",
+        "unknown codec",
         "audio only",
         "directory",
         "dangling link",
@@ -319,6 +324,47 @@ def test_a_bad_file_is_a_decode_error_of_one_line_that_names_it(
         reader(path).read(range(12))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_wrong_frame_count_is_not_believed(reader: Reader, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi", frames=12)
+    content = bytearray(path.read_bytes())
+    for header, place in (b"avih", 16), (b"strh", 32):  # where each says how many there are
+        start = content.index(header) + 8 + place
+        assert struct.unpack_from("<I", content, start) == (12,)
+        struct.pack_into("<I", content, start, 99)
+    path.write_bytes(content)
+    video = reader(path)
+    assert video.num_frames == 12
+    assert len(video.read([0, 11])) == 2
+
+
+def test_a_file_that_may_not_be_read_is_a_decode_error(reader: Reader, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "private.mp4")
+    path.chmod(0)
+    mine = os.geteuid()
+    try:
+        if mine == 0:  # the superuser may read anything
+            os.seteuid(65534)
+        with pytest.raises(DecodeError, match=f"{path}.*[Pp]ermission denied"):
+            reader(path)
+    finally:
+        os.seteuid(mine)
+
+
+def test_8k_video_is_read(reader: Reader, tmp_path: Path) -> None:
+    path = tmp_path / "8k.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuv420p"
+        for grey in (40, 90, 140):
+            frame = av.VideoFrame(7680, 4320, "gray")
+            frame.planes[0].update(bytes([grey]) * frame.planes[0].buffer_size)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames = reader(path).read([1, 2])
+    assert frames.shape == (2, 4320, 7680, 3)
+    assert frames[:, ::500, ::500].mean((1, 2, 3)) == pytest.approx([90, 140], abs=8)
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "file.mp4/y.mp4", "zero\0byte.mp4"])

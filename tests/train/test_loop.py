@@ -205,6 +205,22 @@ def test_an_unreadable_video_seen_in_every_step_is_listed_once(
     assert len(json_lines(directory / "bad_files.jsonl")) == 3
 
 
+def test_a_file_that_vanishes_during_the_run_is_bad_from_then_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(step: int) -> None:
+        if step == 2:
+            (folder / "5.mp4").unlink()
+
+    every_step(monkeypatch, vanish)
+    overrides = ("data.max_bad_fraction=1", "optim.global_batch=11", "run.device_batch=11")
+    directory = train(pretraining(folder, tmp_path / "run", *overrides))
+    assert [row["num_bad"] for row in metrics(directory)] == [0, 1, 1]
+    (entry,) = json_lines(directory / "bad_files.jsonl")
+    assert entry["path"] == "5.mp4"
+    assert "missing" in entry["error"]
+
+
 def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
     """Of the first step, over the first epoch's views of these videos."""
     torch.manual_seed(config.seed)

@@ -86,6 +86,8 @@ def _decode(
     if not container.streams.video:
         raise DamageError("no video stream")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DamageError("no codec for its video stream")
     stream.codec_context.options = STRICT
     stream.codec_context.thread_count = 1
     rate = float(stream.average_rate or 0)

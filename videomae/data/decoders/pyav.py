@@ -40,6 +40,8 @@ class PyAVVideo:
             if not self.container.streams.video:
                 raise DecodeError(f"{path} holds no video stream")
             self.stream = self.container.streams.video[0]
+            if self.stream.codec_context is None:
+                raise DecodeError(f"{path}: its video stream is of no codec that is known here")
             self.stream.codec_context.thread_count = 1
             self.skips = self.stream.codec_context.name in SKIPPABLE
             self.numbered = False
