@@ -218,7 +218,7 @@ def test_a_file_that_vanishes_during_the_run_is_bad_from_then_on(
     assert [row["num_bad"] for row in metrics(directory)] == [0, 1, 1]
     (entry,) = json_lines(directory / "bad_files.jsonl")
     assert entry["path"] == "5.mp4"
-    assert "missing" in entry["error"]
+    assert "No such file" in entry["error"]
 
 
 def expected_loss(config: PretrainConfig, videos: Sequence[int]) -> float:
