@@ -16,7 +16,7 @@ from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
-from videomae.data.decode import AUTO, check_decoder, pack_at
+from videomae.data.decode import check_decoder, pack_at
 from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of
 from videomae.data.packs import MANIFEST
@@ -64,13 +64,11 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
         device_batch=config.run.device_batch,
         block=block_of(config.augment, config.optim.global_batch),
     )
-    chosen = config.data.decoder
-    how = f"data.decoder={chosen}" + ("; pyav for AVI files" if chosen == AUTO else "")
     say.table(
         f"{config.name}: {config.model.name} on {processes.device}",
         [
             *plan.describe(config.optim),
-            ("decoder", check_decoder(chosen), how),
+            ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
         ],
     )
     published = config.data.num_train

@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from videomae.config import AugmentConfig, CropKind
@@ -90,16 +89,23 @@ def random_resized_box(
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
-def resized_crop(frames: Tensor, box: Box, height: int, width: int, *, antialias: bool) -> Tensor:
-    """The box of every frame, bilinearly resized: (T, H, W, 3) -> (T, height, width, 3), uint8."""
-    top, left, crop_height, crop_width = box
-    crop = frames[:, top : top + crop_height, left : left + crop_width]
-    if (crop_height, crop_width) == (height, width):
-        return crop.contiguous()
-    resized = F.interpolate(
-        crop.permute(0, 3, 1, 2), (height, width), mode="bilinear", antialias=antialias
-    )
-    return resized.permute(0, 2, 3, 1).contiguous()
+def resize_crop(frames: Tensor, box: Box, view: Tensor, *, antialias: bool) -> None:
+    """Fill `view` with the box of every frame, bilinearly resized.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        view: (T, height, width, 3) uint8, contiguous.
+    """
+    top, left, height, width = box
+    crop = frames[:, top : top + height, left : left + width]
+    size = view.shape[1:3]
+    if (height, width) == size:
+        view.copy_(crop)
+        return
+    # What F.interpolate calls, which cannot write to memory that is there.
+    aten = torch.ops.aten
+    resize = aten._upsample_bilinear2d_aa.out if antialias else aten.upsample_bilinear2d.out
+    resize(crop.permute(0, 3, 1, 2), size, False, None, None, out=view.permute(0, 3, 1, 2))
 
 
 def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list[Tensor]:
@@ -113,11 +119,11 @@ def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list
         new_height, new_width = frame[0], max(frame[1], frame[0] * width // height)
     else:
         new_height, new_width = max(frame[0], frame[1] * height // width), frame[1]
-    whole = (0, 0, height, width)
-    frames = resized_crop(frames, whole, new_height, new_width, antialias=False)
+    resized = frames.new_empty(len(frames), new_height, new_width, 3)
+    resize_crop(frames, (0, 0, height, width), resized, antialias=False)
     tops, lefts = _starts(new_height - frame[0], crops), _starts(new_width - frame[1], crops)
     return [
-        frames[:, top : top + frame[0], left : left + frame[1]].contiguous()
+        resized[:, top : top + frame[0], left : left + frame[1]]
         for top, left in zip(tops, lefts, strict=True)
     ]
 

@@ -19,7 +19,7 @@ from videomae.data.augment import (
     evaluation_crops,
     mirror,
     random_box,
-    resized_crop,
+    resize_crop,
 )
 from videomae.data.clips import Clip, ClipList
 from videomae.data.decode import DecodeError, Video, open_clip
@@ -133,7 +133,7 @@ class TrainingClips:
             window = self._window(video, item, data.clip)
             frames = torch.from_numpy(video.read(window))
             for view, rng in zip(pixels, rngs, strict=True):
-                view.copy_(self._view(frames, rng))
+                self._fill(view, frames, rng)
             short = self._is_short(video, window, data.clip)
         except DecodeError as error:
             bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
@@ -173,14 +173,15 @@ class TrainingClips:
             return sample.is_short(video.num_frames, clip.frames, clip.stride)
         return _repeats(window)
 
-    def _view(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """One augmented view: (T, H, W, 3) -> (T, *clip.frame, 3)."""
+    def _fill(self, view: Tensor, frames: Tensor, rng: np.random.Generator) -> None:
+        """Augment (T, H, W, 3) to a view, (T, *clip.frame, 3)."""
         if self.augment.rand_ops:
             frames = rand_augment(frames, self.augment, rng)
         frame, antialias = self.data.clip.frame, self.augment.antialias
         box = random_box(frames.shape[1], frames.shape[2], frame, self.augment, rng)
-        view = resized_crop(frames, box, *frame, antialias=antialias)
-        return mirror(view) if self.data.hflip and rng.random() < 0.5 else view
+        resize_crop(frames, box, view, antialias=antialias)
+        if self.data.hflip and rng.random() < 0.5:
+            view.copy_(mirror(view))
 
 
 class EvaluationClips:

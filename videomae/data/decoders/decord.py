@@ -45,7 +45,7 @@ class DecordVideo:
             frames: Frames = self.reader.get_batch(wanted.tolist()).asnumpy()
         except (DECORDError, RuntimeError, IndexError) as error:
             raise DecodeError(_reason(self.path, error)) from error
-        return frames[places]
+        return frames if np.array_equal(places, range(len(frames))) else frames[places]
 
 
 def _reason(path: Path, error: Exception) -> str:

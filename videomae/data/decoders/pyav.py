@@ -73,9 +73,7 @@ class PyAVVideo:
                 frames = self._decoded(times, skip=False)  # what is marked wrongly is needed
             except (av.FFmpegError, ValueError) as error:
                 raise DecodeError(_reason(self.path, error)) from error
-        return (
-            frames if len(places) == len(wanted) and (np.diff(places) > 0).all() else frames[places]
-        )
+        return frames if np.array_equal(places, range(len(frames))) else frames[places]
 
     def _index(self) -> tuple[Sequence[int], Sequence[int]]:
         """Times of all frames, and of the key frames, ascending."""
