@@ -40,7 +40,7 @@ from safetensors.torch import load_file
 from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
 from videomae.data.clips import read_clips
 from videomae.data.dataset import EvaluationClips, TrainingClips
-from videomae.data.decode import DECODERS
+from videomae.data.decode import usable_decoders
 from videomae.data.loader import MicroBatches, TrainingOrder, evaluation_loader, training_loader
 from videomae.files import whole_json_lines
 
@@ -317,7 +317,7 @@ def damaged_corpus(args: argparse.Namespace, rng: random.Random, folder: Path) -
 def through_decoders(clips: Path, data: DataConfig) -> bool:
     """Whether no loader hands out a video in another's place, and names each bad one once."""
     good = True
-    for decoder in DECODERS:
+    for decoder in usable_decoders():
         own = replace(data, decoder=decoder)
         lines = read_clips(clips, own, labelled=True)
         augment = AugmentConfig(CropKind.multi_scale, antialias=True, scales=[1.0])

@@ -132,9 +132,10 @@ class TrainingClips:
             video = open_clip(clip, data)
             window = self._window(video, item, data.clip)
             frames = torch.from_numpy(video.read(window))
+            short = self._is_short(video, window, data.clip)
+            del video  # decord's goes on decoding while it is open
             for view, rng in zip(pixels, rngs, strict=True):
                 self._fill(view, frames, rng)
-            short = self._is_short(video, window, data.clip)
         except DecodeError as error:
             bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
             pixels.zero_()

@@ -102,6 +102,18 @@ def check_decoder(name: str) -> str:
     return decoder(name)[0]
 
 
+def usable_decoders() -> list[str]:
+    """The decoders whose library can be imported here."""
+
+    def usable(name: str) -> bool:
+        try:
+            return check_decoder(name) == name
+        except ConfigError:
+            return False
+
+    return [name for name in DECODERS if usable(name)]
+
+
 @lru_cache(maxsize=64)
 def pack_at(root: Path) -> "Pack | None":
     """The pack that lies there; None: `root` is a folder of videos.
