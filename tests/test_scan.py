@@ -96,6 +96,26 @@ def test_concealed_damage_is_found(tmp_path: Path) -> None:
     assert concealed > 3  # else nothing was shown
 
 
+def test_times_that_are_not_those_of_the_pictures_are_damage(tmp_path: Path) -> None:
+    """Every picture decodes, but the picture of a given time cannot be told."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": "bframes=0"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        images = [np.full((48, 64, 3), 6 * number, np.uint8) for number in range(20)]
+        frames = [av.VideoFrame.from_ndarray(image, format="rgb24") for image in images]
+        packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+        unit = packets[1].pts - packets[0].pts
+        shown = [number + 8 for number in range(20)]
+        shown[5], shown[8] = shown[8], shown[5]
+        for packet, time in zip(packets, shown, strict=True):
+            packet.pts = time * unit
+            container.mux(packet)
+    found = inspect_video(path)
+    assert (found.ok, found.error) == (False, "damaged (frames out of order, after 6 frames)")
+
+
 @pytest.mark.parametrize("ending", [".avi", ".mp4", ".webm"])
 def test_a_file_that_was_cut_off_is_damaged(ending: str, tmp_path: Path) -> None:
     path = write_clip(tmp_path / f"a{ending}", frames=40)

@@ -80,7 +80,8 @@ def _decode(
     """Decode the video stream, and fill in `facts` on the way.
 
     Raises:
-        DamageError: it has none, no frames, frames that the decoder marks, or ends early.
+        DamageError: it has none, no frames, frames that the decoder marks or gives in an order that
+            is not that of their times (so that none can be found by its time), or ends early.
         av.FFmpegError: its data are invalid.
     """
     if not container.streams.video:
@@ -92,13 +93,17 @@ def _decode(
     stream.codec_context.thread_count = 1
     rate = float(stream.average_rate or 0)
     facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
-    end, start = 0.0, None
+    end, start, shown = 0.0, None, None
     for count, frame in enumerate(_frames(container, stream), start=1):
         if start is None:
             turned = frame.rotation % 180 != 0
             size = (frame.height, frame.width) if turned else (frame.width, frame.height)
             facts |= {"width": size[0], "height": size[1]}
         time = (count - 1) / (rate or 1) if frame.time is None else frame.time
+        if frame.pts is not None:
+            if shown is not None and frame.pts < shown:
+                raise DamageError(f"damaged (frames out of order, after {count - 1} frames)")
+            shown = frame.pts
         start = time if start is None else min(start, time)
         end = max(end, time)
         facts |= {"num_frames": count}

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,15 +79,18 @@ class PyAVVideo:
     def _index(self) -> tuple[Sequence[int], Sequence[int]]:
         """Times of all frames, and of the key frames, ascending."""
         times, keys = [], []
-        for packet in self.container.demux(self.stream):
-            if packet.size == 0 or packet.is_discard:
-                continue
-            if packet.pts is None:  # as in AVI files: the frames are counted
-                self.numbered = True
-                return [number for number, _ in self._from(0)], [0]
-            times.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append(packet.pts)
+        with self._packets() as packets:
+            for packet in packets:
+                if packet.size == 0 or packet.is_discard:
+                    continue
+                if packet.pts is None:  # as in AVI files: the frames are counted
+                    self.numbered = True
+                    break
+                times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+        if self.numbered:
+            return [number for number, _ in self._from(0)], [0]
         return sorted(times), sorted(keys) or sorted(times)[:1]
 
     def _decoded(self, times: Sequence[int], *, skip: bool) -> Frames:
@@ -136,18 +140,23 @@ class PyAVVideo:
         """From where the container stands. What cannot be decoded before the first is left out."""
         begun = False
         context = self.stream.codec_context
-        for packet in self.container.demux(self.stream):
-            needed = self.wanted is None or packet.pts is None or packet.pts in self.wanted
-            context.skip_frame = "DEFAULT" if needed else "NONREF"
-            try:
-                frames = packet.decode()
-            except av.InvalidDataError:
-                if begun:
-                    raise
-                continue
-            for frame in frames:
-                begun = True
-                yield frame.pts or 0, frame
+        with self._packets() as packets:
+            for packet in packets:
+                needed = self.wanted is None or packet.pts is None or packet.pts in self.wanted
+                context.skip_frame = "DEFAULT" if needed else "NONREF"
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    if begun:
+                        raise
+                    continue
+                for frame in frames:
+                    begun = True
+                    yield frame.pts or 0, frame
+
+    def _packets(self) -> AbstractContextManager[Iterator["av.Packet[av.VideoStream]"]]:
+        """From where the container stands. Left before their end, PyAV's would keep memory."""
+        return closing(self.container.demux(self.stream))
 
 
 def _reason(path: Path, error: Exception) -> str:
