@@ -119,6 +119,13 @@ def damage(content: bytearray, rng: random.Random) -> str:
     return kind
 
 
+def holds(what: str, condition: bool) -> bool:
+    """The condition. If it does not hold, say so."""
+    if not condition:
+        print(f"FAILED: {what}")
+    return condition
+
+
 # Commands
 
 
@@ -336,16 +343,18 @@ def through_decoders(clips: Path, data: DataConfig) -> bool:
             bad: set[int] = set()
             for batch in loader:
                 for entry in batch.bad:
-                    good &= entry.video not in bad and entry.path == lines[entry.video].path
+                    once = entry.video not in bad and entry.path == lines[entry.video].path
+                    good &= holds(f"{entry.path} is named once, by its name", once)
                     bad.add(entry.video)
                 for view, video, valid in zip(batch.clip, batch.video, batch.valid, strict=True):
-                    good &= bool(valid) != (int(video) in bad) and bool(valid or not view.any())
+                    known = bool(valid) != (int(video) in bad) and bool(valid or not view.any())
+                    good &= holds(f"video {int(video)} is blank if it is bad, and only then", known)
                     for frame in view.numpy() if valid else ():
                         number = number_in(frame)
                         seen[
                             "unclear" if number is None else "own" if number == video else "FOREIGN"
                         ] += 1
-            good &= not seen["FOREIGN"] and seen["own"] > 0
+            good &= holds("no foreign frame, and own ones", not seen["FOREIGN"] and seen["own"] > 0)
             frames = ", ".join(f"{count:,} {kind}" for kind, count in seen.items())
             print(f"{decoder}, {use}: {len(bad)} unreadable; frames of the rest: {frames}")
     return good
@@ -361,7 +370,7 @@ def go_through_damage(args: argparse.Namespace, rng: random.Random, folder: Path
     output = folder / "pretrained"
     good &= succeeds("pretrain", *pretraining(clips, output, steps, workers=2), limit)
     named = [row["path"] for row in whole_json_lines(output / "bad_files.jsonl")]
-    good &= len(set(named)) == len(named)
+    good &= holds("pretrain names no file twice", len(set(named)) == len(named))
     rows = whole_json_lines(output / "metrics.jsonl")
     print(f"pretrain: {len(rows)} steps, {len(named)} files named")
     lists = (f"data.train_list={clips}", f"data.test_list={clips}", root, limit, "data.classes=3")
@@ -375,10 +384,10 @@ def go_through_damage(args: argparse.Namespace, rng: random.Random, folder: Path
     results = json.loads((evaluated / "results.json").read_text())
     answers = whole_json_lines(evaluated / "predictions.jsonl")
     named = [row["path"] for row in whole_json_lines(evaluated / "bad_files.jsonl")]
-    good &= results["num_videos"] == len(answers) == args.damaged
-    good &= [row["video"] for row in answers if not row["readable"]] == sorted(
-        named, key=lambda path: int(Path(path).stem)
-    )
+    good &= holds("evaluate counts all", results["num_videos"] == len(answers) == args.damaged)
+    wrong = [row["video"] for row in answers if not row["readable"]]
+    by_number = sorted(named, key=lambda path: int(Path(path).stem))
+    good &= holds("evaluate names what it could not read", wrong == by_number)
     print(f"evaluate: {results['num_videos']} videos, {results['num_unreadable']} unreadable")
     reading = (f"list={clips}", f"root={clips.parent}")
     good &= succeeds("scan", *reading, f"out={folder / 'scan'}", "timeout_s=20")
@@ -386,8 +395,9 @@ def go_through_damage(args: argparse.Namespace, rng: random.Random, folder: Path
     good &= succeeds("pack", *reading, f"out={folder / 'pack'}", "max_bad_fraction=1")
     packed = [row for row in (folder / "pack/list.txt").read_text().splitlines() if row[0] != "#"]
     print(f"scan: {len(clean)} undamaged; pack: {len(packed)} packed")
-    good &= set(packed) <= set(clean)
-    good &= not {row.split()[0] for row in clean} & set(named)
+    good &= holds("what pack takes, scan calls undamaged", set(packed) <= set(clean))
+    unread = {row.split()[0] for row in clean} & set(named)
+    good &= holds(f"evaluate reads what scan calls undamaged, not {sorted(unread)}", not unread)
     return good
 
 
