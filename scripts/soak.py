@@ -404,10 +404,10 @@ def go_through_damage(args: argparse.Namespace, rng: random.Random, folder: Path
 # Memory
 
 
-def private_mb(process: int) -> float:
-    """Memory that no other process has a part in."""
+def resident_mb(process: int) -> float:
+    """Memory of a process, with what it shares, which comes to be its own when another writes."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1e3
 
 
 def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
@@ -445,7 +445,7 @@ def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
         if time.monotonic() - marked >= 60 * args.minutes / 12:
             marked = time.monotonic()
             for name, process in processes.items():
-                history[name].append(private_mb(process))
+                history[name].append(resident_mb(process))
             row = " ".join(f"{seen[-1]:11.1f}" for seen in history.values())
             print(f"{(marked - began) / 60:5.1f} {videos:10,} {row}", flush=True)
     for stream, _ in streams.values():

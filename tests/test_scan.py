@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests.test_commands import call
 from videomae import scan
 from videomae.config import ConfigError, ScanConfig
 from videomae.data import programs
+from videomae.data.decode import DecodeError
+from videomae.data.decoders.pyav import PyAVVideo
 from videomae.data.integrity import Inspection, inspect_frames, inspect_video
 from videomae.scan import Job, inspect_all
 
@@ -149,6 +152,25 @@ def test_a_part_that_was_cut_out_whole_is_not_damaged(
     found = inspect_video(part)
     assert found.ok, found.error
     assert found.num_frames >= 24
+    video = PyAVVideo(part)
+    frames = video.read(range(video.num_frames))  # what scan passes is read
+    assert video.num_frames == found.num_frames
+    levels = frames.mean((1, 2, 3))
+    assert np.abs(levels - (levels[-1] - 6 * np.arange(len(levels))[::-1])).max() < 4
+
+
+def test_a_picture_that_is_never_shown_is_damage(tmp_path: Path) -> None:
+    """A packet that says of its picture that it is not coded: no decoder calls that an error."""
+    path = write_clip(tmp_path / "a.avi", frames=20)
+    content = bytearray(path.read_bytes())
+    headers = [found.start() for found in re.finditer(rb"\x00\x00\x01\xb6", content)]
+    assert len(headers) == 20
+    content[headers[5] + 5] &= ~0x20  # vop_coded follows a type, the time in 5 bits, and markers
+    path.write_bytes(content)
+    found = inspect_video(path)
+    assert (found.ok, found.error) == (False, "damaged (frames are lost: 1 of 20)")
+    with pytest.raises(DecodeError, match="frame 5 cannot be decoded"):
+        PyAVVideo(path).read([5])
 
 
 def test_damage_is_counted_by_reason_and_left_out_of_the_clean_list(

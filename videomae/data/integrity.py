@@ -125,14 +125,18 @@ def _frames(
 
     In a part cut out of a longer video the first pictures may refer to some that are gone. Those
     shown before the first key frame do not count; and what the decoder says before its first frame
-    counts only if it loses one.
+    counts only if it loses one. Where all pictures have a time, each must be shown.
     """
     key, pictures, count, early = None, 0, 0, None
+    times: set[int | None] = set()
+    shown: set[int | None] = set()
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
         key = packet.pts if key is None else key
-        pictures += packet.size > 0 and not _before(packet.pts, key)
+        if packet.size > 0 and not packet.is_discard and not _before(packet.pts, key):
+            pictures += 1
+            times.add(packet.pts)
         try:
             frames = packet.decode()
         except av.InvalidDataError as error:
@@ -146,9 +150,12 @@ def _frames(
             if frame.is_corrupt:
                 raise DamageError(f"damaged (frame {count} is marked corrupt)")
             count += 1
+            shown.add(frame.pts)
             yield frame
     if early is not None and count < pictures:
         raise early
+    if None not in times and (lost := times - shown):
+        raise DamageError(f"damaged (frames are lost: {len(lost)} of {len(times)})")
 
 
 def _before(time: int | None, key: int | None) -> bool:

@@ -23,8 +23,9 @@ class PyAVVideo:
 
     A first pass over the packets, without decoding, lists the times of all frames and of the key
     frames. A frame is reached from the last key frame at or before it, so that frames of open
-    groups of pictures, shown before their key frame, are right too. Frames that nobody wants and
-    no other is built on are not decoded.
+    groups of pictures, shown before their key frame, are right too; those before the first are not
+    counted, since what they are built on was cut off. Frames that nobody wants and no other is
+    built on are not decoded.
     """
 
     reference_stride = 1
@@ -91,7 +92,8 @@ class PyAVVideo:
                     keys.append(packet.pts)
         if self.numbered:
             return [number for number, _ in self._from(0)], [0]
-        return sorted(times), sorted(keys) or sorted(times)[:1]
+        whole = sorted(time for time in times if time >= times[0])
+        return whole, sorted(keys) or whole[:1]
 
     def _decoded(self, times: Sequence[int], *, skip: bool) -> Frames:
         """The frames of these times, which ascend; `skip` what they do not need."""
