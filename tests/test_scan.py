@@ -173,6 +173,21 @@ def test_a_picture_that_is_never_shown_is_damage(tmp_path: Path) -> None:
         PyAVVideo(path).read([5])
 
 
+def test_an_index_that_leads_to_other_frames_is_damage(tmp_path: Path) -> None:
+    """The whole video can be decoded from its start, but not from its second key frame."""
+    path = write_clip(tmp_path / "a.avi", frames=20)
+    content = bytearray(path.read_bytes())
+    entries = content.rindex(b"idx1") + 8
+    del content[entries + 2 * 16 : entries + 5 * 16]
+    size = int.from_bytes(content[entries - 4 : entries], "little") - 3 * 16
+    content[entries - 4 : entries] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    found = inspect_video(path)
+    assert (found.ok, found.error) == (False, "damaged (its index leads to other frames)")
+    with pytest.raises(DecodeError, match="its index leads to another frame"):
+        PyAVVideo(path).read([15])
+
+
 def test_damage_is_counted_by_reason_and_left_out_of_the_clean_list(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,15 +126,20 @@ def _frames(
 
     In a part cut out of a longer video the first pictures may refer to some that are gone. Those
     shown before the first key frame do not count; and what the decoder says before its first frame
-    counts only if it loses one. Where all pictures have a time, each must be shown.
+    counts only if it loses one. Where all pictures have a time, each must be shown, and the file's
+    own index must lead to the key frames.
     """
     key, pictures, count, early = None, 0, 0, None
+    seen: set[tuple[int | None, int]] = set()  # times and sizes of packets
+    keys: list[int | None] = []
     times: set[int | None] = set()
     shown: set[int | None] = set()
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
         key = packet.pts if key is None else key
+        seen.add((packet.pts, packet.size))
+        keys += [packet.pts] * packet.is_keyframe
         if packet.size > 0 and not packet.is_discard and not _before(packet.pts, key):
             pictures += 1
             times.add(packet.pts)
@@ -154,8 +160,17 @@ def _frames(
             yield frame
     if early is not None and count < pictures:
         raise early
-    if None not in times and (lost := times - shown):
+    if None in times:
+        return
+    if lost := times - shown:
         raise DamageError(f"damaged (frames are lost: {len(lost)} of {len(times)})")
+    for time in filter(None, keys):
+        container.seek(time, stream=stream)
+        packets: Any = container.demux(stream)
+        with closing(packets):
+            found = next(packets)
+        if (found.pts, found.size) not in seen:
+            raise DamageError("damaged (its index leads to other frames)")
 
 
 def _before(time: int | None, key: int | None) -> bool:

@@ -25,7 +25,8 @@ class PyAVVideo:
     frames. A frame is reached from the last key frame at or before it, so that frames of open
     groups of pictures, shown before their key frame, are right too; those before the first are not
     counted, since what they are built on was cut off. Frames that nobody wants and no other is
-    built on are not decoded.
+    built on are not decoded. Where a file's own index leads to other packets than those of the
+    first pass, the file is damaged.
     """
 
     reference_stride = 1
@@ -48,6 +49,7 @@ class PyAVVideo:
             self.skips = self.stream.codec_context.name in SKIPPABLE
             self.numbered = False
             self.wanted: frozenset[int] | None = None  # None: all
+            self.packets: set[tuple[int, int]] = set()  # times and sizes; empty: not looked at
             self.times, self.keys = self._index()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(_reason(path, error)) from error
@@ -88,6 +90,7 @@ class PyAVVideo:
                     self.numbered = True
                     break
                 times.append(packet.pts)
+                self.packets.add((packet.pts, packet.size))
                 if packet.is_keyframe:
                     keys.append(packet.pts)
         if self.numbered:
@@ -144,6 +147,8 @@ class PyAVVideo:
         context = self.stream.codec_context
         with self._packets() as packets:
             for packet in packets:
+                if self._astray(packet):
+                    raise ValueError(f"its index leads to another frame than that of {packet.pts}")
                 needed = self.wanted is None or packet.pts is None or packet.pts in self.wanted
                 context.skip_frame = "DEFAULT" if needed else "NONREF"
                 try:
@@ -155,6 +160,12 @@ class PyAVVideo:
                 for frame in frames:
                     begun = True
                     yield frame.pts or 0, frame
+
+    def _astray(self, packet: "av.Packet[av.VideoStream]") -> bool:
+        """Whether the first pass saw no such packet."""
+        if self.numbered or not self.packets or packet.pts is None or packet.is_discard:
+            return False
+        return packet.size > 0 and (packet.pts, packet.size) not in self.packets
 
     def _packets(self) -> AbstractContextManager[Iterator["av.Packet[av.VideoStream]"]]:
         """From where the container stands. Left before their end, PyAV's would keep memory."""
