@@ -114,10 +114,25 @@ class Device(Enum):
 
 
 class Sharding(Enum):
-    """How several processes share the work. ddp with one process is the same as none."""
+    """How several processes hold the model; see videomae.train.sharding. With one process they are
+    all the same."""
 
+    auto = "auto"
     none = "none"
     ddp = "ddp"
+    fsdp = "fsdp"
+    hsdp = "hsdp"
+
+
+class Recompute(Enum):
+    """What the backward pass computes again, in order to keep less of the forward pass.
+
+    selective: all but matrix products and attention; full: each block from its input.
+    """
+
+    none = "none"
+    selective = "selective"
+    full = "full"
 
 
 class WhichWeights(Enum):
@@ -563,8 +578,16 @@ class RunConfig:
     """Where the model is."""
     precision: Precision = Precision.auto
     """Arithmetic of the matrix products; weights, loss and targets are always float32."""
-    sharding: Sharding = Sharding.ddp
-    """How several processes share the work."""
+    sharding: Sharding = Sharding.auto
+    """How several processes hold the model. ddp: each a whole one; fsdp: each a part of every
+    parameter; hsdp: the same within groups of run.shards processes, which are copies of each other.
+    auto: ddp for ViT-L and smaller; else fsdp on one machine, hsdp on several. none: several
+    processes are an error."""
+    shards: int | None = None
+    """Processes that hold one model between them (hsdp); null: those of one machine."""
+    recompute: Recompute = Recompute.none
+    """What is computed again in the backward pass of each block, so that less is kept in memory:
+    none; selective: all but matrix products and attention; full: the whole block."""
     device_batch: int = 16
     """Most videos per device and micro-batch; the largest divisor that fits is taken."""
     workers: int | None = None
@@ -581,6 +604,10 @@ class RunConfig:
     """Training stops after this many steps in a row without a finite gradient."""
 
     def __post_init__(self) -> None:
+        _check(
+            self.shards is None or self.sharding in (Sharding.auto, Sharding.hsdp),
+            f"run.shards={self.shards} is for run.sharding=hsdp, not {self.sharding.name}",
+        )
         may_be_zero = {"workers": self.workers, "image_every": self.image_every}
         _check_at_least(0, "run", may_be_zero)
         counts = {key: value for key, value in vars(self).items() if isinstance(value, int)}

@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from timm.utils.model_ema import ModelEmaV3
 
 from videomae.checks import (
     SCRATCH,
@@ -61,6 +60,7 @@ from videomae.splits import config_of_splits, write_mean
 from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
 from videomae.train.parallel import Processes, processes
+from videomae.train.sharding import DistributedModel
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -113,13 +113,13 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     plan = plan_run(config, lists.train, process, say)
     model = starting_model(config, lists.names, weights, say)
     del weights  # as large as the model
-    model.to(process.device)
+    distributed = DistributedModel(
+        model.to(process.device), config.run, process, config.optim.ema_decay
+    )
+    say.line(f"sharding: {distributed}")
 
     dataset = TrainingClips(lists.train, data, config.augment, None, config.seed)
     objective = Classify(model, config.optim.label_smoothing, mixing(config))
-    decay = config.optim.ema_decay
-    average = None if decay is None else ModelEmaV3(model, decay)
-    trained: VideoClassifier = model if average is None else average.module
     directory = Path(config.output_dir)
     info = WeightsInfo(
         kind=Kind.classifier,
@@ -136,6 +136,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
 
     def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
         one_view = replace(data, segments=1, crops=1)
+        trained = distributed.whole()
         found = score_model(trained, lists.val, lists.names, one_view, config.run, process, say)
         if found is not None:
             top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
@@ -150,18 +151,19 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     outcome = train_run(
         config,
         objective,
+        distributed,
         dataset,
         plan,
         checkpoint,
         parents,
         process,
         say,
-        average=average,
         on_start=lambda: show_data(dataset, lists, directory, say),
         on_epoch=validate if lists.val else None,
         epochs_apart=max(1, config.eval_every),
     )
     if outcome.finished:
+        trained = distributed.whole()
         if process.is_main:
             info = replace(info, step=outcome.step)
             save_weights(directory / FILE_NAME, trained.state_dict(), info)

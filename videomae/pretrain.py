@@ -69,6 +69,7 @@ from videomae.schema import command
 from videomae.train.objective import Reconstruct
 from videomae.train.parallel import Processes, processes
 from videomae.train.probing import EpochProbe, probe_data
+from videomae.train.sharding import DistributedModel
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -94,7 +95,8 @@ def pretrain(config: PretrainConfig) -> None:
         if weights is not None:
             say.line(f"{weights.path}: {load_all(model, weights)}")
             del weights  # as large as the model
-        model.to(process.device)
+        distributed = DistributedModel(model.to(process.device), config.run, process)
+        say.line(f"sharding: {distributed}")
 
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))
         dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
@@ -104,7 +106,7 @@ def pretrain(config: PretrainConfig) -> None:
             assert batch.mask is not None
             one_of_each = slice(None, SHOWN * config.data.repeats, config.data.repeats)
             clip = normalise(batch.clip[one_of_each].to(process.device))
-            rows = reconstruction_rows(model, clip, batch.mask[one_of_each])
+            rows = reconstruction_rows(model, clip, batch.mask[one_of_each])  # by all processes
             log.image(
                 "reconstruction",
                 filmstrip([row[i] for i in range(len(clip)) for row in rows]),
@@ -113,7 +115,7 @@ def pretrain(config: PretrainConfig) -> None:
 
         def measure(log: RunLog, step: int, stop: Callable[[], bool]) -> None:
             assert probe is not None
-            top1 = probe(model, stop)
+            top1 = probe(distributed.whole(), stop)
             if top1 is not None:
                 epoch = step / plan.steps_per_epoch
                 log.numbers({"step": step, "epoch": epoch, "knn_top1": top1})
@@ -122,6 +124,7 @@ def pretrain(config: PretrainConfig) -> None:
         outcome = train_run(
             config,
             objective,
+            distributed,
             dataset,
             plan,
             checkpoint,
@@ -132,6 +135,7 @@ def pretrain(config: PretrainConfig) -> None:
             on_epoch=measure if probe else None,
             epochs_apart=max(1, config.probe.every_epochs),
         )
+        trained = distributed.whole()
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
             info = WeightsInfo(
@@ -143,9 +147,9 @@ def pretrain(config: PretrainConfig) -> None:
                 mask=config.mask,
                 parents=parents,
             )
-            save_weights(directory / FILE_NAME, model.state_dict(), info)
+            save_weights(directory / FILE_NAME, trained.state_dict(), info)
             save_loss_curve(directory)
-            draw_reconstructions(model, dataset, directory / "figures" / "reconstruction.png")
+            draw_reconstructions(trained, dataset, directory / "figures" / "reconstruction.png")
             say.line(f"weights: {directory / FILE_NAME}   pictures: {directory / 'figures'}")
         process.barrier()
     exit_if_stopped(outcome)

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from videomae.checks import is_own
@@ -31,6 +30,7 @@ from videomae.train.groups import adamw
 from videomae.train.loop import Outcome, Training
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
+from videomae.train.sharding import DistributedModel
 
 FREE_DATA = (
     "prepared",
@@ -83,6 +83,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
 def train_run(
     config: TrainConfig,
     objective: nn.Module,
+    distributed: DistributedModel[Any],
     dataset: TrainingClips,
     plan: Plan,
     checkpoint: Path | None,
@@ -90,7 +91,6 @@ def train_run(
     processes: Processes,
     say: Say,
     *,
-    average: ModelEmaV3 | None = None,
     on_start: Callable[[], None] | None = None,
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
     on_epoch: Callable[[RunLog, int, Callable[[], bool]], None] | None = None,
@@ -99,11 +99,11 @@ def train_run(
     """Train in the run directory until the end, config.max_steps or a signal.
 
     Args:
+        distributed: the objective's model.
         checkpoint: to go on from.
         parents: of the weights that `objective` holds.
-        average: the running mean of the objective's model.
         on_start: called by the main process when the run directory is its own, before step 1.
-        on_batch: called with (log, step, micro-batch) every run.image_every steps.
+        on_batch: called by all processes with (log, step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
             Training.
 
@@ -121,17 +121,14 @@ def train_run(
             hashes[f"{section}.root"] = sha256(pack.root / MANIFEST)
     if parents:
         hashes["weights"] = parents[-1].sha256
-    model = objective.model
-    assert isinstance(model, nn.Module)
-    optimizer = adamw(model, config.model.depth, config.optim)
+    optimizer = adamw(distributed.model, config.model.depth, config.optim)
     identity = run_identity(config, hashes)
     if isinstance(config, FinetuneConfig):
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     keep = config.run.keep_checkpoints
     batch = config.optim.global_batch
     store = Checkpoints(directory / "checkpoints", identity, keep, batch, processes, parents)
-    mean = average and average.module
-    start = store.restore(checkpoint, model, optimizer, mean) if checkpoint else 0
+    start = store.restore(checkpoint, distributed, optimizer) if checkpoint else 0
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     workers = processes.num_workers(config.run.workers)
@@ -155,6 +152,7 @@ def train_run(
         try:
             outcome = Training(
                 objective,
+                distributed,
                 optimizer,
                 dataset,
                 plan,
@@ -166,7 +164,6 @@ def train_run(
                 seed=config.seed,
                 bad=bad,
                 max_bad_fraction=config.data.max_bad_fraction,
-                average=average,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
                 on_epoch=on_epoch and (lambda step, stop: on_epoch(log, step, stop)),
                 epochs_apart=epochs_apart,

@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from tests.conftest import TINY, composed
-from videomae.config import SourceConfig
+from videomae.config import RunConfig, SourceConfig
 from videomae.run import run_identity
 from videomae.train import checkpoint as module
 from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
 from videomae.train.parallel import Processes
+from videomae.train.sharding import DistributedModel
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=torch.device("cpu"))
 IDENTITY = {"model.dim": 32, "optim.betas": [0.9, 0.95], "seed": 0}
-State = tuple[nn.Module, torch.optim.AdamW]
+State = tuple[DistributedModel[Any], torch.optim.AdamW]
 
 
 GLOBAL_BATCH = 24
@@ -33,23 +34,27 @@ def make_state(seed: int, steps: int) -> State:
     """A model and an optimiser after some steps."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    state = (
+        DistributedModel[Any](model, RunConfig(), ALONE),
+        torch.optim.AdamW(model.parameters(), lr=0.1, fused=True),
+    )
     for _ in range(steps):
-        advance((model, optimizer))
-    return model, optimizer
+        advance(state)
+    return state
 
 
 def advance(state: State) -> None:
     """One step, the same for equal states."""
-    model, optimizer = state
-    model(torch.linspace(-1, 1, 6).view(2, 3)).square().sum().backward()
+    distributed, optimizer = state
+    distributed.model(torch.linspace(-1, 1, 6).view(2, 3)).square().sum().backward()
     optimizer.step()
     optimizer.zero_grad()
 
 
 def contents(state: State) -> dict[str, Any]:
     """Weights, moments and counters, as plain numbers."""
-    model, optimizer = state
+    distributed, optimizer = state
+    model = distributed.model
     found = {name: value.tolist() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():

@@ -31,7 +31,8 @@ from tests.train import (
 from videomae.config import ConfigError, Device, RunConfig, Sharding
 from videomae.evaluate import evaluate
 from videomae.train import loop
-from videomae.train.parallel import processes, uses_bf16
+from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.sharding import DistributedModel, num_shards, sharding_of
 from videomae.train.step import train_step
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
@@ -233,8 +234,96 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
     for rank in (0, 1):
         message = Path(f"{error}{rank}").read_text()
         assert "run.sharding=none with 2 processes" in message
-        assert "run.sharding=ddp" in message
+        assert "leave run.sharding at auto" in message
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.long
+def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
+    videos: Path, lists: Path, tmp_path: Path
+) -> None:
+    """A run in two processes, then four, then two, then one, each sharing the model otherwise."""
+    overrides = pretrain_overrides(videos, lists)
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    train(composed("pretrain", *overrides, f"output_dir={one}"))
+    here = [*overrides, f"output_dir={shared}", "resume=auto"]
+    legs = [
+        (2, "run.sharding=fsdp", "max_steps=2", "run.recompute=full", "run.image_every=1"),
+        (4, "run.sharding=hsdp", "run.shards=2", "max_steps=4"),
+        (2, "run.sharding=ddp", "max_steps=5", "run.recompute=selective"),
+    ]
+    for count, *settings in legs:
+        assert in_processes(count, Job("pretrain", [*here, *settings])) == [0] * count
+        assert "weights.safetensors" in files(shared)
+    train(composed("pretrain", *here))
+    close_curves(metrics(shared), metrics(one))
+    theirs = weights(one)
+    for name, tensor in weights(shared).items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [["fsdp"], ["hsdp", "run.shards=2"]], ids=["fsdp", "hsdp"])
+def test_sharded_processes_finetune_and_evaluate_like_one(
+    videos: Path, lists: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    """With a running mean, evaluations on the way, accumulation and an unreadable video."""
+    labelled = lists / "labelled.txt"
+    overrides = [
+        *finetune_overrides(videos, lists),
+        "optim.ema_decay=0.5",
+        "eval_every=1",
+        "test_weights=best",
+        f"data.val_list={labelled}",
+        "run.recompute=full",
+    ]
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    train(composed("finetune", *overrides, f"output_dir={one}"))
+    count = 2 if settings == ["fsdp"] else 4
+    sharding, *rest = settings
+    here = [*overrides, f"output_dir={shared}", f"run.sharding={sharding}", *rest]
+    assert in_processes(count, Job("finetune", here)) == [0] * count
+    close_curves(metrics(shared), metrics(one))
+    results, others = (json.loads((run / "results.json").read_text()) for run in (one, shared))
+    for found in (results, others):
+        del found["sha256"]["weights"]  # they differ by rounding
+    assert others == results
+    assert len(json_lines(shared / "metrics.jsonl")) > STEPS  # evaluations have lines of their own
+
+
+def run_config(**settings: Any) -> RunConfig:
+    return RunConfig(device=Device.cpu, **settings)
+
+
+def test_how_the_model_is_shared_follows_from_its_size_and_the_machines() -> None:
+    alone, machine, machines = (
+        Processes(0, world, local, torch.device("cpu"))
+        for world, local in ((1, 1), (8, 8), (16, 8))
+    )
+    sizes = {"vit_large": 330_000_000, "vit_huge": 650_000_000}
+    chosen = {
+        (name, process.world): sharding_of(run_config(), size, process).name
+        for name, size in sizes.items()
+        for process in (alone, machine, machines)
+    }
+    assert chosen == {
+        ("vit_large", 1): "none",
+        ("vit_large", 8): "ddp",
+        ("vit_large", 16): "ddp",
+        ("vit_huge", 1): "none",
+        ("vit_huge", 8): "fsdp",
+        ("vit_huge", 16): "hsdp",
+    }
+    asked = run_config(sharding=Sharding.ddp)
+    assert sharding_of(asked, sizes["vit_huge"], machines) is Sharding.ddp
+    assert num_shards(Sharding.hsdp, None, machines) == 8
+    assert num_shards(Sharding.hsdp, 4, machines) == 4
+    assert num_shards(Sharding.fsdp, None, machines) == 16
+    assert num_shards(Sharding.ddp, None, machines) == 1
+    with pytest.raises(ConfigError, match=r"run\.shards=3 does not divide the 16 processes"):
+        num_shards(Sharding.hsdp, 3, machines)
+    with pytest.raises(ConfigError, match=r"run\.shards=2 is for run\.sharding=hsdp, not ddp"):
+        run_config(sharding=Sharding.ddp, shards=2)
 
 
 @pytest.mark.long
@@ -263,8 +352,12 @@ def test_a_process_alone_needs_nothing(videos: Path, tmp_path: Path) -> None:
             assert process.sum(values).tolist() == [1, 2]
             assert process.gather("a") == ["a"]
             process.barrier()
-            module = torch.nn.Linear(1, 1)
-            assert process.replicate(module) is module
+            distributed: DistributedModel[Any] = DistributedModel(
+                torch.nn.Linear(1, 1), RunConfig(sharding=sharding), process
+            )
+            assert distributed.replicate(distributed.model) is distributed.model
+            assert distributed.whole() is distributed.model
+            assert str(distributed) == "none: one process"
 
 
 def test_several_processes_without_sharing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,9 @@ from einops import rearrange
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from videomae.config import Recompute
+from videomae.model.recompute import recomputed
+
 
 def init_linear(module: nn.Module) -> None:
     """As the official pre-training starts: Xavier for linear maps, the rest as torch makes it."""
@@ -60,7 +63,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, mlp_dim)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.recompute = Recompute.none
 
     def forward(self, x: Tensor) -> Tensor:
+        noisy = isinstance(self.drop_path, DropPath)
+        return recomputed(self._through, x, self.recompute, noisy=noisy)
+
+    def _through(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))

@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from videomae.config import UserError
 from videomae.files import sha256, write_text
 from videomae.model.weights import Link
 from videomae.train.parallel import Processes
+from videomae.train.sharding import DistributedModel
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
 RUN_FILE = "run.json"
@@ -58,14 +58,10 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        model: nn.Module,
+        distributed: DistributedModel[Any],
         optimizer: torch.optim.Optimizer,
-        average: nn.Module | None = None,
     ) -> Path:
         """Write everything that `restore` needs; only then move `last` and delete the oldest.
-
-        Args:
-            average: the running mean of the model, if there is one.
 
         Raises:
             CheckpointError: it cannot be written. Those before it are kept.
@@ -76,7 +72,7 @@ class Checkpoints:
                 _remove(path)  # what an interrupted save left
                 path.mkdir(parents=True)
             self.processes.barrier()
-            state = _state(model, optimizer, average)
+            state = _state(distributed, optimizer)
             dcp.save(state, checkpoint_id=path, no_dist=self.processes.world == 1)
             if self.processes.is_main:
                 run = {
@@ -116,9 +112,8 @@ class Checkpoints:
     def restore(
         self,
         path: Path,
-        model: nn.Module,
+        distributed: DistributedModel[Any],
         optimizer: torch.optim.Optimizer,
-        average: nn.Module | None = None,
     ) -> int:
         """Fill model, optimiser and running mean from the checkpoint at `path`; return its step.
 
@@ -152,7 +147,7 @@ class Checkpoints:
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             dcp.load(
-                _state(model, optimizer, average),
+                _state(distributed, optimizer),
                 checkpoint_id=path,
                 no_dist=self.processes.world == 1,
             )
@@ -203,13 +198,12 @@ def find_checkpoint(directory: Path, resume: str) -> Path | None:
     return path
 
 
-def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
-) -> dict[str, Any]:
+def _state(distributed: DistributedModel[Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a checkpoint holds, by parameter name. Loading fills these very tensors."""
+    model, average = distributed.model, distributed.average
     moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
     state = {"model": model.state_dict(), "optimizer": moments}
-    return state if average is None else state | {"average": average.state_dict()}
+    return state if average is None else state | {"average": average.module.state_dict()}
 
 
 def _complete(directory: Path) -> list[Path]:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from videomae.config import OptimConfig, RunConfig, UserError
@@ -26,6 +25,7 @@ from videomae.train.checkpoint import Checkpoints
 from videomae.train.objective import Inputs, Objective
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
+from videomae.train.sharding import DistributedModel
 from videomae.train.signals import deferred_interrupts, stop_signals
 from videomae.train.step import Underway, train_step
 
@@ -109,12 +109,12 @@ class Training:
 
     Args:
         objective: what is minimised, on its device.
+        distributed: the objective's model.
         optimizer: of the objective's model.
         clips: the training list's items.
         bad: files already known to be unreadable, by index.
         max_bad_fraction: share of bad files at which the run stops.
-        average: the running mean of the objective's model.
-        on_batch: called by the main process with (step, micro-batch) every run.image_every steps.
+        on_batch: called by all processes with (step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes every `epochs_apart` epochs, with the step that ended the
             last one, whose checkpoint is complete, and a question: is the run to stop? It must
             leave all random numbers as they are.
@@ -123,6 +123,7 @@ class Training:
     def __init__(
         self,
         objective: nn.Module,
+        distributed: DistributedModel[Any],
         optimizer: torch.optim.AdamW,
         clips: TrainingClips,
         plan: Plan,
@@ -135,13 +136,13 @@ class Training:
         seed: int,
         bad: dict[int, BadFile],
         max_bad_fraction: float,
-        average: ModelEmaV3 | None = None,
         on_batch: Callable[[int, Batch], None] | None = None,
         on_epoch: Callable[[int, Callable[[], bool]], None] | None = None,
         epochs_apart: int = 1,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
-        self.replicated = processes.replicate(objective)
+        self.distributed = distributed
+        self.replicated = distributed.replicate(objective)
         self.optimizer = optimizer
         self.clips = clips
         self.plan = plan
@@ -154,7 +155,6 @@ class Training:
         self.bad = bad  # by index in the list, where a file may stand more than once
         self.file_of = clips.clips.files()
         self.max_bad_fraction = max_bad_fraction
-        self.average = average
         self.on_batch = on_batch
         self.on_epoch = on_epoch
         self.epochs_apart = epochs_apart
@@ -234,7 +234,7 @@ class Training:
         """Enqueue one step. `received` are the signals that came so far; it may grow meanwhile."""
         began, lr, intake = time.perf_counter(), self.plan.lr(step), Intake()
         every = self.run.image_every
-        pictured = self.on_batch and self.processes.is_main and every and step % every == 0
+        pictured = self.on_batch and every and step % every == 0
 
         def micro_batches() -> Iterator[Inputs]:
             share = self.plan.global_batch // self.processes.world
@@ -261,8 +261,8 @@ class Training:
             noise_seed=(self.seed, step),
             signals=lambda: (len(intake.bad), intake.num_short, len(received) > 0),
         )
-        if self.average:
-            self.average.update(self.objective.model)
+        if self.distributed.average:
+            self.distributed.average.update(self.objective.model)
         if self.on_batch and intake.first is not None:
             self.on_batch(step, intake.first)
             intake.first = None
@@ -310,8 +310,7 @@ class Training:
     def _save(self, step: int, received: list[int]) -> None:
         began = time.perf_counter()
         with deferred_interrupts(received):
-            average = self.average and self.average.module
-            self.checkpoints.save(step, self.objective.model, self.optimizer, average)
+            self.checkpoints.save(step, self.distributed, self.optimizer)
         self.window.start += time.perf_counter() - began  # no part of a step
 
     def _note_bad(self, pending: Pending, *, found: bool) -> None:

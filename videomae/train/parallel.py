@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding
 
@@ -62,15 +61,6 @@ class Processes:
         if self.world > 1:
             dist.barrier()
 
-    def replicate(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over the processes."""
-        if self.world == 1:
-            return module
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
-
 
 def send(values: Tensor, device: torch.device) -> Tensor:
     """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
@@ -111,7 +101,7 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     if world > 1 and run.sharding is Sharding.none:
         raise ConfigError(
             f"run.sharding=none with {world} processes would train {world} models side by side; "
-            "use run.sharding=ddp or one process"
+            "leave run.sharding at auto, or use one process"
         )
     device = _device(run.device, local_rank)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:

@@ -1,18 +1,18 @@
 """One optimiser step, in which nothing waits for the device."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from videomae.config import Precision
 from videomae.train.objective import Inputs
 from videomae.train.parallel import Fetched, Processes, autocast, send
+from videomae.train.sharding import gradients_exchanged
 
 
 class StepStats(NamedTuple):
@@ -61,7 +61,7 @@ def train_step(
     weights and moments as they were.
 
     Args:
-        objective: as `processes.replicate` returned it.
+        objective: as `DistributedModel.replicate` returned it.
         micro_batches: taken one by one, so that the next is decoded while one is computed.
         accumulation: how many there are.
         lr: where a group's lr_scale is 1.
@@ -75,7 +75,7 @@ def train_step(
     errors = torch.zeros((), device=device)
     for number, inputs in enumerate(micro_batches, start=1):
         torch.manual_seed(_seed([*noise_seed, number - 1, processes.rank]))
-        with _synchronising(objective, last=number == accumulation):
+        with gradients_exchanged(objective, now=number == accumulation):
             with autocast(device, precision):
                 error = objective(*inputs.to(device).tensors)
             error.backward()
@@ -90,6 +90,8 @@ def train_step(
     # What each process has is its sum of errors, averaged over the processes.
     torch._foreach_mul_(gradients, (processes.world / total.clamp(min=1)).float())
     grad_norm = get_total_norm(gradients)
+    if isinstance(grad_norm, DTensor):
+        grad_norm = grad_norm.full_tensor()
     if clip_grad is not None:
         clip_grads_with_norm_(parameters, clip_grad, grad_norm)
     skipped = (~torch.isfinite(grad_norm) | (total == 0)).float()
@@ -97,13 +99,6 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return Underway(loss, grad_norm, skipped, sums[2:])
-
-
-def _synchronising(objective: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Gradients travel between processes once a step, with its last micro-batch."""
-    if isinstance(objective, DistributedDataParallel) and not last:
-        return objective.no_sync()
-    return nullcontext()
 
 
 def _seed(key: Sequence[int]) -> int:

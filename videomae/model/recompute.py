@@ -1,0 +1,53 @@
+"""Activation checkpointing: keep less of the forward pass, and compute it again for the backward.
+
+Chen et al., "Training Deep Nets with Sublinear Memory Cost", https://arxiv.org/abs/1604.06174.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+from videomae.config import Recompute
+
+ATEN = torch.ops.aten
+KEPT = {
+    ATEN.mm.default,
+    ATEN.addmm.default,
+    ATEN._scaled_dot_product_flash_attention.default,
+    ATEN._scaled_dot_product_cudnn_attention.default,
+    ATEN._scaled_dot_product_efficient_attention.default,
+    ATEN._scaled_dot_product_flash_attention_for_cpu.default,
+}
+"""What selective recomputation keeps: results of matrix products and of attention. Norms, GELU,
+casts and sums are cheap to compute again, and half of what a block keeps."""
+
+
+def recomputed(
+    function: Callable[[Tensor], Tensor], x: Tensor, recompute: Recompute, *, noisy: bool
+) -> Tensor:
+    """function(x), of which the backward pass computes again what is not kept.
+
+    Args:
+        recompute: none: all is kept; selective: what is costly; full: x alone.
+        noisy: whether the function draws random numbers, which must be drawn alike again.
+    """
+    if recompute is Recompute.none or not torch.is_grad_enabled():
+        return function(x)
+    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": noisy}
+    if recompute is Recompute.selective:
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+    result: Tensor = checkpoint(function, x, **options)
+    return result
+
+
+def _policy(_: object, operation: object, *__: object, **___: object) -> CheckpointPolicy:
+    kept = operation in KEPT
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
