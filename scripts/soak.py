@@ -49,6 +49,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CONTAINERS = {"mp4": "libx264", "avi": "mpeg4", "webm": "libvpx-vp9"}
 BLOCK, BLOCKS, CODE_BITS = 8, 8, 16
 """A video's picture: 8 x 8 blocks of 8 x 8 pixels; the upper half says which video it is."""
+SCATTER, SCATTERED = 40503, 2**CODE_BITS
+"""Numbers are written times SCATTER: a code that damage has shifted is hardly another number's."""
 SIDE = BLOCK * BLOCKS
 TIMEOUT_S = 900
 """No command of these takes so long: it hangs."""
@@ -58,8 +60,9 @@ TIMEOUT_S = 900
 
 
 def code_of(number: int) -> np.ndarray:
-    """(4, 8) bool: the bits of a number, then their complements."""
-    bits = np.array([(number >> place) & 1 for place in range(CODE_BITS)], bool)
+    """(4, 8) bool: the bits of a number, scattered, then their complements."""
+    scattered = number * SCATTER % SCATTERED
+    bits = np.array([(scattered >> place) & 1 for place in range(CODE_BITS)], bool)
     return np.concatenate([bits, ~bits]).reshape(-1, BLOCKS)
 
 
@@ -70,7 +73,8 @@ def number_in(frame: np.ndarray) -> int | None:
     bits = means > 128
     if (np.abs(means - 128) < 48).any() or (bits[:CODE_BITS] == bits[CODE_BITS:]).any():
         return None
-    return int(sum(1 << place for place in range(CODE_BITS) if bits[place]))
+    scattered = sum(1 << place for place in range(CODE_BITS) if bits[place])
+    return scattered * pow(SCATTER, -1, SCATTERED) % SCATTERED
 
 
 def write_video(path: Path, number: int, frames: int = 24) -> None:
@@ -351,9 +355,8 @@ def through_decoders(clips: Path, data: DataConfig) -> bool:
                     good &= holds(f"video {int(video)} is blank if it is bad, and only then", known)
                     for frame in view.numpy() if valid else ():
                         number = number_in(frame)
-                        seen[
-                            "unclear" if number is None else "own" if number == video else "FOREIGN"
-                        ] += 1
+                        foreign = number is not None and number < len(lines)
+                        seen["own" if number == video else "FOREIGN" if foreign else "unclear"] += 1
             good &= holds("no foreign frame, and own ones", not seen["FOREIGN"] and seen["own"] > 0)
             frames = ", ".join(f"{count:,} {kind}" for kind, count in seen.items())
             print(f"{decoder}, {use}: {len(bad)} unreadable; frames of the rest: {frames}")
