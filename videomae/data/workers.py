@@ -397,10 +397,11 @@ def _send_error(results: Connection, error: Exception) -> None:
 def _leave_signals_to(parent: int) -> None:
     """Signals to the whole job are the training process's to handle: it still wants the batches.
 
-    Ctrl-C goes to every process of a terminal, SIGTERM often to every process of a job. A worker
-    ends on SIGTERM only when its own training process sent it.
+    Ctrl-C goes to every process of a terminal, SIGTERM and SIGUSR1 often to every process of a
+    job. A worker ends on SIGTERM only when its own training process sent it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM while the block runs; a second SIGINT interrupts at once."""
+    """Collects SIGINT, SIGTERM and SIGUSR1, with which batch systems announce the end of a job,
+    while the block runs; a second SIGINT interrupts at once.
+    """
     received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in STOPPING}
     try:
         yield received
     finally:

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# All GPUs of this machine, one process each; a process that dies brings all down, and they go on
+# from the last checkpoint.
+#   scripts/one_node.sh pretrain +exp=tiktok_vitb run=node8 data.train_list=LIST data.root=DIR
+# Environment: PROCESSES (one a GPU), RESTARTS (3), PYTHON (python).
+set -euo pipefail
+if [[ $# == 0 || $1 == --help || $1 == -h ]]; then sed -n '2,5s/^# //p' "$0"; exit; fi
+exec "${PYTHON:-python}" -m torch.distributed.run --standalone \
+  --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-3}" \
+  --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240 \
+  -m "videomae.$1" resume=auto "${@:2}"

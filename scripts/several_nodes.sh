@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Several machines without a batch system: the same line on each, at about the same time. A process
+# that dies brings all down, and they go on from the last checkpoint.
+#   HEAD=first-machine NODES=4 scripts/several_nodes.sh pretrain +exp=tiktok_vitg run=cluster ...
+# Environment: HEAD (a machine that all reach), NODES, PORT (29500), RUN (a name that is the same on
+# all, default videomae), PROCESSES (of each machine: one a GPU), RESTARTS (3), PYTHON (python).
+# output_dir must be on a file system that all of them share.
+set -euo pipefail
+if [[ $# == 0 || $1 == --help || $1 == -h ]]; then sed -n '2,7s/^# //p' "$0"; exit; fi
+exec "${PYTHON:-python}" -m torch.distributed.run \
+  --nnodes "${NODES:?give the number of machines}" --rdzv-backend c10d \
+  --rdzv-endpoint "${HEAD:?give the name of a machine that all reach}:${PORT:-29500}" \
+  --rdzv-id "${RUN:-videomae}" \
+  --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-3}" \
+  --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240 \
+  -m "videomae.$1" resume=auto "${@:2}"

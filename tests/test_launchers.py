@@ -1,0 +1,185 @@
+"""Runs under torchrun and under Slurm: what is killed, or asked to stop, goes on by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, composed
+from tests.train import NUM_VIDEOS, PRETRAIN, metrics, train, video_list
+
+SCRIPTS = ROOT / "scripts"
+STEPS = 120
+LIMIT_S = 150
+"""More than any of these runs takes."""
+
+
+def answers(*command: str) -> bool:
+    """Whether a program is there, and does its work."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+under_slurm = pytest.mark.skipif(
+    not answers("sinfo"), reason="no Slurm answers here (sinfo); CI starts one of its own"
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    own = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return os.environ | own | more
+
+
+def wait_for(what: str, holds: Callable[[], bool]) -> None:
+    """Poll until it holds."""
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end, f"waited {LIMIT_S} s for {what}"
+        time.sleep(0.1)
+
+
+def num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def loss_curve(directory: Path) -> list[float]:
+    return [row["loss"] for row in metrics(directory)]
+
+
+@pytest.fixture(scope="module")
+def overrides(videos: Path) -> list[str]:
+    assert STEPS % (NUM_VIDEOS // 4) == 0
+    return [
+        *PRETRAIN,
+        f"optim.epochs={STEPS // (NUM_VIDEOS // 4)}",
+        f"data.root={videos}",
+        f"data.train_list={video_list(videos / 'train.txt')}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The loss curve of one process."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    train(composed("pretrain", *overrides, f"output_dir={directory}"))
+    curve = loss_curve(directory)
+    assert len(curve) == STEPS
+    return curve
+
+
+@pytest.fixture
+def launched() -> Iterator[list[subprocess.Popen[str]]]:
+    """Launchers, killed at the end with all that they started."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def launch(script: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(SCRIPTS / script), "pretrain", *arguments],
+        env=environment(**more),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("script", ["one_node.sh", "several_nodes.sh", "slurm.sh"])
+def test_help_is_the_header(script: str) -> None:
+    said = subprocess.run([SCRIPTS / script, "--help"], capture_output=True, text=True, check=True)
+    lines = said.stdout.splitlines()
+    assert "\n".join(f"# {line}" for line in lines) in (SCRIPTS / script).read_text()
+    assert any(f"scripts/{script}" in line for line in lines)
+    assert lines[-1].endswith(("PYTHON (python).", "share."))
+    assert "Environment:" in said.stdout
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_is_started_again(
+    overrides: list[str],
+    undisturbed: list[float],
+    launched: list[subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    often = "run.checkpoint_every=10"
+    run = launch("one_node.sh", *overrides, often, f"output_dir={tmp_path}", PROCESSES="2")
+    launched.append(run)
+    wait_for("15 steps", lambda: num_lines(tmp_path / "metrics.jsonl") >= 15)
+    ranks = subprocess.run(
+        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(ranks) == 2
+    os.kill(int(ranks[1]), signal.SIGKILL)
+    _, said = run.communicate(timeout=LIMIT_S)
+    assert run.returncode == 0, said[-2000:]
+    assert "Signal 9 (SIGKILL) received by PID" in said or "exitcode: -9" in said
+    assert "going on from" in said
+    assert loss_curve(tmp_path) == pytest.approx(undisturbed, rel=1e-3)
+
+
+@pytest.mark.long
+def test_several_machines_make_one_run(
+    overrides: list[str],
+    undisturbed: list[float],
+    launched: list[subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    """Two of them on this one."""
+    given = {"HEAD": "localhost", "NODES": "2", "PORT": "29517", "PROCESSES": "1"}
+    for _ in range(2):
+        launched.append(launch("several_nodes.sh", *overrides, f"output_dir={tmp_path}", **given))
+    said = [process.communicate(timeout=LIMIT_S)[1] for process in launched]
+    assert [process.returncode for process in launched] == [0, 0], said[0][-2000:]
+    assert "2 x 2 x 1" in "".join(said) or "2 x 1 x 2" in "".join(said)
+    assert loss_curve(tmp_path) == pytest.approx(undisturbed, rel=1e-3)
+
+
+@under_slurm
+@pytest.mark.long
+def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
+    overrides: list[str], undisturbed: list[float], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    script = [str(SCRIPTS / "slurm.sh"), "pretrain", *overrides, f"output_dir={output}"]
+    job = subprocess.run(
+        ["sbatch", "--parsable", *script],
+        cwd=tmp_path,
+        env=environment(PROCESSES="2"),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    log = tmp_path / f"videomae-{job}.log"
+
+    def state() -> str:
+        done = subprocess.run(
+            ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    try:
+        wait_for("15 steps", lambda: num_lines(output / "metrics.jsonl") >= 15)
+        subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
+        wait_for("the queue", lambda: "JobState=PENDING" in state())
+        assert loss_curve(output)[-1] != undisturbed[-1]
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        wait_for("the end", lambda: "JobState=COMPLETED" in state())
+    finally:
+        subprocess.run(["scancel", job], check=False, capture_output=True)
+    said = log.read_text()
+    assert "is asked to stop" in said
+    assert "stopped by SIGUSR1 after step" in said
+    assert f"job {job}, start 2" in said
+    assert "going on from" in said
+    assert 15 <= len(loss_curve(output)) == STEPS
+    assert loss_curve(output) == pytest.approx(undisturbed, rel=1e-3)
