@@ -44,7 +44,7 @@ from videomae.data.decode import usable_decoders
 from videomae.data.loader import MicroBatches, TrainingOrder, evaluation_loader, training_loader
 from videomae.files import whole_json_lines
 
-TIMINGS = {"clips_per_s", "data_s", "step_s"}
+TIMINGS = {"clips_per_s", "data_s", "step_s", "save_s"}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CONTAINERS = {"mp4": "libx264", "avi": "mpeg4", "webm": "libvpx-vp9"}
 BLOCK, BLOCKS, CODE_BITS = 8, 8, 16

@@ -331,7 +331,9 @@ def test_pictures_of_the_run(pretrained: Path) -> None:
         assert matplotlib.image.imread(path)[..., :3].std() > 0.02
 
 
+@pytest.mark.parametrize("background", ["true", "false"])
 def test_a_full_disk_ends_with_one_message(
+    background: str,
     videos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -345,6 +347,7 @@ def test_a_full_disk_ends_with_one_message(
         f"data.root={videos}",
         f"data.train_list={video_list(tmp_path / 'list.txt')}",
         f"output_dir={tmp_path / 'run'}",
+        f"run.background_checkpoints={background}",
     ]
     for place in ("videomae.run.write_text", "videomae.train.checkpoint.write_text"):
         with monkeypatch.context() as patch:

@@ -598,6 +598,9 @@ class RunConfig:
     """Steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
+    background_checkpoints: bool | None = None
+    """Whether training goes on while a checkpoint is written, from a copy in the CPU's memory;
+    null: on GPUs."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints are kept."""
     max_nonfinite: int = 3

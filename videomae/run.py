@@ -127,7 +127,16 @@ def train_run(
         hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
     keep = config.run.keep_checkpoints
     batch = config.optim.global_batch
-    store = Checkpoints(directory / "checkpoints", identity, keep, batch, processes, parents)
+    background = config.run.background_checkpoints
+    store = Checkpoints(
+        directory / "checkpoints",
+        identity,
+        keep,
+        batch,
+        processes,
+        parents,
+        background=processes.device.type == "cuda" if background is None else background,
+    )
     start = store.restore(checkpoint, distributed, optimizer) if checkpoint else 0
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.

@@ -3,15 +3,18 @@
 import errno
 import json
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from tests.conftest import TINY, composed
@@ -288,6 +291,80 @@ def test_a_first_checkpoint_that_cannot_be_written_says_there_is_none(
     monkeypatch.setattr(module.dcp, "save", fail_in_the_middle)
     with pytest.raises(CheckpointError, match="there is none yet"):
         store(tmp_path).save(5, *make_state(seed=0, steps=5))
+    assert find_checkpoint(tmp_path / "checkpoints", "auto") is None
+
+
+def in_background(directory: Path, keep: int = 2) -> Checkpoints:
+    return Checkpoints(
+        directory / "checkpoints", IDENTITY, keep, GLOBAL_BATCH, ALONE, background=True
+    )
+
+
+def test_in_the_background_what_is_saved_is_the_state_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, checkpoints, may_write = make_state(seed=0, steps=3), in_background(tmp_path), Event()
+    first = checkpoints.save(3, *state)
+    checkpoints.finish()
+    write = dcp.save
+
+    def held_up(*args: Any, **settings: Any) -> None:
+        assert may_write.wait(60)
+        write(*args, **settings)
+
+    monkeypatch.setattr(module.dcp, "save", held_up)
+    advance(state)
+    saved = contents(state)
+    second = checkpoints.save(4, *state)
+    advance(state)  # training goes on
+    assert contents(state) != saved
+    assert last(tmp_path) == "step_3"
+    assert find_checkpoint(tmp_path / "checkpoints", "auto") == first
+    assert not checkpoints.failed
+    may_write.set()
+    checkpoints.finish()
+    assert last(tmp_path) == "step_4"
+    restored = make_state(seed=1, steps=0)
+    assert store(tmp_path).restore(second, *restored) == 4
+    assert contents(restored) == saved
+
+
+def test_in_the_background_a_full_disk_is_told_at_the_next_occasion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, checkpoints = make_state(seed=0, steps=3), in_background(tmp_path)
+    path = checkpoints.save(3, *state)
+    checkpoints.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.dcp, "save", fail_in_the_middle)
+        checkpoints.save(5, *state)
+        end = time.monotonic() + 60
+        while not checkpoints.failed and time.monotonic() < end:
+            time.sleep(0.01)
+        assert checkpoints.failed
+        with pytest.raises(CheckpointError, match=rf"step 5 .*No space left.*{path}"):
+            checkpoints.save(6, *state)
+    assert not checkpoints.failed
+    assert last(tmp_path) == "step_3"
+    checkpoints.save(7, *state)  # there is room again
+    checkpoints.finish()
+    assert last(tmp_path) == "step_7"
+
+
+def test_files_that_are_too_short_make_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file system may leave them that promised to write."""
+    write = dcp.save
+
+    def lose_the_end(state: Any, *, checkpoint_id: Path, **settings: Any) -> None:
+        write(state, checkpoint_id=checkpoint_id, **settings)
+        data = checkpoint_id / "__0_0.distcp"
+        data.write_bytes(data.read_bytes()[:-1])
+
+    monkeypatch.setattr(module.dcp, "save", lose_the_end)
+    with pytest.raises(CheckpointError, match=r"__0_0\.distcp has \d+ of \d+ bytes"):
+        store(tmp_path).save(1, *make_state(seed=0, steps=1))
     assert find_checkpoint(tmp_path / "checkpoints", "auto") is None
 
 

@@ -247,9 +247,10 @@ def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
     one, shared = tmp_path / "one", tmp_path / "shared"
     train(composed("pretrain", *overrides, f"output_dir={one}"))
     here = [*overrides, f"output_dir={shared}", "resume=auto"]
+    background = ("run.background_checkpoints=true", "run.checkpoint_every=1")
     legs = [
         (2, "run.sharding=fsdp", "max_steps=2", "run.recompute=full", "run.image_every=1"),
-        (4, "run.sharding=hsdp", "run.shards=2", "max_steps=4"),
+        (4, "run.sharding=hsdp", "run.shards=2", "max_steps=4", *background),
         (2, "run.sharding=ddp", "max_steps=5", "run.recompute=selective"),
     ]
     for count, *settings in legs:

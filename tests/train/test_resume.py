@@ -86,7 +86,13 @@ def test_stopped_and_continued_is_the_same_as_never_stopped(
 def test_how_often_things_are_written_changes_nothing_that_is_learned(
     videos: Path, tmp_path: Path, straight: dict[Make, Path]
 ) -> None:
-    often = ("run.checkpoint_every=2", "run.log_every=2", "run.image_every=2", "run.workers=1")
+    often = (
+        "run.checkpoint_every=2",
+        "run.background_checkpoints=true",
+        "run.log_every=2",
+        "run.image_every=2",
+        "run.workers=1",
+    )
     directory = train(pretraining(videos, tmp_path / "run", *often))
     ours, theirs = weights(directory), weights(straight[pretraining])
     assert [name for name in theirs if not ours[name].equal(theirs[name])] == []

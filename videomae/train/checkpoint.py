@@ -10,15 +10,18 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from videomae.config import UserError
 from videomae.files import sha256, write_text
@@ -36,9 +39,11 @@ class CheckpointError(UserError):
     """A checkpoint that is not there, cannot be written, or belongs to another run."""
 
 
-@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run directory.
+
+    In the background they are copied to the CPU's memory while training waits, and written while
+    it goes on, by a thread that talks to the other processes through connections of its own.
 
     Args:
         directory: the run's `checkpoints`.
@@ -46,61 +51,144 @@ class Checkpoints:
         keep: how many of the newest are kept.
         global_batch: videos per step: the place in the data is saved as a number of videos.
         parents: of the weights that the run started from.
+        background: whether they are written in the background. Each process must say the same.
     """
 
-    directory: Path
-    identity: Identity
-    keep: int
-    global_batch: int
-    processes: Processes
-    parents: Sequence[Link] = ()
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        keep: int,
+        global_batch: int,
+        processes: Processes,
+        parents: Sequence[Link] = (),
+        *,
+        background: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.keep = keep
+        self.global_batch = global_batch
+        self.processes = processes
+        self.parents = parents
+        self._group: dist.ProcessGroup | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
+        if background:
+            cuda = processes.device.type == "cuda"
+            options = StagingOptions(
+                use_pinned_memory=cuda,
+                use_shared_memory=False,
+                use_async_staging=False,
+                use_non_blocking_copy=cuda,
+            )
+            self._stager = DefaultStager(options)
+            self._writer = ThreadPoolExecutor(1, "checkpoints")
+            if processes.world > 1:
+                group = dist.new_group(backend="gloo")
+                assert isinstance(group, dist.ProcessGroup)  # each process is in it
+                self._group = group
 
     def save(
-        self,
-        step: int,
-        distributed: DistributedModel[Any],
-        optimizer: torch.optim.Optimizer,
+        self, step: int, distributed: DistributedModel[Any], optimizer: torch.optim.Optimizer
     ) -> Path:
         """Write everything that `restore` needs; only then move `last` and delete the oldest.
 
+        In the background that is done when `finish` returns. What is trained may change at once.
+
         Raises:
-            CheckpointError: it cannot be written. Those before it are kept.
+            CheckpointError: it cannot be written, or the one before could not be. Those before it
+                are kept.
         """
+        self.finish()
         path = self.directory / f"step_{step}"
-        try:
-            if self.processes.is_main:
-                _remove(path)  # what an interrupted save left
-                path.mkdir(parents=True)
-            self.processes.barrier()
-            state = _state(distributed, optimizer)
-            dcp.save(state, checkpoint_id=path, no_dist=self.processes.world == 1)
-            if self.processes.is_main:
-                run = {
-                    "step": step,
-                    "samples": step * self.global_batch,
-                    "identity": self.identity,
-                    "parents": [asdict(link) for link in self.parents],
-                    "sha256": _hashes(path),
-                }
-                write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
-                write_text(self.directory / "last", path.name)
-        except (OSError, CheckpointException, RuntimeError) as error:
-            if self.processes.is_main:
-                with suppress(OSError):
-                    _remove(path)
-            kept = _complete(self.directory)
-            newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
-            free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
-            raise CheckpointError(
-                f"the checkpoint of step {step} cannot be written to {path} "
-                f"({_first_line(error)}; the disk has {free_mb} MB free without it); {newest}. "
-                "Make room or mend the disk, then run the same command with resume=auto"
-            ) from error
-        if self.processes.is_main:
+        state = _state(distributed, optimizer)
+        if self._writer is None:
+            self._write(step, path, state)
+        else:
+            staged = self._stager.stage(state)
+            assert not isinstance(staged, Future)
+            self._writing = self._writer.submit(self._write, step, path, staged)
+        return path
+
+    @property
+    def failed(self) -> bool:
+        """Whether `finish` would raise at once."""
+        writing = self._writing
+        return writing is not None and writing.done() and writing.exception() is not None
+
+    def finish(self) -> None:
+        """Wait until what was saved is complete. Each process must call it.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, step: int, path: Path, state: Mapping[str, Any]) -> None:
+        def begin() -> None:
+            _remove(path)  # what an interrupted save left
+            path.mkdir(parents=True)
+
+        def complete() -> None:
+            _verify(path)
+            run = {
+                "step": step,
+                "samples": step * self.global_batch,
+                "identity": self.identity,
+                "parents": [asdict(link) for link in self.parents],
+                "sha256": _hashes(path),
+            }
+            write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
+            write_text(self.directory / "last", path.name)
+
+        def forget() -> None:
             for old in _complete(self.directory)[: -self.keep]:
                 _remove(old)
-        self.processes.barrier()
-        return path
+
+        alone = self.processes.world == 1
+        main = self.processes.is_main
+        self._together(step, path, begin if main else None)
+        self._together(
+            step,
+            path,
+            lambda: dcp.save(state, checkpoint_id=path, process_group=self._group, no_dist=alone),
+        )
+        self._together(step, path, complete if main else None)
+        self._together(step, path, forget if main else None)
+
+    def _together(self, step: int, path: Path, act: Callable[[], object] | None) -> None:
+        """Do this process's part, and fail if any process fails at its own."""
+        failure = None
+        try:
+            if act is not None:
+                act()
+        except (OSError, CheckpointException, RuntimeError) as error:
+            failure = error
+        reasons = self._gather(_first_line(failure) if failure else None)
+        reason = next((reason for reason in reasons if reason is not None), None)
+        if reason is None:
+            return
+        if self.processes.is_main:
+            with suppress(OSError):
+                _remove(path)
+        kept = [other for other in _complete(self.directory) if other != path]
+        newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
+        free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
+        raise CheckpointError(
+            f"the checkpoint of step {step} cannot be written to {path} "
+            f"({reason}; the disk has {free_mb} MB free without it); {newest}. "
+            "Make room or mend the disk, then run the same command with resume=auto"
+        ) from failure
+
+    def _gather(self, value: str | None) -> list[str | None]:
+        """The value of every process."""
+        values: list[str | None] = [value] * self.processes.world
+        if self.processes.world > 1:
+            dist.all_gather_object(values, value, group=self._group)
+        return values
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints later than `step`, from which the run now goes on another way."""
@@ -229,6 +317,14 @@ def _remove(path: Path) -> None:
     """Delete a checkpoint, which from the first moment on is no complete one."""
     (path / RUN_FILE).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _verify(path: Path) -> None:
+    """Raise OSError unless the files hold all that the metadata promise."""
+    for part in dcp.FileSystemReader(path).read_metadata().storage_data.values():
+        file, end = path / part.relative_path, part.offset + part.length
+        if file.stat().st_size < end:
+            raise OSError(f"{file} has {file.stat().st_size} of {end} bytes")
 
 
 def _read_run(path: Path) -> dict[str, Any]:

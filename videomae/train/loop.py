@@ -101,6 +101,8 @@ class Window:
     step: int
     start: float = field(default_factory=time.perf_counter)
     waiting: float = 0.0
+    saving: float = 0.0
+    """What training stood still for checkpoints, in seconds."""
     num_short: int = 0
 
 
@@ -197,7 +199,7 @@ class Training:
                 if stopping or save or epoch_ends:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
-                    self._save(step, received)
+                    self._save(step, received, finish=stopping or epoch_ends or step == last)
                 if self.failure:
                     raise self.failure
                 if epoch_ends and self.on_epoch and not stopping:
@@ -259,7 +261,11 @@ class Training:
             clip_grad=self.optim.clip_grad,
             precision=self.run.precision,
             noise_seed=(self.seed, step),
-            signals=lambda: (len(intake.bad), intake.num_short, len(received) > 0),
+            signals=lambda: (
+                len(intake.bad),
+                intake.num_short,
+                len(received) > 0 or self.checkpoints.failed,
+            ),
         )
         if self.distributed.average:
             self.distributed.average.update(self.objective.model)
@@ -290,6 +296,7 @@ class Training:
                     "clips_per_s": self.plan.views_per_step * steps / elapsed,
                     "data_s": window.waiting / steps,
                     "step_s": elapsed / steps,
+                    "save_s": window.saving,
                     "num_short": window.num_short,
                     "num_bad": self._num_bad(),
                     "num_skipped": self.num_skipped,
@@ -307,11 +314,16 @@ class Training:
         states = self.optimizer.state.values()
         return int(next(state["step"].item() for state in states)) if states else 0
 
-    def _save(self, step: int, received: list[int]) -> None:
+    def _save(self, step: int, received: list[int], *, finish: bool = True) -> None:
+        """Save a checkpoint, and wait until it is complete if what comes next relies on it."""
         began = time.perf_counter()
         with deferred_interrupts(received):
             self.checkpoints.save(step, self.distributed, self.optimizer)
-        self.window.start += time.perf_counter() - began  # no part of a step
+            if finish:
+                self.checkpoints.finish()
+        took = time.perf_counter() - began
+        self.window.start += took  # no part of a step
+        self.window.saving += took
 
     def _note_bad(self, pending: Pending, *, found: bool) -> None:
         """Share what each process found; fail where it is too much. `found` is the same on all."""
