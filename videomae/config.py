@@ -613,7 +613,7 @@ class RunConfig:
         )
         may_be_zero = {"workers": self.workers, "image_every": self.image_every}
         _check_at_least(0, "run", may_be_zero)
-        counts = {key: value for key, value in vars(self).items() if isinstance(value, int)}
+        counts = {key: value for key, value in vars(self).items() if type(value) is int}
         _check_at_least(1, "run", {key: counts[key] for key in counts.keys() - may_be_zero.keys()})
 
 
