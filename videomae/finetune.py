@@ -155,7 +155,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         dataset,
         plan,
         checkpoint,
-        parents,
+        info,
         process,
         say,
         on_start=lambda: show_data(dataset, lists, directory, say),

@@ -101,6 +101,14 @@ def pretrain(config: PretrainConfig) -> None:
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))
         dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
         objective = Reconstruct(model)
+        info = WeightsInfo(
+            kind=Kind.pretrain,
+            name=config.name,
+            model=config.model,
+            clip=config.data.clip,
+            mask=config.mask,
+            parents=parents,
+        )
 
         def show(log: RunLog, step: int, batch: Batch) -> None:
             assert batch.mask is not None
@@ -128,7 +136,7 @@ def pretrain(config: PretrainConfig) -> None:
             dataset,
             plan,
             checkpoint,
-            parents,
+            info,
             process,
             say,
             on_batch=show,
@@ -138,16 +146,9 @@ def pretrain(config: PretrainConfig) -> None:
         trained = distributed.whole()
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
-            info = WeightsInfo(
-                kind=Kind.pretrain,
-                name=config.name,
-                step=outcome.step,
-                model=config.model,
-                clip=config.data.clip,
-                mask=config.mask,
-                parents=parents,
+            save_weights(
+                directory / FILE_NAME, trained.state_dict(), replace(info, step=outcome.step)
             )
-            save_weights(directory / FILE_NAME, trained.state_dict(), info)
             save_loss_curve(directory)
             draw_reconstructions(trained, dataset, directory / "figures" / "reconstruction.png")
             say.line(f"weights: {directory / FILE_NAME}   pictures: {directory / 'figures'}")

@@ -20,7 +20,7 @@ from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of
 from videomae.data.packs import MANIFEST
 from videomae.files import sha256, write_text
-from videomae.model.weights import Link
+from videomae.model.weights import WeightsInfo
 from videomae.report import runlog
 from videomae.report.console import Say, note
 from videomae.report.runlog import RunLog
@@ -87,7 +87,7 @@ def train_run(
     dataset: TrainingClips,
     plan: Plan,
     checkpoint: Path | None,
-    parents: Sequence[Link],
+    info: WeightsInfo,
     processes: Processes,
     say: Say,
     *,
@@ -101,7 +101,7 @@ def train_run(
     Args:
         distributed: the objective's model.
         checkpoint: to go on from.
-        parents: of the weights that `objective` holds.
+        info: what the weights are that are trained.
         on_start: called by the main process when the run directory is its own, before step 1.
         on_batch: called by all processes with (log, step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
@@ -119,8 +119,8 @@ def train_run(
     for section, part in config.data.parts().items():  # a pack has pixels and starts of its own
         if pack := pack_at(Path(str(part.root))):
             hashes[f"{section}.root"] = sha256(pack.root / MANIFEST)
-    if parents:
-        hashes["weights"] = parents[-1].sha256
+    if info.parents:
+        hashes["weights"] = info.parents[-1].sha256
     optimizer = adamw(distributed.model, config.model.depth, config.optim)
     identity = run_identity(config, hashes)
     if isinstance(config, FinetuneConfig):
@@ -134,7 +134,7 @@ def train_run(
         keep,
         batch,
         processes,
-        parents,
+        info,
         background=processes.device.type == "cuda" if background is None else background,
     )
     start = store.restore(checkpoint, distributed, optimizer) if checkpoint else 0

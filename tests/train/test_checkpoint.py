@@ -18,7 +18,9 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from tests.conftest import TINY, composed
-from videomae.config import RunConfig, SourceConfig
+from videomae.config import ClipConfig, RunConfig, SourceConfig
+from videomae.model.presets import preset
+from videomae.model.weights import Kind, WeightsInfo
 from videomae.run import run_identity
 from videomae.train import checkpoint as module
 from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
@@ -27,6 +29,7 @@ from videomae.train.sharding import DistributedModel
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=torch.device("cpu"))
 IDENTITY = {"model.dim": 32, "optim.betas": [0.9, 0.95], "seed": 0}
+INFO = WeightsInfo(Kind.pretrain, "test", preset("vit_tiny"), ClipConfig(4, 1, 32))
 State = tuple[DistributedModel[Any], torch.optim.AdamW]
 
 
@@ -66,7 +69,7 @@ def contents(state: State) -> dict[str, Any]:
 
 
 def store(directory: Path, keep: int = 2, identity: dict[str, Any] = IDENTITY) -> Checkpoints:
-    return Checkpoints(directory / "checkpoints", identity, keep, GLOBAL_BATCH, ALONE)
+    return Checkpoints(directory / "checkpoints", identity, keep, GLOBAL_BATCH, ALONE, INFO)
 
 
 def last(directory: Path) -> str:
@@ -296,7 +299,7 @@ def test_a_first_checkpoint_that_cannot_be_written_says_there_is_none(
 
 def in_background(directory: Path, keep: int = 2) -> Checkpoints:
     return Checkpoints(
-        directory / "checkpoints", IDENTITY, keep, GLOBAL_BATCH, ALONE, background=True
+        directory / "checkpoints", IDENTITY, keep, GLOBAL_BATCH, ALONE, INFO, background=True
     )
 
 

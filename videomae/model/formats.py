@@ -10,6 +10,7 @@ from videomae.config import ConfigError, ModelConfig, WeightsFormat
 from videomae.model import huggingface
 from videomae.model.huggingface import read_huggingface, save_huggingface
 from videomae.model.official import read_official, save_official
+from videomae.model.saved import is_checkpoint, read_checkpoint
 from videomae.model.tensors import Container, WeightsError, container_of, open_safetensors
 from videomae.model.weights import (
     FILE_NAME,
@@ -24,8 +25,8 @@ from videomae.model.weights import (
 DEEPSPEED = "mp_rank_00_model_states.pt"
 """In the directories that fine-tuning with DeepSpeed leaves."""
 EXPECTED = (
-    f"a {FILE_NAME} or the directory of a run that holds one, an official .pth, a DeepSpeed "
-    f"directory with {DEEPSPEED}, or a Hugging Face directory with {huggingface.CONFIG}"
+    f"a {FILE_NAME} or the directory of a run that holds one, a checkpoints/step_N of a run, an "
+    f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with {huggingface.CONFIG}"
 )
 
 
@@ -59,12 +60,20 @@ def read_weights(
 
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
     if path.is_dir():
+        if is_checkpoint(path):
+            return _with_heads(read_checkpoint(path), **heads)
         if (path / FILE_NAME).is_file():
             return _own(path / FILE_NAME, **heads)
         if (path / huggingface.CONFIG).is_file():
             return read_huggingface(path, **heads)
         if (path / DEEPSPEED).is_file():
             return read_official(path, path / DEEPSPEED, **heads, like=like)
+        if checkpoints := sorted(
+            path.glob("checkpoints/step_*"), key=lambda step: step.stat().st_mtime
+        ):
+            raise WeightsError(
+                f"the run at {path} has no {FILE_NAME} yet: name a checkpoint, {checkpoints[-1]}"
+            )
         endings = (".safetensors", ".pth", ".pt", ".bin")
         if files := sorted(file.name for file in path.iterdir() if file.suffix in endings):
             raise WeightsError(f"no weights at {path}, but in it: name one of {', '.join(files)}")
@@ -79,7 +88,12 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
 
 def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) -> Weights:
     """A weights file of this project, with other heads than it says."""
-    weights = read_own(path)
+    return _with_heads(read_own(path), num_heads=num_heads, decoder_num_heads=decoder_num_heads)
+
+
+def _with_heads(
+    weights: Weights, *, num_heads: int | None, decoder_num_heads: int | None
+) -> Weights:
     model = weights.info.model
     if num_heads is not None:
         model = replace(model, heads=num_heads)

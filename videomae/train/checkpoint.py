@@ -3,17 +3,16 @@
     checkpoints/step_N/     written by torch.distributed.checkpoint, plus run.json
     checkpoints/last        text: the name of the newest complete one; moved when it is complete
 
-A checkpoint is read by `resume` only: torch.distributed.checkpoint unpickles its metadata.
+Its weights alone are read by weights= (videomae.model.saved).
 """
 
 import json
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from videomae.config import UserError
-from videomae.files import sha256, write_text
-from videomae.model.weights import Link
+from videomae.files import write_text
+from videomae.model.saved import RUN_FILE, CheckpointReader, as_record, hashes
+from videomae.model.weights import Link, WeightsInfo
 from videomae.train.parallel import Processes
 from videomae.train.sharding import DistributedModel
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
-RUN_FILE = "run.json"
 Identity = Mapping[str, Any]
 """What must be the same for a run to go on: dotted setting -> value."""
 
@@ -50,7 +49,7 @@ class Checkpoints:
         identity: of the run that reads and writes them.
         keep: how many of the newest are kept.
         global_batch: videos per step: the place in the data is saved as a number of videos.
-        parents: of the weights that the run started from.
+        info: what the weights are.
         background: whether they are written in the background. Each process must say the same.
     """
 
@@ -61,7 +60,7 @@ class Checkpoints:
         keep: int,
         global_batch: int,
         processes: Processes,
-        parents: Sequence[Link] = (),
+        info: WeightsInfo,
         *,
         background: bool = False,
     ) -> None:
@@ -70,7 +69,7 @@ class Checkpoints:
         self.keep = keep
         self.global_batch = global_batch
         self.processes = processes
-        self.parents = parents
+        self.info = info
         self._group: dist.ProcessGroup | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
@@ -138,8 +137,8 @@ class Checkpoints:
                 "step": step,
                 "samples": step * self.global_batch,
                 "identity": self.identity,
-                "parents": [asdict(link) for link in self.parents],
-                "sha256": _hashes(path),
+                "weights": as_record(self.info),
+                "sha256": hashes(path),
             }
             write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
             write_text(self.directory / "last", path.name)
@@ -229,17 +228,17 @@ class Checkpoints:
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
-        found = self.processes.from_main(_hashes(path) if self.processes.is_main else {})
+        found = self.processes.from_main(hashes(path) if self.processes.is_main else {})
         damaged = [name for name, value in run["sha256"].items() if found.get(name) != value]
         if damaged:
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             dcp.load(
                 _state(distributed, optimizer),
-                checkpoint_id=path,
+                storage_reader=CheckpointReader(path),
                 no_dist=self.processes.world == 1,
             )
-        except (OSError, CheckpointException, RuntimeError) as error:
+        except (OSError, ValueError, CheckpointException, RuntimeError) as error:
             raise CheckpointError(_unusable(path, _first_line(error))) from error
         step, rest = divmod(run["samples"], self.global_batch)
         if rest or step != run["step"]:
@@ -256,7 +255,7 @@ def parents_of(path: Path) -> tuple[Link, ...]:
     Raises:
         CheckpointError: it is damaged.
     """
-    return tuple(Link(**link) for link in _read_run(path)["parents"])
+    return tuple(Link(**link) for link in _read_run(path)["weights"]["parents"])
 
 
 def find_checkpoint(directory: Path, resume: str) -> Path | None:
@@ -321,26 +320,21 @@ def _remove(path: Path) -> None:
 
 def _verify(path: Path) -> None:
     """Raise OSError unless the files hold all that the metadata promise."""
-    for part in dcp.FileSystemReader(path).read_metadata().storage_data.values():
+    for part in CheckpointReader(path).read_metadata().storage_data.values():
         file, end = path / part.relative_path, part.offset + part.length
         if file.stat().st_size < end:
             raise OSError(f"{file} has {file.stat().st_size} of {end} bytes")
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    """run.json: step, samples, identity, parents, sha256 (of the other files)."""
+    """run.json: step, samples, identity, weights, sha256 (of the other files)."""
     try:
         run: dict[str, Any] = json.loads((path / RUN_FILE).read_text())
-        if not {"step", "samples", "identity", "parents", "sha256"} <= run.keys():
+        if not {"step", "samples", "identity", "weights", "sha256"} <= run.keys():
             raise ValueError("it says too little")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(_unusable(path, f"{RUN_FILE}: {_first_line(error)}")) from error
     return run
-
-
-def _hashes(path: Path) -> dict[str, str]:
-    """Of the files of a checkpoint but run.json, by name."""
-    return {file.name: sha256(file) for file in sorted(path.iterdir()) if file.name != RUN_FILE}
 
 
 def _unusable(path: Path, reason: str) -> str:
