@@ -26,7 +26,8 @@ DEEPSPEED = "mp_rank_00_model_states.pt"
 """In the directories that fine-tuning with DeepSpeed leaves."""
 EXPECTED = (
     f"a {FILE_NAME} or the directory of a run that holds one, a checkpoints/step_N of a run, an "
-    f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with {huggingface.CONFIG}"
+    f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with "
+    f"{huggingface.CONFIG}"
 )
 
 
