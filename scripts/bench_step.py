@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.config import ClipConfig, ModelConfig, token_grid
+from videomae.config import ClipConfig, token_grid
 from videomae.data.mask import running_cell_mask, tube_mask
 from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
+from videomae.model.flops import finetuning_flops, matmul_peak, pretraining_flops
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices
 
@@ -44,27 +45,6 @@ def finetune_loss(model: VideoClassifier, clip: Tensor, label: Tensor) -> Tensor
     return nn.functional.cross_entropy(model(clip).float(), label)
 
 
-def training_flops(config: ModelConfig, grid: tuple[int, int, int], stage: str) -> float:
-    """Multiply-adds times two of one clip's forward and backward pass (twice the forward)."""
-    t, h, w = grid
-    tokens = t * h * w
-
-    def blocks(length: int, depth: int, dim: int, mlp: int) -> float:
-        return depth * length * (8 * dim * dim + 4 * dim * mlp + 4 * length * dim)
-
-    pixels = 3 * config.tubelet * config.patch**2
-    if stage == "finetune":
-        forward = blocks(tokens, config.depth, config.dim, config.mlp_dim)
-        return 3 * (forward + 2 * tokens * pixels * config.dim)
-    visible = t * (h * w - int(ENCODER_RATIO * h * w))
-    decoded = tokens // 2
-    forward = blocks(visible, config.depth, config.dim, config.mlp_dim)
-    forward += 2 * visible * config.dim * (pixels + config.decoder_dim)
-    both = visible + decoded
-    forward += blocks(both, config.decoder_depth, config.decoder_dim, config.decoder_mlp_dim)
-    return 3 * (forward + 2 * decoded * config.decoder_dim * pixels)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,10 +67,14 @@ def main() -> None:
     model: VideoMAE | VideoClassifier
     if args.stage == "pretrain":
         model = VideoMAE(config, clip_config).to(device)
-        extra: MaskIndices | Tensor = masks(args.batch, grid, device)
+        indices = masks(args.batch, grid, device)
+        visible, decoded = (part.shape[1] for part in (indices.visible, indices.decoded))
+        flops = pretraining_flops(config, visible, decoded)
+        extra: MaskIndices | Tensor = indices
         loss_of = pretrain_loss
     else:
         model = VideoClassifier(config, clip_config, CLASSES).to(device)
+        flops = finetuning_flops(config, clip_config)
         extra = torch.randint(CLASSES, (args.batch,), device=device)
         loss_of = finetune_loss
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
@@ -110,7 +94,9 @@ def main() -> None:
         step()
     times = [step() for _ in range(args.steps)]
     median = statistics.median(times)
-    tflops = args.batch * training_flops(config, grid, args.stage) / median / 1e12
+    tflops = args.batch * flops / median / 1e12
+    size = 8192 if cuda else 2048
+    peak = matmul_peak(device, torch.bfloat16 if bf16 else torch.float32, size) / 1e12
     name = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"
     memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if cuda else "not measured"
     print(f"device          {name}, torch {torch.__version__}, {'bf16' if bf16 else 'float32'}")
@@ -118,6 +104,7 @@ def main() -> None:
     print(f"step            {median * 1e3:.1f} ms (fastest {min(times) * 1e3:.1f})")
     print(f"clips/s         {args.batch / median:.2f}   clips/step {args.batch}")
     print(f"TFLOP/s         {tflops:.3f}   (model only: no recomputation counted)")
+    print(f"of the peak     {tflops / peak:.1%}   (matrix products of {size}: {peak:.3f} TFLOP/s)")
     print(f"peak memory     {memory}")
 
 

@@ -47,6 +47,7 @@ from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
 from videomae.model.classifier import VideoClassifier
+from videomae.model.flops import finetuning_flops
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
@@ -161,6 +162,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         on_start=lambda: show_data(dataset, lists, directory, say),
         on_epoch=validate if lists.val else None,
         epochs_apart=max(1, config.eval_every),
+        flops=finetuning_flops(config.model, data.clip),
     )
     if outcome.finished:
         trained = distributed.whole()

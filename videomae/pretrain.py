@@ -52,6 +52,7 @@ from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
 from videomae.data.prepared import with_prepared
+from videomae.model.flops import pretraining_flops
 from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
@@ -142,6 +143,7 @@ def pretrain(config: PretrainConfig) -> None:
             on_batch=show,
             on_epoch=measure if probe else None,
             epochs_apart=max(1, config.probe.every_epochs),
+            flops=pretraining_flops(config.model, *masking.num_tokens()),
         )
         trained = distributed.whole()
         if process.is_main and outcome.finished:

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from videomae.checks import is_own
@@ -20,6 +21,7 @@ from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of
 from videomae.data.packs import MANIFEST
 from videomae.files import sha256, write_text
+from videomae.model.flops import matmul_peak
 from videomae.model.weights import WeightsInfo
 from videomae.report import runlog
 from videomae.report.console import Say, note
@@ -28,7 +30,7 @@ from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.groups import adamw
 from videomae.train.loop import Outcome, Training
-from videomae.train.parallel import Processes
+from videomae.train.parallel import Processes, uses_bf16
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 
@@ -95,6 +97,7 @@ def train_run(
     on_batch: Callable[[RunLog, int, Batch], None] | None = None,
     on_epoch: Callable[[RunLog, int, Callable[[], bool]], None] | None = None,
     epochs_apart: int = 1,
+    flops: float | None = None,
 ) -> Outcome:
     """Train in the run directory until the end, config.max_steps or a signal.
 
@@ -106,6 +109,7 @@ def train_run(
         on_batch: called by all processes with (log, step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
             Training.
+        flops: of one view's forward and backward pass.
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
@@ -176,6 +180,8 @@ def train_run(
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
                 on_epoch=on_epoch and (lambda step, stop: on_epoch(log, step, stop)),
                 epochs_apart=epochs_apart,
+                flops=flops,
+                peak=_peak(config, processes),
             ).train(start, last)
         finally:
             log.close()
@@ -185,6 +191,15 @@ def train_run(
             f"checkpoint is complete. Go on with: {resume_command(processes)}"
         )
     return outcome
+
+
+def _peak(config: TrainConfig, processes: Processes) -> float | None:
+    """What the device does in a second, measured where that is a matter of a moment."""
+    device = processes.device
+    if device.type != "cuda":
+        return None
+    bf16 = uses_bf16(device, config.run.precision)
+    return matmul_peak(device, torch.bfloat16 if bf16 else torch.float32)
 
 
 def describe_run(

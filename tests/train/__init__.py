@@ -18,7 +18,7 @@ from videomae.pretrain import pretrain
 NUM_VIDEOS, CLASSES = 11, 3
 STEPS_PER_EPOCH, STEPS = 2, 6
 """Of a run below: 11 videos in batches of 4, so that 3 are left over in each of 3 epochs."""
-TIMES = {"clips_per_s", "data_s", "step_s", "save_s"}
+TIMES = {"clips_per_s", "data_s", "step_s", "save_s", "data_s_max", "data_rank_max"}
 """The only numbers of metrics.jsonl that may differ between two runs that do the same."""
 RECIPE = (
     *TINY,

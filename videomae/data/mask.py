@@ -29,6 +29,12 @@ class Masking:
         phase = int(rng.integers(4))
         return encoder_mask, running_cell_mask(self.grid, self.config.decoder_ratio, phase)
 
+    def num_tokens(self) -> tuple[int, int]:
+        """Tokens that the encoder sees, and that the decoder rebuilds: the same in all views."""
+        hidden, dropped = self.draw(np.random.default_rng(0))
+        decoded = hidden if dropped is None else ~dropped
+        return int((~hidden).sum()), int(decoded.sum())
+
 
 def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
     """One spatial pattern at every time step, so no masked patch shows through in the next.

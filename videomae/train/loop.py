@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from videomae.config import OptimConfig, RunConfig, UserError
@@ -99,7 +100,9 @@ class Window:
     """What has been read since the last logged step, or since the run went on."""
 
     step: int
-    start: float = field(default_factory=time.perf_counter)
+    start: float
+    by_rank: NDArray[np.float64]
+    """What each process has waited for data, in seconds."""
     waiting: float = 0.0
     saving: float = 0.0
     """What training stood still for checkpoints, in seconds."""
@@ -120,6 +123,8 @@ class Training:
         on_epoch: called by all processes every `epochs_apart` epochs, with the step that ended the
             last one, whose checkpoint is complete, and a question: is the run to stop? It must
             leave all random numbers as they are.
+        flops: of one view's forward and backward pass.
+        peak: of the device, a second; None: not known.
     """
 
     def __init__(
@@ -141,6 +146,8 @@ class Training:
         on_batch: Callable[[int, Batch], None] | None = None,
         on_epoch: Callable[[int, Callable[[], bool]], None] | None = None,
         epochs_apart: int = 1,
+        flops: float | None = None,
+        peak: float | None = None,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
         self.distributed = distributed
@@ -160,12 +167,14 @@ class Training:
         self.on_batch = on_batch
         self.on_epoch = on_epoch
         self.epochs_apart = epochs_apart
+        self.flops = flops
+        self.peak = peak
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
         self.tried = np.zeros(self.file_of.max() + 1, dtype=bool)  # by the number of the file
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self.num_skipped = 0
         self.failure: UserError | None = None  # raised once the step's checkpoint is complete
-        self.window = Window(step=0)
+        self.window = self._window(0, start=0.0)
         self.last = 0
 
     def train(self, start: int, last: int) -> Outcome:
@@ -181,7 +190,7 @@ class Training:
         self.tried[self.file_of[self.order.tried(start)]] = True
         pending: Pending | None = None
         with stop_signals() as received, closing(self._batches(start + 1, last)) as batches:
-            self.window = Window(start)
+            self.window = self._window(start, start=time.perf_counter())
             for step in range(start + 1, last + 1):
                 try:
                     current = self._step(step, batches, received)
@@ -265,6 +274,7 @@ class Training:
                 len(intake.bad),
                 intake.num_short,
                 len(received) > 0 or self.checkpoints.failed,
+                *self._by_rank(intake.waiting),
             ),
         )
         if self.distributed.average:
@@ -276,12 +286,14 @@ class Training:
 
     def _read(self, pending: Pending, *, end: float) -> bool:
         """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
-        loss, grad_norm, skipped, (num_bad, num_short, stopping) = pending.underway.wait()
+        loss, grad_norm, skipped, signals = pending.underway.wait()
+        num_bad, num_short, stopping, *waiting = signals
         self.num_skipped += skipped
         self._note_bad(pending, found=num_bad > 0)
         self._note_finite(pending, grad_norm)
         step, window = pending.step, self.window
         window.waiting += pending.intake.waiting
+        window.by_rank += np.array(waiting)
         window.num_short += int(num_short)
         steps, elapsed = step - window.step, end - window.start
         self.log.progress(step, loss, window.waiting / elapsed)
@@ -297,13 +309,37 @@ class Training:
                     "data_s": window.waiting / steps,
                     "step_s": elapsed / steps,
                     "save_s": window.saving,
+                    **self._of_the_machine(
+                        window, self.plan.views_per_step * steps / elapsed, steps
+                    ),
                     "num_short": window.num_short,
                     "num_bad": self._num_bad(),
                     "num_skipped": self.num_skipped,
                 }
             )
-            self.window = Window(step, start=end)
+            self.window = self._window(step, start=end)
         return bool(stopping) or self.failure is not None
+
+    def _window(self, step: int, *, start: float) -> Window:
+        return Window(step, start, np.zeros(self.processes.world))
+
+    def _by_rank(self, value: float) -> list[float]:
+        """This process's value among zeros, which those of the others are added to."""
+        values = [0.0] * self.processes.world
+        values[self.processes.rank] = value
+        return values
+
+    def _of_the_machine(self, window: Window, views_per_s: float, steps: int) -> dict[str, float]:
+        """How well the devices are used, as far as that is known."""
+        values: dict[str, float] = {}
+        if self.flops is not None and self.peak is not None:
+            values["mfu"] = self.flops * views_per_s / (self.peak * self.processes.world)
+        if self.processes.device.type == "cuda":
+            values["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        if self.processes.world > 1:
+            slowest = int(window.by_rank.argmax())
+            values |= {"data_s_max": window.by_rank[slowest] / steps, "data_rank_max": slowest}
+        return values
 
     def _ends_epoch(self, step: int) -> bool:
         """Whether `on_epoch` wants to know of the end of this step."""
