@@ -596,6 +596,10 @@ class RunConfig:
     """Steps between two lines of metrics.jsonl."""
     image_every: int = 1000
     """Steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
+    profile: bool = False
+    """Write profile/trace.json: what a few early steps did when, for https://ui.perfetto.dev."""
+    wandb: str | None = None
+    """Project of Weights & Biases that gets the metrics too (pip install wandb); null: none."""
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
     background_checkpoints: bool | None = None

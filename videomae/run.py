@@ -161,7 +161,9 @@ def train_run(
             describe_run(config, directory, processes, hashes)
             if on_start and start == 0:
                 on_start()
-        log = RunLog(directory, say, bar, step=start, bad=list(bad.values()))
+        wandb = (config.run.wandb and (config.run.wandb, config.name)) or None
+        profiled = config.run.profile and processes.is_main
+        log = RunLog(directory, say, bar, step=start, bad=list(bad.values()), wandb=wandb)
         try:
             outcome = Training(
                 objective,
@@ -182,6 +184,7 @@ def train_run(
                 epochs_apart=epochs_apart,
                 flops=flops,
                 peak=_peak(config, processes),
+                profile_to=directory / runlog.PROFILE if profiled else None,
             ).train(start, last)
         finally:
             log.close()

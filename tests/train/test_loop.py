@@ -1,6 +1,7 @@
 """The training loop: what it logs, what it does about bad videos and numbers, and how it stops."""
 
 import ctypes
+import json
 import multiprocessing
 import os
 import signal
@@ -91,6 +92,21 @@ def order(num_clips: int = NUM_VIDEOS, batch: int = BATCH) -> TrainingOrder:
 
 
 # What is logged
+
+
+def test_a_trace_is_written_of_some_steps_and_changes_nothing(videos: Path, tmp_path: Path) -> None:
+    epochs = "optim.epochs=5"
+    plain = train(pretraining(videos, tmp_path / "plain", epochs))
+    run = train(pretraining(videos, tmp_path / "run", epochs, "run.profile=true"))
+    trace = json.loads((run / "profile" / "trace.json").read_text())
+    steps = {
+        event["name"]
+        for event in trace["traceEvents"]
+        if event.get("name", "").startswith("ProfilerStep#")
+    }
+    assert steps == {f"ProfilerStep#{number}" for number in (4, 5, 6)}
+    assert any("attention" in event.get("name", "") for event in trace["traceEvents"])
+    assert metrics(run) == metrics(plain)
 
 
 def test_a_row_every_so_many_steps_and_for_the_first(videos: Path, tmp_path: Path) -> None:

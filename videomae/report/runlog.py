@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import UserError
 from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
 from videomae.report.console import Bar, Say, console, note
+from videomae.report.sinks import Sink, TensorBoard, WeightsAndBiases
 
 try:
     import fcntl
@@ -41,10 +41,12 @@ except ModuleNotFoundError:  # Windows
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
+PROFILE = "profile"
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
 """The best evaluation of a fine-tuning on data.val_list, and its weights."""
+WANDB = "wandb"
 TRAIN, TEST = "train", "test"
 MADE_BY_A_RUN = (
     ENVIRONMENT,
@@ -59,6 +61,8 @@ MADE_BY_A_RUN = (
     RESULTS,
     PREDICTIONS,
     "figures",
+    PROFILE,
+    WANDB,
     ".hydra",
 )
 EVALUATION = "evaluation"
@@ -200,23 +204,32 @@ class RunLog:
     """
 
     def __init__(
-        self, directory: Path, say: Say, bar: Bar, *, step: int, bad: Sequence[BadFile] = ()
+        self,
+        directory: Path,
+        say: Say,
+        bar: Bar,
+        *,
+        step: int,
+        bad: Sequence[BadFile] = (),
+        wandb: tuple[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.say = say
         self.bar = bar
-        self.tensorboard: SummaryWriter | None = None
+        self.sinks: list[Sink] = []
         if not say.enabled:
             return
         kept = [row for row in read_rows(directory / METRICS) if row["step"] <= step]
         write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
         write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
-        self.tensorboard = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        self.sinks.append(TensorBoard(directory / "tensorboard", step))
+        if wandb is not None:
+            self.sinks.append(WeightsAndBiases(directory / WANDB, *wandb))
 
     def close(self) -> None:
         """Flush what is buffered."""
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        for sink in self.sinks:
+            sink.close()
 
     def note(self, text: str) -> None:
         """What people should know of, from any process."""
@@ -229,7 +242,7 @@ class RunLog:
     def metrics(self, values: Mapping[str, float | None]) -> None:
         """The numbers of a step, and a line of them where there is no progress bar."""
         self.numbers(values)
-        if self.tensorboard is not None and not console.is_terminal:
+        if self.sinks and not console.is_terminal:
             self.say.line(
                 f"step {values['step']}/{self.bar.progress.tasks[0].total:.0f}  "
                 f"loss {values['loss']:.4f}  "
@@ -239,20 +252,20 @@ class RunLog:
 
     def numbers(self, values: Mapping[str, float | None]) -> None:
         """One line of metrics.jsonl, and the same numbers to TensorBoard, without a word."""
-        if self.tensorboard is None:
+        if not self.sinks:
             return
         finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
         with (self.directory / METRICS).open("a") as file:
             file.write(json.dumps(finite) + "\n")
         step = int(values["step"] or 0)
-        for name, value in finite.items():
-            if name != "step" and value is not None:
-                self.tensorboard.add_scalar(name, value, step)
+        told = {k: v for k, v in finite.items() if k != "step" and v is not None}
+        for sink in self.sinks:
+            sink.numbers(told, step)
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """(H, W, 3) to TensorBoard."""
-        if self.tensorboard is not None:
-            self.tensorboard.add_image(name, picture, step, dataformats="HWC")
+        for sink in self.sinks:
+            sink.image(name, picture, step)
 
     def bad_files(self, files: Sequence[BadFile]) -> None:
         """Training videos found unreadable, each once."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from videomae.data.workers import WorkerDied
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.objective import Inputs, Objective
 from videomae.train.parallel import Processes
+from videomae.train.profiling import traced
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import deferred_interrupts, stop_signals
@@ -125,6 +127,7 @@ class Training:
             leave all random numbers as they are.
         flops: of one view's forward and backward pass.
         peak: of the device, a second; None: not known.
+        profile_to: where a trace of some steps is written; None: nowhere.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class Training:
         epochs_apart: int = 1,
         flops: float | None = None,
         peak: float | None = None,
+        profile_to: Path | None = None,
     ) -> None:
         self.objective: Objective = objective  # type: ignore[assignment]  # a module that is one
         self.distributed = distributed
@@ -169,6 +173,7 @@ class Training:
         self.epochs_apart = epochs_apart
         self.flops = flops
         self.peak = peak
+        self.profile_to = profile_to
         self.order = TrainingOrder(len(clips.clips), plan.global_batch, seed)
         self.tried = np.zeros(self.file_of.max() + 1, dtype=bool)  # by the number of the file
         self.nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
@@ -189,7 +194,11 @@ class Training:
         self.num_skipped = start - self._num_updates()
         self.tried[self.file_of[self.order.tried(start)]] = True
         pending: Pending | None = None
-        with stop_signals() as received, closing(self._batches(start + 1, last)) as batches:
+        with (
+            stop_signals() as received,
+            closing(self._batches(start + 1, last)) as batches,
+            traced(self.profile_to, self.processes.device) as step_done,
+        ):
             self.window = self._window(start, start=time.perf_counter())
             for step in range(start + 1, last + 1):
                 try:
@@ -203,6 +212,7 @@ class Training:
                 stopping = pending is not None and self._read(pending, end=current.began)
                 stopping |= bool(received) and self.processes.world == 1  # else all must agree
                 pending = current
+                step_done()
                 epoch_ends = self._ends_epoch(step)
                 save = step == last or step % self.run.checkpoint_every == 0
                 if stopping or save or epoch_ends:

@@ -1,0 +1,86 @@
+"""Where the numbers and pictures of a run go besides its own files."""
+
+import importlib
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from videomae.config import ConfigError
+from videomae.files import write_text
+
+
+class Sink(Protocol):
+    """One such place."""
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Those of a step, by name."""
+
+    def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
+        """(H, W, 3)"""
+
+    def close(self) -> None:
+        """Flush what is buffered."""
+
+
+class TensorBoard:
+    """Event files in `directory`; what an earlier run wrote after `step` is forgotten."""
+
+    def __init__(self, directory: Path, step: int) -> None:
+        self.writer = SummaryWriter(str(directory), purge_step=step + 1)
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
+        self.writer.add_image(name, picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class WeightsAndBiases:
+    """A run of https://wandb.ai, the same one after the training has gone on.
+
+    Args:
+        directory: where its files lie, and its name among the runs of the project.
+
+    Raises:
+        ConfigError: the package is not there.
+    """
+
+    def __init__(self, directory: Path, project: str, name: str) -> None:
+        try:
+            wandb: Any = importlib.import_module("wandb")
+        except ImportError as error:
+            raise ConfigError(
+                f"run.wandb={project} needs a package that is not there: pip install wandb "
+                f"({error})"
+            ) from error
+        place = directory / "id.txt"
+        if not place.is_file():
+            write_text(place, secrets.token_hex(4))
+        self.picture = wandb.Image
+        self.run = wandb.init(
+            project=project,
+            name=name,
+            id=place.read_text(),
+            resume="allow",
+            dir=str(directory.parent),
+            settings=wandb.Settings(silent=True),
+        )
+        self.run.define_metric("*", step_metric="step")  # a run that goes on may repeat steps
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log({**values, "step": step})
+
+    def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
+        self.run.log({name: self.picture(picture), "step": step})
+
+    def close(self) -> None:
+        self.run.finish()
