@@ -33,7 +33,6 @@ import av
 import numpy as np
 import torch
 import yaml
-from bench_step import training_flops
 from make_demo_clips import photo_path
 from PIL import Image
 from rich.console import Console
@@ -64,6 +63,7 @@ from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.slots import Slots
 from videomae.data.workers import Desk
 from videomae.model import preset
+from videomae.model.flops import pretraining_flops
 from videomae.pack import pack
 from videomae.pixels import MEAN, STD
 
@@ -367,10 +367,9 @@ def main() -> None:
     console = Console(width=120, highlight=False)
     data = replace(data_config(args.data), repeats=args.repeats)
     model = preset(args.model)
-    grid = token_grid(model, data.clip)
-    masking = Masking(MaskConfig(MaskKind.tube, 0.9, 0.5), grid)
+    masking = Masking(MaskConfig(MaskKind.tube, 0.9, 0.5), token_grid(model, data.clip))
     augment = AugmentConfig(CropKind.multi_scale, antialias=True)
-    rate = args.clips_per_s or args.tflops * 1e12 / training_flops(model, grid, "pretrain")
+    rate = args.clips_per_s or args.tflops * 1e12 / pretraining_flops(model, *masking.num_tokens())
 
     def dataset(path: Path, root: Path, decoder: str = "auto") -> TrainingClips:
         own = replace(data, train_list=str(path), root=str(root), decoder=decoder)

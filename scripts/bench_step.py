@@ -1,48 +1,190 @@
 #!/usr/bin/env python
-"""Time training steps of one model size: forward, backward and AdamW, on random clips.
+"""Time training steps of one model size in every variant: forward, backward, AdamW; random clips.
 
 Needs torch, einops, timm (with what it needs) and this package's model code: no Hydra, no decord.
 
     python scripts/bench_step.py --model vit_tiny --frames 8 --size 32 --batch 64
-    python scripts/bench_step.py --model vit_giant --stage pretrain --batch 8
+    python scripts/bench_step.py --model vit_giant --stage pretrain --batch 32
+    python scripts/bench_step.py --variants plain eager compiled
+
+The variants compute the same:
+
+    plain       as VideoMAE V2's code: fp16 with a scaled loss on GPUs, attention written out, every
+                block computed again, an AdamW that is not fused
+    eager       this project's step
+    selective   all but matrix products and attention computed again; full: every block
+    compiled    each block compiled
+    flash ...   attention by that implementation alone; the others take whichever torch prefers
+
+"of the peak": the model's own arithmetic, nothing counted twice, as a share of what the device does
+in large matrix products, measured at the start.
 """
 
 import argparse
+import gc
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from videomae.config import ClipConfig, token_grid
+from videomae.config import ClipConfig, ModelConfig, Recompute, token_grid
 from videomae.data.mask import running_cell_mask, tube_mask
 from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
+from videomae.model import layers as model_layers
 from videomae.model.flops import finetuning_flops, matmul_peak, pretraining_flops
+from videomae.model.layers import Block
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices
 
 CLASSES = 400
 ENCODER_RATIO = 0.9
+WARM_UP = 3
+"""Steps before those that are timed."""
+PLAIN = "plain"
 
 
-def masks(batch: int, grid: tuple[int, int, int], device: torch.device) -> MaskIndices:
-    """90 % tubes hidden from the encoder, half of the tokens decoded."""
-    rng = np.random.default_rng(0)
-    hidden = torch.stack([tube_mask(grid, ENCODER_RATIO, rng) for _ in range(batch)])
-    halves = running_cell_mask(grid, 0.5, phase=0).expand(batch, -1)
-    return MaskIndices(*(part.to(device) for part in MaskIndices.of(hidden, halves)))
+@dataclass(frozen=True)
+class Variant:
+    """How a step is computed."""
+
+    recompute: Recompute = Recompute.none
+    compiled: bool = False
+    attention: SDPBackend | None = None
+    """None: whichever torch takes."""
 
 
-def pretrain_loss(model: VideoMAE, clip: Tensor, indices: MaskIndices) -> Tensor:
-    """The mean error over the scored tokens."""
-    prediction, target = model.rebuild(clip, indices)
-    return (token_errors(prediction, target) * indices.scored).sum() / indices.scored.sum()
+VARIANTS = {
+    PLAIN: Variant(Recompute.full),
+    "eager": Variant(),
+    "selective": Variant(Recompute.selective),
+    "full": Variant(Recompute.full),
+    "compiled": Variant(compiled=True),
+    "compiled selective": Variant(Recompute.selective, compiled=True),
+    "compiled full": Variant(Recompute.full, compiled=True),
+    "flash": Variant(attention=SDPBackend.FLASH_ATTENTION),
+    "efficient": Variant(attention=SDPBackend.EFFICIENT_ATTENTION),
+    "cudnn": Variant(attention=SDPBackend.CUDNN_ATTENTION),
+    "math": Variant(attention=SDPBackend.MATH),
+}
 
 
-def finetune_loss(model: VideoClassifier, clip: Tensor, label: Tensor) -> Tensor:
-    """Cross-entropy."""
-    return nn.functional.cross_entropy(model(clip).float(), label)
+@dataclass(frozen=True)
+class Row:
+    """What a variant takes."""
+
+    seconds: float
+    """Median of a step."""
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all variants have in common."""
+
+    config: ModelConfig
+    clip: ClipConfig
+    stage: str
+    batch: int
+    steps: int
+    device: torch.device
+    bf16: bool
+
+    def run(self, name: str) -> Row:
+        """Time one variant."""
+        variant, cuda = VARIANTS[name], self.device.type == "cuda"
+        plain = name == PLAIN
+        model, loss_of = self._model(variant)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=not plain, foreach=plain)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=plain and cuda)
+        half = torch.float16 if plain and cuda else torch.bfloat16
+        use_half = cuda if plain else self.bf16
+
+        def step() -> float:
+            start = time.perf_counter()
+            with torch.autocast(self.device.type, half, enabled=use_half):
+                loss = loss_of()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            if cuda:
+                torch.cuda.synchronize()
+            return time.perf_counter() - start
+
+        with ExitStack() as stack:
+            if plain:
+                stack.enter_context(written_out_attention())
+            elif variant.attention is not None:
+                stack.enter_context(sdpa_kernel(variant.attention))
+            for _ in range(WARM_UP):
+                step()
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            times = [step() for _ in range(self.steps)]
+        peak = torch.cuda.max_memory_allocated() if cuda else 0
+        return Row(statistics.median(times), peak)
+
+    def flops(self) -> float:
+        """Of a step."""
+        if self.stage == "finetune":
+            return self.batch * finetuning_flops(self.config, self.clip)
+        indices = self._masks()
+        counts = indices.visible.shape[1], indices.decoded.shape[1]
+        return self.batch * pretraining_flops(self.config, *counts)
+
+    def _model(self, variant: Variant) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """A model, and its loss on some random clips."""
+        torch.manual_seed(0)
+        shape = (self.batch, 3, self.clip.frames, *self.clip.frame)
+        clip = torch.randn(shape, device=self.device)
+        model: VideoMAE | VideoClassifier
+        if self.stage == "pretrain":
+            pretrained = model = VideoMAE(self.config, self.clip).to(self.device)
+            indices = self._masks()
+
+            def loss() -> Tensor:
+                prediction, target = pretrained.rebuild(clip, indices)
+                errors = token_errors(prediction, target) * indices.scored
+                return errors.sum() / indices.scored.sum()
+        else:
+            classifier = model = VideoClassifier(self.config, self.clip, CLASSES).to(self.device)
+            label = torch.randint(CLASSES, (self.batch,), device=self.device)
+
+            def loss() -> Tensor:
+                return nn.functional.cross_entropy(classifier(clip).float(), label)
+
+        for block in model.modules():
+            if isinstance(block, Block):
+                block.recompute = variant.recompute
+                if variant.compiled:
+                    block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
+        return model, loss
+
+    def _masks(self) -> MaskIndices:
+        """90 % tubes hidden from the encoder, half of the tokens decoded."""
+        grid, rng = token_grid(self.config, self.clip), np.random.default_rng(0)
+        hidden = torch.stack([tube_mask(grid, ENCODER_RATIO, rng) for _ in range(self.batch)])
+        halves = running_cell_mask(grid, 0.5, phase=0).expand(self.batch, -1)
+        return MaskIndices(*(part.to(self.device) for part in MaskIndices.of(hidden, halves)))
+
+
+@contextmanager
+def written_out_attention() -> Iterator[None]:
+    """Attention whose scores are all there at once."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        return scores.softmax(-1) @ v
+
+    with mock.patch.object(model_layers.F, "scaled_dot_product_attention", attention):
+        yield
 
 
 def main() -> None:
@@ -51,61 +193,48 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=preset_names(), default="vit_base")
     parser.add_argument("--stage", choices=("pretrain", "finetune"), default="pretrain")
-    parser.add_argument("--batch", type=int, default=8, help="clips per step (default 8)")
-    parser.add_argument("--frames", type=int, default=16, help="frames per clip (default 16)")
-    parser.add_argument("--size", type=int, default=224, help="side of a clip in px (default 224)")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps (default 10)")
+    parser.add_argument("--batch", type=int, default=8, help="clips per step (8)")
+    parser.add_argument("--frames", type=int, default=16, help="frames per clip (16)")
+    parser.add_argument("--size", type=int, default=224, help="side of a clip in px (224)")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps (10)")
     parser.add_argument("--precision", choices=("auto", "float32", "bf16"), default="auto")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     args = parser.parse_args()
 
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     bf16 = args.precision == "bf16" or (args.precision == "auto" and cuda)
-    config, clip_config = preset(args.model), ClipConfig(args.frames, 1, args.size)
-    grid = token_grid(config, clip_config)
-    clip = torch.randn(args.batch, 3, args.frames, args.size, args.size, device=device)
-    model: VideoMAE | VideoClassifier
-    if args.stage == "pretrain":
-        model = VideoMAE(config, clip_config).to(device)
-        indices = masks(args.batch, grid, device)
-        visible, decoded = (part.shape[1] for part in (indices.visible, indices.decoded))
-        flops = pretraining_flops(config, visible, decoded)
-        extra: MaskIndices | Tensor = indices
-        loss_of = pretrain_loss
-    else:
-        model = VideoClassifier(config, clip_config, CLASSES).to(device)
-        flops = finetuning_flops(config, clip_config)
-        extra = torch.randint(CLASSES, (args.batch,), device=device)
-        loss_of = finetune_loss
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def step() -> float:
-        start = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = loss_of(model, clip, extra)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    for _ in range(2):
-        step()
-    times = [step() for _ in range(args.steps)]
-    median = statistics.median(times)
-    tflops = args.batch * flops / median / 1e12
+    clip = ClipConfig(args.frames, 1, args.size)
+    bench = Bench(preset(args.model), clip, args.stage, args.batch, args.steps, device, bf16)
     size = 8192 if cuda else 2048
-    peak = matmul_peak(device, torch.bfloat16 if bf16 else torch.float32, size) / 1e12
-    name = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"
-    memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if cuda else "not measured"
-    print(f"device          {name}, torch {torch.__version__}, {'bf16' if bf16 else 'float32'}")
-    print(f"model           {args.model}, {args.stage}, {args.frames} x {args.size} x {args.size}")
-    print(f"step            {median * 1e3:.1f} ms (fastest {min(times) * 1e3:.1f})")
-    print(f"clips/s         {args.batch / median:.2f}   clips/step {args.batch}")
-    print(f"TFLOP/s         {tflops:.3f}   (model only: no recomputation counted)")
-    print(f"of the peak     {tflops / peak:.1%}   (matrix products of {size}: {peak:.3f} TFLOP/s)")
-    print(f"peak memory     {memory}")
+    peak = matmul_peak(device, torch.bfloat16 if bf16 else torch.float32, size)
+    name = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}, torch {torch.__version__}, {'bf16' if bf16 else 'float32'}")
+    print(f"{args.model}, {args.stage}, {args.batch} clips of {clip}; {args.steps} steps each")
+    print(f"matrix products of {size}: {peak / 1e12:.3f} TFLOP/s\n")
+    print("| variant | ms | clips/s | times plain | TFLOP/s | of the peak | memory, GB |")
+    print("|---|---|---|---|---|---|---|")
+    plain: Row | None = None
+    for variant in args.variants:
+        try:
+            row = bench.run(variant)
+        except (RuntimeError, torch.OutOfMemoryError) as error:  # no such attention here, memory
+            print(f"| {variant} | not run: {str(error).splitlines()[0][:80]} |||||||", flush=True)
+            continue
+        finally:
+            gc.collect()
+            torch.compiler.reset()
+            if cuda:
+                torch.cuda.empty_cache()
+        plain = row if variant == PLAIN else plain
+        done = bench.flops() / row.seconds
+        ratio = f"{plain.seconds / row.seconds:.2f}" if plain else ""
+        memory = f"{row.peak_bytes / 1e9:.1f}" if cuda else ""
+        print(
+            f"| {variant} | {1e3 * row.seconds:.1f} | {args.batch / row.seconds:.1f} | {ratio} | "
+            f"{done / 1e12:.3f} | {done / peak:.1%} | {memory} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.train import video_list
 
@@ -27,8 +28,27 @@ def run(script: str, *arguments: object) -> str:
 
 
 def test_a_step_is_timed() -> None:
-    said = run("bench_step.py", "--model", "vit_tiny", "--size", 32, "--batch", 2, "--steps", 1)
-    assert "clips/s" in said
+    few = ("--variants", "plain", "eager", "full", "math", "--steps", 1)
+    small = ("--model", "vit_tiny", "--size", 32, "--batch", 2)
+    for stage in ("pretrain", "finetune"):
+        said = run("bench_step.py", *small, *few, "--stage", stage)
+        assert len(re.findall(r"^\| \w+ \| [\d.]+ \| [\d.]+ \| [\d.]+ ", said, re.MULTILINE)) == 4
+
+
+def test_the_plain_step_computes_the_same() -> None:
+    """Else the benchmark would compare two models."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 10, 8)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+    try:
+        import bench_step
+    finally:
+        sys.path.pop(0)
+    with bench_step.written_out_attention():
+        found = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_long_list_is_timed_and_weighed() -> None:

@@ -596,6 +596,9 @@ class RunConfig:
     """Steps between two lines of metrics.jsonl."""
     image_every: int = 1000
     """Steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
+    compile: bool = False
+    """Compile each transformer block (torch.compile) when training begins, which takes minutes on a
+    GPU and needs a C++ compiler on a CPU. Evaluations run as they are."""
     profile: bool = False
     """Write profile/trace.json: what a few early steps did when, for https://ui.perfetto.dev."""
     wandb: str | None = None

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -248,9 +249,17 @@ def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
     one, shared = tmp_path / "one", tmp_path / "shared"
     train(composed("pretrain", *overrides, f"output_dir={one}"))
     here = [*overrides, f"output_dir={shared}", "resume=auto"]
+    compiled = ["run.compile=true"] * (shutil.which("g++") is not None)
     background = ("run.background_checkpoints=true", "run.checkpoint_every=1")
     legs = [
-        (2, "run.sharding=fsdp", "max_steps=2", "run.recompute=full", "run.image_every=1"),
+        (
+            2,
+            "run.sharding=fsdp",
+            "max_steps=2",
+            "run.recompute=full",
+            "run.image_every=1",
+            *compiled,
+        ),
         (4, "run.sharding=hsdp", "run.shards=2", "max_steps=4", *background),
         (2, "run.sharding=ddp", "max_steps=5", "run.recompute=selective"),
     ]

@@ -15,6 +15,7 @@ from copy import deepcopy
 from typing import Generic, TypeVar
 
 import torch
+import torch._dynamo
 import torch.distributed as dist
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
@@ -69,6 +70,8 @@ class DistributedModel(Generic[Model]):
             gathered = torch.bfloat16 if uses_bf16(processes.device, run.precision) else None
             for each in [model, self.average.module] if self.average else [model]:
                 _shard(each, mesh, gathered)
+        if run.compile:
+            compile_blocks(model)
 
     def __str__(self) -> str:
         world = self.processes.world
@@ -155,6 +158,19 @@ def gradients_exchanged(replicated: nn.Module, *, now: bool) -> Iterator[None]:
         model.set_requires_gradient_sync(now)
         model.set_is_last_backward(now)
     yield
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each block by itself, so that names stay and gathering its weights is no part of it.
+
+    Blocks of equal sizes share what is compiled, unless their rates of drop path differ.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(blocks))
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 8 * len(blocks))
+    for block in blocks:
+        block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
 
 
 def _mesh(processes: Processes, shards: int) -> DeviceMesh:
