@@ -309,6 +309,172 @@ def kill_packs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bo
     return good
 
 
+# Several processes
+
+SCRIPTS = Path(__file__).parent
+SHARDINGS = {
+    "ddp": ["run.sharding=ddp"],
+    "fsdp": ["run.sharding=fsdp"],
+    "hsdp": ["run.sharding=hsdp", "run.shards=2"],
+}
+COUNTS = (1, 2, 4)
+"""Processes."""
+
+
+def launched(script: str, *overrides: str, count: int) -> subprocess.Popen[bytes]:
+    """A launcher in a process group of its own."""
+    quiet = subprocess.DEVNULL
+    own = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PROCESSES": str(count)}
+    line = [str(SCRIPTS / script), *overrides]
+    return subprocess.Popen(
+        line, stdout=quiet, stderr=quiet, start_new_session=True, env=os.environ | own
+    )
+
+
+def losses(output: Path) -> np.ndarray:
+    """Of all steps."""
+    rows = whole_json_lines(output / "metrics.jsonl")
+    return np.array([row["loss"] for row in rows])
+
+
+def close_to(output: Path, straight: Path) -> bool:
+    """Whether two runs have the same loss curve, to rounding."""
+    ours, theirs = losses(output), losses(straight)
+    return len(ours) == len(theirs) and bool(np.allclose(ours, theirs, rtol=1e-3))
+
+
+def curve(same: bool) -> str:
+    return "the same curve" if same else "ANOTHER CURVE"
+
+
+def stage_overrides(stage: str, clips: Path, steps: int) -> list[str]:
+    """A small run of either stage, whose numbers do not depend on the ranks."""
+    common = [*SMALL, f"data.train_list={clips}", f"data.root={clips.parent}", "resume=auto"]
+    common += ["optim.global_batch=8", "run.device_batch=1", "optim.epochs=100", "run.workers=0"]
+    common += ["optim.warmup_epochs=1", f"max_steps={steps}", "data.repeats=2"]
+    common += ["run.background_checkpoints=true", "run.checkpoint_every=2"]
+    if stage == "pretrain":
+        return [*common, "mask=random_cell"]
+    noiseless = ("optim.drop_path=0", "optim.head_drop=0", "augment=plain", "optim.ema_decay=0.9")
+    tested = ("data.segments=1", "data.crops=1", "data.classes=3", "data.class_names=null")
+    return [*common, *noiseless, *tested, f"data.test_list={clips}", "weights=scratch"]
+
+
+def share_models(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Every sharding in 1, 2 and 4 processes, both stages; and each gone on with as another."""
+    clips = write_videos(folder / "videos", 27)
+    steps, good = 8, True
+    ways = [(name, count) for name in SHARDINGS for count in COUNTS]
+
+    def go(stage: str, way: tuple[str, int], output: Path, last: int) -> bool:
+        name, count = way
+        given = stage_overrides(stage, clips, last)
+        shards = SHARDINGS[name] if count > 1 else [f"run.sharding={name}"]
+        process = launched(
+            "one_node.sh", stage, *given, *shards, f"output_dir={output}", count=count
+        )
+        return process.wait(TIMEOUT_S) == 0
+
+    for stage in ("pretrain", "finetune"):
+        straight = folder / f"{stage}-straight"
+        assert go(stage, ways[0], straight, steps)
+        others = rng.sample(ways, len(ways))
+        for way, other in zip(ways, others, strict=True):
+            whole, parts = folder / "whole", folder / "parts"
+            same = go(stage, way, whole, steps) and close_to(whole, straight)
+            again = go(stage, way, parts, steps // 2) and go(stage, other, parts, steps)
+            again = again and close_to(parts, straight)
+            good &= same and again
+            print(
+                f"{stage}: {way[0]} x {way[1]}: {curve(same)}; stopped, and on as "
+                f"{other[0]} x {other[1]}: {curve(again)}",
+                flush=True,
+            )
+            shutil.rmtree(whole)
+            shutil.rmtree(parts)
+    return good
+
+
+def kill_launched(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """A process, the launcher or all killed; where Slurm answers, jobs put back into its queue."""
+    clips = write_videos(folder / "videos", 24)
+    given = ["pretrain", *pretraining(clips, folder / "straight", 2 * args.steps)]
+    began = time.monotonic()
+    assert launched("one_node.sh", *given, count=2).wait(TIMEOUT_S) == 0
+    undisturbed = time.monotonic() - began
+    kinds = ["a process", "the launcher", "all", "the launcher, SIGTERM"]
+    kinds += ["Slurm, SIGUSR1", "Slurm, requeued"] * (shutil.which("sinfo") is not None)
+    counts: Counter[str] = Counter()
+    trial, good = 0, True
+    while counts.total() < args.times:
+        trial += 1
+        output = folder / f"run{trial}"
+        given = ["pretrain", *pretraining(clips, output, 2 * args.steps)]
+        kind = kinds[trial % len(kinds)]
+        run = _under_slurm if kind.startswith("Slurm") else _under_torchrun
+        counts[kind] += run(kind, given, output, rng, undisturbed)
+        same = close_to(output, folder / "straight")
+        good &= same
+        print(f"run {trial}, {kind}: {curve(same)}", flush=True)
+    print(f"{counts.total()} kills in {trial} runs: {dict(counts)}")
+    return good
+
+
+def _under_torchrun(
+    kind: str, given: list[str], output: Path, rng: random.Random, undisturbed: float
+) -> int:
+    """Start a run until it ends by itself; how often it was killed before, twice at most."""
+    killed = 0
+    while True:
+        process = launched("one_node.sh", *given, count=2)
+        try:
+            code = process.wait(rng.uniform(4.0, undisturbed) if killed < 2 else TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            killed += 1
+            ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if kind == "a process" and ranks:
+                os.kill(int(rng.choice(ranks)), signal.SIGKILL)  # the launcher starts all again
+                code = process.wait(TIMEOUT_S)
+            elif kind == "all":
+                os.killpg(process.pid, signal.SIGKILL)
+                code = process.wait()
+            else:
+                process.send_signal(signal.SIGTERM if kind.endswith("SIGTERM") else signal.SIGKILL)
+                code = process.wait(TIMEOUT_S)
+                while any(Path(f"/proc/{rank}").exists() for rank in ranks):
+                    time.sleep(0.1)  # they notice, save and end
+        if code == 0:
+            return killed
+
+
+def _under_slurm(
+    kind: str, given: list[str], output: Path, rng: random.Random, undisturbed: float
+) -> int:
+    """A job that is put back into the queue while it runs."""
+    own = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PROCESSES": "2"}
+    output.mkdir(parents=True)
+    log = f"--output={output.parent / 'job.log'}"
+    line = ["sbatch", "--parsable", log, str(SCRIPTS / "slurm.sh"), *given]
+    done = subprocess.run(line, env=os.environ | own, capture_output=True, text=True, check=True)
+    job, killed, end = done.stdout.strip(), 0, time.monotonic() + TIMEOUT_S
+    pause = rng.uniform(4.0, undisturbed)
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        show = ["scontrol", "show", "job", job]
+        state = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+        if "JobState=COMPLETED" in state:
+            break
+        if "JobState=PENDING" in state:
+            update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+            subprocess.run(update, capture_output=True, check=False)
+        elif "JobState=RUNNING" in state and killed == 0 and (pause := pause - 0.5) < 0:
+            stop = ["scancel", "--batch", "--signal=USR1", job]
+            requeue = ["scontrol", "requeue", job]
+            subprocess.run(stop if kind.endswith("USR1") else requeue, check=False)
+            killed = 1
+    return killed
+
+
 # Damage
 
 
@@ -462,6 +628,8 @@ CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
     "packs": kill_packs,
+    "launched": kill_launched,
+    "shared": share_models,
     "damaged": go_through_damage,
     "memory": watch_memory,
 }

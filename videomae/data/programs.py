@@ -19,13 +19,13 @@ PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 
 
-def end_with_parent() -> None:
-    """Have the system kill this process once its parent is gone, even where it hangs. Linux only.
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the system send this process a signal once its parent is gone, even where it hangs.
 
-    Elsewhere a process that does not hang notices by itself.
+    Linux only; elsewhere a process that does not hang notices by itself.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 class Program(Generic[K]):

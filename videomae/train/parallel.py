@@ -1,6 +1,7 @@
 """The processes of one run. One process needs nothing; several are started by torchrun."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding
+from videomae.data.programs import end_with_parent
 
 T = TypeVar("T")
+UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun for the processes that it starts."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     Raises:
         ConfigError: run.device is not there, or run.sharding forbids several processes.
     """
+    if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
+        end_with_parent(signal.SIGTERM)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
