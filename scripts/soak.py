@@ -465,6 +465,7 @@ def _under_slurm(
         if "JobState=COMPLETED" in state:
             break
         if "JobState=PENDING" in state:
+            time.sleep(3)  # in the same second a node takes it for the job that it has just ended
             update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
             subprocess.run(update, capture_output=True, check=False)
         elif "JobState=RUNNING" in state and killed == 0 and (pause := pause - 0.5) < 0:

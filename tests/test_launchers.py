@@ -168,9 +168,11 @@ def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
         return done.stdout
 
     def ended() -> bool:
-        """Slurm holds such a job back for two minutes, unless told, once it is clear of the last."""
+        """Slurm holds such a job back for two minutes, for nodes know the time by the second."""
         now = state()
+        assert "JobState=FAILED" not in now
         if "JobState=PENDING" in now:
+            time.sleep(3)
             update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
             subprocess.run(update, check=False, capture_output=True)
         return "JobState=COMPLETED" in now
