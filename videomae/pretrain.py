@@ -28,7 +28,7 @@ N epochs the videos of probe.test_list are classified by their nearest neighbour
 probe.train_list, both labelled lists relative to probe.root, by the encoder as it is: knn_top1 in
 metrics.jsonl and TensorBoard. The training itself is the same, bit for bit, with and without it.
 
-Ctrl-C or SIGTERM: the step is finished and checkpointed, and a line says how to go on.
+Ctrl-C, SIGTERM or SIGUSR1: the step is finished and checkpointed, and a line says how to go on.
 --cfg job --resolve prints the whole config and exits.
 """
 
