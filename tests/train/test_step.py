@@ -1,6 +1,7 @@
 """One optimiser step: what the gradient is the gradient of, and when nothing may move."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Precision, token_grid
 from videomae.data.loader import Batch
@@ -341,6 +343,38 @@ def test_drop_path_follows_from_seed_step_micro_batch_and_rank() -> None:
     assert errors[0] != errors[1]  # the micro-batch
     others = [noisy_loss((8, 3)), noisy_loss((7, 4)), noisy_loss(rank=1)]
     assert len({loss, *(other for other, _ in others)}) == 4
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations whose result the host must have before it can go on."""
+
+    kinds = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.kinds:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("make", [pretraining, lambda: finetuning(drop_path=0.5)])
+def test_nothing_in_a_step_waits_for_the_device(make: Callable[[], Objective]) -> None:
+    objective = make()
+    optimizer = make_optimizer(objective)
+    inputs = [objective.inputs(take(make_batch(), rows), 1, 0) for rows in ([0, 1, 2], [3, 4, 5])]
+    settings: dict[str, Any] = {"accumulation": 2, "lr": 0.1, "clip_grad": 1.0, "noise_seed": (0,)}
+    settings |= {"precision": Precision.bf16, "signals": lambda: (1.0, 2.0)}
+    with Waits() as waits:
+        underway = train_step(objective, optimizer, inputs, ALONE, **settings)
+    assert not waits.found
+    with waits:  # so that the count could be another
+        assert underway.wait().loss > 0
+        (inputs[0].tensors[0].float().mean() > 0).item()
+    assert waits.found
 
 
 def test_numbers_put_in_come_out() -> None:
