@@ -610,6 +610,9 @@ class RunConfig:
     null: on GPUs."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints are kept."""
+    stall_timeout_s: float = 1800.0
+    """Seconds that a step may take. A process that takes longer, as when another hangs, says where
+    it is and ends, so that a launcher can start all again. Evaluations may take longer."""
     max_nonfinite: int = 3
     """Training stops after this many steps in a row without a finite gradient."""
 
@@ -617,6 +620,10 @@ class RunConfig:
         _check(
             self.shards is None or self.sharding in (Sharding.auto, Sharding.hsdp),
             f"run.shards={self.shards} is for run.sharding=hsdp, not {self.sharding.name}",
+        )
+        _check(
+            self.stall_timeout_s > 0,
+            f"run.stall_timeout_s must be above 0, got {self.stall_timeout_s}",
         )
         may_be_zero = {"workers": self.workers, "image_every": self.image_every}
         _check_at_least(0, "run", may_be_zero)

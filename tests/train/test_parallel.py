@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,14 +145,18 @@ class Job(NamedTuple):
     command: str
     overrides: list[str]
     error_file: str = ""
-    """Where a process writes a ConfigError, its rank added."""
+    """Where a process writes a ConfigError, its rank added; what hangs, all that it says."""
     stop_in: int = 0
     """The step in which process 1 gets a SIGTERM."""
+    hang_in: int = 0
+    """The step in which process 1 does nothing more."""
 
     def run(self, environment: dict[str, str]) -> None:
         """In one of the processes, as torchrun would start it."""
         os.environ.update(environment)
         torch.set_num_threads(1)
+        if self.hang_in:
+            os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
         if environment["RANK"] == "1":
             loop.train_step = self.stopping_step
         config = composed(self.command, *self.overrides)
@@ -166,6 +171,8 @@ class Job(NamedTuple):
     def stopping_step(self, *args: Any, noise_seed: tuple[int, int], **settings: Any) -> Any:
         if noise_seed[1] == self.stop_in:
             signal.raise_signal(signal.SIGTERM)
+        if noise_seed[1] == self.hang_in:
+            threading.Event().wait()
         return train_step(*args, noise_seed=noise_seed, **settings)
 
 
@@ -356,6 +363,17 @@ def test_when_one_process_is_told_to_stop_both_do_and_both_go_on(
     assert metrics(stopped) == metrics(straight)[:step]
     assert in_processes(2, Job("finetune", [*here, "resume=auto"])) == [0, 0]
     assert_same_run(stopped, straight)
+
+
+@pytest.mark.long
+def test_processes_that_hang_say_where_and_end(videos: Path, lists: Path, tmp_path: Path) -> None:
+    overrides = [*pretrain_overrides(videos, lists), "run.stall_timeout_s=8"]
+    overrides.append(f"output_dir={tmp_path / 'run'}")
+    job = Job("pretrain", overrides, str(tmp_path / "said"), hang_in=3)
+    assert in_processes(2, job) == [1, 1]
+    said = [(tmp_path / f"said{rank}").read_text() for rank in (0, 1)]
+    assert "Timeout (0:00:08)!" in said[0] + said[1]  # the first to end may take the other along
+    assert "in stopping_step" in said[1] or "in train_step" in said[0]
 
 
 def test_a_process_alone_needs_nothing(videos: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import deferred_interrupts, stop_signals
 from videomae.train.step import Underway, train_step
+from videomae.train.watchdog import watchdog
 
 JUDGED_FROM = 100
 """Files tried before the share of bad ones means something; an epoch's end is judged anyway."""
@@ -198,6 +199,7 @@ class Training:
             stop_signals() as received,
             closing(self._batches(start + 1, last)) as batches,
             traced(self.profile_to, self.processes.device) as step_done,
+            watchdog(self.run.stall_timeout_s) as dog,
         ):
             self.window = self._window(start, start=time.perf_counter())
             for step in range(start + 1, last + 1):
@@ -213,17 +215,22 @@ class Training:
                 stopping |= bool(received) and self.processes.world == 1  # else all must agree
                 pending = current
                 step_done()
+                dog.alive()
                 epoch_ends = self._ends_epoch(step)
                 save = step == last or step % self.run.checkpoint_every == 0
                 if stopping or save or epoch_ends:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
+                    dog.rest()
                     self._save(step, received, finish=stopping or epoch_ends or step == last)
+                    dog.alive()
                 if self.failure:
                     raise self.failure
                 if epoch_ends and self.on_epoch and not stopping:
                     began = time.perf_counter()
+                    dog.rest()
                     self.on_epoch(step, lambda: len(received) > 0)
+                    dog.alive()
                     self.objective.model.train()
                     self.window.start += time.perf_counter() - began  # no part of a step
                 if stopping:
