@@ -7,6 +7,8 @@
 # output_dir must be on a file system that all of them share.
 set -euo pipefail
 if [[ $# == 0 || $1 == --help || $1 == -h ]]; then sed -n '2,7s/^# //p' "$0"; exit; fi
+# Else processes that are started again look for those that are gone.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec "${PYTHON:-python}" -m torch.distributed.run \
   --nnodes "${NODES:?give the number of machines}" --rdzv-backend c10d \
   --rdzv-endpoint "${HEAD:?give the name of a machine that all reach}:${PORT:-29500}" \

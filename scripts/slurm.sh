@@ -26,6 +26,8 @@ stop() {
 }
 trap stop USR1
 
+# Else processes that are started again look for those that are gone.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # SLURM_CPUS_PER_TASK is not passed on to steps by itself.
 srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task "$SLURM_CPUS_PER_TASK"} \
   "${PYTHON:-python}" -m torch.distributed.run \

@@ -45,6 +45,13 @@ def wait_for(what: str, holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def processes_of(launcher: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun has started."""
+    children = ["pgrep", "-P", str(launcher.pid)]
+    found = subprocess.run(children, capture_output=True, text=True, check=True)
+    return [int(number) for number in found.stdout.split()]
+
+
 def num_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -115,11 +122,9 @@ def test_a_process_that_is_killed_is_started_again(
     run = launch("one_node.sh", *overrides, often, f"output_dir={tmp_path}", PROCESSES="2")
     launched.append(run)
     wait_for("15 steps", lambda: num_lines(tmp_path / "metrics.jsonl") >= 15)
-    ranks = subprocess.run(
-        ["pgrep", "-P", str(run.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
+    ranks = processes_of(run)
     assert len(ranks) == 2
-    os.kill(int(ranks[1]), signal.SIGKILL)
+    os.kill(ranks[1], signal.SIGKILL)
     _, said = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, said[-2000:]
     assert "Signal 9 (SIGKILL) received by PID" in said or "exitcode: -9" in said
@@ -134,13 +139,17 @@ def test_several_machines_make_one_run(
     launched: list[subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
-    """Two of them on this one."""
+    """Two of them on this one; what is killed on one is started again on both."""
     given = {"HEAD": "localhost", "NODES": "2", "PORT": "29517", "PROCESSES": "1"}
+    here = [*overrides, "run.checkpoint_every=10", f"output_dir={tmp_path}"]
     for _ in range(2):
-        launched.append(launch("several_nodes.sh", *overrides, f"output_dir={tmp_path}", **given))
+        launched.append(launch("several_nodes.sh", *here, **given))
+    wait_for("15 steps", lambda: num_lines(tmp_path / "metrics.jsonl") >= 15)
+    os.kill(*processes_of(launched[1]), signal.SIGKILL)
     said = [process.communicate(timeout=LIMIT_S)[1] for process in launched]
     assert [process.returncode for process in launched] == [0, 0], said[0][-2000:]
     assert "2 x 2 x 1" in "".join(said) or "2 x 1 x 2" in "".join(said)
+    assert "going on from" in "".join(said)
     assert loss_curve(tmp_path) == pytest.approx(undisturbed, rel=1e-3)
 
 

@@ -376,6 +376,45 @@ def test_processes_that_hang_say_where_and_end(videos: Path, lists: Path, tmp_pa
     assert "in stopping_step" in said[1] or "in train_step" in said[0]
 
 
+RESTARTED = """
+import os, signal, sys, time
+import torch
+from videomae.config import Device, RunConfig
+from videomae.train.parallel import processes
+
+attempt, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
+if rank == 1:
+    time.sleep(1)  # the other one looks for it before it says anew where it is
+with processes(RunConfig(device=Device.cpu)) as process:
+    total = process.sum(torch.ones(1)).item()
+    if attempt < 4 and rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    process.barrier()
+    print("processes:", total, "attempt:", attempt, file=sys.stderr)
+"""
+
+
+@pytest.mark.long
+def test_processes_started_again_find_each_other(tmp_path: Path) -> None:
+    """Often: which of two calls the other depends on their addresses."""
+    (tmp_path / "program.py").write_text(RESTARTED)
+    said = torchrun(2, "--max-restarts", "4", "program.py", cwd=tmp_path)
+    assert said.count("processes: 2.0 attempt: 4") == 2
+
+
+def test_where_they_could_not_they_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several machines, the one where no process died counts no attempt."""
+    shared = {"RANK": "0", "WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}
+    started = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "1"}
+    for name, value in (shared | started).items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(ConfigError, match="torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"),
+        processes(run_config()),
+    ):
+        pass
+
+
 def test_a_process_alone_needs_nothing(videos: Path, tmp_path: Path) -> None:
     for sharding in Sharding:
         with processes(RunConfig(device=Device.cpu, sharding=sharding)) as process:

@@ -17,6 +17,8 @@ from videomae.data.programs import end_with_parent
 T = TypeVar("T")
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun for the processes that it starts."""
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     """Join the other processes of the run, and leave them at the end.
 
     Raises:
-        ConfigError: run.device is not there, or run.sharding forbids several processes.
+        ConfigError: run.device is not there, run.sharding forbids several processes, or torchrun
+            starts the processes of several machines anew where the old ones left their addresses.
     """
     if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
         end_with_parent(signal.SIGTERM)
@@ -115,12 +118,37 @@ def processes(run: RunConfig) -> Iterator[Processes]:
         torch.set_num_threads(max(1, available_cores() // local_world // 2))
     if world > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, store=_store(), rank=rank, world_size=world)
     try:
         yield Processes(rank, world, local_world, device)
     finally:
         if world > 1:
             dist.destroy_process_group()
+
+
+def _store() -> dist.Store | None:
+    """Where the processes find each other, if not where torch looks by itself.
+
+    That is a store of torchrun's, which outlives them: those that are started again would find the
+    addresses of those that are gone. Its counter tells attempts apart on one machine; on several,
+    each counts its own failures only.
+
+    Raises:
+        ConfigError: on several machines, which torchrun's OWN_STORE makes right.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    if attempt == "0":
+        return None
+    if os.environ["GROUP_WORLD_SIZE"] != "1":
+        raise ConfigError(
+            f"torchrun has started these processes again (attempt {attempt}), but they would look "
+            f"for those that are gone: start torchrun with {OWN_STORE}=1 on every machine, or use "
+            "scripts/several_nodes.sh or scripts/slurm.sh. Nothing is lost: resume=auto"
+        )
+    store, _, _ = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"attempt {attempt}", store)
 
 
 def available_cores() -> int:
