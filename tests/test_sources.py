@@ -24,7 +24,7 @@ from videomae.files import sha256
 from videomae.pretrain import pretrain
 from videomae.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
-from videomae.train.loop import TooManyBadVideos
+from videomae.train.judge import TooManyBadVideos
 
 FILMS, FOLDERS = 6, 5
 """Videos of the two sources: files at stride 3, folders of frames at stride 2."""

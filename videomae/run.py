@@ -29,7 +29,9 @@ from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.groups import adamw
+from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
+from videomae.train.meter import Meter
 from videomae.train.parallel import Processes, uses_bf16
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
@@ -113,7 +115,7 @@ def train_run(
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
-        TooManyBadVideos, NonFiniteError: see videomae.train.loop.
+        TooManyBadVideos, NonFiniteError: see videomae.train.judge.
     """
     directory = Path(config.output_dir)
     hashes = {
@@ -161,29 +163,43 @@ def train_run(
             describe_run(config, directory, processes, hashes)
             if on_start and start == 0:
                 on_start()
+        order = TrainingOrder(len(dataset.clips), batch, config.seed)
         wandb = (config.run.wandb and (config.run.wandb, config.name)) or None
         profiled = config.run.profile and processes.is_main
         log = RunLog(directory, say, bar, step=start, bad=list(bad.values()), wandb=wandb)
+        judge = Judge(
+            dataset.clips,
+            order,
+            plan,
+            config.run,
+            processes,
+            log,
+            bad,
+            max_bad_fraction=config.data.max_bad_fraction,
+            start=start,
+            last=last,
+        )
+        peak = _peak(config, processes)
+        meter = Meter(plan, config.run, processes, log, last=last, flops=flops, peak=peak)
         try:
             outcome = Training(
                 objective,
                 distributed,
                 optimizer,
                 dataset,
+                order,
                 plan,
                 optim=config.optim,
                 run=config.run,
                 processes=processes,
                 checkpoints=store,
+                judge=judge,
+                meter=meter,
                 log=log,
                 seed=config.seed,
-                bad=bad,
-                max_bad_fraction=config.data.max_bad_fraction,
                 on_batch=on_batch and (lambda step, batch: on_batch(log, step, batch)),
                 on_epoch=on_epoch and (lambda step, stop: on_epoch(log, step, stop)),
                 epochs_apart=epochs_apart,
-                flops=flops,
-                peak=_peak(config, processes),
                 profile_to=directory / runlog.PROFILE if profiled else None,
             ).train(start, last)
         finally:

@@ -5,11 +5,14 @@ import json
 import multiprocessing
 import os
 import signal
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -34,11 +37,13 @@ from videomae.data.dataset import TrainingClips
 from videomae.data.decode import Video, open_clip
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
+from videomae.data.workers import WorkerDied
 from videomae.model.mae import VideoMAE
-from videomae.train import loop
+from videomae.train import judge, loop
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.loop import NonFiniteError, TooManyBadVideos, WorkerDied
+from videomae.train.judge import NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
+from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 from videomae.train.signals import stop_signals
 from videomae.train.step import train_step
@@ -66,8 +71,10 @@ def every_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> N
     monkeypatch.setattr(loop, "train_step", acting)
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, steps: Collection[int]) -> None:
-    """Make the errors of these steps infinite."""
+def spoil(
+    monkeypatch: pytest.MonkeyPatch, steps: Collection[int], factor: float = float("inf")
+) -> None:
+    """Make the errors of these steps infinite, or so many times what they are."""
 
     def spoiling(
         objective: Any,
@@ -80,7 +87,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, steps: Collection[int]) -> None:
         if noise_seed[1] in steps:
             *good, last = inputs
             *others, weight = last.tensors
-            inputs = [*good, Inputs((*others, weight * float("inf")), last.num_errors)]
+            inputs = [*good, Inputs((*others, weight * factor), last.num_errors)]
         return train_step(objective, optimizer, inputs, *rest, noise_seed=noise_seed, **settings)
 
     monkeypatch.setattr(loop, "train_step", spoiling)
@@ -474,6 +481,55 @@ def test_too_many_such_steps_in_a_row_stop_the_run(
     monkeypatch.undo()
     train(pretraining(videos, directory, resume="auto"))
     assert all(tensor.isfinite().all() for tensor in weights(directory).values())
+
+
+def test_a_loss_far_above_the_others_is_logged_with_its_videos(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "ENOUGH", 3)
+    spoil(monkeypatch, {5}, factor=30.0)
+    config = pretraining(videos, tmp_path / "run")
+    directory = train(config)
+    losses = [row["loss"] for row in metrics(directory)]
+    assert losses[4] > 10 * max(losses[:4])
+    (row,) = json_lines(directory / "spikes.jsonl")
+    assert (row["step"], row["loss"]) == (5, losses[4])
+    assert row["usual"] == pytest.approx(statistics.median(losses[:4]))
+    assert row["videos"] == [f"{item.video}.mp4" for item in order().global_items(5)]
+
+    train(replace(config, resume=str(directory / "checkpoints" / "step_6")))
+    assert len(json_lines(directory / "spikes.jsonl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("losses", "spikes"),
+    [
+        ([1.0, 1.1] * 10 + [1.49], []),  # the median is 1.05, sigma 1.4826 times 0.05
+        ([1.0, 1.1] * 10 + [1.50], [21]),
+        ([1.0, 1.1] * 9 + [9.0], []),  # too few to tell
+        ([1.0] * 20 + [1.01, 1.02], [22]),
+        ([3.0 - 0.1 * step for step in range(25)], []),
+        ([float("nan"), 1.0, float("inf")], [1, 3]),
+        ([*np.random.default_rng(0).normal(1, 0.1, 500), 0.0, 1.7], [502]),
+    ],
+)
+def test_which_losses_are_far(videos: Path, losses: list[float], spikes: list[int]) -> None:
+    class Spikes:
+        def spike(self, step: int, *_: Any) -> None:
+            found.append(step)
+
+    found: list[int] = []
+    config = pretraining(videos, videos)
+    clips = read_clips(str(config.data.train_list), config.data, labelled=False)
+    plan = Plan.of(config.optim, num_clips=NUM_VIDEOS, repeats=2, world=1, device_batch=2)
+    alone = Processes(0, 1, 1, torch.device("cpu"))
+    log: Any = Spikes()
+    looks = judge.Judge(
+        clips, order(), plan, config.run, alone, log, {}, max_bad_fraction=0.1, start=0, last=6
+    )
+    for step, loss in enumerate(losses, start=1):
+        looks.loss(step, loss)
+    assert found == spikes
 
 
 def test_weights_gone_bad_stop_the_run(

@@ -5,6 +5,7 @@ environment.json       commit, versions, device, hashes of the lists and of the 
 metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
 predictions.jsonl      one JSON object per test video, in the order of the list
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
@@ -41,6 +42,7 @@ except ModuleNotFoundError:  # Windows
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 BAD_FILES = "bad_files.jsonl"
+SPIKES = "spikes.jsonl"
 PROFILE = "profile"
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
@@ -58,6 +60,7 @@ MADE_BY_A_RUN = (
     BEST,
     BEST_WEIGHTS,
     BAD_FILES,
+    SPIKES,
     RESULTS,
     PREDICTIONS,
     "figures",
@@ -219,8 +222,12 @@ class RunLog:
         self.sinks: list[Sink] = []
         if not say.enabled:
             return
-        kept = [row for row in read_rows(directory / METRICS) if row["step"] <= step]
-        write_text(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        for name in (METRICS, SPIKES):
+            kept = [row for row in read_rows(directory / name) if row["step"] <= step]
+            if kept or name == METRICS:
+                write_text(directory / name, "".join(json.dumps(row) + "\n" for row in kept))
+            else:
+                (directory / name).unlink(missing_ok=True)
         write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
         self.sinks.append(TensorBoard(directory / "tensorboard", step))
         if wandb is not None:
@@ -254,7 +261,7 @@ class RunLog:
         """One line of metrics.jsonl, and the same numbers to TensorBoard, without a word."""
         if not self.sinks:
             return
-        finite = {k: v if v is None or math.isfinite(v) else None for k, v in values.items()}
+        finite = {k: _finite(v) for k, v in values.items()}
         with (self.directory / METRICS).open("a") as file:
             file.write(json.dumps(finite) + "\n")
         step = int(values["step"] or 0)
@@ -272,6 +279,18 @@ class RunLog:
         if self.say.enabled:
             add_bad_files(self.directory, files, TRAIN, self.say)
 
+    def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
+        """A loss far above the usual one, with the videos of its step, to spikes.jsonl."""
+        if not self.say.enabled:
+            return
+        row = {"step": step, "loss": _finite(loss), "usual": _finite(usual), "videos": list(videos)}
+        with (self.directory / SPIKES).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.say.line(
+            f"step {step}: loss {loss:.4g}, usually {usual:.4g}; {SPIKES} in the output_dir names "
+            f"its {len(videos)} videos"
+        )
+
 
 def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Say) -> None:
     """Append to bad_files.jsonl, once per file, and say so.
@@ -285,6 +304,11 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Sa
     for file in files:
         of = f" of {file.source}" if file.source != "data" else ""
         say.line(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no other numbers."""
+    return value if value is None or math.isfinite(value) else None
 
 
 def _bad_row(file: BadFile, which: str) -> str:

@@ -1,0 +1,149 @@
+"""What is wrong with a run, as its steps show it: bad videos, gradients, losses."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from videomae.config import RunConfig, UserError
+from videomae.data.clips import ClipList
+from videomae.data.dataset import BadFile
+from videomae.data.loader import TrainingOrder
+from videomae.train.log import Log
+from videomae.train.parallel import Processes
+from videomae.train.schedule import Plan
+
+JUDGED_FROM = 100
+"""Files tried before the share of bad ones means something; an epoch's end is judged anyway."""
+RECENT, ENOUGH = 100, 20
+"""Losses that a new one is held against, and how few of them will do."""
+SPIKE = 6.0
+"""Standard deviations above the usual loss."""
+LEAST = 0.01
+"""Of the usual loss: no less above it is far."""
+TO_SIGMA = 1.4826
+"""Times the median absolute deviation: the standard deviation of a normal distribution."""
+
+
+class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
+    """More than data.max_bad_fraction of the files tried cannot be read."""
+
+
+class NonFiniteError(UserError):
+    """run.max_nonfinite steps in a row had no finite gradient."""
+
+
+class Judge:
+    """Looks at every step, and says what people should know. It is of one mind on all processes.
+
+    Args:
+        clips: the training list.
+        bad: files already known to be unreadable, by index.
+        max_bad_fraction: share of bad files at which the run fails.
+        start: the step after which training begins.
+        last: the step at whose end it ends.
+    """
+
+    def __init__(
+        self,
+        clips: ClipList,
+        order: TrainingOrder,
+        plan: Plan,
+        run: RunConfig,
+        processes: Processes,
+        log: Log,
+        bad: dict[int, BadFile],
+        *,
+        max_bad_fraction: float,
+        start: int,
+        last: int,
+    ) -> None:
+        self.clips = clips
+        self.order = order
+        self.plan = plan
+        self.run = run
+        self.processes = processes
+        self.log = log
+        self.bad = bad  # by index in the list, where a file may stand more than once
+        self.max_bad_fraction = max_bad_fraction
+        self.last = last
+        self.failure: UserError | None = None
+        """What the run must stop for, once the step's checkpoint is complete."""
+        self._file_of = clips.files()
+        self._tried = np.zeros(self._file_of.max() + 1, dtype=bool)  # by the number of the file
+        self._tried[self._file_of[order.tried(start)]] = True
+        self._nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
+        self._losses: deque[float] = deque(maxlen=RECENT)
+
+    @property
+    def num_bad(self) -> int:
+        """Unreadable files."""
+        return len({file.key for file in self.bad.values()})
+
+    def files(self, step: int, own: Sequence[BadFile], *, found: bool) -> None:
+        """Share what each process found; fail where it is too much.
+
+        Args:
+            own: what this process found.
+            found: whether any process found something.
+        """
+        if found:
+            known = {file.key for file in self.bad.values()}
+            new = [file for part in self.processes.gather(own) for file in part]
+            self.bad.update((file.video, file) for file in new)
+            by_key = {file.key: file for file in reversed(new)}
+            self.log.bad_files([file for key, file in by_key.items() if key not in known])
+        batch = self.plan.global_batch
+        self._tried[self._file_of[[item.video for item in self.order.global_items(step)]]] = True
+        epoch_ends = step % self.plan.steps_per_epoch == 0
+        enough = (step - 1) * batch < JUDGED_FROM <= step * batch
+        if not self.bad or not (found or epoch_ends or enough or step == self.last):
+            return
+        tried, num_bad = np.count_nonzero(self._tried), self.num_bad
+        too_many = num_bad > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends)
+        if too_many or (num_bad == tried and step == self.last):
+            self.failure = TooManyBadVideos(
+                f"{num_bad} of the {tried} videos tried so far cannot be read (limit "
+                f"{self.max_bad_fraction:.1%}, data.max_bad_fraction); bad_files.jsonl in the "
+                "output_dir names them. Mend the files or raise the limit, and go on with "
+                "resume=auto; with another list it is another run"
+            )
+
+    def gradient(self, step: int, norm: float, lr: float) -> None:
+        """Fail after run.max_nonfinite steps in a row whose update was left out."""
+        if isinstance(self.failure, NonFiniteError):
+            return
+        if math.isfinite(norm):
+            self._nonfinite.clear()
+            return
+        self._nonfinite.append(step)
+        if len(self._nonfinite) < self.run.max_nonfinite:
+            return
+        paths = [path for step in self._nonfinite for path in self._paths(step)]
+        shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
+        self.failure = NonFiniteError(
+            f"the gradient was not finite in steps {self._nonfinite} (lr {lr:.3g}, "
+            f"run.max_nonfinite={self.run.max_nonfinite}); their updates were left out. "
+            f"Clips of these steps: {shown}. A lower optim.base_lr, optim.clip_grad or "
+            "run.precision=float32 are the usual remedies"
+        )
+
+    def loss(self, step: int, loss: float) -> None:
+        """Log a loss far above those before it, with its clips.
+
+        Far: more than SPIKE times 1.4826 median absolute deviations above the median of the last
+        RECENT losses, and by LEAST of it; or not finite.
+        """
+        if len(self._losses) >= ENOUGH or not math.isfinite(loss):
+            recent = np.array(self._losses or [math.nan])
+            usual = float(np.median(recent))
+            sigma = TO_SIGMA * float(np.median(np.abs(recent - usual)))
+            if not loss <= usual + max(SPIKE * sigma, LEAST * abs(usual)):
+                self.log.spike(step, loss, usual, self._paths(step))
+        if math.isfinite(loss):
+            self._losses.append(loss)
+
+    def _paths(self, step: int) -> list[str]:
+        """Of the videos of all processes."""
+        return [self.clips[item.video].path for item in self.order.global_items(step)]
