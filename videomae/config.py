@@ -124,6 +124,20 @@ class Sharding(Enum):
     hsdp = "hsdp"
 
 
+class AttentionBackend(Enum):
+    """An implementation of attention, as torch.nn.attention.SDPBackend names them.
+
+    auto: whichever is fastest where it is measured; torch: whichever torch takes.
+    """
+
+    auto = "auto"
+    torch = "torch"
+    flash = "flash"
+    cudnn = "cudnn"
+    efficient = "efficient"
+    math = "math"
+
+
 class Recompute(Enum):
     """What the backward pass computes again, in order to keep less of the forward pass.
 
@@ -588,6 +602,9 @@ class RunConfig:
     recompute: Recompute = Recompute.none
     """What is computed again in the backward pass of each block, so that less is kept in memory:
     none; selective: all but matrix products and attention; full: the whole block."""
+    attention: AttentionBackend = AttentionBackend.auto
+    """Which implementation computes attention. auto: on GPUs each is tried at the start, for the
+    encoder and for the decoder, and the fastest is taken; on CPUs torch's own choice."""
     device_batch: int = 16
     """Most videos per device and micro-batch; the largest divisor that fits is taken."""
     workers: int | None = None

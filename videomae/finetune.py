@@ -24,6 +24,7 @@ The run directory then holds results.json, predictions.jsonl and figures/confusi
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from videomae.checks import (
     starting_weights,
     training_clips,
 )
-from videomae.config import ConfigError, FinetuneConfig, WhichWeights
+from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
 from videomae.data.clips import ClipList, class_names, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.mix import Mixing, block_of
@@ -62,6 +63,7 @@ from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
 from videomae.train.parallel import Processes, processes
 from videomae.train.sharding import DistributedModel
+from videomae.train.tuning import choose_attention
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -118,6 +120,11 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         model.to(process.device), config.run, process, config.optim.ema_decay
     )
     say.line(f"sharding: {distributed}")
+
+    parts = {"encoder": (model.blocks, math.prod(token_grid(config.model, data.clip)))}
+    views = plan.micro_batch * data.repeats
+    for line in choose_attention(parts, views, config.run, process):
+        say.line(line)
 
     dataset = TrainingClips(lists.train, data, config.augment, None, config.seed)
     objective = Classify(model, config.optim.label_smoothing, mixing(config))

@@ -71,6 +71,7 @@ from videomae.train.objective import Reconstruct
 from videomae.train.parallel import Processes, processes
 from videomae.train.probing import EpochProbe, probe_data
 from videomae.train.sharding import DistributedModel
+from videomae.train.tuning import choose_attention
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -101,6 +102,14 @@ def pretrain(config: PretrainConfig) -> None:
 
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))
         dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
+        visible, decoded = masking.num_tokens()
+        parts = {
+            "encoder": (model.encoder.blocks, visible),
+            "decoder": (model.decoder.blocks, visible + decoded),
+        }
+        views = plan.micro_batch * config.data.repeats
+        for line in choose_attention(parts, views, config.run, process):
+            say.line(line)
         objective = Reconstruct(model)
         info = WeightsInfo(
             kind=Kind.pretrain,
@@ -143,7 +152,7 @@ def pretrain(config: PretrainConfig) -> None:
             on_batch=show,
             on_epoch=measure if probe else None,
             epochs_apart=max(1, config.probe.every_epochs),
-            flops=pretraining_flops(config.model, *masking.num_tokens()),
+            flops=pretraining_flops(config.model, visible, decoded),
         )
         trained = distributed.whole()
         if process.is_main and outcome.finished:

@@ -13,21 +13,20 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("make", "recompute"),
+    ("make", "settings"),
     [
-        (pretraining, "none"),
-        (pretraining, "selective"),
-        (pretraining, "full"),
-        (finetuning, "full"),
+        (pretraining, ["run.recompute=none"]),
+        (pretraining, ["run.recompute=selective", "run.attention=flash"]),
+        (pretraining, ["run.recompute=full"]),
+        (finetuning, ["run.recompute=full", "run.attention=math"]),
     ],
 )
 def test_the_losses_are_those_of_a_run_that_is_not_compiled(
-    videos: Path, tmp_path: Path, make: type, recompute: str
+    videos: Path, tmp_path: Path, make: type, settings: list[str]
 ) -> None:
     torch._dynamo.reset()
     plain = train(make(videos, tmp_path / "plain"))
-    settings = ("run.compile=true", f"run.recompute={recompute}")
-    compiled = train(make(videos, tmp_path / "compiled", *settings))
+    compiled = train(make(videos, tmp_path / "compiled", "run.compile=true", *settings))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     for ours, theirs in zip(metrics(compiled), metrics(plain), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)

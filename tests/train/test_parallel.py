@@ -377,7 +377,7 @@ def test_processes_that_hang_say_where_and_end(videos: Path, lists: Path, tmp_pa
 
 
 RESTARTED = """
-import os, signal, sys, time
+import os, signal, time
 import torch
 from videomae.config import Device, RunConfig
 from videomae.train.parallel import processes
@@ -390,7 +390,7 @@ with processes(RunConfig(device=Device.cpu)) as process:
     if attempt < 4 and rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     process.barrier()
-    print("processes:", total, "attempt:", attempt, file=sys.stderr)
+    os.write(2, f"processes: {total} attempt: {attempt}\\n".encode())
 """
 
 
@@ -446,7 +446,7 @@ def test_several_processes_without_sharing_are_refused(monkeypatch: pytest.Monke
 def test_a_batch_that_the_processes_do_not_divide_is_refused(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dist, "init_process_group", lambda _: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match=r"global_batch=4 .* 3 processes; .*: 3 or 6"):

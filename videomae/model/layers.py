@@ -7,6 +7,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from videomae.config import Recompute
+from videomae.model.attention import Way, attend
 from videomae.model.recompute import recomputed
 
 
@@ -24,6 +25,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.way = Way()
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
@@ -34,7 +36,7 @@ class Attention(nn.Module):
         bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, bias)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, d)
+        mixed = attend(q, k, v, self.way)  # (B, h, N, d)
         return self.proj(rearrange(mixed, "b h n d -> b n (h d)"))
 
 
