@@ -14,7 +14,9 @@ The variants compute the same:
     eager       this project's step
     selective   all but matrix products and attention computed again; full: every block
     compiled    each block compiled
-    flash ...   attention by that implementation alone; the others take whichever torch prefers
+    flash ...   attention by that implementation alone
+    fastest     by the one that is fastest in the first table, as run.attention=auto takes it;
+                the others take whichever torch prefers
 
 "of the peak": the model's own arithmetic, nothing counted twice, as a share of what the device does
 in large matrix products, measured at the start.
@@ -22,24 +24,25 @@ in large matrix products, measured at the start.
 
 import argparse
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from videomae.config import ClipConfig, ModelConfig, Recompute, token_grid
+from videomae.config import AttentionBackend, ClipConfig, ModelConfig, Recompute, token_grid
 from videomae.data.mask import running_cell_mask, tube_mask
 from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
 from videomae.model import layers as model_layers
+from videomae.model.attention import Way, measure, ways
 from videomae.model.flops import finetuning_flops, matmul_peak, pretraining_flops
-from videomae.model.layers import Block
+from videomae.model.layers import Attention, Block
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices
 
@@ -47,7 +50,9 @@ CLASSES = 400
 ENCODER_RATIO = 0.9
 WARM_UP = 3
 """Steps before those that are timed."""
-PLAIN = "plain"
+PLAIN, FASTEST = "plain", "fastest"
+OTHERS = ("auto", "torch")
+"""Attention that is not one implementation."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,7 @@ class Variant:
 
     recompute: Recompute = Recompute.none
     compiled: bool = False
-    attention: SDPBackend | None = None
-    """None: whichever torch takes."""
+    attention: AttentionBackend = AttentionBackend.torch
 
 
 VARIANTS = {
@@ -68,10 +72,9 @@ VARIANTS = {
     "compiled": Variant(compiled=True),
     "compiled selective": Variant(Recompute.selective, compiled=True),
     "compiled full": Variant(Recompute.full, compiled=True),
-    "flash": Variant(attention=SDPBackend.FLASH_ATTENTION),
-    "efficient": Variant(attention=SDPBackend.EFFICIENT_ATTENTION),
-    "cudnn": Variant(attention=SDPBackend.CUDNN_ATTENTION),
-    "math": Variant(attention=SDPBackend.MATH),
+    **{each.name: Variant(attention=each) for each in AttentionBackend if each.name not in OTHERS},
+    FASTEST: Variant(attention=AttentionBackend.auto),
+    f"compiled {FASTEST}": Variant(compiled=True, attention=AttentionBackend.auto),
 }
 
 
@@ -95,6 +98,8 @@ class Bench:
     steps: int
     device: torch.device
     bf16: bool
+    fastest: dict[str, Way] = field(default_factory=dict)
+    """By part of the model."""
 
     def run(self, name: str) -> Row:
         """Time one variant."""
@@ -121,8 +126,6 @@ class Bench:
         with ExitStack() as stack:
             if plain:
                 stack.enter_context(written_out_attention())
-            elif variant.attention is not None:
-                stack.enter_context(sdpa_kernel(variant.attention))
             for _ in range(WARM_UP):
                 step()
             if cuda:
@@ -135,9 +138,22 @@ class Bench:
         """Of a step."""
         if self.stage == "finetune":
             return self.batch * finetuning_flops(self.config, self.clip)
-        indices = self._masks()
-        counts = indices.visible.shape[1], indices.decoded.shape[1]
-        return self.batch * pretraining_flops(self.config, *counts)
+        return self.batch * pretraining_flops(self.config, *self._counts())
+
+    def attention(self) -> Iterator[tuple[str, tuple[int, int, int, int], dict[Way, float]]]:
+        """Each part of the model, the shape of its queries, and what each way takes, in seconds."""
+        config, dtype = self.config, torch.bfloat16 if self.bf16 else torch.float32
+        parts = {"encoder": (math.prod(token_grid(config, self.clip)), config.heads, config.dim)}
+        if self.stage == "pretrain":
+            visible, decoded = self._counts()
+            parts = {
+                "encoder": (visible, config.heads, config.dim),
+                "decoder": (visible + decoded, config.decoder_heads, config.decoder_dim),
+            }
+        for name, (tokens, heads, dim) in parts.items():
+            shape = self.batch, heads, tokens, dim // heads
+            tried = [*ways(AttentionBackend.auto, dim // heads), Way(AttentionBackend.math)]
+            yield name, shape, measure(tried, shape, self.device, dtype)
 
     def _model(self, variant: Variant) -> tuple[nn.Module, Callable[[], Tensor]]:
         """A model, and its loss on some random clips."""
@@ -160,12 +176,21 @@ class Bench:
             def loss() -> Tensor:
                 return nn.functional.cross_entropy(classifier(clip).float(), label)
 
-        for block in model.modules():
-            if isinstance(block, Block):
-                block.recompute = variant.recompute
+        for name, module in model.named_modules():
+            if isinstance(module, Block):
+                module.recompute = variant.recompute
                 if variant.compiled:
-                    block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
+                    module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
+            if isinstance(module, Attention):
+                part = "decoder" if name.startswith("decoder.") else "encoder"
+                auto = variant.attention is AttentionBackend.auto
+                module.way = self.fastest[part] if auto else Way(variant.attention)
         return model, loss
+
+    def _counts(self) -> tuple[int, int]:
+        """Tokens of a view that the encoder sees and that the decoder rebuilds."""
+        indices = self._masks()
+        return indices.visible.shape[1], indices.decoded.shape[1]
 
     def _masks(self) -> MaskIndices:
         """90 % tubes hidden from the encoder, half of the tokens decoded."""
@@ -179,11 +204,11 @@ class Bench:
 def written_out_attention() -> Iterator[None]:
     """Attention whose scores are all there at once."""
 
-    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, _: Way) -> Tensor:
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return scores.softmax(-1) @ v
 
-    with mock.patch.object(model_layers.F, "scaled_dot_product_attention", attention):
+    with mock.patch.object(model_layers, "attend", attend):
         yield
 
 
@@ -212,6 +237,12 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {'bf16' if bf16 else 'float32'}")
     print(f"{args.model}, {args.stage}, {args.batch} clips of {clip}; {args.steps} steps each")
     print(f"matrix products of {size}: {peak / 1e12:.3f} TFLOP/s\n")
+    print("attention, forward and backward:\n")
+    for part, shape, times in bench.attention():
+        bench.fastest[part] = next(iter(times))
+        took = "; ".join(f"{way} {1e3 * seconds:.3g} ms" for way, seconds in times.items())
+        print(f"- {part}, {shape[2]} tokens, {shape[1]} heads of {shape[3]}: {took}")
+    print()
     print("| variant | ms | clips/s | times plain | TFLOP/s | of the peak | memory, GB |")
     print("|---|---|---|---|---|---|---|")
     plain: Row | None = None
