@@ -153,6 +153,21 @@ def test_several_machines_make_one_run(
     assert loss_curve(tmp_path) == pytest.approx(undisturbed, rel=1e-3)
 
 
+def state(job: str) -> str:
+    """What Slurm says of a job."""
+    show = ["scontrol", "show", "job", job]
+    return subprocess.run(show, capture_output=True, text=True, check=True).stdout
+
+
+def start_now(job: str) -> None:
+    """Slurm holds a job back that was put back into its queue, for two minutes; and nodes know the
+    time by the second.
+    """
+    time.sleep(3)
+    update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+    subprocess.run(update, check=False, capture_output=True)
+
+
 @under_slurm
 @pytest.mark.long
 def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
@@ -170,26 +185,17 @@ def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
     ).stdout.strip()
     log = tmp_path / f"videomae-{job}.log"
 
-    def state() -> str:
-        done = subprocess.run(
-            ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
     def ended() -> bool:
-        """Slurm holds such a job back for two minutes, for nodes know the time by the second."""
-        now = state()
+        now = state(job)
         assert "JobState=FAILED" not in now
         if "JobState=PENDING" in now:
-            time.sleep(3)
-            update = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-            subprocess.run(update, check=False, capture_output=True)
+            start_now(job)
         return "JobState=COMPLETED" in now
 
     try:
         wait_for("15 steps", lambda: num_lines(output / "metrics.jsonl") >= 15)
         subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
-        wait_for("the queue", lambda: "JobState=PENDING" in state())
+        wait_for("the queue", lambda: "JobState=PENDING" in state(job))
         assert loss_curve(output)[-1] != undisturbed[-1]
         wait_for("the end", ended)
     finally:
@@ -201,3 +207,45 @@ def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
     assert "going on from" in said
     assert 15 <= len(loss_curve(output)) == STEPS
     assert loss_curve(output) == pytest.approx(undisturbed, rel=1e-3)
+
+
+@under_slurm
+@pytest.mark.long
+def test_the_jobs_of_a_sweep_go_back_into_the_queue_and_on(
+    overrides: list[str], undisturbed: list[float], tmp_path: Path
+) -> None:
+    """Hydra's submitit launcher, two processes a job; the first of two jobs is told to stop."""
+    launcher = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.tasks_per_node=2",
+        "hydra.launcher.array_parallelism=1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]
+    one = ["resume=auto", "seed=0,1", f"output_dir={tmp_path}/seed-${{seed}}"]
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "videomae.pretrain", "-m", *launcher, *overrides, *one],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    first = tmp_path / "seed-0"
+    job = ""
+    try:
+        wait_for("15 steps", lambda: num_lines(first / "metrics.jsonl") >= 15)
+        (folder,) = (tmp_path / "sweep" / ".submitit").glob("*_0")
+        job = folder.name
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        wait_for("the queue", lambda: "JobState=PENDING" in state(job))
+        saved = num_lines(first / "metrics.jsonl")
+        assert (first / "checkpoints" / "last").read_text() == f"step_{saved}"
+        start_now(job)
+        said, _ = sweep.communicate(timeout=LIMIT_S)
+    finally:
+        sweep.kill()
+        subprocess.run(["scancel", job.split("_")[0]], check=False, capture_output=True)
+    assert sweep.returncode == 0, said[-2000:]
+    assert "2 x 1 x 2" in next(folder.glob("*_0_log.err")).read_text()
+    assert loss_curve(first) == pytest.approx(undisturbed, rel=1e-3)
+    assert len(loss_curve(tmp_path / "seed-1")) == STEPS

@@ -1,8 +1,10 @@
 """A training run: what it is, its directory, and how it is gone on with."""
 
+import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
@@ -32,9 +34,10 @@ from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
 from videomae.train.meter import Meter
-from videomae.train.parallel import Processes, uses_bf16
+from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
+from videomae.train.signals import REQUEUES
 
 FREE_DATA = (
     "prepared",
@@ -52,6 +55,8 @@ FREE_DATA = (
     "crops",
 )
 """Settings of `data` that do not change what is learned; the list itself is compared by hash."""
+REQUEUED_IN_S = 60
+"""What Slurm may take to end a job that it was told to put back into the queue."""
 
 
 def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, say: Say) -> Plan:
@@ -275,6 +280,8 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
 
 def resume_command(processes: Processes) -> str:
     """What the user types to go on."""
+    if UNDER_SUBMITIT in os.environ:
+        return "the same sweep, with resume=auto, unless the job goes back into the queue by itself"
     if processes.world > processes.local_world:
         return "the same torchrun command on every machine, with resume=auto"
     arguments = [a for a in sys.argv[1:] if not a.startswith(("resume=", "overwrite="))]
@@ -288,5 +295,9 @@ def resume_command(processes: Processes) -> str:
 
 def exit_if_stopped(outcome: Outcome) -> None:
     """End the process as its signal would have, so that launchers see what happened."""
-    if outcome.signal is not None and not outcome.finished:
-        sys.exit(128 + outcome.signal)
+    if outcome.signal is None or outcome.finished:
+        return
+    if outcome.signal == REQUEUES:
+        signal.raise_signal(REQUEUES)  # of several processes, the first one ends all of the job
+        time.sleep(REQUEUED_IN_S)
+    sys.exit(128 + outcome.signal)

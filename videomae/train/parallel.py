@@ -17,6 +17,8 @@ from videomae.data.programs import end_with_parent
 T = TypeVar("T")
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun for the processes that it starts."""
+UNDER_SUBMITIT = "SUBMITIT_EXECUTOR"
+"""Set by Hydra's submitit launcher, whose jobs Slurm tells their ranks."""
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
 
@@ -35,9 +37,8 @@ class Processes:
         """Decoding processes for this process: as asked, else what is left of its cores."""
         if asked is not None:
             return asked
-        cores = available_cores() // self.local_world
         busy = torch.get_num_threads() if self.device.type == "cpu" else 0
-        return max(1, cores - busy)
+        return max(1, own_cores(self.local_world) - busy)
 
     @property
     def is_main(self) -> bool:
@@ -104,6 +105,10 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     """
     if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
         end_with_parent(signal.SIGTERM)
+    if UNDER_SUBMITIT in os.environ and "RANK" not in os.environ:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -115,7 +120,7 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     device = _device(run.device, local_rank)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         # The other half decodes: threads that wait for a busy core make a step many times slower.
-        torch.set_num_threads(max(1, available_cores() // local_world // 2))
+        torch.set_num_threads(max(1, own_cores(local_world) // 2))
     if world > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=_store(), rank=rank, world_size=world)
@@ -155,6 +160,14 @@ def available_cores() -> int:
     """Cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
     return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def own_cores(local_world: int) -> int:
+    """Cores for each of so many processes of this machine."""
+    granted = os.environ.get("SLURM_CPUS_PER_TASK")
+    if UNDER_SUBMITIT in os.environ and granted:  # a process may use these, or all of the job's
+        return int(granted)
+    return available_cores() // local_world
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

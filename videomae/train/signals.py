@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+REQUEUES = signal.SIGUSR2
+"""Announces the end of a job of submitit's; its own handler puts the job back into the queue."""
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT, SIGTERM and SIGUSR1, with which batch systems announce the end of a job,
-    while the block runs; a second SIGINT interrupts at once.
+    while the block runs; SIGUSR2 where somebody handles it; a second SIGINT interrupts at once.
     """
     received: list[int] = []
 
@@ -19,7 +21,8 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, note) for number in STOPPING}
+    requeues = [REQUEUES] if callable(signal.getsignal(REQUEUES)) else []
+    before = {number: signal.signal(number, note) for number in (*STOPPING, *requeues)}
     try:
         yield received
     finally:
