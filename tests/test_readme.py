@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from tests.conftest import ROOT, write_list
@@ -39,11 +41,19 @@ def test_the_readme_shows_every_command() -> None:
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_each_command_composes(words: list[str]) -> None:
     module = words.index("-m") + 1
-    overrides = [word for word in words[module + 1 :] if word != "..."]
+    given = [word for word in words[module + 1 :] if word != "..."]
+    name = words[module].removeprefix("videomae.")
+    jobs = [given]
+    if given[:1] == ["-m"]:  # a sweep
+        parsed = OverridesParser.create().parse_overrides(given[1:])
+        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        assert len(jobs) > 1
     register()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        name = words[module].removeprefix("videomae.")
-        config_object(compose(name, overrides=overrides), name)
+        for overrides in jobs:
+            compose(name, overrides=overrides, return_hydra_config=True)
+            own = [each for each in overrides if not each.startswith("hydra")]
+            config_object(compose(name, overrides=own), name)
 
 
 def test_files_that_the_readme_names_exist() -> None:
