@@ -17,6 +17,7 @@ The variants compute the same:
     flash ...   attention by that implementation alone
     fastest     by the one that is fastest in the first table, as run.attention=auto takes it;
                 the others take whichever torch prefers
+    float8      the blocks' matrix products by torchao, if it is installed; on CPUs emulated
 
 "of the peak": the model's own arithmetic, nothing counted twice, as a share of what the device does
 in large matrix products, measured at the start.
@@ -36,11 +37,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.config import AttentionBackend, ClipConfig, ModelConfig, Recompute, token_grid
+from videomae.config import (
+    AttentionBackend,
+    ClipConfig,
+    ConfigError,
+    ModelConfig,
+    Recompute,
+    token_grid,
+)
 from videomae.data.mask import running_cell_mask, tube_mask
 from videomae.model import VideoClassifier, VideoMAE, preset, preset_names
 from videomae.model import layers as model_layers
 from videomae.model.attention import Way, measure, ways
+from videomae.model.float8 import use_float8
 from videomae.model.flops import finetuning_flops, matmul_peak, pretraining_flops
 from videomae.model.layers import Attention, Block
 from videomae.model.loss import token_errors
@@ -59,22 +68,24 @@ OTHERS = ("auto", "torch")
 class Variant:
     """How a step is computed."""
 
+    float8: bool = False
     recompute: Recompute = Recompute.none
     compiled: bool = False
     attention: AttentionBackend = AttentionBackend.torch
 
 
 VARIANTS = {
-    PLAIN: Variant(Recompute.full),
+    PLAIN: Variant(recompute=Recompute.full),
     "eager": Variant(),
-    "selective": Variant(Recompute.selective),
-    "full": Variant(Recompute.full),
+    "selective": Variant(recompute=Recompute.selective),
+    "full": Variant(recompute=Recompute.full),
     "compiled": Variant(compiled=True),
-    "compiled selective": Variant(Recompute.selective, compiled=True),
-    "compiled full": Variant(Recompute.full, compiled=True),
+    "compiled selective": Variant(recompute=Recompute.selective, compiled=True),
+    "compiled full": Variant(recompute=Recompute.full, compiled=True),
     **{each.name: Variant(attention=each) for each in AttentionBackend if each.name not in OTHERS},
     FASTEST: Variant(attention=AttentionBackend.auto),
     f"compiled {FASTEST}": Variant(compiled=True, attention=AttentionBackend.auto),
+    "compiled float8": Variant(float8=True, compiled=True),
 }
 
 
@@ -176,6 +187,8 @@ class Bench:
             def loss() -> Tensor:
                 return nn.functional.cross_entropy(classifier(clip).float(), label)
 
+        if variant.float8:
+            use_float8(model, self.device)
         for name, module in model.named_modules():
             if isinstance(module, Block):
                 module.recompute = variant.recompute
@@ -249,7 +262,7 @@ def main() -> None:
     for variant in args.variants:
         try:
             row = bench.run(variant)
-        except (RuntimeError, torch.OutOfMemoryError) as error:  # no such attention here, memory
+        except (RuntimeError, ConfigError) as error:  # no such attention here, no memory
             print(f"| {variant} | not run: {str(error).splitlines()[0][:80]} |||||||", flush=True)
             continue
         finally:

@@ -616,6 +616,9 @@ class RunConfig:
     compile: bool = False
     """Compile each transformer block (torch.compile) when training begins, which takes minutes on a
     GPU and needs a C++ compiler on a CPU. Evaluations run as they are."""
+    float8: bool = False
+    """Matrix products of the blocks in float8 (pip install "videomae[float8]"), for Hopper and
+    later, with run.compile=true; on CPUs emulated. Evaluations and weights are as without it."""
     profile: bool = False
     """Write profile/trace.json: what a few early steps did when, for https://ui.perfetto.dev."""
     wandb: str | None = None

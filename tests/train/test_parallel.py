@@ -285,6 +285,20 @@ def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
 
 
 @pytest.mark.long
+def test_sharded_processes_compute_in_float8_like_one(
+    videos: Path, lists: Path, tmp_path: Path
+) -> None:
+    overrides = [*pretrain_overrides(videos, lists), "run.float8=true"]
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    train(composed("pretrain", *overrides, f"output_dir={one}"))
+    here = [*overrides, "run.sharding=fsdp", f"output_dir={shared}"]
+    assert in_processes(2, Job("pretrain", here)) == [0, 0]
+    losses, others = ([row["loss"] for row in metrics(run)] for run in (one, shared))
+    assert others == pytest.approx(losses, rel=0.02)  # what rounds otherwise once rounds far
+    assert weights(shared).keys() == weights(one).keys()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [["fsdp"], ["hsdp", "run.shards=2"]], ids=["fsdp", "hsdp"])
 def test_sharded_processes_finetune_and_evaluate_like_one(
     videos: Path, lists: Path, tmp_path: Path, settings: list[str]

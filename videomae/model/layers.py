@@ -26,6 +26,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.way = Way()
+        self.float8 = False
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
@@ -34,7 +35,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # A key bias would add the same number to all scores of a query, which softmax ignores.
         bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-        qkv = F.linear(x, self.qkv.weight, bias)
+        if self.float8:  # torchao's layer, which takes no bias from outside
+            qkv = self.qkv(x)
+            qkv = qkv + bias.to(qkv.dtype)
+        else:
+            qkv = F.linear(x, self.qkv.weight, bias)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
         mixed = attend(q, k, v, self.way)  # (B, h, N, d)
         return self.proj(rearrange(mixed, "b h n d -> b n (h d)"))

@@ -21,6 +21,7 @@ ATEN = torch.ops.aten
 KEPT = {
     ATEN.mm.default,
     ATEN.addmm.default,
+    ATEN._scaled_mm.default,
     ATEN._scaled_dot_product_flash_attention.default,
     ATEN._scaled_dot_product_cudnn_attention.default,
     ATEN._scaled_dot_product_efficient_attention.default,

@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videomae.config import ConfigError, RunConfig, Sharding
 from videomae.model.classifier import VideoClassifier
+from videomae.model.float8 import use_float8
 from videomae.model.layers import Block
 from videomae.model.mae import VideoMAE
 from videomae.train.parallel import Processes, uses_bf16
@@ -50,7 +51,7 @@ class DistributedModel(Generic[Model]):
         ema_decay: of the running mean; None: there is none.
 
     Raises:
-        ConfigError: run.shards does not divide the processes.
+        ConfigError: run.shards does not divide the processes, or run.float8 cannot be.
     """
 
     def __init__(
@@ -64,8 +65,13 @@ class DistributedModel(Generic[Model]):
         self.average = None if ema_decay is None else ModelEmaV3(model, ema_decay)
         self.sharding = sharding_of(run, sum(p.numel() for p in model.parameters()), processes)
         self.shards = num_shards(self.sharding, run.shards, processes)
+        if self.sharding in SHARDED or run.float8:
+            self.weightless: Model | None = _weightless(model)
+        else:
+            self.weightless = None
+        if run.float8:
+            use_float8(model, processes.device)
         if self.sharding in SHARDED:
-            self.weightless: Model = _weightless(model)
             mesh = _mesh(processes, self.shards)
             gathered = torch.bfloat16 if uses_bf16(processes.device, run.precision) else None
             for each in [model, self.average.module] if self.average else [model]:
@@ -98,10 +104,10 @@ class DistributedModel(Generic[Model]):
 
     def whole(self) -> Model:
         """What was trained, the running mean if there is one, as one module that needs no other
-        process. Each process must call it. Of a sharded model it is a copy.
+        process. Each process must call it. Of a sharded or a float8 model it is a copy.
         """
         trained: Model = self.average.module if self.average else self.model
-        if self.sharding not in SHARDED:
+        if self.weightless is None:
             return trained
         state = {
             name: value.full_tensor() if isinstance(value, DTensor) else value
