@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding
+from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding, UserError
 from videomae.data.programs import end_with_parent
 
 T = TypeVar("T")
@@ -21,6 +21,10 @@ UNDER_SUBMITIT = "SUBMITIT_EXECUTOR"
 """Set by Hydra's submitit launcher, whose jobs Slurm tells their ranks."""
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
+
+
+class ProcessLost(UserError):  # noqa: N818  # says what is wrong better than an -Error would
+    """Another process of the run has gone."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     Raises:
         ConfigError: run.device is not there, run.sharding forbids several processes, or torchrun
             starts the processes of several machines anew where the old ones left their addresses.
+        ProcessLost: another process went, or cannot be reached, while the block ran.
     """
     if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
         end_with_parent(signal.SIGTERM)
@@ -126,6 +131,14 @@ def processes(run: RunConfig) -> Iterator[Processes]:
         dist.init_process_group(backend, store=_store(), rank=rank, world_size=world)
     try:
         yield Processes(rank, world, local_world, device)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            reason = str(error).strip().splitlines()[0]
+            raise ProcessLost(
+                f"process {rank} of {world} has lost another, whose own last words, or the "
+                f"launcher's, say why ({reason}). Complete checkpoints are kept: resume=auto"
+            ) from error
+        raise
     finally:
         if world > 1:
             dist.destroy_process_group()
