@@ -5,6 +5,10 @@
 # Environment: PROCESSES (one a GPU), RESTARTS (3), PYTHON (python).
 set -euo pipefail
 if [[ $# == 0 || $1 == --help || $1 == -h ]]; then sed -n '2,5s/^# //p' "$0"; exit; fi
+if [[ -z ${PROCESSES:-} ]] && ! nvidia-smi -L > /dev/null 2>&1; then
+  echo "no GPU answers here (nvidia-smi): say how many processes, PROCESSES=2 $0 ..." >&2
+  exit 2
+fi
 exec "${PYTHON:-python}" -m torch.distributed.run --standalone \
   --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-3}" \
   --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240 \

@@ -7,6 +7,10 @@
 # output_dir must be on a file system that all of them share.
 set -euo pipefail
 if [[ $# == 0 || $1 == --help || $1 == -h ]]; then sed -n '2,7s/^# //p' "$0"; exit; fi
+if [[ -z ${PROCESSES:-} ]] && ! nvidia-smi -L > /dev/null 2>&1; then
+  echo "no GPU answers here (nvidia-smi): say how many processes, PROCESSES=2 ... $0 ..." >&2
+  exit 2
+fi
 # Else processes that are started again look for those that are gone.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec "${PYTHON:-python}" -m torch.distributed.run \

@@ -111,6 +111,16 @@ def test_help_is_the_header(script: str) -> None:
     assert "Environment:" in said.stdout
 
 
+@pytest.mark.skipif(answers("nvidia-smi", "-L"), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("script", ["one_node.sh", "several_nodes.sh"])
+def test_without_a_gpu_the_number_of_processes_is_asked_for(script: str) -> None:
+    said = subprocess.run(
+        [SCRIPTS / script, "pretrain"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 2
+    assert "PROCESSES=2" in said.stderr
+
+
 @pytest.mark.long
 def test_a_process_that_is_killed_is_started_again(
     overrides: list[str],

@@ -101,17 +101,22 @@ def order(num_clips: int = NUM_VIDEOS, batch: int = BATCH) -> TrainingOrder:
 # What is logged
 
 
-def test_a_trace_is_written_of_some_steps_and_changes_nothing(videos: Path, tmp_path: Path) -> None:
-    epochs = "optim.epochs=5"
-    plain = train(pretraining(videos, tmp_path / "plain", epochs))
-    run = train(pretraining(videos, tmp_path / "run", epochs, "run.profile=true"))
+@pytest.mark.parametrize(
+    ("last", "traced"), [(10, [4, 5, 6]), (5, [2, 3, 4]), (2, [0, 1]), (1, [0])]
+)
+def test_a_trace_is_written_of_some_steps_and_changes_nothing(
+    videos: Path, tmp_path: Path, last: int, traced: list[int]
+) -> None:
+    settings = ("optim.epochs=5", f"max_steps={last}")
+    plain = train(pretraining(videos, tmp_path / "plain", *settings))
+    run = train(pretraining(videos, tmp_path / "run", *settings, "run.profile=true"))
     trace = json.loads((run / "profile" / "trace.json").read_text())
     steps = {
         event["name"]
         for event in trace["traceEvents"]
         if event.get("name", "").startswith("ProfilerStep#")
     }
-    assert steps == {f"ProfilerStep#{number}" for number in (4, 5, 6)}
+    assert steps == {f"ProfilerStep#{number}" for number in traced}
     assert any("attention" in event.get("name", "") for event in trace["traceEvents"])
     assert metrics(run) == metrics(plain)
 

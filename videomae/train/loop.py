@@ -145,7 +145,7 @@ class Training:
         with (
             stop_signals() as received,
             closing(self._batches(start + 1, last)) as batches,
-            traced(self.profile_to, self.processes.device) as step_done,
+            traced(self.profile_to, self.processes.device, last - start) as step_done,
             watchdog(self.run.stall_timeout_s) as dog,
         ):
             self.meter.begin(start, time.perf_counter())

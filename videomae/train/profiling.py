@@ -15,14 +15,17 @@ NAME = "trace.json"
 
 
 @contextmanager
-def traced(directory: Path | None, device: torch.device) -> Iterator[Callable[[], None]]:
+def traced(
+    directory: Path | None, device: torch.device, steps: int
+) -> Iterator[Callable[[], None]]:
     """What to call after each step. After SETTLING + TRACED of them, or at the end of the block,
     trace.json is written: for https://ui.perfetto.dev or chrome://tracing.
 
     Args:
         directory: where to; None: there is no trace.
+        steps: that there will be. Of few, the last ones are traced.
     """
-    if directory is None:
+    if directory is None or steps == 0:
         yield lambda: None
         return
     directory.mkdir(parents=True, exist_ok=True)
@@ -34,6 +37,8 @@ def traced(directory: Path | None, device: torch.device) -> Iterator[Callable[[]
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    when = schedule(wait=SETTLING - 1, warmup=1, active=TRACED, repeat=1)
+    before = min(SETTLING, max(0, steps - TRACED))
+    warm_up = min(1, before)
+    when = schedule(wait=before - warm_up, warmup=warm_up, active=min(TRACED, steps), repeat=1)
     with profile(activities=activities, schedule=when, on_trace_ready=write) as profiler:
         yield profiler.step
