@@ -68,10 +68,12 @@ def test_recomputation_changes_nothing(recompute: Recompute) -> None:
 
 
 def test_layers_that_the_hardware_cannot_do_stay() -> None:
-    odd = nn.Sequential(Block(40, 2, 64, eps=1e-6), nn.Linear(32, 32))
-    assert use_float8(odd, CPU) == 0
-    assert all(type(each) is nn.Linear for each in odd.modules() if isinstance(each, nn.Linear))
-    assert odd[0](torch.randn(1, 3, 40)).isfinite().all()
+    some = nn.Sequential(Block(40, 2, 64, eps=1e-6), nn.Linear(32, 32), Block(32, 2, 40, eps=1e-6))
+    assert use_float8(some, CPU) == 2  # qkv and proj of the last
+    assert isinstance(some[0], Block)
+    assert some[0](torch.randn(1, 3, 40)).isfinite().all()
+    with pytest.raises(ConfigError, match=r"multiples of 16; leave it out"):
+        use_float8(nn.Sequential(Block(40, 2, 64, eps=1e-6), nn.Linear(32, 32)), CPU)
 
 
 def test_without_torchao_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
 from videomae.data.workers import WorkerDied
 from videomae.model.mae import VideoMAE
-from videomae.train import judge, loop
+from videomae.train import judge, loop, signals
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.judge import NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
@@ -609,6 +609,21 @@ def test_a_second_interrupt_does_not_spoil_the_checkpoint(
     with pytest.raises(SystemExit):
         train(pretraining(videos, tmp_path / "run"))
     assert (tmp_path / "run" / "checkpoints" / "last").read_text() == "step_2"
+
+
+def test_under_torchrun_an_interrupt_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the terminal, and passed on. A real second one comes later."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    now = 100.0
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
+    with stop_signals() as received:
+        signal.raise_signal(signal.SIGINT)
+        now += 0.1
+        signal.raise_signal(signal.SIGINT)
+        assert received == [signal.SIGINT] * 2
+        now += signals.ECHO_S
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_second_interrupt_does_not_wait() -> None:

@@ -22,7 +22,7 @@ def use_float8(model: nn.Module, device: torch.device) -> int:
     """Let the linear layers of all blocks compute in float8; how many do. On CPUs it is emulated.
 
     Raises:
-        ConfigError: torchao is not installed, or the device has no float8.
+        ConfigError: torchao is not installed, or neither device nor layers are made for float8.
     """
     cuda = device.type == "cuda"
     if cuda and torch.cuda.get_device_capability(device) < LEAST:
@@ -48,6 +48,11 @@ def use_float8(model: nn.Module, device: torch.device) -> int:
     for block in model.modules():
         if isinstance(block, Block):
             convert_to_float8_training(block, module_filter_fn=fits, config=config)
+    if not converted:
+        raise ConfigError(
+            f"run.float8=true: no linear layer of the blocks has inputs and outputs in multiples "
+            f"of {MULTIPLE}; leave it out"
+        )
     for module in model.modules():
         if isinstance(module, Attention):
             module.float8 = type(module.qkv) is not nn.Linear

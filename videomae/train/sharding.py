@@ -9,6 +9,7 @@
 fsdp and hsdp are PyTorch's fully_shard (FSDP2), https://arxiv.org/abs/2304.11277.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -36,6 +37,7 @@ from videomae.model.layers import Block
 from videomae.model.mae import VideoMAE
 from videomae.train.parallel import Processes, uses_bf16
 
+warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
 LARGE = 400_000_000
 """Parameters from which on sharding=auto shards: ViT-H and ViT-g, with 13 GB and more of weights,
 gradients, moments and gathered gradients on every device otherwise."""
@@ -69,8 +71,7 @@ class DistributedModel(Generic[Model]):
             self.weightless: Model | None = _weightless(model)
         else:
             self.weightless = None
-        if run.float8:
-            use_float8(model, processes.device)
+        self.num_float8 = use_float8(model, processes.device) if run.float8 else 0
         if self.sharding in SHARDED:
             mesh = _mesh(processes, self.shards)
             gathered = torch.bfloat16 if uses_bf16(processes.device, run.precision) else None
@@ -80,6 +81,10 @@ class DistributedModel(Generic[Model]):
             compile_blocks(model)
 
     def __str__(self) -> str:
+        float8 = f"; {self.num_float8} linear layers in float8" if self.num_float8 else ""
+        return f"{self._sharding_in_words()}{float8}"
+
+    def _sharding_in_words(self) -> str:
         world = self.processes.world
         if self.sharding is Sharding.none:
             return "none: one process"

@@ -1,11 +1,17 @@
 """Being asked to stop: noted at once, acted on when the step is done."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from videomae.train.parallel import UNDER_TORCHRUN
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ECHO_S = 2.0
+"""Within which torchrun passes on a Ctrl-C that its processes have from the terminal already."""
 REQUEUES = signal.SIGUSR2
 """Announces the end of a job of submitit's; its own handler puts the job back into the queue."""
 
@@ -16,10 +22,16 @@ def stop_signals() -> Iterator[list[int]]:
     while the block runs; SIGUSR2 where somebody handles it; a second SIGINT interrupts at once.
     """
     received: list[int] = []
+    first = 0.0
 
     def note(number: int, _: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        echo = UNDER_TORCHRUN in os.environ and now - first < ECHO_S
+        if number == signal.SIGINT and received and not echo:
+            raise KeyboardInterrupt
+        first = first if received else now
         received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     requeues = [REQUEUES] if callable(signal.getsignal(REQUEUES)) else []
     before = {number: signal.signal(number, note) for number in (*STOPPING, *requeues)}
