@@ -275,7 +275,7 @@ def main() -> None:
         ratio = f"{plain.seconds / row.seconds:.2f}" if plain else ""
         memory = f"{row.peak_bytes / 1e9:.1f}" if cuda else ""
         print(
-            f"| {variant} | {1e3 * row.seconds:.1f} | {args.batch / row.seconds:.1f} | {ratio} | "
+            f"| {variant} | {1e3 * row.seconds:.1f} | {args.batch / row.seconds:.2f} | {ratio} | "
             f"{done / 1e12:.3f} | {done / peak:.1%} | {memory} |",
             flush=True,
         )
