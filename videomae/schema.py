@@ -9,6 +9,7 @@ import inspect
 import math
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -41,6 +42,7 @@ from videomae.config import (
     config_dir,
 )
 from videomae.manual import print_manual
+from videomae.train.parallel import ProcessLost, tell_torchrun
 
 C = TypeVar("C")
 COMMANDS = {
@@ -99,21 +101,17 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         def run(composed: DictConfig) -> None:
             try:
                 function(config_object(composed, name))
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
-            except OSError as error:
-                if error.errno not in STORAGE:
-                    raise
-                print(f"error: {error}: make room or mend the permissions{go_on}", file=sys.stderr)
-                sys.exit(2)
-            except torch.OutOfMemoryError as error:
-                reason = str(error).splitlines()[0]
-                print(f"error: {reason} Set a smaller run.device_batch{go_on}", file=sys.stderr)
-                sys.exit(2)
             except KeyboardInterrupt:
                 print(f"interrupted{go_on}", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
+            except Exception as error:
+                message = _what_to_do(error, go_on)
+                if not isinstance(error, ProcessLost):  # a consequence of what another tells
+                    tell_torchrun(message or traceback.format_exc())
+                if message is None:
+                    raise
+                print(message, file=sys.stderr)
+                sys.exit(2)
 
         def main() -> None:
             if {"--help", "-h"} & set(sys.argv):
@@ -124,6 +122,17 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _what_to_do(error: Exception, go_on: str) -> str | None:
+    """One message for an error that the user can mend, None for another."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if isinstance(error, OSError) and error.errno in STORAGE:
+        return f"error: {error}: make room or mend the permissions{go_on}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"error: {str(error).splitlines()[0]} Set a smaller run.device_batch{go_on}"
+    return None
 
 
 def config_object(composed: DictConfig, name: str) -> Any:

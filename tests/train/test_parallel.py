@@ -50,7 +50,7 @@ WITHOUT_NOISE = (
 """What depends on the rank."""
 
 
-def torchrun(count: int, *arguments: str, cwd: Path) -> str:
+def torchrun(count: int, *arguments: str, cwd: Path, status: int = 0) -> str:
     """Run a program in so many processes; what it printed to stderr."""
     done = subprocess.run(
         [str(TORCHRUN), "--standalone", "--nproc-per-node", str(count), *arguments],
@@ -61,7 +61,7 @@ def torchrun(count: int, *arguments: str, cwd: Path) -> str:
         timeout=180,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stderr
 
 
@@ -414,6 +414,32 @@ def test_processes_started_again_find_each_other(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(RESTARTED)
     said = torchrun(2, "--max-restarts", "4", "program.py", cwd=tmp_path)
     assert said.count("processes: 2.0 attempt: 4") == 2
+
+
+FAILING = """
+from videomae.config import Device, RunConfig, UserError
+from videomae.schema import command
+from videomae.train.parallel import processes
+
+@command("recipes")
+def main(_):
+    with processes(RunConfig(device=Device.cpu)) as process:
+        if process.rank == 1:
+            raise UserError("the disk is on fire; put it out")
+        process.barrier()
+
+main()
+"""
+
+
+def test_torchrun_ends_with_the_reason(tmp_path: Path) -> None:
+    """That of the process that failed, not of one that lost it."""
+    (tmp_path / "program.py").write_text(FAILING)
+    said = torchrun(2, "program.py", cwd=tmp_path, status=1)
+    assert said.startswith("error: the disk is on fire; put it out\n")
+    cause = said[said.index("Root Cause") :]
+    assert "rank      : 1 " in cause
+    assert "error: the disk is on fire; put it out" in cause
 
 
 def test_where_they_could_not_they_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

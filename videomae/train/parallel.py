@@ -1,10 +1,13 @@
 """The processes of one run. One process needs nothing; several are started by torchrun."""
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -17,6 +20,8 @@ from videomae.data.programs import end_with_parent
 T = TypeVar("T")
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun for the processes that it starts."""
+LAST_WORDS = "TORCHELASTIC_ERROR_FILE"
+"""Where torchrun looks for them when a process has failed."""
 UNDER_SUBMITIT = "SUBMITIT_EXECUTOR"
 """Set by Hydra's submitit launcher, whose jobs Slurm tells their ranks."""
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
@@ -101,7 +106,7 @@ class Fetched:
 
 @contextmanager
 def processes(run: RunConfig) -> Iterator[Processes]:
-    """Join the other processes of the run, and leave them at the end.
+    """Join the other processes of the run. They are left at the end, after an error by exiting.
 
     Raises:
         ConfigError: run.device is not there, run.sharding forbids several processes, or torchrun
@@ -139,9 +144,8 @@ def processes(run: RunConfig) -> Iterator[Processes]:
                 f"launcher's, say why ({reason}). Complete checkpoints are kept: resume=auto"
             ) from error
         raise
-    finally:
-        if world > 1:
-            dist.destroy_process_group()
+    if world > 1:  # not after an error, which the others would see before they read the reason
+        dist.destroy_process_group()
 
 
 def _store() -> dist.Store | None:
@@ -167,6 +171,14 @@ def _store() -> dist.Store | None:
         )
     store, _, _ = next(dist.rendezvous("env://"))
     return dist.PrefixStore(f"attempt {attempt}", store)
+
+
+def tell_torchrun(message: str) -> None:
+    """Have torchrun end with this message; of several processes, with that of the first."""
+    if file := os.environ.get(LAST_WORDS):
+        record = {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}
+        with suppress(OSError):  # a full disk may be what there is to tell
+            Path(file).write_text(json.dumps({"message": record}))
 
 
 def available_cores() -> int:
