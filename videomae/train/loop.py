@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from videomae.train.parallel import Processes
 from videomae.train.profiling import traced
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
-from videomae.train.signals import deferred_interrupts, stop_signals
+from videomae.train.signals import at_once, deferred_interrupts, stop_signals
 from videomae.train.step import Underway, train_step
-from videomae.train.watchdog import watchdog
+from videomae.train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,13 @@ class Training:
         self.objective.model.train()
         self.num_skipped = start - self._num_updates()
         pending: Pending | None = None
+        dog = Watchdog(self.run.stall_timeout_s)
         with (
             stop_signals() as received,
+            at_once(signal.SIGTERM, dog.hurry) if self.processes.world > 1 else nullcontext(),
             closing(self._batches(start + 1, last)) as batches,
             traced(self.profile_to, self.processes.device, last - start) as step_done,
-            watchdog(self.run.stall_timeout_s) as dog,
+            dog,
         ):
             self.meter.begin(start, time.perf_counter())
             for step in range(start + 1, last + 1):

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType
 
 from videomae.train.parallel import UNDER_TORCHRUN
@@ -40,6 +42,32 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def at_once(handled: int, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act`, in a thread, whenever a signal comes that Python handles: the main thread, which
+    may be waiting for a device or another process, handles none before that ends.
+    """
+    ears, mouth = socket.socketpair()
+    mouth.setblocking(False)
+
+    def listen() -> None:
+        while number := ears.recv(1)[0]:
+            if number == handled:
+                act()
+
+    thread = Thread(target=listen, name="signals", daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        mouth.send(b"\0")  # no signal: the end
+        thread.join()
+        ears.close()
+        mouth.close()
 
 
 @contextmanager
