@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Long randomised campaigns: kills, damaged videos, and an hour of decoding.
+"""Long randomised campaigns: kills, every sharding, damaged videos, and an hour of decoding.
 
 python scripts/soak.py
 python scripts/soak.py damaged packs --seed 1
@@ -9,6 +9,10 @@ python scripts/soak.py memory --minutes 60
               ends with the weights and the metrics of one that was left alone
     workers   so does a run whose decoding processes are killed one by one, without beginning again
     packs     a pack that is killed and begun again has the bytes of one that was left alone
+    launched  a run under torchrun and under Slurm, of which a process, the launcher or all
+              are killed, or that Slurm requeues, has the curve of one that was left alone
+    shared    pre-training and fine-tuning in 1, 2 and 4 processes with every sharding, stopped and
+              resumed in another, have the curve of one process
     damaged   truncated, flipped, zeroed and spliced videos in three containers go through
               pretrain, finetune, evaluate, scan, pack and every decoder: no crash, no hang, each
               named once, and no video's pixels in the place of another's
