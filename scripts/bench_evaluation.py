@@ -27,9 +27,9 @@ from skimage import data as photographs
 
 from videomae.config import ClipConfig, DataConfig, UserError
 from videomae.data import dataset as data_path
-from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import EvaluationClips
-from videomae.data.decode import Frames, Video
+from videomae.lists.clips import Clip, read_clips
+from videomae.video.interface import Frames, Video
 
 VIEWS = ((1, 1), (1, 3), (5, 1), (5, 3))
 """segments x crops"""

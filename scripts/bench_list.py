@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from videomae.config import ClipConfig, DataConfig
-from videomae.data.clips import ClipList, read_clips
 from videomae.data.loader import TrainingOrder
+from videomae.lists.clips import ClipList, read_clips
 
 LOOKED_AT = 100_000
 """Clips that each process looks at."""

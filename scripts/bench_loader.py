@@ -54,18 +54,19 @@ from videomae.config import (
 from videomae.data import dataset as dataset_module
 from videomae.data import loader as loader_module
 from videomae.data.augment import random_box
-from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import Item, TrainingClips
-from videomae.data.decode import Frames, Video, check_decoder, pack_at, usable_decoders
 from videomae.data.loader import ExampleBatches
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.slots import Slots
 from videomae.data.workers import Desk
+from videomae.lists.clips import Clip, read_clips
 from videomae.model import preset
 from videomae.model.flops import pretraining_flops
 from videomae.pack import pack
 from videomae.pixels import MEAN, STD
+from videomae.video.interface import Frames, Video
+from videomae.video.opening import check_decoder, pack_at, usable_decoders
 
 FORMATS = {
     "340x256, 12 frames from key frame to key frame": (340, 256, 23, 12),

@@ -13,8 +13,8 @@ import torch
 
 from videomae import load_model
 from videomae.config import DataConfig
-from videomae.data.clips import class_names, read_clips
 from videomae.data.dataset import EvaluationClips
+from videomae.lists.clips import class_names, read_clips
 from videomae.pixels import normalise
 
 OPPOSITE = {

@@ -36,10 +36,10 @@ from tests.train import (
     weights,
 )
 from videomae.config import EvaluateConfig
-from videomae.data.clips import read_clips
 from videomae.data.dataset import EvaluationClips
 from videomae.evaluate import evaluate
 from videomae.files import sha256
+from videomae.lists.clips import read_clips
 from videomae.model.formats import read_weights
 from videomae.model.tensors import WeightsError
 from videomae.model.weights import Kind, save_weights

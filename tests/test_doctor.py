@@ -15,8 +15,8 @@ from tests.conftest import write_list
 from tests.miniatures import write_clip
 from tests.test_commands import call
 from videomae import doctor
-from videomae.data.decode import decoder
 from videomae.doctor import CLIP, ERROR, GREYS, NOTE, OK, Finding
+from videomae.video.opening import decoder
 
 
 def table(capsys: pytest.CaptureFixture[str], *overrides: str, status: int = 0) -> str:

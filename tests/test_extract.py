@@ -21,10 +21,10 @@ from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
-from videomae.data.decoders.decord import DecordVideo
 from videomae.data.windows import window_starts
 from videomae.model.load import load_model
 from videomae.pixels import normalise
+from videomae.video.decord import DecordVideo
 
 TOKENS = (CLIP.frames // MODEL.tubelet) * (CLIP.size // MODEL.patch) ** 2
 

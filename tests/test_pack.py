@@ -36,16 +36,17 @@ from videomae.config import (
     MaskKind,
     PackConfig,
 )
-from videomae.data import transcode
-from videomae.data.clips import Clip
 from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
-from videomae.data.decode import DecodeError, Frames, Video, open_clip, pack_at
-from videomae.data.decoders.packed import PackedVideo
-from videomae.data.decoders.pyav import PyAVVideo
 from videomae.data.mask import Masking
-from videomae.data.packing import Packing, PackingError
-from videomae.data.packs import Pack, PackError
-from videomae.data.transcode import Encoding
+from videomae.lists.clips import Clip
+from videomae.video import transcode
+from videomae.video.interface import DecodeError, Frames, Video
+from videomae.video.opening import open_clip, pack_at
+from videomae.video.packed import PackedVideo
+from videomae.video.packing import Packing, PackingError
+from videomae.video.packs import Pack, PackError
+from videomae.video.pyav import PyAVVideo
+from videomae.video.transcode import Encoding
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=4, size=32), repeats=2)
 AUGMENT = AugmentConfig(CropKind.multi_scale, antialias=True)

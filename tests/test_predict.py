@@ -13,8 +13,8 @@ from tests.conftest import TINY, composed, write_list, write_video
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE
 from videomae.config import ClipConfig
-from videomae.data.clips import read_clips
 from videomae.data.dataset import EvaluationClips
+from videomae.lists.clips import read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.load import load_model
 from videomae.model.mae import VideoMAE

@@ -17,9 +17,9 @@ from tests.miniatures import Miniature, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
-from videomae.data.annotations import PUBLISHED, ucf101_group
-from videomae.data.clips import Clip, class_names, read_clips
-from videomae.data.prepared import with_prepared
+from videomae.lists.annotations import PUBLISHED, ucf101_group
+from videomae.lists.clips import Clip, class_names, read_clips
+from videomae.lists.prepared import with_prepared
 
 DATA = composed("finetune", *FINETUNE, "data.classes=null").data
 

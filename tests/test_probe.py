@@ -17,8 +17,8 @@ from tests.conftest import TINY, composed, write_list, write_video
 from tests.test_commands import call
 from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
-from videomae.data.clips import read_clips
 from videomae.data.dataset import EvaluationClips
+from videomae.lists.clips import read_clips
 from videomae.model.load import encoder_of, load_model
 from videomae.model.weights import Kind, read_own, save_weights
 from videomae.pixels import normalise

@@ -21,11 +21,11 @@ from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae import scan
 from videomae.config import ConfigError, ScanConfig
-from videomae.data import programs
-from videomae.data.decode import DecodeError
-from videomae.data.decoders.pyav import PyAVVideo
-from videomae.data.integrity import Inspection, inspect_frames, inspect_video
 from videomae.scan import Job, inspect_all
+from videomae.video import programs
+from videomae.video.inspection import Inspection, inspect_frames, inspect_video
+from videomae.video.interface import DecodeError
+from videomae.video.pyav import PyAVVideo
 
 
 def scanned(source: Path, root: Path, out: Path, *overrides: str) -> list[dict[str, Any]]:
@@ -291,7 +291,7 @@ def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.Monkey
 ORPHANED = """
 import subprocess, sys
 command = (
-    "import ctypes; from videomae.data.programs import end_with_parent;"
+    "import ctypes; from videomae.video.programs import end_with_parent;"
     "end_with_parent(); print(1, flush=True); ctypes.PyDLL(None).sleep(600)"
 )
 child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)

@@ -16,15 +16,15 @@ from tests.test_commands import call
 from tests.train import PRETRAIN, assert_same_run, json_lines, train
 from videomae.checks import training_clips
 from videomae.config import ConfigError, PretrainConfig
-from videomae.data.clips import Clip, ClipListError
-from videomae.data.decode import Frames
-from videomae.data.decoders.folder import FrameFolder
-from videomae.data.decoders.pyav import PyAVVideo
 from videomae.files import sha256
+from videomae.lists.clips import Clip, ClipListError
 from videomae.pretrain import pretrain
 from videomae.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
 from videomae.train.judge import TooManyBadVideos
+from videomae.video.folder import FrameFolder
+from videomae.video.interface import Frames
+from videomae.video.pyav import PyAVVideo
 
 FILMS, FOLDERS = 6, 5
 """Videos of the two sources: files at stride 3, folders of frames at stride 2."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, TrainConfig
-from videomae.data.clips import Clip, ClipList, read_clips
-from videomae.data.decode import check_decoder, pack_at
+from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
 from videomae.model.weights import FILE_NAME, Link, Weights
 from videomae.report import runlog
 from videomae.train.checkpoint import find_checkpoint, parents_of
+from videomae.video.opening import check_decoder, pack_at
 
 MEANINGS = {
     "data.train_list": ("the clip list to train on", "/path/to/train.txt"),

@@ -58,7 +58,7 @@ def _key(section: str, name: str) -> str:
 
 
 class ListFormat(Enum):
-    """What a line of a clip list holds; see videomae.data.clips."""
+    """What a line of a clip list holds; see videomae.lists.clips."""
 
     auto = "auto"
     video = "video"
@@ -165,7 +165,7 @@ class WeightsFormat(Enum):
 
 
 class Dataset(Enum):
-    """What prepare makes lists of; see videomae.data.annotations."""
+    """What prepare makes lists of; see videomae.lists.annotations."""
 
     ucf101 = "ucf101"
     hmdb51 = "hmdb51"

@@ -22,7 +22,7 @@ import torch
 
 from videomae.checks import check_place, require
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
-from videomae.data.clips import read_class_names
+from videomae.lists.clips import read_class_names
 from videomae.model import huggingface
 from videomae.model.formats import read_weights, write_weights
 from videomae.model.load import model_of, pick_classes

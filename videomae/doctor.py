@@ -34,10 +34,11 @@ from rich.table import Table
 from rich.text import Text
 
 from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, UserError
-from videomae.data.clips import read_clips
-from videomae.data.decode import DECODERS, DecodeError, decoder, open_clip
+from videomae.lists.clips import read_clips
 from videomae.schema import command
 from videomae.train.parallel import available_cores
+from videomae.video.interface import DecodeError
+from videomae.video.opening import DECODERS, decoder, open_clip
 
 CLIP = Path(__file__).parent / "assets" / "check.mp4"
 """16 frames of 64 x 48 px, H.264; all pixels of frame i have the brightness GREYS[i]."""

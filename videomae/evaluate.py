@@ -35,11 +35,10 @@ from videomae.config import (
     RunConfig,
     UserError,
 )
-from videomae.data.clips import Clip, ClipList, class_names, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
-from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.files import sha256, write_text
+from videomae.lists.clips import Clip, ClipList, class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, pick_classes, same_classes
@@ -54,6 +53,7 @@ from videomae.run import describe_run
 from videomae.schema import command
 from videomae.splits import config_of_splits, write_mean
 from videomae.train.parallel import Processes, autocast, processes
+from videomae.video.opening import check_decoder
 
 TOP = 5
 """Classes that predictions.jsonl tells of each video."""

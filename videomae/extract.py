@@ -42,11 +42,10 @@ from videomae.config import (
     Pool,
     UserError,
 )
-from videomae.data.clips import Clip, clips_below, read_clips
-from videomae.data.decode import check_decoder
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
 from videomae.files import replacing, write_text
+from videomae.lists.clips import Clip, clips_below, read_clips
 from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.report import runlog
@@ -54,6 +53,7 @@ from videomae.report.console import Say, note
 from videomae.schema import command
 from videomae.train.features import Encoder, FeatureError
 from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.video.opening import check_decoder
 
 MANIFEST = "manifest.jsonl"
 SETTINGS = "extract.json"

@@ -42,11 +42,11 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
-from videomae.data.clips import ClipList, class_names, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
+from videomae.lists.clips import ClipList, class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.model.formats import read_weights

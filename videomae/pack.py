@@ -28,16 +28,16 @@ from pathlib import Path
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, UserError
-from videomae.data.clips import read_clips, write_without
-from videomae.data.integrity import Inspection
-from videomae.data.packing import Packing
-from videomae.data.packs import BAD, LIST, MANIFEST, Pack, source_of
-from videomae.data.programs import run_all
-from videomae.data.transcode import Encoding, Transcoded
 from videomae.files import sha256, write_text
+from videomae.lists.clips import read_clips, write_without
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
+from videomae.video.inspection import Inspection
+from videomae.video.packing import Packing
+from videomae.video.packs import BAD, LIST, MANIFEST, Pack, source_of
+from videomae.video.programs import run_all
+from videomae.video.transcode import Encoding, Transcoded
 
 JUDGED_FROM = 100
 """Videos tried before the share of those left out means something; the end is judged anyway."""
@@ -110,7 +110,7 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
     if len(todo) < len(clips):
         say.line(f"{len(clips) - len(todo):,} of {len(clips):,} videos are packed already")
     workers = min(config.workers or available_cores(), max(1, len(todo)))
-    program = [sys.executable, "-m", "videomae.data.transcode"]
+    program = [sys.executable, "-m", "videomae.video.transcode"]
     requests = ((number, _request(packing, number, data)) for number in todo)
     tried = left_out = 0
     with say.bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
@@ -130,7 +130,7 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
 
 
 def _request(packing: Packing, number: int, data: DataConfig) -> list[object]:
-    """What the program is asked: see videomae.data.transcode."""
+    """What the program is asked: see videomae.video.transcode."""
     clip = packing.clips[number]
     path = Path(str(data.root)).absolute() / clip.path
     frames = None if clip.total is None else (data.frame_template, clip.start, clip.total)

@@ -28,12 +28,11 @@ from rich.text import Text
 
 from videomae.checks import check_place, require
 from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
-from videomae.data.clips import Clip, clips_below, read_class_names
 from videomae.data.dataset import BadFile, EvaluationClips
-from videomae.data.decode import check_decoder
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluate import logits_of
 from videomae.files import write_text
+from videomae.lists.clips import Clip, clips_below, read_class_names
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
@@ -43,6 +42,7 @@ from videomae.report.figures import save_contact_sheet
 from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
 from videomae.train.parallel import Processes, processes
+from videomae.video.opening import check_decoder
 
 WIDE = 200
 """Characters of a line that goes to a file or another program: names are not broken."""

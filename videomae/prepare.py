@@ -32,7 +32,8 @@ from typing import NamedTuple
 
 from videomae.checks import check_place, require
 from videomae.config import ConfigError, Dataset, PrepareConfig, UserError
-from videomae.data.annotations import (
+from videomae.files import sha256, write_text
+from videomae.lists.annotations import (
     PARTS,
     PUBLISHED,
     READERS,
@@ -45,10 +46,9 @@ from videomae.data.annotations import (
     of_folders,
     ucf101_group,
 )
-from videomae.data.clips import VIDEOS
-from videomae.data.locate import Found, Index, Located, locate
-from videomae.data.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
-from videomae.files import sha256, write_text
+from videomae.lists.clips import VIDEOS
+from videomae.lists.locate import Found, Index, Located, locate
+from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.report.console import Say
 from videomae.schema import command
 

@@ -47,11 +47,11 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import PretrainConfig, token_grid
-from videomae.data.clips import ClipList, read_clips
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
-from videomae.data.prepared import with_prepared
+from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.prepared import with_prepared
 from videomae.model.flops import pretraining_flops
 from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE

@@ -39,9 +39,8 @@ from torch import Tensor, nn
 
 from videomae.checks import SCRATCH, check_place, check_videos, require
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
-from videomae.data.clips import Clip, ClipList, class_names, read_clips
-from videomae.data.decode import check_decoder
 from videomae.files import sha256, write_text
+from videomae.lists.clips import Clip, ClipList, class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
@@ -55,6 +54,7 @@ from videomae.schema import command
 from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
 from videomae.train.parallel import Processes, processes, uses_bf16
 from videomae.train.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
+from videomae.video.opening import check_decoder
 
 FEATURES = "features"
 """In the output directory."""

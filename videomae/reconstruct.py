@@ -27,11 +27,10 @@ from videomae.config import (
     token_grid,
 )
 from videomae.data.augment import evaluation_crops
-from videomae.data.clips import Clip
 from videomae.data.dataset import Stream, random_stream
-from videomae.data.decode import DecodeError, check_decoder, open_clip
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.lists.clips import Clip
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
 from videomae.model.mae import VideoMAE
@@ -40,6 +39,8 @@ from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
 from videomae.schema import command
 from videomae.train.parallel import processes
+from videomae.video.interface import DecodeError
+from videomae.video.opening import check_decoder, open_clip
 
 UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
 """Of every released model; used where the weights do not say."""

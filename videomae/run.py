@@ -16,13 +16,11 @@ from torch import nn
 
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
-from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile, Item, TrainingClips
-from videomae.data.decode import check_decoder, pack_at
 from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of
-from videomae.data.packs import MANIFEST
 from videomae.files import sha256, write_text
+from videomae.lists.clips import Clip
 from videomae.model.flops import matmul_peak
 from videomae.model.weights import WeightsInfo
 from videomae.report import runlog
@@ -38,6 +36,8 @@ from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES
+from videomae.video.opening import check_decoder, pack_at
+from videomae.video.packs import MANIFEST
 
 FREE_DATA = (
     "prepared",

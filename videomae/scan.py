@@ -29,13 +29,13 @@ import pyarrow.parquet as pq
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.data.clips import Clip, read_clips, write_without
-from videomae.data.integrity import Inspection
-from videomae.data.programs import run_all
 from videomae.files import replacing, whole_json_lines
+from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
+from videomae.video.inspection import Inspection
+from videomae.video.programs import run_all
 
 PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
 SCHEMA = pa.schema(
@@ -53,7 +53,7 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
-INSPECTOR = [sys.executable, "-m", "videomae.data.integrity"]
+INSPECTOR = [sys.executable, "-m", "videomae.video.inspection"]
 """The program that looks at one video after another."""
 LARGE = 320
 """Pixels of the short side that are more than training needs."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
-from videomae.data.prepared import ALL, read_prepared, with_prepared
 from videomae.files import write_text
+from videomae.lists.prepared import ALL, read_prepared, with_prepared
 from videomae.report.console import Say
 from videomae.report.metrics import mean_of_splits
 from videomae.report.runlog import RESULTS

@@ -24,7 +24,6 @@ from videomae.config import (
     MaskKind,
     Sampling,
 )
-from videomae.data.clips import Clip
 from videomae.data.dataset import (
     UNLABELLED,
     BadFile,
@@ -36,6 +35,7 @@ from videomae.data.dataset import (
     random_stream,
 )
 from videomae.data.mask import Masking
+from videomae.lists.clips import Clip
 
 GRID = (2, 4, 4)
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), GRID)

@@ -25,7 +25,6 @@ from videomae.config import (
     MaskConfig,
     MaskKind,
 )
-from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import BadFile, EvaluationClips, Example, Item, TrainingClips
 from videomae.data.loader import (
     Batch,
@@ -39,6 +38,7 @@ from videomae.data.loader import (
 )
 from videomae.data.mask import Masking
 from videomae.data.workers import Desk
+from videomae.lists.clips import Clip, read_clips
 
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (2, 4, 4))
 AUGMENT = AugmentConfig(crop=CropKind.multi_scale, antialias=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.data.test_loader import AUGMENT, DATA, MASKING
-from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import TrainingClips
-from videomae.data.decode import open_clip, usable_decoders
 from videomae.data.loader import MicroBatches, TrainingOrder, training_loader
+from videomae.lists.clips import Clip, ClipList
+from videomae.video.opening import open_clip, usable_decoders
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells what is private"

@@ -17,9 +17,7 @@ from tests.conftest import write_list
 from tests.data.test_loader import AUGMENT, DATA, MASKING, assert_same
 from videomae.config import DataConfig
 from videomae.data import dataset, windows, workers
-from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import EvaluationClips, TrainingClips
-from videomae.data.decode import Video, open_clip
 from videomae.data.loader import (
     Batch,
     MicroBatches,
@@ -30,6 +28,9 @@ from videomae.data.loader import (
 )
 from videomae.data.windows import VideoWindows, Windows
 from videomae.data.workers import Loader, WorkerDied
+from videomae.lists.clips import Clip, read_clips
+from videomae.video.interface import Video
+from videomae.video.opening import open_clip
 
 TIMEOUT_S = 1.5
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videomae.data.clips import Clip
+from videomae.lists.clips import Clip
 from videomae.report.labels import compare_labels, count_labels
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from videomae.data.clips import Clip
 from videomae.data.dataset import BadFile
+from videomae.lists.clips import Clip
 from videomae.report import runlog
 from videomae.report.console import Say
 from videomae.report.runlog import (

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.conftest import write_list
 from videomae.config import ClipConfig, DataConfig
-from videomae.data.clips import read_clips
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
+from videomae.lists.clips import read_clips
 from videomae.report.views import gather_probs, predict_videos
 
 VIEWS, CLASSES = 3, 4

@@ -32,12 +32,11 @@ from tests.train import (
 )
 from videomae.config import DataConfig, PretrainConfig, token_grid
 from videomae.data import dataset, workers
-from videomae.data.clips import Clip, read_clips
 from videomae.data.dataset import TrainingClips
-from videomae.data.decode import Video, open_clip
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
 from videomae.data.workers import WorkerDied
+from videomae.lists.clips import Clip, read_clips
 from videomae.model.mae import VideoMAE
 from videomae.train import judge, loop, signals
 from videomae.train.checkpoint import Checkpoints
@@ -47,6 +46,8 @@ from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 from videomae.train.signals import stop_signals
 from videomae.train.step import train_step
+from videomae.video.interface import Video
+from videomae.video.opening import open_clip
 
 BATCH = 4
 

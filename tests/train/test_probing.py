@@ -27,8 +27,8 @@ from tests.train import (
     weights,
 )
 from videomae.config import ConfigError
-from videomae.data.clips import ClipListError, read_clips
 from videomae.data.dataset import EvaluationClips
+from videomae.lists.clips import ClipListError, read_clips
 from videomae.model.load import load_model
 from videomae.model.probes import AttentiveProbe, LinearProbe
 from videomae.pixels import normalise

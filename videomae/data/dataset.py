@@ -21,10 +21,11 @@ from videomae.data.augment import (
     random_box,
     resize_crop,
 )
-from videomae.data.clips import Clip, ClipList
-from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.mask import Masking
 from videomae.data.randaugment import rand_augment
+from videomae.lists.clips import Clip, ClipList
+from videomae.video.interface import DecodeError, Video
+from videomae.video.opening import open_clip
 
 UNLABELLED = -1
 """The label of a clip that has none."""

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.augment import evaluation_crops
-from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile, check_given_up
-from videomae.data.decode import DecodeError, Video, open_clip
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.workers import Desk
+from videomae.lists.clips import Clip, ClipList
+from videomae.video.interface import DecodeError, Video
+from videomae.video.opening import open_clip
 
 
 class Windows(NamedTuple):

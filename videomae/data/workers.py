@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from videomae.config import UserError
-from videomae.data.clips import Clip
-from videomae.data.programs import end_with_parent
 from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
+from videomae.lists.clips import Clip
+from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)

@@ -25,7 +25,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from videomae.checks import check_place, require
 from videomae.config import DataConfig, ReportConfig, UserError
-from videomae.data.decode import check_decoder
 from videomae.files import write_text
 from videomae.report.console import Say
 from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
@@ -40,6 +39,7 @@ from videomae.report.summary import (
     rows,
 )
 from videomae.schema import command, schema
+from videomae.video.opening import check_decoder
 
 PAGE = "report.html"
 

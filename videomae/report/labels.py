@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.data.clips import Clip, ClipList
+from videomae.lists.clips import Clip, ClipList
 
 SHOWN = 10
 """Classes that are told of, those whose shares of the lists differ most."""

@@ -28,9 +28,9 @@ import torch
 from numpy.typing import NDArray
 
 from videomae.config import UserError
-from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile
 from videomae.files import write_text
+from videomae.lists.clips import Clip, ClipList
 from videomae.report.console import Bar, Say, console, note
 from videomae.report.sinks import Sink, TensorBoard, WeightsAndBiases
 

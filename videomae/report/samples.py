@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from videomae.config import DataConfig, Sampling, UserError
 from videomae.data import sample
-from videomae.data.clips import Clip, read_clips
-from videomae.data.decode import DecodeError, open_clip
+from videomae.lists.clips import Clip, read_clips
 from videomae.report.gather import Prediction
+from videomae.video.interface import DecodeError
+from videomae.video.opening import open_clip
 
 MOST_FRAMES = 6
 """Of a filmstrip."""

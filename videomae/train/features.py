@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import DataConfig, Precision, RunConfig, UserError
-from videomae.data.clips import Clip, ClipList
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
 from videomae.files import replacing
+from videomae.lists.clips import Clip, ClipList
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.pixels import normalise

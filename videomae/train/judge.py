@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from videomae.config import RunConfig, UserError
-from videomae.data.clips import ClipList
 from videomae.data.dataset import BadFile
 from videomae.data.loader import TrainingOrder
+from videomae.lists.clips import ClipList
 from videomae.train.log import Log
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan

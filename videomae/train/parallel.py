@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding, UserError
-from videomae.data.programs import end_with_parent
+from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"

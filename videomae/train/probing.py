@@ -16,7 +16,7 @@ from videomae.config import (
     Sampling,
     UserError,
 )
-from videomae.data.clips import Clip, ClipList
+from videomae.lists.clips import Clip, ClipList
 from videomae.model.mae import VideoMAE
 from videomae.model.probes import knn_probs
 from videomae.report.console import Say

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import write_list
 from videomae.config import ClipConfig, DataConfig, ListFormat
-from videomae.data import clips as clips_module
-from videomae.data.clips import NONE, Clip, ClipList, ClipListError, parse_line, read_clips
-from videomae.data.plain import BLANK
+from videomae.lists import clips as clips_module
+from videomae.lists.clips import NONE, Clip, ClipList, ClipListError, parse_line, read_clips
+from videomae.lists.plain import BLANK
 
 DATA = DataConfig(
     clip=ClipConfig(frames=4, stride=2, size=32), frame_template="{:05}.jpg", first_frame=3

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from videomae.config import ClipConfig, DataConfig, ListFormat, UserError
-from videomae.data.clips import Clip, ClipListError, class_names, read_clips
+from videomae.lists.clips import Clip, ClipListError, class_names, read_clips
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
 FOLDERS = replace(DATA, frame_template="img_{:05}.jpg")

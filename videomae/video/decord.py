@@ -8,7 +8,7 @@ import decord
 import numpy as np
 from decord._ffi.base import DECORDError
 
-from videomae.data.decode import DecodeError, Frames, check_file
+from videomae.video.interface import DecodeError, Frames, check_file
 
 decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
 SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "

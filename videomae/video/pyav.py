@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from videomae.data.decode import DecodeError, Frames, check_file
+from videomae.video.interface import DecodeError, Frames, check_file
 
 Timed = tuple[int, av.VideoFrame]
 """A frame and its time in the stream's unit; its number, where the file gives no times."""

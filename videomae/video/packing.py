@@ -21,12 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from videomae.config import UserError
-from videomae.data.clips import Clip
-from videomae.data.decode import PACK_INDEX
-from videomae.data.integrity import Inspection
-from videomae.data.packs import MANIFEST, PACK_FILES, SCHEMA, VERSION, source_of
-from videomae.data.transcode import Encoding, Transcoded
 from videomae.files import remove_temporaries, replacing, sha256, whole_json_lines, write_text
+from videomae.lists.clips import Clip
+from videomae.video.inspection import Inspection
+from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, SCHEMA, VERSION, source_of
+from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
 BLOCK = 512

@@ -2,7 +2,7 @@
 
 A line is plain if nothing stands before its path, one blank or tab before each number, nothing
 after the last one, and if its digits are ASCII. What any other line means, or why it means nothing,
-videomae.data.clips.parse_line says; it says the same of plain ones.
+videomae.lists.clips.parse_line says; it says the same of plain ones.
 """
 
 from typing import Any, NamedTuple

@@ -18,7 +18,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from videomae.data.programs import end_with_parent
+from videomae.video.programs import end_with_parent
 
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, ListFormat
-from videomae.data.annotations import TEST, TRAIN, VAL
+from videomae.lists.annotations import TEST, TRAIN, VAL
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videomae.data.decoders.pyav import PyAVVideo
+from videomae.video.pyav import PyAVVideo
 
 
 class PackedVideo(PyAVVideo):
-    """A video as videomae.data.transcode writes it.
+    """A video as videomae.video.transcode writes it.
 
     Args:
         path: what messages call it.

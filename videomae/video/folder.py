@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from videomae.data.decode import DecodeError, Frames
+from videomae.video.interface import DecodeError, Frames
 
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises at files that are damaged or no images."""

@@ -20,11 +20,13 @@ from typing import Any
 import pyarrow as pa
 
 from videomae.config import UserError
-from videomae.data.clips import Clip
-from videomae.data.decode import PACK_INDEX, DecodeError
-from videomae.data.decoders.packed import PackedVideo
 from videomae.files import sha256
+from videomae.lists.clips import Clip
+from videomae.video.interface import DecodeError
+from videomae.video.packed import PackedVideo
 
+PACK_INDEX = "index.arrow"
+"""The file that makes a root a pack."""
 MANIFEST, LIST, BAD = "manifest.json", "list.txt", "bad_files.jsonl"
 PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, BAD)
 VERSION = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
-from videomae.data.decode import DecodeError, Frames, check_file
+from videomae.video.interface import DecodeError, Frames, check_file
 
 
 class TorchCodecVideo:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.config import ListFormat
-from videomae.data.annotations import Row
-from videomae.data.clips import VIDEOS
+from videomae.lists.annotations import Row
+from videomae.lists.clips import VIDEOS
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -27,20 +27,13 @@ from videomae.config import (
     DataConfig,
     ListFormat,
 )
-from videomae.data.clips import Clip
 from videomae.data.dataset import EvaluationClips, Item, TrainingClips
-from videomae.data.decode import (
-    DECODERS,
-    DecodeError,
-    Frames,
-    Video,
-    check_decoder,
-    decoder,
-    open_clip,
-)
-from videomae.data.decoders.decord import DecordVideo
-from videomae.data.decoders.folder import FrameFolder
-from videomae.data.decoders.pyav import PyAVVideo
+from videomae.lists.clips import Clip
+from videomae.video.decord import DecordVideo
+from videomae.video.folder import FrameFolder
+from videomae.video.interface import DecodeError, Frames, Video
+from videomae.video.opening import DECODERS, check_decoder, decoder, open_clip
+from videomae.video.pyav import PyAVVideo
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
 FOLDERS = replace(DATA, list_format=ListFormat.frames_start_total, frame_template="img_{:05}.png")

@@ -25,8 +25,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.data.integrity import STRICT, Inspection, inspect_frames, inspect_video
-from videomae.data.programs import end_with_parent
+from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
+from videomae.video.programs import end_with_parent
 
 MIN_PSNR = 20.0
 """Of the luma of each frame against its source, in dB; below, it is another picture."""

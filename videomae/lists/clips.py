@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from videomae.config import DataConfig, ListFormat, UserError
-from videomae.data.columns import Columns, Integers
-from videomae.data.plain import plain_lines
 from videomae.files import write_text
+from videomae.lists.columns import Columns, Integers
+from videomae.lists.plain import plain_lines
 
 FORMS = {
     ListFormat.video: "path",
