@@ -8,7 +8,8 @@ import decord
 import numpy as np
 from decord._ffi.base import DECORDError
 
-from videomae.video.interface import DecodeError, Frames, check_file
+from videomae.video.container import check_file
+from videomae.video.interface import DecodeError, Frames
 
 decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
 SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
@@ -22,9 +23,9 @@ class DecordVideo:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        check_file(path)
+        source = check_file(path)
         try:
-            self.reader = decord.VideoReader(str(path), num_threads=1)
+            self.reader = decord.VideoReader(str(source), num_threads=1)
         except (DECORDError, RuntimeError, OSError, ValueError) as error:
             raise DecodeError(_reason(path, error)) from error
         if self.num_frames == 0:

@@ -4,7 +4,6 @@ A video is opened where it is used, and never crosses to another process.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -39,14 +38,3 @@ class Video(Protocol):
         Raises:
             DecodeError: they cannot be decoded.
         """
-
-
-def check_file(path: Path) -> None:
-    """Raise DecodeError unless there is a file with something in it."""
-    try:
-        if path.is_dir():
-            raise DecodeError(f"{path} is a directory, not a video file")
-        if path.stat().st_size == 0:
-            raise DecodeError(f"{path} is empty (0 bytes)")
-    except (OSError, ValueError) as error:
-        raise DecodeError(f"{path}: {error}") from error

@@ -1,15 +1,16 @@
 """Videos of a pack, in memory: their frames' times and key frames follow from how it was made."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+from videomae.video.container import VideoPacket
+from videomae.video.numbering import Entry, Numbering, Packets
 from videomae.video.pyav import PyAVVideo
 
 
 class PackedVideo(PyAVVideo):
-    """A video as videomae.video.transcode writes it.
+    """A video as videomae.video.transcode writes it. Its packets are numbered by their times.
 
     Args:
         path: what messages call it.
@@ -25,14 +26,25 @@ class PackedVideo(PyAVVideo):
         self.count = num_frames
         self.reference_stride = stride
         self.keyint = keyint
-        # Nothing need be found out by decoding: the first frame would be decoded for that alone.
-        known: dict[str, Any] = {"format": "mp4", "stream_options": [{"skip_frame": "all"}]}
-        self._open(path, io.BytesIO(content), **known)
+        self._open(path, BytesIO(content))
 
-    def _index(self) -> tuple[Sequence[int], Sequence[int]]:
+    def _number(self) -> tuple[Packets, Numbering]:
         rate, unit = self.stream.average_rate, self.stream.time_base
         if not rate or not unit or (1 / (rate * unit)).denominator != 1:
             raise ValueError("not a video of a pack: its frames have no constant rate")
         step = int(1 / (rate * unit))
-        end = self.count * step
-        return range(0, end, step), range(0, end, self.keyint * step)
+        self.regular = True
+        times = range(0, self.count * step, step)
+        return Packets(), Numbering(
+            times, [Entry(n, n * step) for n in range(0, self.count, self.keyint)]
+        )
+
+    def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:
+        self.container.seek(first, stream=self.stream)
+        for packet in self._demux():
+            yield packet.pts or 0, packet
+
+    def _from_start(self, first: int = 0) -> Iterator[tuple[int, VideoPacket]]:
+        self._reopen()
+        for packet in self._demux():
+            yield packet.pts or 0, packet

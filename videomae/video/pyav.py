@@ -1,175 +1,219 @@
 """Video files through PyAV, which brings FFmpeg along on every platform."""
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, cast
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from videomae.video.interface import DecodeError, Frames, check_file
+from videomae.video.container import VideoPacket, best_stream, check_file, open_container
+from videomae.video.interface import DecodeError, Frames
+from videomae.video.numbering import (
+    ONE_EACH,
+    Numbering,
+    Packets,
+    by_decoding,
+    by_packets,
+    survey,
+)
+from videomae.video.picture import ToRGB
 
-Timed = tuple[int, av.VideoFrame]
-"""A frame and its time in the stream's unit; its number, where the file gives no times."""
 SKIPPABLE = ("h264", "mpeg4")
 """Codecs in which no frame is ever built on one marked as no reference."""
+TRIES = 3
+"""Earlier key frames that a container is asked for before its file is read from the start."""
+Keep = Callable[[int, av.VideoFrame], None]
 
 
 class PyAVVideo:
-    """A video file, with one thread: loaders run one process per core.
+    """A video file: frame i is the i-th that FFmpeg shows.
 
-    A first pass over the packets, without decoding, lists the times of all frames and of the key
-    frames. A frame is reached from the last key frame at or before it, so that frames of open
-    groups of pictures, shown before their key frame, are right too; those before the first are not
-    counted, since what they are built on was cut off. Frames that nobody wants and no other is
-    built on are not decoded. Where a file's own index leads to other packets than those of the
-    first pass, the file is damaged.
+    A frame is known by the packet that holds it, wherever decoding started, so that a container
+    that leads elsewhere than it was asked to is noticed. Frames that nobody wants and that no other
+    is built on are not decoded.
     """
 
     reference_stride = 1
 
     def __init__(self, path: Path) -> None:
-        check_file(path)
-        self._open(path, str(path))
+        self._open(path, check_file(path))
 
-    def _open(self, path: Path, source: str | BinaryIO, **options: Any) -> None:
-        """Open `source`, which messages call `path`, with options of av.open."""
+    def _open(self, path: Path, source: Path | BytesIO) -> None:
+        """Open `source`, which messages call `path`."""
         self.path = path
+        self.source = source
         try:
-            self.container = av.open(source, "r", **options)
-            if not self.container.streams.video:
-                raise DecodeError(f"{path} holds no video stream")
-            self.stream = self.container.streams.video[0]
-            if self.stream.codec_context is None:
-                raise DecodeError(f"{path}: its video stream is of no codec that is known here")
-            self.stream.codec_context.thread_count = 1
-            self.skips = self.stream.codec_context.name in SKIPPABLE
-            self.numbered = False
-            self.wanted: frozenset[int] | None = None  # None: all
-            self.packets: set[tuple[int, int]] = set()  # times and sizes; empty: not looked at
-            self.times, self.keys = self._index()
+            self._reopen()
+            self.fps = float(self.stream.average_rate) if self.stream.average_rate else None
+            context = self.stream.codec_context
+            self.to_rgb = ToRGB((context.width, context.height))
+            self.packets, self.numbering = self._number()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(_reason(path, error)) from error
-        if not self.times:
+        if not self.numbering.shown:
             raise DecodeError(f"{path} holds no frame")
-        self.to_rgb = VideoReformatter()
 
     @property
     def num_frames(self) -> int:
-        return len(self.times)
-
-    @property
-    def fps(self) -> float | None:
-        return float(self.stream.average_rate) if self.stream.average_rate else None
+        return len(self.numbering.shown)
 
     def read(self, indices: Sequence[int]) -> Frames:
         wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
-        if wanted[0] < 0 or wanted[-1] >= len(self.times):
-            raise DecodeError(f"{self.path} has {len(self.times)} frames, asked for {wanted[-1]}")
-        times = [self.times[index] for index in wanted]
-        try:
-            frames = self._decoded(times, skip=self.skips)
-        except (av.FFmpegError, ValueError):
-            try:
-                frames = self._decoded(times, skip=False)  # what is marked wrongly is needed
-            except (av.FFmpegError, ValueError) as error:
-                raise DecodeError(_reason(self.path, error)) from error
-        return frames if np.array_equal(places, range(len(frames))) else frames[places]
-
-    def _index(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Times of all frames, and of the key frames, ascending."""
-        times, keys = [], []
-        with self._packets() as packets:
-            for packet in packets:
-                if packet.size == 0 or packet.is_discard:
-                    continue
-                if packet.pts is None:  # as in AVI files: the frames are counted
-                    self.numbered = True
-                    break
-                times.append(packet.pts)
-                self.packets.add((packet.pts, packet.size))
-                if packet.is_keyframe:
-                    keys.append(packet.pts)
-        if self.numbered:
-            return [number for number, _ in self._from(0)], [0]
-        whole = sorted(time for time in times if time >= times[0])
-        return whole, sorted(keys) or whole[:1]
-
-    def _decoded(self, times: Sequence[int], *, skip: bool) -> Frames:
-        """The frames of these times, which ascend; `skip` what they do not need."""
-        self.wanted = frozenset(times) if skip and not self.numbered else None
-        frames: Iterator[Timed] = iter(())
-        reached = -1
         found: Frames | None = None
-        for number, time in enumerate(times):
-            key = max(0, bisect_right(self.keys, time) - 1)
-            if number == 0 or self.keys[key] > reached:
-                frames = self._from(key)
-            reached, frame = next((each for each in frames if each[0] >= time), (-1, None))
-            if frame is None or reached != time:
-                raise ValueError(f"frame {bisect_left(self.times, time)} cannot be decoded")
-            image = self._pixels(frame)
-            if found is None:
-                found = np.empty((len(times), *image.shape), np.uint8)
-            found[number] = image
+
+        def keep(place: int, frame: av.VideoFrame) -> None:
+            nonlocal found
+            image = self.to_rgb(frame)
+            if found is None or found.shape[1:] != image.shape:
+                found = np.empty((len(wanted), *image.shape), np.uint8)
+            found[place] = image
+
+        self._each(wanted.tolist(), keep)
         assert found is not None
-        return found
+        return found if np.array_equal(places, range(len(found))) else found[places]
 
-    def _pixels(self, frame: av.VideoFrame) -> Frames:
-        """(H, W, 3): a view of the frame in RGB, turned."""
-        rgb = self.to_rgb.reformat(frame, format="rgb24")
-        (plane,) = rgb.planes
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: rgb.height]
-        image = rows[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
-        return np.rot90(image, round(frame.rotation / 90) % 4)
+    def decoded(self, numbers: Sequence[int]) -> Iterator[av.VideoFrame]:
+        """The frames of these numbers, ascending and distinct, as the decoder gives them.
 
-    def _from(self, key: int) -> Iterator[Timed]:
-        """The frames in the order in which they are shown, from a key frame on, or from before."""
-        if self.numbered:
-            self.container.seek(0)
-            yield from enumerate(frame for _, frame in self._frames())
-            return
-        for start in range(key, -1, -1):
-            self.container.seek(self.keys[start], stream=self.stream)
-            frames = self._frames()
-            first = next(frames, None)
-            if first is not None and first[0] <= self.keys[key]:  # else it sought too far
-                yield first
-                break
-        yield from frames
+        Raises:
+            DecodeError: they cannot be decoded.
+        """
+        frames: dict[int, av.VideoFrame] = {}
+        self._each(numbers, frames.__setitem__)
+        yield from frames.values()
 
-    def _frames(self) -> Iterator[Timed]:
-        """From where the container stands. What cannot be decoded before the first is left out."""
+    def _each(self, wanted: Sequence[int], keep: Keep) -> None:
+        """Decode frames of ascending numbers, and hand each over with its place in `wanted`."""
+        if wanted[0] < 0 or wanted[-1] >= self.num_frames:
+            raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
+        skips = self.regular and self.stream.codec_context.name in SKIPPABLE
+        ways = [(True, True)] * skips + [(True, False), (False, False)]
+        for seeks, skip in ways:
+            try:
+                self._decode(wanted, keep, seeks=seeks, skip=skip)
+                return
+            except (av.FFmpegError, ValueError) as error:
+                reason = error
+            except DecodeError as error:
+                raise DecodeError(f"{self.path}: {error}") from error
+        raise DecodeError(_reason(self.path, reason)) from reason
+
+    def _decode(self, wanted: Sequence[int], keep: Keep, *, seeks: bool, skip: bool) -> None:
+        """Do what _each does in one way.
+
+        Args:
+            seeks: start from the key frame before a frame, else from the start of the file.
+            skip: leave out frames that are not wanted and that no other needs.
+        """
+        shown, reached = self.numbering.shown, -1
+        needed = frozenset(shown[number] for number in wanted) if skip else None
+        frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        for place, number in enumerate(wanted):
+            entry = self.numbering.entry(number)
+            if place == 0 or (seeks and entry.frame > reached):
+                packets = self._from(entry.packet) if seeks else self._from_start()
+                frames = self._frames(packets, needed)
+            packet = shown[number]
+            frame = next((frame for holder, frame in frames if holder == packet), None)
+            if frame is None or packet in self.packets.cut:
+                raise ValueError(f"frame {number} cannot be decoded")
+            keep(place, frame)
+            reached = number
+
+    def _number(self) -> tuple[Packets, Numbering]:
+        """Find out which packet holds each frame."""
+        packets = self.packets = survey(self._demux(), self.stream)
+        codec = self.stream.codec_context.codec
+        restarts = codec.name in ONE_EACH or codec.intra_only
+        told = by_packets(packets, reorders=codec.reorder, restarts=restarts)
+        self.regular = told is not None
+        if told is None:
+            shown = [holder for holder, _ in self._frames(self._from_start(), None)]
+            told = by_decoding(shown, packets, restarts=restarts)
+        return packets, told
+
+    def _frames(
+        self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames in the order in which they are shown, each with the number of its packet.
+
+        What cannot be decoded before the first frame is left out.
+
+        Args:
+            needed: packets whose frames are wanted; those that no other needs are left out.
+        """
         begun = False
         context = self.stream.codec_context
-        with self._packets() as packets:
-            for packet in packets:
-                if self._astray(packet):
-                    raise ValueError(f"its index leads to another frame than that of {packet.pts}")
-                needed = self.wanted is None or packet.pts is None or packet.pts in self.wanted
-                context.skip_frame = "DEFAULT" if needed else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    if begun:
-                        raise
-                    continue
-                for frame in frames:
-                    begun = True
-                    yield frame.pts or 0, frame
+        for number, packet in packets:
+            packet.pts = number  # a frame takes the time of its packet along: here, its number
+            wanted = needed is None or number in needed or packet.size == 0
+            context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                if begun:
+                    raise
+                continue
+            for frame in frames:
+                begun = True
+                yield cast(int, frame.pts), frame
 
-    def _astray(self, packet: "av.Packet[av.VideoStream]") -> bool:
-        """Whether the first pass saw no such packet."""
-        if self.numbered or not self.packets or packet.pts is None or packet.is_discard:
-            return False
-        return packet.size > 0 and (packet.pts, packet.size) not in self.packets
+    def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:
+        """The packets from one on, each with its number, wherever the container has to be led."""
+        before = [number for number in self.packets.keys if number < first]
+        for start in [first, *reversed(before[-TRIES:])]:
+            time = self.packets.time(start)
+            if time is None or not self.packets.places:
+                break
+            try:
+                self.container.seek(time, stream=self.stream)
+            except av.FFmpegError:
+                break
+            packets = self._demux()
+            met = next((each for each in packets if self.packets.find(each) is not None), None)
+            number = None if met is None else self.packets.find(met)
+            if met is not None and number is not None and number <= first:
+                yield from self._numbered(chain([met], packets), number, first)
+                return
+        yield from self._from_start(first)
 
-    def _packets(self) -> AbstractContextManager[Iterator["av.Packet[av.VideoStream]"]]:
-        """From where the container stands. Left before their end, PyAV's would keep memory."""
-        return closing(self.container.demux(self.stream))
+    def _from_start(self, first: int = 0) -> Iterator[tuple[int, VideoPacket]]:
+        """The packets from one on, each with its number, after the file has been opened anew."""
+        self._reopen()
+        yield from self._numbered(self._demux(), 0, first)
+
+    def _numbered(
+        self, packets: Iterable[VideoPacket], number: int, first: int
+    ) -> Iterator[tuple[int, VideoPacket]]:
+        """Number the packets, of which the first is `number`, and leave out those before `first`.
+
+        Raises:
+            ValueError: they are not those that the first pass saw.
+        """
+        for packet in packets:
+            if packet.size > 0:
+                if not self.packets.matches(number, packet):
+                    raise ValueError(f"its index leads to another packet than number {number}")
+                if number >= first:
+                    yield number, packet
+                number += 1
+            else:
+                yield number, packet  # the end, at which the decoder gives what it holds back
+
+    def _reopen(self) -> None:
+        """Open the file, or open it anew."""
+        self.container = open_container(self.source, self.path)
+        self.stream = best_stream(self.container, self.path)
+
+    def _demux(self) -> Iterator[VideoPacket]:
+        """The packets from where the container stands."""
+        packets: Any = self.container.demux(self.stream)
+        with closing(packets):  # left before their end, PyAV's would keep memory
+            yield from packets
 
 
 def _reason(path: Path, error: Exception) -> str:

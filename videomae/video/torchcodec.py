@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
-from videomae.video.interface import DecodeError, Frames, check_file
+from videomae.video.container import check_file
+from videomae.video.interface import DecodeError, Frames
 
 
 class TorchCodecVideo:
@@ -19,10 +20,10 @@ class TorchCodecVideo:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        check_file(path)
+        source = check_file(path)
         try:
             self.reader = VideoDecoder(
-                str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+                str(source), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
             )
             self.num_frames: int = len(self.reader)
         except (RuntimeError, ValueError, TypeError) as error:

@@ -1,0 +1,150 @@
+"""What the first bits of a packet tell of its picture, without decoding it.
+
+Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 14496-2 6.2, RFC 6386 9.1, VP9 bitstream 6.2.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+Buffer = memoryview | bytes
+START = b"\0\0\1"
+"""Begins a unit of H.264, H.265, MPEG-1, MPEG-2 and MPEG-4 streams."""
+VOP = START + b"\xb6"
+SMALL_VOP = 16
+"""Bytes of an MPEG-4 packet that may say no more than "not coded"."""
+
+
+class Look(NamedTuple):
+    """What a packet's first bits tell."""
+
+    pictures: int | None = 1
+    """How many it shows; None: that cannot be told without decoding."""
+    clean: bool = False
+    """Whether pictures shown after this one need none that were coded before it."""
+    headers: tuple[bytes, ...] = ()
+    """The parameter sets in it."""
+
+
+def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
+    """The function that looks at packets of a codec; None: there is nothing to see.
+
+    Args:
+        codec: FFmpeg's name of it.
+        extradata: the stream's headers, as the container holds them.
+
+    Returns:
+        A function of a packet's bytes and of whether the container calls it a key frame.
+    """
+    if codec in ("h264", "hevc"):
+        length = _length_bytes(codec, extradata)
+        units = _h264 if codec == "h264" else _hevc
+        return lambda data, key: units(_units(data, length)) if key else Look()
+    return {"mpeg4": _mpeg4, "vp8": _vp8, "vp9": _vp9}.get(codec)
+
+
+def _length_bytes(codec: str, extradata: bytes) -> int:
+    """Bytes of the length before each unit, as in MP4 files; 0: start codes separate the units."""
+    if len(extradata) < 23 or extradata[0] != 1:
+        return 4 if codec == "hevc" and extradata[:1] == b"\1" else 0
+    return (extradata[4 if codec == "h264" else 21] & 3) + 1
+
+
+def _units(data: Buffer, length: int) -> Iterator[bytes]:
+    """The units of a packet, one after the other."""
+    data = bytes(data)
+    if length:
+        place = 0
+        while place + length < len(data):
+            end = place + length + int.from_bytes(data[place : place + length], "big")
+            yield data[place + length : end]
+            place = end
+        return
+    place = data.find(START)
+    while place >= 0:
+        following = data.find(START, place + 3)
+        end = following if following >= 0 else len(data)
+        yield data[place + 3 : end].rstrip(b"\0")
+        place = following
+
+
+def _h264(units: Iterator[bytes]) -> Look:
+    """An IDR picture, or one from which decoding is right at once (recovery_frame_cnt of 0)."""
+    headers: tuple[bytes, ...] = ()
+    recovers = False
+    for unit in filter(None, units):
+        kind = unit[0] & 31
+        if kind in (7, 8):
+            headers += (unit,)
+        elif kind == 6:
+            recovers |= _recovery_count(unit) == 0
+        elif kind in (1, 2, 5):
+            return Look(1, kind == 5 or recovers, headers)
+    return Look(None, False, headers)
+
+
+def _hevc(units: Iterator[bytes]) -> Look:
+    """Any picture of random access: those shown after it need none from before."""
+    headers: tuple[bytes, ...] = ()
+    for unit in filter(None, units):
+        kind = unit[0] >> 1 & 63
+        if 32 <= kind <= 34:
+            headers += (unit,)
+        elif kind < 32:
+            return Look(1, 16 <= kind <= 21, headers)
+    return Look(None, False, headers)
+
+
+def _recovery_count(unit: bytes) -> int | None:
+    """recovery_frame_cnt of an SEI unit; None: it holds no recovery point."""
+    data = unit[1:].replace(b"\0\0\3", b"\0\0")
+    place = 0
+    while place + 2 < len(data):
+        values = []
+        for _ in range(2):  # type and size of the message
+            value = 0
+            while place < len(data) and data[place] == 255:
+                value, place = value + 255, place + 1
+            if place >= len(data):
+                return None
+            values.append(value + data[place])
+            place += 1
+        if values[0] == 6:
+            return _exp_golomb(data[place : place + values[1]])
+        place += values[1]
+    return None
+
+
+def _exp_golomb(data: bytes) -> int | None:
+    """The unsigned Exp-Golomb number that data begins with."""
+    bits = "".join(f"{byte:08b}" for byte in data[:9])
+    zeros = bits.find("1")
+    return int(bits[zeros : 2 * zeros + 1], 2) - 1 if zeros >= 0 else None
+
+
+def _mpeg4(data: Buffer, key: bool) -> Look:
+    """Packed streams have two pictures in one packet, and say "not coded" in the next."""
+    content = bytes(data)
+    place = content.find(VOP)
+    intra = 0 <= place < len(content) - 4 and content[place + 4] >> 6 == 0
+    one = content.count(VOP) == 1 and len(content) >= SMALL_VOP
+    return Look(1 if one else None, key and intra)
+
+
+def _vp8(data: Buffer, key: bool) -> Look:
+    """Bit 0: no key frame; bit 4: shown."""
+    if not len(data):
+        return Look(None)
+    return Look(data[0] >> 4 & 1, key and not data[0] & 1)
+
+
+def _vp9(data: Buffer, key: bool) -> Look:
+    """A superframe has an index at its end, and one picture that is shown."""
+    if not len(data):
+        return Look(None)
+    first, last = data[0], data[-1]
+    if last & 0xE0 == 0xC0:
+        return Look(1, key)
+    at = 4 + (first >> 4 & 3 == 3)  # profile 3 has one bit more
+    if first >> 7 - at & 1:  # show_existing_frame
+        return Look(1, False)
+    return Look(first >> 5 - at & 1, key and not first >> 6 - at & 1)

@@ -1,0 +1,136 @@
+"""Opening video files safely: which formats are read, and which stream of a file.
+
+Everything that opens a file of others through PyAV comes by here, so that no file leads FFmpeg to
+another one, or to a host.
+"""
+
+import os
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from videomae.video.interface import DecodeError
+
+FORMATS = (
+    # containers
+    "mov,mp4,matroska,webm,avi,flv,live_flv,kux,asf,asf_o,mpeg,mpegts,ogg,nut,mxf,gxf,lxf,rm,ivr,"
+    "wtv,ty,pva,pmp,nsv,nuv,dhav,swf,dv,mtv,vivo,xmv,gif,apng,yuv4mpegpipe,ivf,obu,"
+    # bare streams
+    "h261,h263,h264,hevc,vvc,evc,m4v,mpegvideo,av1,vc1,vc1test,dirac,dnxhd,cavsvideo,avs2,avs3,"
+    "mjpeg,mjpeg_2000,mpjpeg,smjpeg,"
+    # films of games, and old ones
+    "4xm,anm,bethsoftvid,bfi,bink,c93,cdxl,cine,dfa,dsicin,dxa,ea,ea_cdata,film_cpk,filmstrip,"
+    "flic,idcin,ifv,ipmovie,jv,mm,moflex,mods,mv,mvi,msnwctcp,paf,psxstr,rl2,roq,rpl,sga,siff,smk,"
+    "smush,thp,tiertexseq,tmv,usm,vmd,wc3movie,wsvqa,yop,"
+    # single pictures
+    "bmp_pipe,dpx_pipe,exr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_anim,jpegxl_pipe,pam_pipe,"
+    "png_pipe,ppm_pipe,qoi_pipe,tiff_pipe,webp_pipe"
+)
+"""The demuxers that may open a file: those that read this one file alone."""
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+GENPTS = 1
+"""The container flag AVFMT_FLAG_GENPTS, which PyAV sets: FFmpeg then invents missing times, in
+coding order."""
+LEADING = (
+    (b"ffconcat", "a concat script"),
+    (b"#EXTM3U", "an HLS playlist"),
+    (b"v=0", "an SDP file"),
+    (b"[playlist]", "a playlist"),
+)
+ANYWHERE = ((b"<MPD", "a DASH manifest"), (b"#EXTM3U", "an HLS playlist"))
+NAMED = {".avs": "an AviSynth script", ".vpy": "a VapourSynth script"}
+"""Scripts that some builds of FFmpeg tell by the ending of their name alone."""
+PATTERN = re.compile(
+    r"[%*?{\[].*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)", re.I
+)
+"""A name that FFmpeg may take for those of several pictures."""
+LOOKED_AT = 1 << 16
+"""Bytes of a file in which a script is looked for."""
+
+
+def script_kind(path: Path) -> str | None:
+    """What a file is that leads FFmpeg to other files, such as "an HLS playlist"; None: no such.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(LOOKED_AT)
+    if kind := NAMED.get(path.suffix.lower()):
+        return kind
+    if PATTERN.search(path.name):
+        return "a pattern of picture names"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for start, kind in LEADING:
+        if text.startswith(start):
+            return kind
+    if b"\0" in head[:64]:  # a binary file may hold any words
+        return None
+    return next((kind for word, kind in ANYWHERE if word in head), None)
+
+
+def check_file(path: Path) -> Path:
+    """The absolute path of a file with something in it that leads to no other file.
+
+    Raises:
+        DecodeError: it is missing, a directory, empty, or a script or playlist.
+    """
+    try:
+        if path.is_dir():
+            raise DecodeError(f"{path} is a directory, not a video file")
+        if path.stat().st_size == 0:
+            raise DecodeError(f"{path} is empty (0 bytes)")
+        kind = script_kind(path)
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{path}: {error}") from error
+    if kind:
+        raise DecodeError(f"{path} is {kind}, no video: it is refused, as it leads to other files")
+    return Path(os.path.abspath(path))
+
+
+def open_container(source: Path | BytesIO, name: Path) -> InputContainer:
+    """Open a video file, or one in memory, for demuxing.
+
+    Args:
+        source: an absolute path that check_file has let pass, or the content of an MP4 file.
+        name: what messages call it.
+
+    Raises:
+        DecodeError: it is of no format that is read here.
+        av.FFmpegError, OSError, ValueError: it cannot be opened.
+    """
+    try:
+        if isinstance(source, BytesIO):
+            source.seek(0)
+            # Nothing need be found out by decoding: the first frame would be decoded for that.
+            alone: Any = [{"skip_frame": "all"}]  # PyAV's stubs ask for strings
+            container = av.open(source, "r", format="mp4", stream_options=alone)
+        else:
+            container = av.open(str(source), "r", options=SAFE, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise DecodeError(f"{name}: it is of no video format that is read here") from error
+    container.flags &= ~GENPTS
+    return container
+
+
+def best_stream(container: InputContainer, name: Path) -> VideoStream:
+    """The video stream that FFmpeg's av_find_best_stream names, to be decoded in one thread.
+
+    Raises:
+        DecodeError: there is none, or its codec is not known.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        raise DecodeError(f"{name} holds no video stream")
+    assert isinstance(stream, VideoStream)
+    if stream.codec_context is None:
+        raise DecodeError(f"{name}: its video stream is of no codec that is known here")
+    stream.codec_context.thread_count = 1  # loaders run one process per core
+    return stream
