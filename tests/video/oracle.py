@@ -1,10 +1,12 @@
 """The frames that the `ffmpeg` command shows of a file: what every decoder is held against.
 
-    ffmpeg -noautorotate -i FILE -map 0:INDEX -vsync passthrough -an -autoscale 0 -f framemd5 -
-    ffmpeg -i FILE -map 0:INDEX -vsync passthrough -an -pix_fmt rgb24 -f rawvideo -
+    ffmpeg -noautorotate -threads 1 -i FILE -map 0:INDEX -vsync passthrough -an -autoscale 0
+        -f framemd5 -
+    ffmpeg -threads 1 -i FILE -map 0:INDEX -vsync passthrough -an -pix_fmt rgb24 -f rawvideo -
 
 INDEX is the stream that av_find_best_stream names. The first command gives each frame as decoded,
 with its own size; the second turns it as the file says and scales it to the size of the first.
+In several threads FFmpeg 5.1 decodes interlaced MPEG-4 with B-frames differently from run to run.
 """
 
 import hashlib
@@ -103,7 +105,8 @@ def _best_stream(path: Path) -> tuple[int, str, tuple[str, ...]]:
                 raise OracleError("no video stream")
             context = stream.codec_context
             decoder = ("-c:v", "libaom-av1") if context.codec.canonical_name == "av1" else ()
-            return stream.index, context.pix_fmt or "none", (*decoder, "-i", str(path))
+            given = (*decoder, "-threads", "1", "-i", str(path))
+            return stream.index, context.pix_fmt or "none", given
     except (av.FFmpegError, ValueError) as error:
         raise OracleError(f"{type(error).__name__}: {error}") from error
 

@@ -57,7 +57,7 @@ def times() -> Iterator[Recipe]:
         yield sized("h264b", "mp4", "64x48", 40, rate)
         yield sized("vp9", "webm", "64x48", 40, rate)
     yield sized("mpeg4b", "avi", "64x48", 40, "30000/1001")
-    for name in ("h264b_mp4", "h264b_mkv", "h264b_flv", "mpeg4b_mp4", "vp9_webm", "hevcb_mp4"):
+    for name in VARIABLE.split():
         source = named(name)
         way = ENCODINGS[name.rpartition("_")[0]]
         chosen = "select=not(eq(mod(n\\,7)\\,3))*not(between(n\\,30\\,44))"
@@ -83,6 +83,11 @@ def tone(seconds: str) -> tuple[str, ...]:
     return tuple(part.format(seconds=seconds) for part in TONE)
 
 
+VARIABLE = (
+    "h264b_mp4 h264b_mkv h264b_flv h264b_ts mpeg4b_mp4 mpeg4b_avi mjpeg_avi vp9_webm hevcb_mp4"
+    " wmv2_wmv msmpeg4v3_avi"
+)
+"""What is written with times between its frames that differ."""
 SOUND = {
     "mp4": "aac",
     "mov": "pcm_s16le",
@@ -134,6 +139,10 @@ def tracks() -> Iterator[Recipe]:
         yield derive(source, "two", *ffmpeg(*both), more=(second,))
         chosen = ("-disposition:v:0", "0", "-disposition:v:1", "default")
         yield derive(source, "twosecond", *ffmpeg(*both, *chosen), more=(second,))
+    still = sized("mjpeg", "mov", "160x120", 1)
+    for name in ("h264b_mp4", "h264b_mov", "h264b_mkv"):
+        both = ("-i", "{0}", "-i", "{1}", "-map", "0:v", "-map", "1:v", "-c", "copy")
+        yield derive(named(name), "thumbnail", *ffmpeg(*both), more=(still,))
     for name, form in (("h264b_mp4", "mov_text"), ("h264b_mkv", "srt")):
         texts = ("-i", "{0}", "-i", "{1}", "-map", "0", "-map", "1", "-c:v", "copy", "-c:s", form)
         subtitles = Recipe("words", "srt", "", ("write", "1\n00:00:00,500 --> 00:00:08,000\nA\n"))

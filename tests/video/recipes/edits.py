@@ -35,6 +35,21 @@ def set_matrix(sources: Sequence[Path], out: Path, name: str) -> None:
     out.write_bytes(content)
 
 
+def set_edit(sources: Sequence[Path], out: Path, start: str, length: str) -> None:
+    """Rewrite the edit list of an MP4 file: show so many milliseconds, from so many ticks on.
+
+    Trimming on a phone does this, and leaves all packets where they are.
+    """
+    content = bytearray(sources[0].read_bytes())
+    place = content.index(b"elst") + 8
+    (entries,) = struct.unpack_from(">I", content, place)
+    if entries != 1:
+        raise ValueError(f"{sources[0].name} has {entries} edits")
+    (first,) = struct.unpack_from(">i", content, place + 8)
+    struct.pack_into(">Ii", content, place + 4, int(length), first + int(start))
+    out.write_bytes(content)
+
+
 def drop_avi_index(sources: Sequence[Path], out: Path) -> None:
     """Cut the `idx1` chunk off the end of an AVI file, as a recorder that lost power does."""
     content = bytearray(sources[0].read_bytes())

@@ -48,6 +48,7 @@ DELAYED = "h264b_mp4 h264b_mkv h264b_ts h264b_flv hevcopen_mp4 mpeg4b_mp4 mpeg2b
 def handled() -> Iterator[Recipe]:
     """Everything that is done without encoding again."""
     yield from cuts()
+    yield from edits()
     yield from remuxes()
     yield from joins()
     yield from delays()
@@ -79,6 +80,19 @@ def cuts() -> Iterator[Recipe]:
     for name in ("h264b_mp4", "hevcopen_mp4", "mpeg4b_mp4"):
         once = derive(named(name), "once", *ffmpeg("-ss", "0.5", "-i", "{0}", *COPY))
         yield derive(once, "twice", *ffmpeg("-ss", "0.4", "-i", "{0}", *COPY))
+    fragments = ("-i", "{0}", *COPY, "-movflags", "+empty_moov+frag_keyframe")
+    streamed = derive(named("h264b_mp4"), "streamed", *ffmpeg(*fragments))
+    for time in CUT_TIMES:
+        yield derive(streamed, f"ss{time}", *ffmpeg("-ss", time, "-i", "{0}", *COPY))
+
+
+def edits() -> Iterator[Recipe]:
+    """Edit lists that show a part of the packets, as trimming on a phone writes them."""
+    for name in ("h264b_mp4", "h264pyr_mp4", "hevcopen_mp4", "mpeg4b_mp4", "h264_mov", "vp9_mp4"):
+        tick = 512  # of ffmpeg's time base for 25 frames per second
+        for first, frames in ((0, 40), (7, 63), (18, 30), (33, 20)):
+            numbers = (str(first * tick), str(frames * 40))
+            yield derive(named(name), f"edit{first}-{frames}", "set_edit", *numbers)
 
 
 def remuxes() -> Iterator[Recipe]:
