@@ -4,6 +4,8 @@
 python scripts/soak.py
 python scripts/soak.py damaged packs --seed 1
 python scripts/soak.py memory --minutes 60
+python scripts/soak.py conformance --decoder all --keep out
+python scripts/soak.py conformance --files DIR
 
     runs      a pre-training run killed at random moments, and begun again with the same command,
               ends with the weights and the metrics of one that was left alone
@@ -17,6 +19,9 @@ python scripts/soak.py memory --minutes 60
               pretrain, finetune, evaluate, scan, pack and every decoder: no crash, no hang, each
               named once, and no video's pixels in the place of another's
     memory    decoding processes do not grow, on plain and damaged videos and on a pack
+    conformance
+              hundreds of small files of every codec and container, made and handled as people do,
+              are read, scanned and packed as the ffmpeg command shows them
 
 Prints one line a trial and exits 1 where a property failed.
 """
@@ -629,6 +634,28 @@ def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
     return all(mb < 5 for mb in growth.values())
 
 
+# Conformance
+
+
+def hold_against_ffmpeg(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Every recipe, or the files of a folder, through the decoders, the scan and the pack."""
+    root = str(SCRIPTS.parent)  # the recipes are among the tests
+    sys.path.insert(0, root)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
+    from tests.video import campaign
+
+    decoders = usable_decoders() if args.decoder == "all" else [args.decoder]
+    kept = Path(args.keep) if args.keep else folder
+    if args.files:
+        requests = campaign.file_requests(decoders, kept, Path(args.files))
+    else:
+        requests = campaign.recipe_requests(decoders, kept)
+    rows = campaign.run(requests, args.workers)
+    print(f"table: {campaign.write_table(rows, kept)}" if args.keep else "no table without --keep")
+    print("\n".join(campaign.summary(rows)))
+    return not any(row.verdict.faults for row in rows)
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -637,6 +664,7 @@ CAMPAIGNS = {
     "shared": share_models,
     "damaged": go_through_damage,
     "memory": watch_memory,
+    "conformance": hold_against_ffmpeg,
 }
 
 
@@ -650,6 +678,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of each run that is killed (60)")
     parser.add_argument("--damaged", type=int, default=600, help="damaged videos (600)")
     parser.add_argument("--minutes", type=float, default=60.0, help="of watching memory (60)")
+    parser.add_argument(
+        "--decoder",
+        choices=("pyav", "decord", "torchcodec", "all"),
+        default="pyav",
+        help="of conformance (pyav)",
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of conformance")
+    parser.add_argument("--keep", metavar="DIR", help="keep its files and its table there")
+    parser.add_argument("--files", metavar="DIR", help="judge the files there, not the recipes")
     args = parser.parse_args()
     if unknown := set(args.campaigns) - set(CAMPAIGNS):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(CAMPAIGNS)}")

@@ -1,0 +1,292 @@
+"""What a decoder, a scan and a pack make of a video file, held against the `ffmpeg` command.
+
+Run as a program it answers requests, so that a decoder that crashes or hangs takes one file along
+and nothing else. It then reads one JSON object a line, the fields of a Request, and answers each
+with one line, the JSON object of a Verdict.
+"""
+
+import json
+import random
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.video.oracle import OracleError, Shown, shown
+from tests.video.recipes import RecipeError, make, recipes
+from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig, Sampling
+from videomae.data.dataset import EvaluationClips, Item, TrainingClips
+from videomae.lists.clips import Clip
+from videomae.video.inspection import inspect_video
+from videomae.video.interface import DecodeError, Frames, Video
+from videomae.video.opening import decoder
+from videomae.video.packed import PackedVideo
+from videomae.video.programs import end_with_parent
+from videomae.video.transcode import Encoding, transcode
+
+OWN = "pyav"
+"""The decoder that scan and pack use too, and of which every bit is judged."""
+TOLERANCES: dict[str, dict[str, float]] = {"decord": {}, "torchcodec": {}}
+TOLERANCE = 3.0
+SAME = 4.0
+"""Mean squared difference of two frames below which either may stand for the other in a pack."""
+READS = 10
+"""Single frames that are read in random order."""
+THUMBNAIL = 32
+"""The side that frames are shrunk to before those of a pack are compared with all others."""
+ENCODING = Encoding(short_side=320, stride=4, keyint=16, crf=10, preset="superfast")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to judge: a recipe by its name, made below `folder`, or an existing file."""
+
+    decoder: str
+    folder: str
+    """Where files and ffmpeg's frames are kept."""
+    recipe: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong. Nothing: the file is read, scanned and packed as ffmpeg shows it."""
+
+    faults: list[str] = field(default_factory=list)
+    unmade: str | None = None
+    """Why there is nothing to judge."""
+    complaints: list[str] = field(default_factory=list)
+    """What ffmpeg itself says of the file."""
+
+
+def judge(path: Path, decoder_name: str, cache: Path) -> list[str]:
+    """The faults of a decoder at a healthy file, of the scan and the pack too if it is theirs.
+
+    Args:
+        cache: a folder for what ffmpeg shows.
+
+    Raises:
+        OracleError: ffmpeg shows nothing of the file.
+    """
+    expected = shown(path, cache)
+    frames = expected.frames(cache)
+    faults = list(_reading(path, decoder_name, expected, frames))
+    if decoder_name == OWN:
+        faults += _scanning(path, expected)
+        faults += _packing(path, frames)
+    return faults
+
+
+def judge_damage(path: Path, original: Path | None, cache: Path) -> list[str]:
+    """The faults of a scan at a damaged file.
+
+    Args:
+        original: the file before it was damaged, where ffmpeg may show the same of both; None: the
+            damage is certain.
+    """
+    if original is not None and _native(path, cache) == _native(original, cache):
+        return []
+    return ["scan: ok, but the file is damaged"] if inspect_video(path).ok else []
+
+
+def _native(path: Path, cache: Path) -> list[str]:
+    """The frames that ffmpeg shows; none where it shows nothing."""
+    try:
+        return shown(path, cache).native
+    except OracleError:
+        return []
+
+
+def _reading(
+    path: Path, decoder_name: str, expected: Shown, frames: NDArray[np.uint8]
+) -> Iterator[str]:
+    """The faults of a decoder."""
+    try:
+        video = decoder(decoder_name)[1](path)
+        if video.num_frames != len(expected):
+            yield f"read: {video.num_frames} frames, ffmpeg shows {len(expected)}"
+            return
+        if hasattr(video, "decoded"):
+            yield from _decoded(video, expected)
+        tolerance = _tolerance(decoder_name, expected.pixels)
+        told = set()
+        for what, numbers in _readings(video):
+            fault = _differing(video.read(numbers), frames, numbers, tolerance)
+            if fault and what not in told:
+                told.add(what)
+                yield f"read {what}: {fault}"
+    except DecodeError as error:
+        yield f"read: {str(error).removeprefix(str(path)).lstrip(': ')}"
+
+
+def _tolerance(decoder_name: str, pixels: str) -> float:
+    """The mean difference that a decoder's frames may have."""
+    if decoder_name == OWN:
+        return 0.0
+    return TOLERANCES[decoder_name].get(pixels, TOLERANCE)
+
+
+def _readings(video: Video) -> Iterator[tuple[str, list[int]]]:
+    """The numbers of frames to read, and what for; the order is part of the test."""
+    total, rng = video.num_frames, random.Random(video.num_frames)
+    yield "all in order", list(range(total))
+    for _ in range(READS):
+        yield "at random", [rng.randrange(total)] * rng.randint(1, 2)
+    yield "at random, with repeats", [rng.randrange(total) for _ in range(READS)]
+    clip = Clip("any", 1)
+    for sampling in (Sampling.dense, Sampling.segment):
+        data = DataConfig(clip=ClipConfig(16, 4, 32), sampling=sampling, segments=3, crops=1)
+        plain = AugmentConfig(CropKind.multi_scale, antialias=True)
+        training = TrainingClips([clip], data, plain, None, seed=0)
+        for epoch in range(3):
+            yield f"a {sampling.value} window", training._window(video, Item(epoch, 0), data.clip)
+        for segment in EvaluationClips([clip], data)._segments(video):
+            yield f"a {sampling.value} test view", segment
+
+
+def _decoded(video: Any, expected: Shown) -> Iterator[str]:
+    """The faults of frames as the decoder gave them, all of them and every third."""
+    for numbers in (range(len(expected)), range(1, len(expected), 3)):
+        given = [_digest(frame) for frame in video.decoded(numbers)]
+        if given != [expected.native[number] for number in numbers]:
+            wrong = sum(
+                one != expected.native[number] for one, number in zip(given, numbers, strict=False)
+            )
+            what = "all" if numbers.step == 1 else "every third"
+            yield f"decoded {what}: {len(given)} of {len(numbers)} frames, {wrong} wrong"
+
+
+@cache
+def _packer(width: int, height: int, pixels: str) -> av.VideoCodecContext:
+    """An encoder to the bytes of a frame, plane after plane, without what is between its rows."""
+    context = av.CodecContext.create("rawvideo", "w")
+    context.width, context.height, context.pix_fmt = width, height, pixels
+    context.time_base = 1
+    return context
+
+
+def _digest(frame: av.VideoFrame) -> str:
+    """The MD5 of a frame as the muxer framemd5 computes it."""
+    (packet,) = _packer(frame.width, frame.height, frame.format.name).encode(frame)
+    return md5(bytes(packet)).hexdigest()
+
+
+def _differing(
+    found: Frames, frames: NDArray[np.uint8], numbers: Sequence[int], tolerance: float
+) -> str:
+    """How the frames found differ from ffmpeg's of the same numbers; empty: they do not."""
+    if found.shape[1:] != frames.shape[1:]:
+        return f"shape {found.shape[1:]}, ffmpeg shows {frames.shape[1:]}"
+    wrong = []
+    for place, number in enumerate(numbers):
+        mean = float(np.abs(found[place].astype(np.int16) - frames[number]).mean())
+        if mean > tolerance:
+            wrong.append((mean, number, place))
+    if not wrong:
+        return ""
+    mean, number, place = max(wrong)
+    errors = [np.square(found[place].astype(np.int32) - each).mean() for each in frames]
+    nearest = int(np.argmin(errors))
+    return (
+        f"{len(wrong)} of {len(numbers)} frames differ, {number} by {mean:.2f} on average; "
+        f"it is nearest to {nearest}"
+    )
+
+
+def _scanning(path: Path, expected: Shown) -> Iterator[str]:
+    """The faults of a scan."""
+    found = inspect_video(path)
+    if not found.ok:
+        yield f"scan: {found.error}"
+        return
+    if found.num_frames != len(expected):
+        yield f"scan: {found.num_frames} frames, ffmpeg shows {len(expected)}"
+    if (found.width, found.height) != (expected.width, expected.height):
+        yield f"scan: {found.width}x{found.height}, ffmpeg shows {expected.width}x{expected.height}"
+
+
+def _packing(path: Path, frames: NDArray[np.uint8]) -> Iterator[str]:
+    """The faults of a pack: every frame is to be nearest to ffmpeg's of the same number."""
+    made, content = transcode(path, None, ENCODING)
+    if not made.source.ok:
+        yield f"pack: {made.source.error}"
+        return
+    count = made.source.num_frames
+    if count != len(frames):
+        yield f"pack: {count} frames, ffmpeg shows {len(frames)}"
+        return
+    try:
+        video = PackedVideo(
+            path, content, num_frames=count, stride=ENCODING.stride, keyint=ENCODING.keyint
+        )
+        packed, given = _thumbnails(video.read(range(count))), _thumbnails(frames)
+    except DecodeError as error:
+        yield f"pack: {error}"
+        return
+    far, apart = _distances(packed, given), _distances(given, given)
+    nearest = far.argmin(1)
+    wrong = [
+        i for i in range(count) if far[i, nearest[i]] < far[i, i] and apart[i, nearest[i]] > SAME
+    ]
+    if wrong:
+        yield (
+            f"pack: {len(wrong)} of {count} frames are nearer to another, "
+            f"{wrong[0]} to {nearest[wrong[0]]}"
+        )
+
+
+def _thumbnails(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(T, values) of small pictures."""
+    images = [av.VideoFrame.from_ndarray(np.ascontiguousarray(each), "rgb24") for each in frames]
+    small = [
+        image.reformat(THUMBNAIL, THUMBNAIL, "rgb24", interpolation="AREA").to_ndarray()
+        for image in images
+    ]
+    return np.stack(small).reshape(len(small), -1).astype(np.float32)
+
+
+def _distances(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(L, R) mean squared differences of all pairs."""
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+    return squares.clip(0) / left.shape[1]
+
+
+def answer(request: Request) -> Verdict:
+    """Make the file, if it is one of a recipe, and judge it."""
+    folder = Path(request.folder)
+    oracle = folder / "ffmpeg"
+    try:
+        if request.path is not None:
+            path = Path(request.path)
+            faults = judge(path, request.decoder, oracle)
+        else:
+            recipe = recipes()[request.recipe or ""]
+            path = make(recipe, folder)
+            if not recipe.healthy:
+                original = recipe.sources[0].file(folder) if recipe.concealed else None
+                return Verdict(judge_damage(path, original, oracle))
+            faults = judge(path, request.decoder, oracle)
+    except (RecipeError, OracleError) as error:
+        return Verdict(unmade=f"{type(error).__name__}: {error}")
+    return Verdict(faults, complaints=shown(path, oracle).complaints)
+
+
+def main() -> None:
+    """Answer requests until there are no more. Ctrl-C is for the process that asks."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for line in sys.stdin:
+        verdict = answer(Request(**json.loads(line)))
+        print(json.dumps(asdict(verdict)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

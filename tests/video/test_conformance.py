@@ -1,0 +1,85 @@
+"""A part of the recipes, chosen for breadth: read, scanned and packed as `ffmpeg` shows them.
+
+All of them: python scripts/soak.py conformance
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.video import conformance
+from tests.video.campaign import judge_all
+from tests.video.conformance import Request, Verdict, judge
+from tests.video.recipes import make, recipes
+from videomae.video.interface import Frames
+from videomae.video.pyav import PyAVVideo
+
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed"
+)
+PART = (
+    "h264_mp4 h264b_avi h264b_ts h264b_flv h264b_mxf h264pyr_h264 h264refresh_mkv h264mbaff_mp4"
+    " h264ten_mp4 h264p422_mov hevcopen_mkv mpeg4b_avi xvid_avi msmpeg4v3_avi flv1_flv mpeg1b_mpg"
+    " mpeg2field_ts mpeg2b_vob mjpeg_avi vp8alt_webm vp9_mp4 av1_mp4 theora_ogg wmv2_wmv"
+    " prores_mov ffv1_mkv gif_gif raw_pal8_nut h264b_mp4-ss0.37 h264open_mp4-ss1.0"
+    " mpeg4b_mkv-ss1.53 mpeg4b_avi-t1.3 h264b_mp4-mirror hevcb_mov-tag90 h264b_mp4-twice"
+    " h264b_mkv-twosecond mpeg4b_avi-packed mpeg4b_avi-latin h264b_mp4-64x48x1at25 h264b_ts-resized"
+    " mpeg4b_avi-longsound h264b_mp4-flags-empty_moov-frag_keyframe mpeg4b_avi-67x45x30at25"
+)
+"""Healthy files."""
+DAMAGED = "h264b_mp4-half mpeg4b_avi-overwrite h264b_ts-remove h264_mp4-secret h264_mp4-nomoov"
+
+
+def test_the_recipes_are_many_and_broad() -> None:
+    healthy = [recipe for recipe in recipes().values() if recipe.healthy]
+    assert len(healthy) >= 400
+    assert len({recipe.codec for recipe in healthy}) >= 25
+    assert len({recipe.ending for recipe in healthy}) >= 12
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
+    """What is wrong with each file of the part."""
+    folder = str(tmp_path_factory.mktemp("conformance"))
+    names = [*PART.split(), *DAMAGED.split()]
+    requests = [Request(conformance.OWN, folder, recipe=name) for name in names]
+    found = judge_all(requests, workers=os.cpu_count() or 1)
+    return {request.recipe or "": verdict for request, verdict in found}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", PART.split())
+def test_a_file_is_read_scanned_and_packed_as_ffmpeg_shows_it(
+    verdicts: dict[str, Verdict], name: str
+) -> None:
+    verdict = verdicts[name]
+    if verdict.unmade:
+        pytest.skip(verdict.unmade)
+    assert verdict.faults == []
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", DAMAGED.split())
+def test_a_damaged_file_is_called_damaged(verdicts: dict[str, Verdict], name: str) -> None:
+    assert verdicts[name].faults == []
+
+
+class LateVideo(PyAVVideo):
+    """A video whose frames come one too late."""
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        return super().read([min(index + 1, self.num_frames - 1) for index in indices])
+
+
+@needs_ffmpeg
+def test_frames_that_come_one_too_late_are_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(recipes()["mpeg4_mp4"], tmp_path)
+    assert judge(path, "pyav", tmp_path) == []
+    monkeypatch.setattr(conformance, "decoder", lambda name: (name, LateVideo))
+    faults = judge(path, "pyav", tmp_path)
+    assert faults[0].startswith("read all in order: 69 of 70 frames differ")
