@@ -9,7 +9,6 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,12 @@ import av
 import numpy as np
 from PIL import Image
 
+from videomae.video.container import VideoPacket, best_stream, check_file, open_container
+from videomae.video.interface import DecodeError
+from videomae.video.picture import display_matrix, turned_size
 from videomae.video.programs import end_with_parent
+from videomae.video.pyav import PyAVVideo
+from videomae.video.transport import lost_packets
 
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
@@ -52,7 +56,7 @@ class DamageError(Exception):
 
 
 def inspect_video(path: Path, each: Each | None = None) -> Inspection:
-    """Decode a video file; `each` is called with every frame."""
+    """Decode a video file; `each` is called with every frame that a reader would give, in order."""
     if not path.exists():
         return Inspection(ok=False, error="missing")
     if path.is_dir():
@@ -62,135 +66,151 @@ def inspect_video(path: Path, each: Each | None = None) -> Inspection:
         return Inspection(ok=False, error="empty", bytes=0)
     facts: dict[str, Any] = {"bytes": size}
     try:
-        with av.open(str(path)) as container:
-            _decode(container, facts, each)
-    except (av.FFmpegError, OSError, ValueError) as error:
+        _decode(path, facts, each)
+    except (av.FFmpegError, OSError, ValueError, DecodeError) as error:
         seen = facts.get("num_frames")
         what = "cannot be opened" if seen is None else "damaged"
         after = "" if seen is None else f", after {seen} frames"
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
         return Inspection(ok=False, error=f"{what} ({reason}{after})", **facts)
     except DamageError as damage:
         return Inspection(ok=False, error=str(damage), **facts)
     return Inspection(ok=True, **facts)
 
 
-def _decode(
-    container: av.container.InputContainer, facts: dict[str, Any], each: Each | None
-) -> None:
+def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
     """Decode the video stream, and fill in `facts` on the way.
 
     Raises:
-        DamageError: it has none, no frames, frames that the decoder marks or gives in an order that
-            is not that of their times (so that none can be found by its time), or ends early.
+        DamageError: it has frames that the decoder marks, lacks frames that a reader would give, or
+            ends early.
+        DecodeError: it is no video that can be read.
         av.FFmpegError: its data are invalid.
     """
-    if not container.streams.video:
-        raise DamageError("no video stream")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise DamageError("no codec for its video stream")
-    stream.codec_context.options = STRICT
-    stream.codec_context.thread_count = 1
-    rate = float(stream.average_rate or 0)
-    facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
-    end, start, shown = 0.0, None, None
-    for count, frame in enumerate(_frames(container, stream), start=1):
+    with Reading(path) as reading:
+        stream = reading.stream
+        rate = float(stream.average_rate or 0)
+        facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
+        end, start = 0.0, None
+        for count, frame in enumerate(reading.frames(), start=1):
+            if start is None:
+                size = turned_size((frame.width, frame.height), display_matrix(frame))
+                facts |= {"width": size[0], "height": size[1]}
+            time = (count - 1) / (rate or 1) if frame.time is None else frame.time
+            start = time if start is None else min(start, time)
+            end = max(end, time)
+            facts |= {"num_frames": count}
+            if each:
+                each(frame)
         if start is None:
-            turned = frame.rotation % 180 != 0
-            size = (frame.height, frame.width) if turned else (frame.width, frame.height)
-            facts |= {"width": size[0], "height": size[1]}
-        time = (count - 1) / (rate or 1) if frame.time is None else frame.time
-        if frame.pts is not None:
-            if shown is not None and frame.pts < shown:
-                raise DamageError(f"damaged (frames out of order, after {count - 1} frames)")
-            shown = frame.pts
-        start = time if start is None else min(start, time)
-        end = max(end, time)
-        facts |= {"num_frames": count}
-        if each:
-            each(frame)
-    if start is None:
-        raise DamageError("no frame")
-    step = 1 / rate if rate else 0.0
-    facts |= {"duration_s": round(end + step - start, 6)}
-    promised = _promised_s(container, stream)
-    if promised - (end + step) > max(0.1 * promised, 2 / rate if rate else 1):
-        raise DamageError(f"ends early (at {end + step:.2f} of {promised:.2f} s)")
+            raise DamageError("no frame")
+        step = 1 / rate if rate else 0.0
+        facts |= {"duration_s": round(end + step - start, 6)}
+        reading.check_end(max(end + step, reading.end_s), step)
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> Iterator[av.VideoFrame]:
-    """The frames, none of them damaged.
+class Reading:
+    """The strict decoding of a file's video stream, beside what a reader makes of it.
 
-    In a part cut out of a longer video the first pictures may refer to some that are gone. Those
-    shown before the first key frame do not count; and what the decoder says before its first frame
-    counts only if it loses one. Where all pictures have a time, each must be shown, and the file's
-    own index must lead to the key frames.
+    In a part cut out of a longer video the first pictures may refer to some that are gone. What the
+    decoder says before its first frame counts only if it loses one.
     """
-    key, pictures, count, early = None, 0, 0, None
-    seen: set[tuple[int | None, int]] = set()  # times and sizes of packets
-    keys: list[int | None] = []
-    times: set[int | None] = set()
-    shown: set[int | None] = set()
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise DamageError(f"damaged (a packet is marked corrupt, after {count} frames)")
-        key = packet.pts if key is None else key
-        seen.add((packet.pts, packet.size))
-        keys += [packet.pts] * packet.is_keyframe
-        if packet.size > 0 and not packet.is_discard and not _before(packet.pts, key):
-            pictures += 1
-            times.add(packet.pts)
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError as error:
-            if count > 0:
-                raise
-            early = early or error
-            continue
-        for frame in frames:
-            if _before(frame.pts, key):
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reader = PyAVVideo(path)
+        self.container = open_container(check_file(path), path)
+        self.stream = best_stream(self.container, path)
+        self.stream.codec_context.options = STRICT
+        self.end_s = 0.0
+        """Where the last packet of any stream ends."""
+
+    def __enter__(self) -> "Reading":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """The frames, none of them damaged.
+
+        Raises:
+            DamageError: the decoder marks one, or a reader would give others.
+            av.FFmpegError: they cannot be decoded.
+        """
+        shown, rows = self.reader.numbering.shown, self.reader.packets.rows
+        count, early = 0, None
+        for number, packet in self._packets():
+            packet.pts = number
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError as error:
+                if count > 0:
+                    raise
+                early = early or error
                 continue
-            if frame.is_corrupt:
-                raise DamageError(f"damaged (frame {count} is marked corrupt)")
-            count += 1
-            shown.add(frame.pts)
-            yield frame
-    if early is not None and count < pictures:
-        raise early
-    if None in times:
-        return
-    if lost := times - shown:
-        raise DamageError(f"damaged (frames are lost: {len(lost)} of {len(times)})")
-    for time in filter(None, keys):
-        container.seek(time, stream=stream)
-        packets: Any = container.demux(stream)
-        with closing(packets):
-            found = next(packets)
-        if (found.pts, found.size) not in seen:
-            raise DamageError("damaged (its index leads to other frames)")
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise DamageError(f"damaged (frame {count} is marked corrupt)")
+                if count >= len(shown) or frame.pts != shown[count]:
+                    raise early or DamageError(f"damaged (frames are lost, after {count} frames)")
+                frame.pts = rows[frame.pts].pts
+                count += 1
+                yield frame
+        if count < len(shown):
+            lost = len(shown) - count
+            raise early or DamageError(f"damaged (frames are lost: {lost} of {len(shown)})")
 
+    def _packets(self) -> Iterator[tuple[int, VideoPacket]]:
+        """The packets of the stream, numbered; those of others tell where the file ends."""
+        number = 0
+        for packet in self.container.demux():
+            if packet.dts is not None and packet.time_base:
+                last = float((packet.dts + (packet.duration or 0)) * packet.time_base)
+                self.end_s = max(self.end_s, last)
+            if packet.stream.index != self.stream.index:
+                continue
+            if packet.is_corrupt and self._is_torn():
+                raise DamageError(f"damaged (packet {number} is marked corrupt)")
+            yield number, packet  # type: ignore[misc]
+            number += packet.size > 0
 
-def _before(time: int | None, key: int | None) -> bool:
-    return time is not None and key is not None and time < key
+    def _is_torn(self) -> bool:
+        """Whether a packet that is marked corrupt is so.
 
+        FFmpeg also marks the last one before a place where two transport streams were joined.
+        """
+        if self.container.format.name != "mpegts":
+            return True
+        return lost_packets(self.path, self.stream.id) > 0
 
-def _promised_s(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream
-) -> float:
-    """Where a file that a broken download would shorten unseen says it ends; 0: it does not say.
+    def check_end(self, end_s: float, step_s: float) -> None:
+        """Raise DamageError where the file ends before what its header promises.
 
-    An MP4 cut off is found otherwise, and its edit lists shorten it rightfully.
-    """
-    if "mp4" in container.format.name:
+        Args:
+            end_s: where its last packet or frame ends.
+            step_s: from one frame to the next; 0: not known.
+        """
+        promised = self._promised_s()
+        if promised - end_s > max(0.1 * promised, 2 * step_s or 1):
+            raise DamageError(f"ends early (at {end_s:.2f} of {promised:.2f} s)")
+        entries = len(self.stream.index_entries) if "mp4" in self.container.format.name else 0
+        if entries > len(self.reader.packets.rows):
+            seen = len(self.reader.packets.rows)
+            raise DamageError(f"ends early (after {seen} of {entries} packets)")
+
+    def _promised_s(self) -> float:
+        """Where a file that a broken download would shorten unseen says it ends; 0: it does not.
+
+        An MP4 file says how many packets it has, and its edit lists shorten it rightfully.
+        """
+        if "mp4" in self.container.format.name:
+            return 0.0
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return float(self.stream.duration * self.stream.time_base)
+        if self.container.duration is not None:
+            return self.container.duration / av.time_base
         return 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / av.time_base
-    return 0.0
 
 
 def inspect_frames(

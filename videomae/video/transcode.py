@@ -25,7 +25,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.video.container import best_stream, check_file, open_container
 from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
+from videomae.video.interface import DecodeError
+from videomae.video.picture import TURNS, Size, display_matrix, shrunk
 from videomae.video.programs import end_with_parent
 
 MIN_PSNR = 20.0
@@ -103,11 +106,14 @@ class Encoder:
         self.content = io.BytesIO()
         self.container = av.open(self.content, "w", format="mp4", options={"fflags": "+bitexact"})
         self.stream: av.VideoStream | None = None
+        self.size: Size | None = None  # not turned; all frames get that of the first
         self.count = 0
 
     def add(self, frame: av.VideoFrame) -> None:
         """The next frame, as decoded."""
-        small = shrink(frame, self.encoding.short_side)
+        if self.size is None:
+            self.size = small_size(frame, self.encoding.short_side)
+        small = shrink(frame, self.size)
         if self.stream is None:
             self.stream = self.container.add_stream(
                 "libx264", rate=self.rate, options=self.encoding.options()
@@ -117,8 +123,6 @@ class Encoder:
             context = self.stream.codec_context
             for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
                 setattr(context, name, getattr(frame, name))
-        elif (small.width, small.height) != (self.stream.width, self.stream.height):
-            small = small.reformat(self.stream.width, self.stream.height)
         small.pts, small.time_base = self.count, 1 / self.rate
         small.pict_type = av.video.frame.PictureType.NONE
         self.container.mux(self.stream.encode(small))
@@ -132,17 +136,24 @@ class Encoder:
         return self.content.getvalue()
 
 
-def shrink(frame: av.VideoFrame, short_side: int) -> av.VideoFrame:
-    """As 4:2:0, with that short side if it is larger, even sides, and turned as it is shown."""
+def small_size(frame: av.VideoFrame, short_side: int) -> Size:
+    """The size of a frame once its short side is no larger: even sides, not turned."""
     scale = min(1.0, short_side / min(frame.width, frame.height))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (frame.width, frame.height))
-    small = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")
-    quarters = round(frame.rotation / 90) % 4
-    if quarters == 0:
+    return width, height
+
+
+def shrink(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
+    """The frame as 4:2:0, in that size, and then turned as it is shown."""
+    small = shrunk(frame, size)
+    quarters, mirrored, _ = TURNS[display_matrix(frame)]
+    if (quarters, mirrored) == (0, False):
         return small
-    planes = small.to_ndarray()
+    planes, (width, height) = small.to_ndarray(), size
     luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
     turned = [np.rot90(plane, quarters) for plane in (luma, *chroma)]
+    if mirrored:
+        turned = [plane[:, ::-1] for plane in turned]
     packed = np.concatenate([plane.reshape(-1, turned[0].shape[1]) for plane in turned])
     return av.VideoFrame.from_ndarray(packed, format="yuv420p")
 
@@ -158,10 +169,15 @@ def _digest(frame: av.VideoFrame) -> bytes:
 
 
 class Comparison:
-    """Holds the frames of a source against those of a file made from them, both in their order."""
+    """Holds the frames of a source against those of a file made from them, both in their order.
 
-    def __init__(self, content: bytes, encoding: Encoding) -> None:
+    Args:
+        size: that the frames of the source are shrunk to.
+    """
+
+    def __init__(self, content: bytes, encoding: Encoding, size: Size) -> None:
         self.encoding = encoding
+        self.size = size
         self.container = av.open(io.BytesIO(content), "r")
         stream = self.container.streams.video[0]
         stream.codec_context.options = STRICT
@@ -180,12 +196,9 @@ class Comparison:
         number, packed = len(self.psnr), next(self.frames, None)
         if packed is None or packed.pts != number * self.step or packed.is_corrupt:
             raise ExactnessError(f"frame {number} is missing")
-        written, original = luma(packed), luma(shrink(frame, self.encoding.short_side))
-        if written.shape == original.shape:  # else the source changes its size on the way
-            error = max(float(np.square(written - original).mean()), 1e-4)
-            self.psnr.append(10 * float(np.log10(255**2 / error)))
-        else:
-            self.psnr.append(self.psnr[-1])
+        written, original = luma(packed), luma(shrink(frame, self.size))
+        error = max(float(np.square(written - original).mean()), 1e-4)
+        self.psnr.append(10 * float(np.log10(255**2 / error)))
         if self.psnr[-1] < MIN_PSNR:
             raise ExactnessError(f"frame {number} is another picture ({self.psnr[-1]:.1f} dB)")
         if number % self.encoding.stride == 0:
@@ -230,7 +243,8 @@ def transcode(
         if not found.ok:
             return Transcoded(found), b""
         content = encoder.finish()
-        comparison = Comparison(content, encoding)
+        assert encoder.size is not None  # an undamaged video has a frame
+        comparison = Comparison(content, encoding, encoder.size)
         again = decode(comparison.add)
         if again != found:
             raise ExactnessError(f"its second decoding differs: {again.error}")
@@ -253,9 +267,9 @@ def transcode(
 def _rate(path: Path) -> Fraction:
     """Frames per second of a video file, on average; a usual number where that is not known."""
     try:
-        with av.open(str(path)) as container:
-            rate = container.streams.video[0].average_rate
-    except (av.FFmpegError, OSError, ValueError, IndexError):
+        with open_container(check_file(path), path) as container:
+            rate = best_stream(container, path).average_rate
+    except (av.FFmpegError, OSError, ValueError, DecodeError):
         rate = None  # what is wrong is said once it is decoded
     return Fraction(rate).limit_denominator(1001) if rate else Fraction(FRAMES_FPS)
 
