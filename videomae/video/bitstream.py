@@ -9,7 +9,8 @@ from typing import NamedTuple
 Buffer = memoryview | bytes
 START = b"\0\0\1"
 """Begins a unit of H.264, H.265, MPEG-1, MPEG-2 and MPEG-4 streams."""
-VOP = START + b"\xb6"
+PICTURE, VOP = START + b"\0", START + b"\xb6"
+"""Begin a picture of MPEG-1 and MPEG-2, and of MPEG-4."""
 SMALL_VOP = 16
 """Bytes of an MPEG-4 packet that may say no more than "not coded"."""
 
@@ -23,6 +24,8 @@ class Look(NamedTuple):
     """Whether pictures shown after this one need none that were coded before it."""
     headers: tuple[bytes, ...] = ()
     """The parameter sets in it."""
+    early: bool = False
+    """Whether it is a B picture, shown before one that is stored before it."""
 
 
 def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
@@ -39,7 +42,8 @@ def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
         length = _length_bytes(codec, extradata)
         units = _h264 if codec == "h264" else _hevc
         return lambda data, key: units(_units(data, length)) if key else Look()
-    return {"mpeg4": _mpeg4, "vp8": _vp8, "vp9": _vp9}.get(codec)
+    others = {"mpeg1video": _mpeg2, "mpeg2video": _mpeg2, "mpeg4": _mpeg4, "vp8": _vp8, "vp9": _vp9}
+    return others.get(codec)
 
 
 def _length_bytes(codec: str, extradata: bytes) -> int:
@@ -125,9 +129,21 @@ def _mpeg4(data: Buffer, key: bool) -> Look:
     """Packed streams have two pictures in one packet, and say "not coded" in the next."""
     content = bytes(data)
     place = content.find(VOP)
-    intra = 0 <= place < len(content) - 4 and content[place + 4] >> 6 == 0
+    if not 0 <= place < len(content) - 4:
+        return Look(None)
+    kind = content[place + 4] >> 6
     one = content.count(VOP) == 1 and len(content) >= SMALL_VOP
-    return Look(1 if one else None, key and intra)
+    return Look(1 if one else None, key and kind == 0, early=kind == 2)
+
+
+def _mpeg2(data: Buffer, key: bool) -> Look:
+    """One picture, or the two fields of one."""
+    content = bytes(data)
+    place = content.find(PICTURE)
+    if not 0 <= place < len(content) - 5 or content.count(PICTURE) > 2:
+        return Look(None)
+    kind = content[place + 5] >> 3 & 7
+    return Look(1, key and kind == 1, early=kind == 3)
 
 
 def _vp8(data: Buffer, key: bool) -> Look:

@@ -11,21 +11,23 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from PIL import Image
 
+from videomae.video.completeness import lost_packets, missing_bytes
 from videomae.video.container import VideoPacket, best_stream, check_file, open_container
 from videomae.video.interface import DecodeError
 from videomae.video.picture import display_matrix, turned_size
 from videomae.video.programs import end_with_parent
 from videomae.video.pyav import PyAVVideo
-from videomae.video.transport import lost_packets
 
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
+MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
+"""FFmpeg's name of the format of MP4 and QuickTime files."""
 Each = Callable[[av.VideoFrame], None]
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
@@ -122,6 +124,8 @@ class Reading:
         self.container = open_container(check_file(path), path)
         self.stream = best_stream(self.container, path)
         self.stream.codec_context.options = STRICT
+        self.early: Exception | None = None  # what the decoder said before its first frame
+        self.excused = 0  # frames that it lost at a join of two files, where nothing is damaged
         self.end_s = 0.0
         """Where the last packet of any stream ends."""
 
@@ -138,28 +142,62 @@ class Reading:
             DamageError: the decoder marks one, or a reader would give others.
             av.FFmpegError: they cannot be decoded.
         """
-        shown, rows = self.reader.numbering.shown, self.reader.packets.rows
-        count, early = 0, None
+        reader, count = self.reader, 0
+        for frame in self._decoded():
+            if frame.is_corrupt:
+                raise DamageError(f"damaged (frame {count} is marked corrupt)")
+            number = cast(int, frame.pts)
+            while self._holder(count) != number and self.excused > 0:
+                yield from reader.decoded([count])
+                self.excused, count = self.excused - 1, count + 1
+            if self._holder(count) != number:
+                reader.renumber()
+            if self._holder(count) != number:
+                raise self.early or DamageError(f"damaged (frames are lost, after {count} frames)")
+            frame.pts = reader.packets.rows[number].pts
+            count += 1
+            yield frame
+        if lost := reader.num_frames - count:
+            raise self.early or DamageError(
+                f"damaged (frames are lost: {lost} of {reader.num_frames})"
+            )
+
+    def _holder(self, frame: int) -> int | None:
+        """The packet that a reader takes frame i from; None: it has no such frame."""
+        shown = self.reader.numbering.shown
+        return shown[frame] if frame < len(shown) else None
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """What the decoder gives, each frame with the number of its packet for its time."""
+        begun = False
         for number, packet in self._packets():
             packet.pts = number
             try:
                 frames = packet.decode()
             except av.InvalidDataError as error:
-                if count > 0:
+                if not begun:
+                    self.early = self.early or error
+                elif self._is_orphan(number):
+                    self.excused += 1
+                else:
                     raise
-                early = early or error
                 continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    raise DamageError(f"damaged (frame {count} is marked corrupt)")
-                if count >= len(shown) or frame.pts != shown[count]:
-                    raise early or DamageError(f"damaged (frames are lost, after {count} frames)")
-                frame.pts = rows[frame.pts].pts
-                count += 1
-                yield frame
-        if count < len(shown):
-            lost = len(shown) - count
-            raise early or DamageError(f"damaged (frames are lost: {lost} of {len(shown)})")
+            begun |= bool(frames)
+            yield from frames
+
+    def _is_orphan(self, number: int) -> bool:
+        """Whether a packet's picture was built on some that a join of two files has left behind.
+
+        It then follows a key frame whose time is none after those before it, and is shown before
+        that.
+        """
+        packets, shown = self.reader.packets, self.reader.numbering.shown
+        key = max((key for key in packets.keys if key <= number), default=0)
+        times = [row.pts for row in packets.rows[: key + 1]]
+        if key == 0 or None in times or number not in shown or key not in shown:
+            return False
+        *before, time = cast(list[int], times)
+        return time <= max(before) and shown.index(number) < shown.index(key)
 
     def _packets(self) -> Iterator[tuple[int, VideoPacket]]:
         """The packets of the stream, numbered; those of others tell where the file ends."""
@@ -194,17 +232,20 @@ class Reading:
         promised = self._promised_s()
         if promised - end_s > max(0.1 * promised, 2 * step_s or 1):
             raise DamageError(f"ends early (at {end_s:.2f} of {promised:.2f} s)")
-        entries = len(self.stream.index_entries) if "mp4" in self.container.format.name else 0
-        if entries > len(self.reader.packets.rows):
-            seen = len(self.reader.packets.rows)
+        entries = len(self.stream.index_entries) if self.container.format.name in MP4 else 0
+        seen = len(self.reader.packets.rows)
+        if entries > seen:
             raise DamageError(f"ends early (after {seen} of {entries} packets)")
+        if self.container.format.name == "avi" and (missing := missing_bytes(self.path)):
+            raise DamageError(f"ends early (by {missing} bytes)")
 
     def _promised_s(self) -> float:
         """Where a file that a broken download would shorten unseen says it ends; 0: it does not.
 
-        An MP4 file says how many packets it has, and its edit lists shorten it rightfully.
+        An MP4 file says how many packets it has, and its edit lists shorten it rightfully; an AVI
+        file says how many bytes.
         """
-        if "mp4" in self.container.format.name:
+        if self.container.format.name in (*MP4, "avi"):
             return 0.0
         if self.stream.duration is not None and self.stream.time_base is not None:
             return float(self.stream.duration * self.stream.time_base)

@@ -8,6 +8,7 @@ that begin in the middle), the video is decoded once from its start.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from av.video.stream import VideoStream
@@ -55,6 +56,8 @@ class Packets:
     """The packets that the container calls damaged."""
     regular: bool = True
     """Whether each packet is sure to hold one picture."""
+    early: bool = False
+    """Whether pictures are shown in another order than they are stored in."""
 
     def time(self, number: int) -> int | None:
         """What a container is asked to seek to for a packet."""
@@ -106,6 +109,7 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
     found.regular = context.name in ONE_EACH
     if context.name == "h264":
         found.regular = context.field_order == PROGRESSIVE
+    found.early = context.name in ("h264", "hevc") and context.reorder_depth > 0
     headers = False  # whether parameter sets change on the way
     bare = set()  # key frames without parameter sets of their own
     for packet in packets:
@@ -116,6 +120,7 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
         found.dts.append(packet.dts)
         seen = looking(memoryview(packet), key) if looking else Look(1, key)
         found.regular &= seen.pictures is not None
+        found.early |= seen.early
         if seen.pictures == 0 or packet.is_discard:
             found.hidden.add(number)
         if packet.is_corrupt:
@@ -127,6 +132,10 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
             bare.add(number)
     if headers:
         found.keys = [number for number in found.keys if number not in bare]
+    if looking is None and not context.codec.intra_only and len(found.keys) == len(found.rows):
+        found.keys = found.keys[:1]  # whoever marks every packet knows of none
+    if context.name == "mpeg4" and not found.regular:
+        found.keys = found.keys[:1]  # pictures packed with another need the packets before
     found.close()
     return found
 
@@ -147,6 +156,8 @@ def by_packets(packets: Packets, *, reorders: bool, restarts: bool) -> Numbering
         return Numbering(shown, entries if restarts else entries[:1])
     times = [row.pts for row in rows if row.pts is not None]
     if len(times) < len(rows) or not _in_order(times, packets.keys):
+        return None
+    if packets.early and all(a < b for a, b in pairwise(times)):  # times of storing, not of showing
         return None
     shown.sort(key=times.__getitem__)
     ascending = [times[number] for number in shown]

@@ -88,19 +88,23 @@ class PyAVVideo:
 
     def _each(self, wanted: Sequence[int], keep: Keep) -> None:
         """Decode frames of ascending numbers, and hand each over with its place in `wanted`."""
+        if not wanted:
+            return
         if wanted[0] < 0 or wanted[-1] >= self.num_frames:
             raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
         skips = self.regular and self.stream.codec_context.name in SKIPPABLE
         ways = [(True, True)] * skips + [(True, False), (False, False)]
-        for seeks, skip in ways:
-            try:
-                self._decode(wanted, keep, seeks=seeks, skip=skip)
-                return
-            except (av.FFmpegError, ValueError) as error:
-                reason = error
-            except DecodeError as error:
-                raise DecodeError(f"{self.path}: {error}") from error
-        raise DecodeError(_reason(self.path, reason)) from reason
+        try:
+            for seeks, skip in ways:
+                try:
+                    return self._decode(wanted, keep, seeks=seeks, skip=skip)
+                except (av.FFmpegError, ValueError) as error:
+                    reason = error
+            if not self.renumber():
+                raise reason
+            self._decode(wanted, keep, seeks=False, skip=False)
+        except (av.FFmpegError, ValueError, DecodeError) as error:
+            raise DecodeError(_reason(self.path, error)) from error
 
     def _decode(self, wanted: Sequence[int], keep: Keep, *, seeks: bool, skip: bool) -> None:
         """Do what _each does in one way.
@@ -114,7 +118,7 @@ class PyAVVideo:
         frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         for place, number in enumerate(wanted):
             entry = self.numbering.entry(number)
-            if place == 0 or (seeks and entry.frame > reached):
+            if place == 0 or (seeks and entry.frame > reached + 1):
                 packets = self._from(entry.packet) if seeks else self._from_start()
                 frames = self._frames(packets, needed)
             packet = shown[number]
@@ -127,14 +131,35 @@ class PyAVVideo:
     def _number(self) -> tuple[Packets, Numbering]:
         """Find out which packet holds each frame."""
         packets = self.packets = survey(self._demux(), self.stream)
+        if "mpegts" in self.container.format.name:
+            packets.cut.clear()  # the one before a join is marked so, too
         codec = self.stream.codec_context.codec
-        restarts = codec.name in ONE_EACH or codec.intra_only
-        told = by_packets(packets, reorders=codec.reorder, restarts=restarts)
+        told = by_packets(packets, reorders=codec.reorder, restarts=self._restarts())
         self.regular = told is not None
-        if told is None:
-            shown = [holder for holder, _ in self._frames(self._from_start(), None)]
-            told = by_decoding(shown, packets, restarts=restarts)
-        return packets, told
+        return packets, told or self._number_by_decoding()
+
+    def _number_by_decoding(self) -> Numbering:
+        shown = [holder for holder, _ in self._frames(self._from_start(), None)]
+        return by_decoding(shown, self.packets, restarts=self._restarts())
+
+    def _restarts(self) -> bool:
+        """Whether decoding may start at any key frame."""
+        codec = self.stream.codec_context.codec
+        return codec.name in ONE_EACH or codec.intra_only
+
+    def renumber(self) -> bool:
+        """Find the order of the frames by decoding, where their times have told another.
+
+        Returns:
+            Whether it is another. It never is where frames are lost: such a file is damaged.
+        """
+        if not self.regular:
+            return False
+        found = self._number_by_decoding()
+        if found.shown == self.numbering.shown or set(found.shown) != set(self.numbering.shown):
+            return False
+        self.numbering, self.regular = found, False
+        return True
 
     def _frames(
         self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None
