@@ -46,6 +46,25 @@ def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
     return others.get(codec)
 
 
+def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
+    """The function that tells packets on which no other picture is built; None: that is not known.
+
+    Args:
+        codec: FFmpeg's name of it.
+        extradata: the stream's headers, as the container holds them.
+    """
+    if codec == "h264":
+        length = _length_bytes(codec, extradata)
+        return lambda data: _is_no_reference(_units(data, length))
+    return (lambda data: _mpeg4(data, False).early) if codec == "mpeg4" else None
+
+
+def _is_no_reference(units: Iterator[bytes]) -> bool:
+    """Whether the nal_ref_idc of a packet's first slice is 0."""
+    slices = (unit[0] for unit in units if unit and unit[0] & 31 in (1, 2, 5))
+    return next(slices, 0xFF) >> 5 & 3 == 0
+
+
 def _length_bytes(codec: str, extradata: bytes) -> int:
     """Bytes of the length before each unit, as in MP4 files; 0: start codes separate the units."""
     if len(extradata) < 23 or extradata[0] != 1:

@@ -70,14 +70,20 @@ def inspect_video(path: Path, each: Each | None = None) -> Inspection:
     try:
         _decode(path, facts, each)
     except (av.FFmpegError, OSError, ValueError, DecodeError) as error:
-        seen = facts.get("num_frames")
-        what = "cannot be opened" if seen is None else "damaged"
-        after = "" if seen is None else f", after {seen} frames"
-        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
-        return Inspection(ok=False, error=f"{what} ({reason}{after})", **facts)
+        return Inspection(ok=False, error=_what_is_wrong(path, error, facts), **facts)
     except DamageError as damage:
         return Inspection(ok=False, error=str(damage), **facts)
     return Inspection(ok=True, **facts)
+
+
+def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
+    """An error in the words of Inspection.error: what kind it is, and details in parentheses."""
+    reason = getattr(error, "strerror", None) or str(error).removeprefix(str(path)).lstrip(": ")
+    if "num_frames" in facts:
+        return f"damaged ({reason}, after {facts['num_frames']} frames)"
+    if isinstance(error, DecodeError) and error.__cause__ is None:
+        return reason.removeprefix("holds ")
+    return f"cannot be opened ({reason})"
 
 
 def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:

@@ -8,10 +8,11 @@ that begin in the middle), the video is decoded once from its start.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from videomae.video.bitstream import Look, look
 from videomae.video.container import VideoPacket
@@ -27,8 +28,8 @@ ONE_EACH = (
 )
 """Decoders that show one picture for each packet, but where `Look` says otherwise, and that give
 the right pictures from any key frame on."""
-DISTANCE = 32
-"""Places that a picture may be shown before or after it is coded; H.264 and H.265 allow 16."""
+FAR = 32
+"""Places between pictures over which times are compared; H.264 and H.265 allow 16."""
 
 
 class Row(NamedTuple):
@@ -56,8 +57,8 @@ class Packets:
     """The packets that the container calls damaged."""
     regular: bool = True
     """Whether each packet is sure to hold one picture."""
-    early: bool = False
-    """Whether pictures are shown in another order than they are stored in."""
+    depth: int = 0
+    """How many pictures that are stored before another may be shown after it."""
 
     def time(self, number: int) -> int | None:
         """What a container is asked to seek to for a packet."""
@@ -95,6 +96,10 @@ class Numbering:
     entries: Sequence[Entry]
     """Ascending in both; the first is the first packet."""
 
+    def numbers(self) -> dict[int, int]:
+        """The number of the frame in each packet that holds one."""
+        return {packet: frame for frame, packet in enumerate(self.shown)}
+
     def entry(self, frame: int) -> Entry:
         """The last place to start decoding from for a frame."""
         return self.entries[max(0, bisect_right(self.entries, (frame + 1,)) - 1)]
@@ -109,7 +114,8 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
     found.regular = context.name in ONE_EACH
     if context.name == "h264":
         found.regular = context.field_order == PROGRESSIVE
-    found.early = context.name in ("h264", "hevc") and context.reorder_depth > 0
+    if context.name in ("h264", "hevc"):
+        found.depth = context.reorder_depth
     headers = False  # whether parameter sets change on the way
     bare = set()  # key frames without parameter sets of their own
     for packet in packets:
@@ -120,7 +126,7 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
         found.dts.append(packet.dts)
         seen = looking(memoryview(packet), key) if looking else Look(1, key)
         found.regular &= seen.pictures is not None
-        found.early |= seen.early
+        found.depth = max(found.depth, seen.early)
         if seen.pictures == 0 or packet.is_discard:
             found.hidden.add(number)
         if packet.is_corrupt:
@@ -154,38 +160,36 @@ def by_packets(packets: Packets, *, reorders: bool, restarts: bool) -> Numbering
     if not reorders:
         entries = [Entry(bisect_left(shown, key), key) for key in packets.keys]
         return Numbering(shown, entries if restarts else entries[:1])
-    times = [row.pts for row in rows if row.pts is not None]
-    if len(times) < len(rows) or not _in_order(times, packets.keys):
+    given = [row.pts for row in rows if row.pts is not None]
+    if len(given) < len(rows):
         return None
-    if packets.early and all(a < b for a, b in pairwise(times)):  # times of storing, not of showing
+    times = np.array(given)
+    if not _tell_order(times, packets.keys, packets.depth):
         return None
-    shown.sort(key=times.__getitem__)
-    ascending = [times[number] for number in shown]
+    order = np.array(shown)[times[shown].argsort()]
+    ascending = times[order]
     if any(ascending[0] < times[number] < ascending[-1] for number in hidden):
         return None
-    entries = [Entry(bisect_left(ascending, times[key]), key) for key in packets.keys]
-    return Numbering(shown, entries if restarts else entries[:1])
+    frames = np.searchsorted(ascending, times[packets.keys]).tolist()
+    entries = [Entry(frame, key) for frame, key in zip(frames, packets.keys, strict=True)]
+    return Numbering(order.tolist(), entries if restarts else entries[:1])
 
 
-def _in_order(times: Sequence[int], keys: Sequence[int]) -> bool:
-    """Whether all packets have a time of their own that puts them near their place.
+def _tell_order(times: NDArray[np.int64], keys: Sequence[int], depth: int) -> bool:
+    """Whether the times of all packets are those at which their pictures are shown.
 
-    No picture that is stored before a key frame is shown after it, and none before the first.
+    They differ; no picture that is stored before a key frame is shown after it; and of the pictures
+    stored before another at most `depth` are shown after it, somewhere in the video at least one.
     """
-    if len(set(times)) < len(times):
+    latest = np.maximum.accumulate(times)
+    if len(np.unique(times)) < len(times) or (latest[keys] > times[keys]).any():
         return False
-    order = sorted(range(len(times)), key=times.__getitem__)
-    if order[0] != 0 or any(abs(place - number) > DISTANCE for place, number in enumerate(order)):
+    if times.min() < times[0] or (latest[:-FAR] > times[FAR:]).any():
         return False
-    latest, following = times[0], iter(keys)
-    key = next(following, None)
-    for number, time in enumerate(times):
-        if number == key:
-            if time < latest:
-                return False
-            key = next(following, None)
-        latest = max(latest, time)
-    return True
+    later = np.zeros(len(times), np.int64)  # pictures stored before each that are shown after it
+    for distance in range(1, min(FAR, len(times))):
+        later[distance:] += times[:-distance] > times[distance:]
+    return int(later.max()) <= depth and (depth == 0 or bool(later.any()))
 
 
 def by_decoding(shown: Sequence[int], packets: Packets, *, restarts: bool) -> Numbering:
@@ -195,10 +199,9 @@ def by_decoding(shown: Sequence[int], packets: Packets, *, restarts: bool) -> Nu
         shown: the packet of each, in the order in which a decoder gave them.
         restarts: whether decoding may start at each of packets.keys.
     """
-    frame_of = {packet: frame for frame, packet in enumerate(shown)}
     entries = [Entry(0, 0)]
-    for key in packets.keys if restarts and len(frame_of) == len(shown) else ():
-        frame = frame_of.get(key)
-        if key > 0 and frame is not None and frame > entries[-1].frame:
-            entries.append(Entry(frame, key))
+    frames = Numbering(shown, entries).numbers()
+    for key in packets.keys if restarts else ():
+        if frames.get(key, 0) > entries[-1].frame:
+            entries.append(Entry(frames[key], key))
     return Numbering(shown, entries)

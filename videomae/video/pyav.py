@@ -10,6 +10,7 @@ from typing import Any, cast
 import av
 import numpy as np
 
+from videomae.video.bitstream import needless
 from videomae.video.container import VideoPacket, best_stream, check_file, open_container
 from videomae.video.interface import DecodeError, Frames
 from videomae.video.numbering import (
@@ -22,8 +23,6 @@ from videomae.video.numbering import (
 )
 from videomae.video.picture import ToRGB
 
-SKIPPABLE = ("h264", "mpeg4")
-"""Codecs in which no frame is ever built on one marked as no reference."""
 TRIES = 3
 """Earlier key frames that a container is asked for before its file is read from the start."""
 Keep = Callable[[int, av.VideoFrame], None]
@@ -50,6 +49,9 @@ class PyAVVideo:
             self._reopen()
             self.fps = float(self.stream.average_rate) if self.stream.average_rate else None
             context = self.stream.codec_context
+            self.needless = needless(context.name, context.extradata or b"")
+            self.left_out: set[int] = set()
+            """Packets since the last start that were not decoded, as no other needs them."""
             self.to_rgb = ToRGB((context.width, context.height))
             self.packets, self.numbering = self._number()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -92,7 +94,7 @@ class PyAVVideo:
             return
         if wanted[0] < 0 or wanted[-1] >= self.num_frames:
             raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
-        skips = self.regular and self.stream.codec_context.name in SKIPPABLE
+        skips = self.regular and self.needless is not None
         ways = [(True, True)] * skips + [(True, False), (False, False)]
         try:
             for seeks, skip in ways:
@@ -120,13 +122,27 @@ class PyAVVideo:
             entry = self.numbering.entry(number)
             if place == 0 or (seeks and entry.frame > reached + 1):
                 packets = self._from(entry.packet) if seeks else self._from_start()
-                frames = self._frames(packets, needed)
-            packet = shown[number]
-            frame = next((frame for holder, frame in frames if holder == packet), None)
-            if frame is None or packet in self.packets.cut:
-                raise ValueError(f"frame {number} cannot be decoded")
+                reached = entry.frame - 1 if seeks else -1
+                frames = self._numbered(packets, needed, reached + 1)
+            while reached < number:
+                found, frame = next(frames, (-1, None))
+                passed = shown[reached + 1 : found]  # empty unless found lies further on
+                in_order = reached < found <= number and self.left_out.issuperset(passed)
+                if frame is None or not in_order or shown[found] in self.packets.cut:
+                    raise ValueError(f"frame {number} cannot be decoded")
+                reached = found
+            assert frame is not None  # what is wanted lies after what was reached
             keep(place, frame)
-            reached = number
+
+    def _numbered(
+        self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None, first: int
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames of _frames by their own numbers, from frame `first` on."""
+        numbers = self.numbering.numbers()
+        for packet, frame in self._frames(packets, needed):
+            number = numbers.get(packet, -1)
+            if number >= first:
+                yield number, frame
 
     def _number(self) -> tuple[Packets, Numbering]:
         """Find out which packet holds each frame."""
@@ -172,11 +188,13 @@ class PyAVVideo:
             needed: packets whose frames are wanted; those that no other needs are left out.
         """
         begun = False
-        context = self.stream.codec_context
+        self.left_out.clear()
         for number, packet in packets:
+            unwanted = needed is not None and number not in needed and packet.size > 0
+            if unwanted and self.needless is not None and self.needless(memoryview(packet)):
+                self.left_out.add(number)
+                continue
             packet.pts = number  # a frame takes the time of its packet along: here, its number
-            wanted = needed is None or number in needed or packet.size == 0
-            context.skip_frame = "DEFAULT" if wanted else "NONREF"
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
@@ -202,16 +220,16 @@ class PyAVVideo:
             met = next((each for each in packets if self.packets.find(each) is not None), None)
             number = None if met is None else self.packets.find(met)
             if met is not None and number is not None and number <= first:
-                yield from self._numbered(chain([met], packets), number, first)
+                yield from self._checked(chain([met], packets), number, first)
                 return
         yield from self._from_start(first)
 
     def _from_start(self, first: int = 0) -> Iterator[tuple[int, VideoPacket]]:
         """The packets from one on, each with its number, after the file has been opened anew."""
         self._reopen()
-        yield from self._numbered(self._demux(), 0, first)
+        yield from self._checked(self._demux(), 0, first)
 
-    def _numbered(
+    def _checked(
         self, packets: Iterable[VideoPacket], number: int, first: int
     ) -> Iterator[tuple[int, VideoPacket]]:
         """Number the packets, of which the first is `number`, and leave out those before `first`.
