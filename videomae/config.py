@@ -369,7 +369,8 @@ class DataConfig(ListConfig):
     """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
     started anew; the video that this happens to twice running is a bad file."""
     max_bad_fraction: float = 0.01
-    """Training stops when more than this share of the files tried so far cannot be read."""
+    """Training stops when more than this share of the files tried so far, and more than one file,
+    cannot be read."""
 
     def __post_init__(self) -> None:
         counts = ("repeats", "segments", "crops", "num_train")
@@ -1110,7 +1111,8 @@ class PackConfig(ScanConfig):
     shard_mb: float = 512.0
     """Size of a shard, in 10^6 bytes; a larger video has a shard of its own."""
     max_bad_fraction: float = 0.01
-    """Packing stops when more than this share of the videos tried so far cannot be packed."""
+    """Packing stops when more than this share of the videos tried so far, and more than one video,
+    cannot be packed."""
     check: bool = False
     """Only read all of the pack in `out`, and say what is damaged."""
 
