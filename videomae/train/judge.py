@@ -99,7 +99,7 @@ class Judge:
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
         if not self.bad or not (found or epoch_ends or enough or step == self.last):
             return
-        tried, num_bad = np.count_nonzero(self._tried), self.num_bad
+        tried, num_bad = int(np.count_nonzero(self._tried)), self.num_bad
         too_many = too_many_bad(num_bad, tried, self.max_bad_fraction)
         if (too_many and (tried >= JUDGED_FROM or epoch_ends)) or (
             num_bad == tried and step == self.last
