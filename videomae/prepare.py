@@ -56,7 +56,7 @@ from videomae.lists.matching import (
 )
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
-from videomae.lists.walk import nothing_in, told
+from videomae.lists.walk import is_utf8, nothing_in, told
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
@@ -95,7 +95,7 @@ def prepare(config: PrepareConfig) -> None:
     lines = (json.dumps(each._asdict()) + "\n" for each in problems + counted)
     write_text(file, "".join(lines))
     _report(lists, annotations, located, config.dataset, file, say)
-    _check_lists(lists, config, file)
+    _check_lists(lists, annotations, config, file)
     _write(lists, annotations, located, config, out)
     splits = " data.split=1" if None not in annotations.splits else ""
     say.line(f"{out}: lists written; use them with data.prepared={out}{splits}")
@@ -208,7 +208,9 @@ def _report(
         say.line(f"all of them: {problems}")
 
 
-def _check_lists(lists: Lists, config: PrepareConfig, problems: Path) -> None:
+def _check_lists(
+    lists: Lists, annotations: Annotations, config: PrepareConfig, problems: Path
+) -> None:
     """PrepareError for what must not be written."""
     twice = lists.of_kind(IN_TWO_PARTS)
     if twice:
@@ -216,6 +218,13 @@ def _check_lists(lists: Lists, config: PrepareConfig, problems: Path) -> None:
             f"{len(twice):,} video(s) in two of train, val and test of one split, such as "
             f"{twice[0].what} ({twice[0].where}); {problems} names all. No list was written"
         )
+    names = Counter(name.strip() for name in annotations.classes)
+    for name in annotations.classes:
+        if names[name.strip()] > 1 or not name.strip() or "\n" in name or not is_utf8(name):
+            raise PrepareError(
+                f"the class {name!r} cannot be told from others: its name, without blanks around "
+                "it, is a line of its own in classes.txt. Rename it; no list was written"
+            )
     assert config.dataset is not None
     for split, parts in PUBLISHED.get(config.dataset, {}).items():
         for part, published in parts.items():

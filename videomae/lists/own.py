@@ -49,8 +49,7 @@ def of_folders(videos: list[str]) -> Annotations:
     inner = [path.split("/") for path in videos]
     tops = sorted({path[0] for path in inner if len(path) > 1})
     parts = {top: SPLIT_NAMES[top.casefold()] for top in tops if top.casefold() in SPLIT_NAMES}
-    for path in inner:
-        _check_place(path, list(parts))
+    _check_places(inner, list(parts))
     skip = 1 if parts else 0
     classes = sorted({path[skip] for path in inner})
     labels = {name: label for label, name in enumerate(classes)}
@@ -71,29 +70,35 @@ def of_folders(videos: list[str]) -> Annotations:
     return Annotations(classes, {None: rows}, notes=notes)
 
 
-def _check_place(path: list[str], splits: list[str]) -> None:
-    """Check that a video lies in the folder of a class, and in a split if there are `splits`.
+def _check_places(videos: list[list[str]], splits: list[str]) -> None:
+    """Check that every video lies in the folder of a class, and in a split if there are `splits`.
+
+    Args:
+        videos: the parts of their paths.
 
     Raises:
-        AnnotationError: naming the video, and what to do.
+        AnnotationError: naming the first that does not, and what to do.
     """
-    video, named = "/".join(path), ", ".join(f"{split}/" for split in splits)
-    rename = f"if {named} means classes, rename it, or use dataset=csv"
-    if splits and (len(path) == 1 or path[0] not in splits):
-        raise AnnotationError(
-            f"{video} lies in no split, though {named} is named as one: move it into a split or "
-            f"away from there, or name its folder as one of {' '.join(SPLIT_NAMES)}; {rename}"
-        )
-    if splits and len(path) == 2:
-        raise AnnotationError(
-            f"{video} lies in the split {path[0]}/, but in no folder of a class: move it into "
-            f"the folder of its class, or away from there; {rename}"
-        )
-    if len(path) == 1:
-        raise AnnotationError(
-            f"{video} lies in no folder: dataset=folders takes a folder for each class; move it "
-            "into one, or away from there"
-        )
+    there = ", ".join(f"{split}/" for split in splits)
+    rename = f"; if {there} means a class here, rename it, or use dataset=csv"
+    for path in videos:
+        if splits and (len(path) == 1 or path[0] not in splits):
+            raise AnnotationError(
+                f"{'/'.join(path)} lies in no split, though there is {there}: move it into a "
+                f"split, or away from there; the folder of a split is named {' '.join(SPLIT_NAMES)}"
+                f"{rename}"
+            )
+    for path in videos:
+        if splits and len(path) == 2:
+            raise AnnotationError(
+                f"{'/'.join(path)} lies in the split {path[0]}/, but in no folder of a class: "
+                f"move it into the folder of its class, or away from there{rename}"
+            )
+        if len(path) == 1:
+            raise AnnotationError(
+                f"{path[0]} lies in no folder: dataset=folders takes a folder for each class; "
+                "move it into one, or away from there"
+            )
 
 
 def read_csv(file: Path, root: Path) -> Annotations:
