@@ -213,6 +213,10 @@ def edit(name: str, old: str, new: str) -> Callable[[Miniature], object]:
     return spoil
 
 
+def replaced(name: str, text: str) -> Callable[[Miniature], object]:
+    return lambda mini: write_lines(mini.annotations / name, [text])
+
+
 def remove(name: str) -> Callable[[Miniature], object]:
     return lambda mini: (mini.annotations / name).unlink()
 
@@ -236,6 +240,16 @@ def remove(name: str) -> Callable[[Miniature], object]:
         ("ssv2", edit("something-something-v2-labels.json", '"1"', '"7"'), "numbered 0 to 2"),
         ("ssv2", edit("something-something-v2-train.json", "Putting [", "Using ["), "is no class"),
         ("ssv2", edit("something-something-v2-train.json", '"id"', "id"), "is no JSON"),
+        ("ssv2", replaced("something-something-v2-train.json", "[" * 100_000), "is no JSON"),
+        (
+            "ssv2",
+            replaced("something-something-v2-labels.json", '{"a": "²"}'),
+            "expected an object",
+        ),
+        ("k400", edit("val.csv", ",14,", ",inf,"), "must be seconds, got 'inf'"),
+        ("k400", edit("val.csv", '"abseiling"', '"abseiling'), "close its quotes"),
+        ("k710", edit("val.csv", "2.mp4 2", f"2.mp4 {10**20}"), "expected 'path label'"),
+        ("ucf101", replaced("classInd.txt", "² YoYo"), "classInd.txt:1: expected '1 CLASS'"),
     ],
 )
 def test_annotations_that_make_no_sense_are_refused_by_file_and_line(
@@ -498,6 +512,7 @@ def test_paths_of_a_csv_file_mean_the_same_however_they_are_written(tmp_path: Pa
     [
         ("a.mp4;x\nb.mp4;y\n", "own.csv:1: expected 'path,class name', got 'a.mp4;x'"),
         ('a.mp4,"x\nb.mp4,y\n', "is no row of comma-separated values"),
+        ("", "names no video: expected rows"),
         ("path,class\n", "names no video: expected rows"),
         ("a.mp4,caf\udce9\n", "give a text file in UTF-8"),
         ("\0,\0\nb.mp4,y\n", "none of the 1 annotated videos can be listed"),

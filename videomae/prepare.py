@@ -56,7 +56,7 @@ from videomae.lists.matching import (
 )
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
-from videomae.lists.walk import is_utf8, nothing_in, told
+from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
@@ -135,7 +135,7 @@ def _check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
         why = {problem.what: problem.kind for problem in lists.problems}.get(first.path, "missing")
         raise PrepareError(
             f"none of the {len({row.path for row in rows}):,} annotated videos can be listed: the "
-            f"first is {first.path} ({first.place}; {why}). Is videos={root} right?"
+            f"first is {printable(first.path)} ({first.place}; {why}). Is videos={root} right?"
         )
 
 

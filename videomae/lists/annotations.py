@@ -25,6 +25,8 @@ TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 """The lists of a split."""
 UNUSED = "unused"
 """The part of a video that is annotated, but in no list."""
+MOST_CLASSES = 100_000
+"""Numbers from here on are no classes, but something else."""
 SPLITS = (1, 2, 3)
 PUBLISHED: dict[Dataset, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
@@ -83,7 +85,7 @@ def read_ucf101(folder: Path) -> Annotations:
     labels: dict[str, int] = {}
     for place, line in _lines(index):
         number, _, name = line.partition(" ")
-        if not number.isdigit() or int(number) != len(labels) + 1 or not name.strip():
+        if number != str(len(labels) + 1) or not name.strip():
             raise AnnotationError(f"{place}: expected '{len(labels) + 1} CLASS', got {line!r}")
         labels[name.strip()] = len(labels)
     splits: dict[int | None, list[Row]] = {}
@@ -111,7 +113,7 @@ def _ucf101_row(place: str, line: str, part: str, labels: dict[str, int]) -> Row
     path, name, stem, number = found.groups()
     if name not in labels:
         raise AnnotationError(f"{place}: {name!r} is no class of classInd.txt")
-    if number is not None and int(number) != labels[name] + 1:
+    if number is not None and number.lstrip("0") != str(labels[name] + 1):
         raise AnnotationError(
             f"{place}: {path} has label {number}, but classInd.txt numbers {name!r} "
             f"{labels[name] + 1}"
@@ -232,7 +234,7 @@ def read_k710(folder: Path) -> Annotations:
     for part, file in zip((TRAIN, VAL), files, strict=True):
         for place, line in _lines(file):
             path, _, number = line.rpartition(" ")
-            if not path.strip() or not number.isdigit():
+            if not path.strip("/ ") or not is_class(number):
                 raise AnnotationError(f"{place}: expected 'path label', got {line!r}")
             *folders, name = path.strip().lstrip("/").split("/")
             stem = name.rpartition(".")[0] or name
@@ -256,7 +258,7 @@ def read_ssv2(folder: Path) -> Annotations:
     """Something-Something V2. Templates have brackets, [something], that the labels lack."""
     index = _one(folder, "*labels.json")
     numbers = _json(index)
-    if not isinstance(numbers, dict) or not all(str(n).isdigit() for n in numbers.values()):
+    if not isinstance(numbers, dict) or not all(is_class(str(n)) for n in numbers.values()):
         raise AnnotationError(f"{index}: expected an object of template: number")
     classes = sorted(numbers, key=lambda name: int(numbers[name]))
     if [int(numbers[name]) for name in classes] != list(range(len(classes))):
@@ -307,6 +309,11 @@ READERS: dict[Dataset, Callable[[Path], Annotations]] = {
 """Of the published data sets; your own are read by videomae.lists.own."""
 
 
+def is_class(number: str) -> bool:
+    """Whether a text is the number of a class, from 0 to MOST_CLASSES - 1."""
+    return re.fullmatch("[0-9]{1,18}", number) is not None and int(number) < MOST_CLASSES
+
+
 def _some(folder: Path, pattern: str) -> list[Path]:
     """Files of that name in the folder; where it has none, in the folders inside it."""
     return sorted(folder.glob(pattern)) or sorted(folder.glob(f"*/{pattern}"))
@@ -349,6 +356,8 @@ def _json(file: Path) -> Any:
         return json.loads(_text(file))
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{file}:{error.lineno}: is no JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number, or a depth, without end
+        raise AnnotationError(f"{file}: is no JSON of annotations ({error})") from error
 
 
 def _text(file: Path) -> str:

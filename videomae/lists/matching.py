@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from videomae.lists.annotations import PARTS, UNUSED, Annotations, Row
 from videomae.lists.locate import Found, Index, Located
-from videomae.lists.walk import ADVICE, Below
+from videomae.lists.walk import ADVICE, Below, printable
 
 IN_TWO_PARTS = "in_two_parts"
 """The kind of problem that no list may be written with."""
@@ -66,7 +66,7 @@ def match(annotations: Annotations, located: Located, root: Path) -> Lists:
     used: set[str] = set()
 
     def note(kind: str, what: str, where: str) -> None:
-        problems.setdefault((kind, what), Problem(kind, what, where))
+        problems.setdefault((kind, what), Problem(kind, printable(what), where))
 
     for name, reason in located.below.unusable.items():
         note(reason, name, ADVICE[reason])
@@ -121,7 +121,8 @@ def classes_without_videos(annotations: Annotations, lists: Lists) -> Iterable[P
             where = part if split is None else f"{part} of split {split}"
             for label, name in enumerate(annotations.classes):
                 if there and label not in there:
-                    found.setdefault(name, Problem("class_without_videos", name, where))
+                    problem = Problem("class_without_videos", printable(name), where)
+                    found.setdefault(name, problem)
     return found.values()
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from videomae.lists.annotations import (
+    MOST_CLASSES,
     TEST,
     TRAIN,
     VAL,
@@ -16,6 +17,7 @@ from videomae.lists.annotations import (
     Annotations,
     Row,
     csv_rows,
+    is_class,
 )
 from videomae.lists.walk import VIDEOS
 
@@ -29,10 +31,8 @@ SPLIT_NAMES = {
     for name in names
 }
 """How folders that are splits are named, in any letter case, and the part that each is."""
-NUMBER = re.compile(r"([0-9]{1,18})(\.0+)?")
+NUMBER = re.compile(r"([0-9]+)(\.0+)?")
 """A class that is given by its number; pandas writes 2.0 for it where another row has none."""
-MOST_CLASSES = 100_000
-"""Numbers that are larger are no classes, but something else."""
 SHOWN = 10
 """Missing numbers that a note names."""
 
@@ -171,7 +171,7 @@ def _numbers(named: list[tuple[str, str, str]]) -> dict[str, int]:
     numbers = {}
     for place, _, name in named:
         found = NUMBER.fullmatch(name)
-        if found is None or int(found[1]) >= MOST_CLASSES:
+        if found is None or not is_class(found[1]):
             raise AnnotationError(
                 f"{place}: the class {name} is no number from 0 to {MOST_CLASSES - 1:,}: number "
                 "the classes from 0, or give them names"
