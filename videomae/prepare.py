@@ -4,11 +4,12 @@
     python -m videomae.prepare dataset=folders videos=DIR out=DIR val_fraction=0.1
     python -m videomae.prepare dataset=csv videos=DIR annotations=FILE out=DIR test_fraction=0.2
 
-dataset is ucf101, hmdb51, k400, k600, k710, ssv2, or one of your own: folders (one per class), or
-csv (rows path,class name). Annotation files are read as they come; videos, or folders of extracted
-frames, are found wherever they lie below videos=DIR. Written are out/split1/train.txt and test.txt
-(hmdb51 and ucf101: splits 1 to 3), out/train.txt and val.txt (the others), and out/classes.txt,
-whose line i names class i. To train on them:
+dataset is ucf101, hmdb51, k400, k600, k710, ssv2, or one of your own: folders (one per class, with
+train, val and test above them or without), or csv (rows path,class name or path,class number).
+Annotation files are read as they come; videos, or folders of extracted frames, are found wherever
+they lie below videos=DIR. Written are out/split1/train.txt and test.txt (hmdb51 and ucf101: splits
+1 to 3), out/train.txt and val.txt (the others), and out/classes.txt, whose line i names class i. To
+train on them:
 
     python -m videomae.finetune +exp=ucf101 data.prepared=DIR data.split=1 weights=W
 
