@@ -17,7 +17,7 @@ import pytest
 
 from tests import miniatures
 from tests.conftest import ROOT, composed, write_list, write_video
-from tests.miniatures import Miniature, write_clip, write_frames, write_lines
+from tests.miniatures import FRAMES, Miniature, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
@@ -560,6 +560,19 @@ def test_a_class_whose_name_is_not_utf8_is_named_and_the_others_are_listed(tmp_p
     assert lines(tmp_path / "out", "classes") == ["a", "b"]
     assert problems(tmp_path / "out") == {
         "name_no_list_can_hold": [r"caf\udce9/1.mp4", r"c\nd/3.mp4"]
+    }
+
+
+def test_folders_of_frames_that_no_list_can_hold_are_named_once_each(tmp_path: Path) -> None:
+    for name in ("a/1", "b/2", "b/3 ", "caf\udce9/4"):
+        write_frames(tmp_path / "own" / name)
+    write_frames(tmp_path / "own/b/5", template="\udce9{:05}.jpg")
+    given = ["dataset=folders", f"videos={tmp_path / 'own'}", f"out={tmp_path / 'out'}"]
+    assert call("prepare", *given) == 0
+    assert lines(tmp_path / "out", "train") == [f"a/1 {FRAMES} 0", f"b/2 {FRAMES} 1"]
+    assert problems(tmp_path / "out") == {
+        "name_no_list_can_hold": ["b/3 ", r"caf\udce9/4"],
+        "frames_numbered_otherwise": ["b/5"],
     }
 
 

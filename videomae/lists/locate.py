@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from videomae.config import ListFormat
 from videomae.lists.annotations import Row
-from videomae.lists.walk import NO_VIDEO, UNLISTABLE, Below, printable, walk
+from videomae.lists.walk import NO_VIDEO, UNLISTABLE, Below, is_utf8, printable, walk
 
 FLOW = "optical_flow"
 """Why images are left out that lie beside the frames of a video: a reason of LeftOut."""
@@ -82,7 +82,7 @@ def locate(root: Path) -> Located:
 
 def _is_listable(path: str, below: Below) -> bool:
     """Whether a line of a list can hold the path; if not, it is noted as unusable."""
-    listable = path == path.rstrip() and not set("\n\r") & set(path)
+    listable = is_utf8(path) and path == path.rstrip() and not set("\n\r") & set(path)
     if not listable:
         below.unusable[printable(path)] = UNLISTABLE
     return listable
@@ -121,6 +121,8 @@ def _series(names: Sequence[str]) -> Series | None:
     if len(numbered) != 1:
         return None
     (((before, after), frames),) = numbered.items()
+    if not is_utf8(before):
+        return None
     numbers = sorted(map(int, frames))
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return None

@@ -138,14 +138,14 @@ def _sort_out(
         below.unusable[printable(path)] = BROKEN_LINK
     elif kind == NO_FILE:
         below.leave_out(NO_FILE, path)
-    elif ending not in VIDEOS and ending not in IMAGES:
+    elif ending in IMAGES:
+        below.images.setdefault(path.rpartition("/")[0], []).append(entry.name)
+    elif ending not in VIDEOS:
         below.leave_out(NO_VIDEO, path)
-    elif not is_utf8(path):
-        below.unusable[printable(path)] = UNLISTABLE
-    elif ending in VIDEOS:
+    elif is_utf8(path):
         below.videos.append(path)
     else:
-        below.images.setdefault(path.rpartition("/")[0], []).append(entry.name)
+        below.unusable[printable(path)] = UNLISTABLE
 
 
 def _kind(entry: "os.DirEntry[str]") -> str | None:
