@@ -103,7 +103,7 @@ def prepare(config: PrepareConfig) -> None:
 
 
 def _read(config: PrepareConfig, root: Path) -> tuple[Located, Annotations]:
-    """What videos there are, and what is known of them.
+    """Find the videos, and read their annotations.
 
     Raises:
         AnnotationError: the annotations cannot be read, or make no sense.
@@ -129,7 +129,11 @@ def _read(config: PrepareConfig, root: Path) -> tuple[Located, Annotations]:
 
 
 def _check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
-    """PrepareError where no annotated video is there, as with a wrong folder."""
+    """Check that some annotated video can be listed, which none can with a wrong folder.
+
+    Raises:
+        PrepareError: naming the first of them, and why it cannot.
+    """
     if not lists.entries:
         rows = [row for rows in annotations.splits.values() for row in rows]
         first = next((row for row in rows if row.part != UNUSED), rows[0])
@@ -143,7 +147,7 @@ def _check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
 def _without_damaged(
     lists: Lists, located: Located, config: PrepareConfig, root: Path, out: Path, say: Say
 ) -> Lists:
-    """The lists without the videos that cannot be decoded.
+    """Scan the videos of the lists, and return the lists without those that cannot be decoded.
 
     Raises:
         PrepareError: there are no others.

@@ -76,7 +76,7 @@ class Annotations:
     class_folders: bool = True
     """Whether a folder named as a class holds videos of this class only."""
     notes: list[str] = field(default_factory=list)
-    """What people should know of how they were read."""
+    """Lines for people on how they were read."""
 
 
 def read_ucf101(folder: Path) -> Annotations:
@@ -306,7 +306,7 @@ READERS: dict[Dataset, Callable[[Path], Annotations]] = {
     Dataset.k710: read_k710,
     Dataset.ssv2: read_ssv2,
 }
-"""Of the published data sets; your own are read by videomae.lists.own."""
+"""Readers of the published data sets; your own are read by videomae.lists.own."""
 
 
 def is_class(number: str) -> bool:

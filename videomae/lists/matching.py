@@ -60,7 +60,10 @@ class Lists:
 
 
 def match(annotations: Annotations, located: Located, root: Path) -> Lists:
-    """The lists of all splits, and what is wrong with them."""
+    """Find the video of every annotated row, and return the lists of all splits.
+
+    What no list can hold, or what is left over, is among their problems.
+    """
     index = Index(located.videos, annotations.classes if annotations.class_folders else ())
     problems: dict[tuple[str, str], Problem] = {}
     used: set[str] = set()
@@ -127,7 +130,7 @@ def classes_without_videos(annotations: Annotations, lists: Lists) -> Iterable[P
 
 
 def left_out(below: Below) -> list[Problem]:
-    """What was left out while looking for videos, by reason and ending."""
+    """Problems that count the files which were left out as no videos, by reason and ending."""
     return [
         Problem(each.reason, each.ending, f"such as {each.example}", each.num_files)
         for each in below.left_out

@@ -181,7 +181,7 @@ def _numbers(named: list[tuple[str, str, str]]) -> dict[str, int]:
 
 
 def _note_of_numbers(given: set[int]) -> str:
-    """What people should know of classes that are whole numbers."""
+    """Say how many classes there are that go by whole numbers, and which are in no row."""
     count = max(given) + 1
     missing = sorted(set(range(count)) - given)
     shown = " ".join(map(str, missing[:SHOWN]))

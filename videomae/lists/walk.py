@@ -35,20 +35,19 @@ VIDEOS = tuple(ENDINGS.split())
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 """How the names of images end, of which a folder of extracted frames consists."""
 FOLDER, NO_ENDING = "folder", "no ending"
-"""What LeftOut.ending says of a folder, and of a file without an ending."""
+"""Values of LeftOut.ending for a folder, and for a file without an ending."""
 HIDDEN, NO_VIDEO, NO_FILE, LINKED_AGAIN = "hidden", "not_a_video", "not_a_file", "linked_again"
 """Reasons for which something is left out and counted: see LeftOut."""
 BROKEN_LINK, UNREADABLE = "broken_link", "folder_cannot_be_read"
 UNLISTABLE = "name_no_list_can_hold"
-"""Reasons for which something is left out and named: see Below.unusable."""
 ADVICE = {
     BROKEN_LINK: "a link that leads nowhere: mend or remove it",
     UNREADABLE: "a folder that cannot be read: mend its permissions",
     UNLISTABLE: "a name that is not UTF-8, holds a line end or ends in a blank: rename it",
 }
-"""What is wrong with that which is left out and named, and what to do."""
+"""Reasons for which something is left out and named: what is wrong with it, and what to do."""
 ENDINGS_SHOWN = 8
-"""Endings that a line of `told` names."""
+"""Endings that a line for people names at most."""
 
 
 class LeftOut(NamedTuple):
@@ -77,7 +76,7 @@ class Below:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What was left out and counted, by reason, the most frequent endings first."""
+        """The files that were left out and counted, by reason, most frequent endings first."""
         found = [LeftOut(*key, *value) for key, value in self.counts.items()]
         return sorted(found, key=lambda each: (each.reason, -each.num_files, each.ending))
 
@@ -208,8 +207,9 @@ class Selection:
     root: Path
     clips: list[Clip]
     unusable: dict[str, str] = field(default_factory=dict)
-    """What is there but cannot be used, by its printable path: what is wrong with it."""
+    """By its printable path, what is wrong with each thing that is there but cannot be used."""
     left_out: Sequence[LeftOut] = ()
+    """Files that are no videos, counted."""
 
 
 def clips_below(path: Path, key: str = "video") -> Selection:
@@ -233,7 +233,7 @@ def clips_below(path: Path, key: str = "video") -> Selection:
 
 
 def nothing_in(below: Below) -> str:
-    """What a folder without a video holds instead, for messages."""
+    """Say for a message that there is no video, and what else there is."""
     there = [*told(below.left_out)]
     there += [f"{name}: {ADVICE[reason]}" for name, reason in below.unusable.items()][:1]
     return "; ".join([f"no file below it ends in {' '.join(VIDEOS)}", *there])
