@@ -11,6 +11,7 @@ learn to tell classes.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,3 +248,22 @@ def csv(root: Path, per_class: int = 5) -> Miniature:
     file = write_lines(root / "own.csv", lines, "\r\n")
     counts = {(None, "train"): per_class * len(classes)}
     return Miniature("csv", root / "own", file, classes, counts)
+
+
+def odd_folder(root: Path, video: Path) -> list[str]:
+    """A folder of what people have beside their videos, and twice a copy of `video`.
+
+    Returns:
+        the printable names of the three entries that cannot be used.
+    """
+    (root / "deep").mkdir(parents=True)
+    content = video.read_bytes()
+    for name in ("good.mp4", "._good.mp4", "deep/ Übung 1.MP4"):
+        (root / name).write_bytes(content)
+    (root / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    (root / "unmounted").symlink_to("/no/such/disk")
+    (root / "deep/up").symlink_to(root)
+    (root / "notes.txt").write_text("no video")
+    os.mkfifo(root / "pipe.mp4")
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.mp4")).write_bytes(content)
+    return [r"caf\udce9.mp4", "gone.mp4", "unmounted"]

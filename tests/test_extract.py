@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conftest import write_list
+from tests.miniatures import odd_folder
 from tests.test_commands import call
 from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
@@ -197,6 +198,20 @@ def test_two_processes_share_the_list(weights: Path, videos: Path) -> None:
         assert row == alone[row["path"]]
         ours, theirs = (load_file(Path(folder) / row["file"]) for folder in ("out", "alone"))
         assert ours["features"].equal(theirs["features"])
+
+
+def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
+    weights: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = odd_folder(tmp_path / "seen", videos / "0.mp4")
+    for _ in range(2):  # the same command goes on, and names them again
+        rows = extracted(f"weights={weights}", "video=seen")
+        assert list(rows) == ["deep/ Übung 1.MP4", "good.mp4", *odd]
+        assert [name for name, row in rows.items() if "error" in row] == odd
+        words = " ".join(capsys.readouterr().err.split())
+        assert "2 of 5 videos, 3 unreadable" in words
+        assert "left out: 1 not a file (.mp4 1), such as pipe.mp4" in words
+    assert all((Path("out") / row["file"]).is_file() for row in list(rows.values())[:2])
 
 
 def test_features_that_are_not_finite_are_refused(

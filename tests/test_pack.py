@@ -475,14 +475,29 @@ def test_what_cannot_be_packed_is_named_and_left_out(
 def test_a_file_that_has_been_mended_is_packed(tmp_path: Path) -> None:
     for number in range(3):
         write_video(tmp_path / f"v/{number}.mp4", seed=number)
-    whole = (tmp_path / "v/1.mp4").read_bytes()
-    (tmp_path / "v/1.mp4").write_bytes(whole[:500])
+    whole = {name: (tmp_path / "v" / name).read_bytes() for name in ("1.mp4", "2.mp4")}
+    for name, content in whole.items():
+        (tmp_path / "v" / name).write_bytes(content[:500])
     source = write_list(tmp_path / "list.txt", ["0.mp4", "1.mp4", "2.mp4"])
     arguments = (f"list={source}", f"root={tmp_path / 'v'}", f"out={tmp_path / 'p'}")
     assert call("pack", *arguments) == 2
-    (tmp_path / "v/1.mp4").write_bytes(whole)
+    for name, content in whole.items():
+        (tmp_path / "v" / name).write_bytes(content)
     assert call("pack", *arguments) == 0
     assert len(Pack(tmp_path / "p")) == 3
+
+
+@pytest.mark.parametrize(("good", "code"), [(2, 0), (0, 2)])
+def test_one_bad_video_is_put_up_with_but_not_a_pack_of_nothing(
+    good: int, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(good):
+        write_video(tmp_path / f"v/{number}.mp4", seed=number)
+    write_list(tmp_path / "v.txt", ["no video"])
+    source = write_list(tmp_path / "list.txt", [*(f"v/{n}.mp4" for n in range(good)), "v.txt"])
+    assert call("pack", f"list={source}", f"root={tmp_path}", f"out={tmp_path / 'p'}") == code
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("left out 1" if good else "1 of 1 videos cannot be packed") in said
 
 
 def test_a_full_disk_stops_packing_and_is_no_bad_video(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import TINY, composed, write_list, write_video
+from tests.miniatures import odd_folder
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE
 from videomae.config import ClipConfig
@@ -108,6 +109,24 @@ def test_unreadable_files_are_named_and_the_status_is_1(
     assert "a.MP4" in bad["error"]
     assert len(good["top"]) == CLASSES
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
+    weights: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = odd_folder(tmp_path / "seen", videos / "0.mp4")
+    given = (f"weights={weights}", "video=seen", "segments=1", "crops=1")
+    assert call("predict", "run=debug", *given) == 1
+    rows = {row["video"]: row for row in json.loads(Path("predictions.json").read_text())["videos"]}
+    assert list(rows) == ["deep/ Übung 1.MP4", "good.mp4", *odd]
+    assert [name for name, row in rows.items() if "error" in row] == odd
+    assert rows["gone.mp4"]["error"] == "a link that leads nowhere: mend or remove it"
+    printed = capsys.readouterr()
+    assert all(name in printed.out for name in odd)
+    words = " ".join(printed.err.split())
+    assert "left out: 1 hidden (.mp4 1), such as ._good.mp4" in words
+    assert "left out: 1 not a video (.txt 1), such as notes.txt" in words
+    assert "2 of 5 videos" in words
 
 
 def test_a_video_shorter_than_a_clip_is_classified(weights: Path, tmp_path: Path) -> None:

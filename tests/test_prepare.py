@@ -4,22 +4,28 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from tests import miniatures
-from tests.conftest import ROOT, composed
-from tests.miniatures import Miniature, write_clip, write_frames, write_lines
+from tests.conftest import ROOT, composed, write_list, write_video
+from tests.miniatures import FRAMES, Miniature, write_clip, write_frames, write_lines
 from tests.test_commands import call
+from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.annotations import PUBLISHED, ucf101_group
 from videomae.lists.clips import Clip, class_names, read_clips
 from videomae.lists.prepared import with_prepared
+from videomae.video import inspecting
 
 DATA = composed("finetune", *FINETUNE, "data.classes=null").data
 
@@ -207,6 +213,10 @@ def edit(name: str, old: str, new: str) -> Callable[[Miniature], object]:
     return spoil
 
 
+def replaced(name: str, text: str) -> Callable[[Miniature], object]:
+    return lambda mini: write_lines(mini.annotations / name, [text])
+
+
 def remove(name: str) -> Callable[[Miniature], object]:
     return lambda mini: (mini.annotations / name).unlink()
 
@@ -230,6 +240,16 @@ def remove(name: str) -> Callable[[Miniature], object]:
         ("ssv2", edit("something-something-v2-labels.json", '"1"', '"7"'), "numbered 0 to 2"),
         ("ssv2", edit("something-something-v2-train.json", "Putting [", "Using ["), "is no class"),
         ("ssv2", edit("something-something-v2-train.json", '"id"', "id"), "is no JSON"),
+        ("ssv2", replaced("something-something-v2-train.json", "[" * 100_000), "is no JSON"),
+        (
+            "ssv2",
+            replaced("something-something-v2-labels.json", '{"a": "²"}'),
+            "expected an object",
+        ),
+        ("k400", edit("val.csv", ",14,", ",inf,"), "must be seconds, got 'inf'"),
+        ("k400", edit("val.csv", '"abseiling"', '"abseiling'), "close its quotes"),
+        ("k710", edit("val.csv", "2.mp4 2", f"2.mp4 {10**20}"), "expected 'path label'"),
+        ("ucf101", replaced("classInd.txt", "² YoYo"), "classInd.txt:1: expected '1 CLASS'"),
     ],
 )
 def test_annotations_that_make_no_sense_are_refused_by_file_and_line(
@@ -257,7 +277,9 @@ def test_videos_of_another_data_set_are_refused(
     assert "none of the 24 annotated videos can be listed" in capsys.readouterr().err
     (tmp_path / "void").mkdir()
     assert call("prepare", *arguments, f"videos={tmp_path / 'void'}") == 2
-    assert "holds no video: looked for .mp4" in capsys.readouterr().err
+    words = said(capsys)
+    assert "holds no video: no file below it ends in .mp4" in words
+    assert "no folder of extracted frames" in words
     assert not (tmp_path / "out").exists()
 
 
@@ -270,6 +292,8 @@ def test_videos_of_another_data_set_are_refused(
         (("dataset=hmdb51", "val_groups=1"), "is for dataset=ucf101"),
         (("dataset=folders", "annotations=x"), "dataset=folders has none"),
         (("dataset=csv", "val_fraction=0.5", "test_fraction=0.5"), "leave no training videos"),
+        (("dataset=folders", "workers=0"), "workers must be at least 1"),
+        (("dataset=folders", "timeout_s=0"), "timeout_s must be more than 0"),
     ],
 )
 def test_settings_that_cannot_work(
@@ -342,6 +366,250 @@ def test_own_folders_may_be_divided_already(tmp_path: Path) -> None:
     assert call("prepare", *mini.overrides, f"out={out}", "overwrite=true", "val_fraction=0.5") == 2
 
 
+def own(root: Path, *paths: str) -> list[str]:
+    """Little files that pass for videos, and what prepare is called with to list them."""
+    for path in paths:
+        file = root / "own" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"a video")
+    return ["dataset=folders", f"videos={root / 'own'}", f"out={root / 'out'}", "overwrite=true"]
+
+
+def lines(out: Path, part: str) -> list[str]:
+    return (out / f"{part}.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "validation", "test"),
+        ("Train", "VAL", "Test"),
+        ("TRAINING", "valid", "testing"),
+    ],
+)
+def test_splits_go_by_their_usual_names_in_any_letter_case(
+    names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = own(tmp_path, *(f"{name}/{c}/{c}.mp4" for name in names for c in ("jump", "run")))
+    assert call("prepare", *given) == 0
+    for part, name in zip(("train", "val", "test"), names, strict=True):
+        assert lines(tmp_path / "out", part) == [f"{name}/jump/jump.mp4 0", f"{name}/run/run.mp4 1"]
+    assert (tmp_path / "out/classes.txt").read_text() == "jump\nrun\n"
+    assert f"{names[0]}/ is train" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (
+            ("train/a/1.mp4", "Test/a/2.mp4", "train/stray.mp4"),
+            ["train/stray.mp4 lies in the split train/", "move it into the folder of its class"],
+        ),
+        (
+            ("train/a/1.mp4", "test/a/2.mp4", "spare/a/3.mp4"),
+            ["spare/a/3.mp4 lies in no split, though there is test/, train/: move", "rename"],
+        ),
+        (("train/a/1.mp4", "2.mp4"), ["2.mp4 lies in no split", "move it into a split, or away"]),
+        (("run/1.mp4", "Validation/2.mp4"), ["run/1.mp4 lies in no split", "dataset=csv"]),
+        (("a/1.mp4", "2.mp4"), ["2.mp4 lies in no folder", "move it into one, or away"]),
+    ],
+)
+def test_folders_that_look_like_splits_and_are_not_used_so_are_an_error(
+    paths: tuple[str, ...], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own(tmp_path, *paths)) == 2
+    err = said(capsys)
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_above_the_classes_is_not_silently_the_only_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own(tmp_path, "data/run/1.mp4", "data/jump/2.mp4")) == 0
+    assert "one class only, data: if the classes are the folders inside" in said(capsys)
+
+
+def own_csv(root: Path, *rows: str, videos: tuple[str, ...] = ()) -> list[str]:
+    """A CSV file of these rows, and what prepare is called with to read it."""
+    folders = own(root, *(videos or [row.partition(",")[0] for row in rows]))
+    write_lines(root / "own.csv", list(rows))
+    return ["dataset=csv", f"annotations={root / 'own.csv'}", *folders[1:]]
+
+
+def test_classes_that_are_whole_numbers_stay_and_gaps_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number}.mp4,{number}" for number in (10, 2, 0, 11, 1)]
+    assert call("prepare", *own_csv(tmp_path, *rows)) == 0
+    out = tmp_path / "out"
+    assert lines(out, "train") == [row.replace(",", " ") for row in rows]
+    assert (out / "classes.txt").read_text().split() == [str(number) for number in range(12)]
+    assert json.loads((out / "prepared.json").read_text())["classes"] == 12
+    assert problems(out) == {"class_without_videos": [str(number) for number in range(3, 10)]}
+    assert "12 of them, from 0; no row has 3 4 5 6 7 8 9" in said(capsys)
+    data = data_of(out)
+    assert (data.classes, len(class_names(data))) == (12, 12)
+
+
+def test_numbers_as_pandas_writes_them_and_numbers_among_names(tmp_path: Path) -> None:
+    assert call("prepare", *own_csv(tmp_path, "a.mp4,2.0", "b.mp4,10.0", "c.mp4,0.0")) == 0
+    assert lines(tmp_path / "out", "train") == ["a.mp4 2", "b.mp4 10", "c.mp4 0"]
+    assert call("prepare", *own_csv(tmp_path, "a.mp4,2", "b.mp4,10", "c.mp4,ten")) == 0
+    assert lines(tmp_path / "out", "train") == ["a.mp4 1", "b.mp4 0", "c.mp4 2"]
+
+
+@pytest.mark.parametrize("number", ["-1", "100000", "20260101"])
+def test_numbers_that_are_no_classes_are_refused(
+    number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own_csv(tmp_path, "a.mp4,0", f"b.mp4,{number}")) == 2
+    assert f"own.csv:2: the class {number} is no number from 0 to 99,999" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("rows", "taken"),
+    [
+        (["path,class", "a.mp4,x", "b.mp4,y"], "path,class"),
+        (["video,label", "a.mp4,0", "b.mp4,1"], "video,label"),
+        (["file name,what", "a.mp4,x", "b.mp4,x"], "file name,what"),
+        (["a.mp4,x", "b.mp4,y"], None),
+        (["gone.mp4,z", "a.mp4,x", "b.mp4,y"], None),  # names a video, though none is there
+        (["frames,z", "a.mp4,x", "b.mp4,y"], None),  # names a folder
+        (["who,x", "a.mp4,x", "b.mp4,y"], None),  # a class of others
+        (["5,7", "a.mp4,0", "b.mp4,1"], None),
+    ],
+)
+def test_which_first_row_is_a_header_and_that_it_is_said(
+    rows: list[str], taken: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own/frames").mkdir(parents=True)
+    assert call("prepare", *own_csv(tmp_path, *rows, videos=("a.mp4", "b.mp4"))) == 0
+    err = said(capsys)
+    assert ("is taken for a header" in err) == (taken is not None)
+    missing = [] if taken or rows[0] == "a.mp4,x" else [rows[0].partition(",")[0]]
+    assert problems(tmp_path / "out").get("missing", []) == missing
+    assert len(lines(tmp_path / "out", "train")) == 2
+    if taken:
+        assert f"own.csv:1: '{taken}' is taken for a header, as it names no video" in err
+
+
+def test_paths_of_a_csv_file_mean_the_same_however_they_are_written(tmp_path: Path) -> None:
+    videos = ("a.mp4", "b.mp4", "deep/c.mp4", "d.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    rows = ["./a.mp4,x", f"{tmp_path}/own/b.mp4,y", "deep//../deep/c.mp4,x"]
+    rows += [f"{tmp_path}/link/d.mp4,y", "/elsewhere/e.mp4,x", "../own.csv,x"]
+    given = own_csv(tmp_path, *rows, videos=videos)
+    assert call("prepare", *given, f"videos={tmp_path}/link") == 0
+    out = tmp_path / "out"
+    assert lines(out, "train") == ["a.mp4 0", "b.mp4 1", "deep/c.mp4 0", "d.mp4 1"]
+    assert problems(out) == {"missing": ["/elsewhere/e.mp4", "../own.csv"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a.mp4;x\nb.mp4;y\n", "own.csv:1: expected 'path,class name', got 'a.mp4;x'"),
+        ('a.mp4,"x\nb.mp4,y\n', "is no row of comma-separated values"),
+        ("", "names no video: expected rows"),
+        ("path,class\n", "names no video: expected rows"),
+        ("a.mp4,caf\udce9\n", "give a text file in UTF-8"),
+        ("\0,\0\nb.mp4,y\n", "none of the 1 annotated videos can be listed"),
+        (f"{'x' * 5000},x\nb.mp4,y\n", "none of the 1 annotated videos"),
+    ],
+)
+def test_a_csv_file_that_makes_no_sense(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = own_csv(tmp_path, videos=("z/other.mp4",))
+    (tmp_path / "own.csv").write_bytes(os.fsencode(content))
+    assert call("prepare", *given) == 2
+    assert words in said(capsys)
+
+
+def test_files_that_are_left_out_are_counted_by_reason_and_ending(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = own(tmp_path, "a/1.mts", "b/2.OGV", "a/._1.mts", "a/n.txt", "b/m.txt", ".x/3.mp4")
+    (tmp_path / "own/b/gone.mp4").symlink_to("/no/such/file.mp4")
+    (tmp_path / "own/c").symlink_to("/no/such/disk")
+    assert call("prepare", *given) == 0
+    assert lines(tmp_path / "out", "train") == ["a/1.mts 0", "b/2.OGV 1"]
+    rows = {(row["kind"], row["what"]): row for row in json_lines(tmp_path / "out/problems.jsonl")}
+    assert {key: row["num_files"] for key, row in rows.items()} == {
+        ("broken_link", "b/gone.mp4"): 1,
+        ("broken_link", "c"): 1,
+        ("hidden", ".mts"): 1,
+        ("hidden", "folder"): 1,
+        ("not_a_video", ".txt"): 2,
+    }
+    assert rows["not_a_video", ".txt"]["where"] == "such as a/n.txt"
+    words = said(capsys)
+    assert "2 broken link, such as c (a link that leads nowhere" in words
+    assert "left out: 2 not a video (.txt 2), such as a/n.txt" in words
+    assert "left out: 2 hidden (.mts 1, folder 1), such as a/._1.mts" in words
+
+
+def test_a_class_whose_name_is_not_utf8_is_named_and_the_others_are_listed(tmp_path: Path) -> None:
+    given = own(tmp_path, "a/1.mp4", "b/2.mp4", "c\nd/3.mp4")
+    folder = os.fsencode(tmp_path / "own") + b"/caf\xe9"
+    os.mkdir(folder)
+    shutil.copy(tmp_path / "own/a/1.mp4", folder + b"/1.mp4")
+    assert call("prepare", *given) == 0
+    assert lines(tmp_path / "out", "classes") == ["a", "b"]
+    assert problems(tmp_path / "out") == {
+        "name_no_list_can_hold": [r"caf\udce9/1.mp4", r"c\nd/3.mp4"]
+    }
+
+
+def test_folders_of_frames_that_no_list_can_hold_are_named_once_each(tmp_path: Path) -> None:
+    for name in ("a/1", "b/2", "b/3 ", "caf\udce9/4"):
+        write_frames(tmp_path / "own" / name)
+    write_frames(tmp_path / "own/b/5", template="\udce9{:05}.jpg")
+    given = ["dataset=folders", f"videos={tmp_path / 'own'}", f"out={tmp_path / 'out'}"]
+    assert call("prepare", *given) == 0
+    assert lines(tmp_path / "out", "train") == [f"a/1 {FRAMES} 0", f"b/2 {FRAMES} 1"]
+    assert problems(tmp_path / "out") == {
+        "name_no_list_can_hold": ["b/3 ", r"caf\udce9/4"],
+        "frames_numbered_otherwise": ["b/5"],
+    }
+
+
+@pytest.mark.parametrize("names", [("a", "a "), (" ", "b")])
+def test_classes_that_a_list_of_names_cannot_tell_apart_are_refused(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own(tmp_path, *(f"{name}/1.mp4" for name in names))) == 2
+    assert "is a line of its own in classes.txt" in said(capsys)
+    assert not (tmp_path / "out/train.txt").exists()
+
+
+def test_frames_beside_their_optical_flow_are_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mini = miniatures.ssv2(tmp_path, frames=True)
+    for folder in mini.videos.iterdir():
+        for name in ("flow_x_{:05}.jpg", "flow_y_{:05}.jpg"):
+            for number in range(1, miniatures.FRAMES):
+                shutil.copy(folder / "img_00001.jpg", folder / name.format(number))
+    out = prepared(mini, tmp_path / "out")
+    assert data_of(out).frame_template == "img_{:05}.jpg"
+    assert {clip.total for clip in clips_of(out, None, "train")} == {miniatures.FRAMES}
+    assert problems(out) == {"optical_flow": [".jpg"]}
+    assert f"{10 * 2 * (miniatures.FRAMES - 1)} optical flow (.jpg" in said(capsys)
+
+
+def test_unpadded_names_of_kinetics_are_found(tmp_path: Path) -> None:
+    mini = miniatures.kinetics(tmp_path)
+    for video in mini.videos.rglob("*.mp4"):
+        name, start, end = video.stem.rsplit("_", 2)
+        video.rename(video.with_name(f"{name}_{int(start)}_{int(end)}.mp4"))
+    out = prepared(mini, tmp_path / "out")
+    assert problems(out) == {}
+    assert len(clips_of(out, None, "train")) == mini.counts[None, "train"]
+
+
 def test_folders_of_frames_that_are_numbered_otherwise_are_named(tmp_path: Path) -> None:
     mini = miniatures.ssv2(tmp_path, frames=True)
     (mini.videos / "100/img_00003.jpg").unlink()
@@ -366,10 +634,10 @@ def test_names_that_no_list_can_hold_and_links_in_a_circle(tmp_path: Path) -> No
     clip.symlink_to(tmp_path / "elsewhere.mp4")
     out = prepared(mini, tmp_path / "out")
     assert sorted(problems(out)["name_no_list_can_hold"]) == [
-        r"'Zumba/\udcff.mp4'",
-        r"'Zumba/two\nlines.mp4'",
+        r"Zumba/\udcff.mp4",
+        r"Zumba/two\nlines.mp4",
     ]
-    assert problems(out).keys() == {"name_no_list_can_hold"}
+    assert problems(out).keys() == {"name_no_list_can_hold", "linked_again"}
     assert len(clips_of(out, None, "train")) == 6
 
 
@@ -388,6 +656,122 @@ def test_rows_that_contradict_each_other_and_hmdb51s_unused_videos(tmp_path: Pat
         if line.endswith(" 0 "):
             (mini.videos / "clap" / line[:-3]).unlink()  # in no list: not missed
     assert problems(prepared(mini, tmp_path / "hmdb51")) == {}
+
+
+# Damaged videos
+
+
+def write_damaged_within(path: Path) -> Path:
+    """A video of 30 frames and a key frame every 10th, with bytes of frame 5 spoilt: none of its
+    first, middle and last frames needs that one."""
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=0"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        rng = np.random.default_rng(0)
+        for _ in range(30):
+            image = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [number for number, packet in enumerate(packets) if packet.is_keyframe] == [0, 10, 20]
+    content = bytearray(path.read_bytes())
+    start, end = packets[5].pos + 8, packets[5].pos + packets[5].size
+    content[start:end] = bytes(byte ^ 0x55 for byte in content[start:end])
+    path.write_bytes(content)
+    return path
+
+
+def damaged(root: Path) -> list[str]:
+    """Two good videos, one of text, one damaged within; and what prepare is called with."""
+    given = own(root, "a/good.mp4", "a/text.mp4", "b/fine.mp4")
+    for name in ("a/good.mp4", "b/fine.mp4"):
+        write_video(root / "own" / name)
+    write_damaged_within(root / "own/b/within.mp4")
+    return given
+
+
+@pytest.mark.parametrize(
+    ("scan", "bad"),
+    [("off", []), ("quick", ["a/text.mp4"]), ("strict", ["a/text.mp4", "b/within.mp4"])],
+)
+def test_a_scan_leaves_damaged_videos_out_and_names_them(
+    scan: str, bad: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *damaged(tmp_path), f"scan={scan}", "workers=2") == 0
+    out = tmp_path / "out"
+    assert problems(out) == ({"damaged": bad} if bad else {})
+    videos = ["a/good.mp4 0", "a/text.mp4 0", "b/fine.mp4 1", "b/within.mp4 1"]
+    assert lines(out, "train") == [line for line in videos if line[:-2] not in bad]
+    (listed,) = json.loads((out / "prepared.json").read_text())["lists"]
+    assert listed["videos"] == 4 - len(bad)
+    summary = f"{len(bad)} damaged, such as a/text.mp4 (cannot be "
+    assert (summary in said(capsys)) == bool(bad)
+
+
+def test_a_scan_that_was_stopped_goes_on_and_looks_again_at_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*damaged(tmp_path), "scan=quick", "workers=1")
+    real, asked = inspecting.inspect_all, []
+
+    def stopped(jobs: list[inspecting.Job], *rest: Any) -> Any:
+        results = real(jobs, *rest)
+        yield from (next(results), next(results))
+        raise KeyboardInterrupt
+
+    def counted(jobs: list[inspecting.Job], *rest: Any) -> Any:
+        asked.extend(job.path.name for job in jobs)
+        return real(jobs, *rest)
+
+    monkeypatch.setattr(inspecting, "inspect_all", stopped)
+    assert call("prepare", *given) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "out/train.txt").exists()
+    write_video(tmp_path / "own/a/text.mp4", frames=5)  # mended since
+    monkeypatch.setattr(inspecting, "inspect_all", counted)
+    assert call("prepare", *given) == 0
+    assert asked == ["text.mp4", "fine.mp4", "within.mp4"]
+    assert problems(tmp_path / "out") == {}
+    asked.clear()
+    assert call("prepare", *given) == 0
+    assert asked == []
+    assert call("prepare", *given, "scan=strict") == 0  # another question
+    assert len(asked) == 4
+
+
+def test_a_scan_takes_folders_of_frames(tmp_path: Path) -> None:
+    mini = miniatures.ssv2(tmp_path, frames=True)
+    (mini.videos / "100" / f"img_{miniatures.FRAMES:05}.jpg").write_text("no image")
+    out = prepared(mini, tmp_path / "out", "scan=quick")
+    assert problems(out) == {"damaged": ["100"]}
+    assert len(clips_of(out, None, "train")) == mini.counts[None, "train"] - 1
+
+
+def test_a_process_that_dies_costs_a_scan_one_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = own(tmp_path, "a/1.mp4", "a/crash.mp4", "b/hang.mp4", "b/2.mp4")
+    program = write_list(tmp_path / "stand_in.py", [STAND_IN])
+    monkeypatch.setattr("videomae.prepare.QUICK", [sys.executable, str(program)])
+    assert call("prepare", *given, "scan=quick", "timeout_s=1") == 0
+    assert lines(tmp_path / "out", "train") == ["a/1.mp4 0", "b/2.mp4 1"]
+    rows = json_lines(tmp_path / "out/problems.jsonl")
+    assert {row["what"]: row["where"] for row in rows} == {
+        "a/crash.mp4": "decoder crashed (SIGSEGV)",
+        "b/hang.mp4": "not decoded in time (1 s)",
+    }
+
+
+def test_a_scan_that_finds_nothing_readable_writes_no_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own(tmp_path, "a/1.mp4", "b/2.mp4"), "scan=quick") == 2
+    words = said(capsys)
+    assert "none of the 2 videos can be decoded, such as a/1.mp4: cannot be" in words
+    assert "python -m videomae.doctor" in words
+    assert not (tmp_path / "out/train.txt").exists()
 
 
 # Training on it

@@ -19,10 +19,9 @@ import pytest
 from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
-from videomae import scan
 from videomae.config import ConfigError, ScanConfig
-from videomae.scan import Job, inspect_all
 from videomae.video import programs
+from videomae.video.inspecting import Job, inspect_all
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.pyav import PyAVVideo
@@ -262,13 +261,13 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, tmp_path: Path
 ) -> None:
     program = write_list(tmp_path / "stand_in.py", [STAND_IN])
-    monkeypatch.setattr(scan, "INSPECTOR", [sys.executable, str(program)])
+    command = [sys.executable, str(program)]
     names = ["a", "crash 1", "b", "hang", "c", "crash 2", "crash 3", "d"]
     jobs = [Job(Path(name)) for name in names]
-    found = {job.path.name: each for job, each in inspect_all(jobs, workers, timeout_s=1)}
+    found = {job.path.name: each for job, each in inspect_all(jobs, workers, 1, command)}
     assert {name for name, each in found.items() if each.ok} == {"a", "b", "c", "d"}
     assert {found[f"crash {number}"].error for number in (1, 2, 3)} == {"decoder crashed (SIGSEGV)"}
     assert found["hang"].error == "not decoded in time (1 s)"
@@ -336,7 +335,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("videomae.scan.inspect_all", interrupted)
+    monkeypatch.setattr("videomae.video.inspecting.inspect_all", interrupted)
     assert call("scan", *arguments) == 130
     assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out/clean.txt").exists()
@@ -352,7 +351,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         asked.extend(job.path.name for job in jobs)
         return real(jobs, *given)
 
-    monkeypatch.setattr("videomae.scan.inspect_all", counted)
+    monkeypatch.setattr("videomae.video.inspecting.inspect_all", counted)
     assert call("scan", *arguments) == 0
     assert asked == ["1.mp4", "2.mp4", "3.mp4"]
     assert "1 of 4 videos are done already" in capsys.readouterr().err

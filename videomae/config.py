@@ -177,6 +177,14 @@ class Dataset(Enum):
     csv = "csv"
 
 
+class Scan(Enum):
+    """How prepare looks for damaged videos."""
+
+    off = "off"
+    quick = "quick"
+    strict = "strict"
+
+
 class ProbeKind(Enum):
     """What is fitted on frozen features; see videomae.model.probes."""
 
@@ -369,7 +377,8 @@ class DataConfig(ListConfig):
     """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
     started anew; the video that this happens to twice running is a bad file."""
     max_bad_fraction: float = 0.01
-    """Training stops when more than this share of the files tried so far cannot be read."""
+    """Training stops when more than this share of the files tried so far, and more than one file,
+    cannot be read."""
 
     def __post_init__(self) -> None:
         counts = ("repeats", "segments", "crops", "num_train")
@@ -409,6 +418,11 @@ class DataConfig(ListConfig):
             )
             for name, source in self.sources.items()
         }
+
+
+def _check_scanning(workers: int | None, timeout_s: float) -> None:
+    _check(workers is None or workers >= 1, f"workers must be at least 1, got {workers}")
+    _check(timeout_s > 0, f"timeout_s must be more than 0, got {timeout_s}")
 
 
 def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
@@ -1027,6 +1041,12 @@ class PrepareConfig:
     """Folder of the official annotation files; with dataset=csv the file."""
     out: str | None = None
     """Directory that is written: lists, classes.txt, prepared.json, problems.jsonl."""
+    scan: Scan = Scan.off
+    """Leave damaged videos out: quick reads three frames of each, strict decodes all of them."""
+    workers: int | None = None
+    """Processes of a scan; null: one per core."""
+    timeout_s: float = 600.0
+    """A video that takes longer to scan is left out."""
     val_groups: int = 0
     """ucf101: groups of every class (of its 18 training ones) that are moved from train to val."""
     val_fraction: float = 0.0
@@ -1042,6 +1062,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
+        _check_scanning(self.workers, self.timeout_s)
         custom = self.dataset in (Dataset.folders, Dataset.csv)
         moved = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
         for name, value in moved.items():
@@ -1081,12 +1102,8 @@ class ScanConfig:
     """A video that takes longer is recorded as damaged."""
 
     def __post_init__(self) -> None:
-        _check(
-            self.workers is None or self.workers >= 1,
-            f"workers must be at least 1, got {self.workers}",
-        )
         _check_list("", self)
-        _check(self.timeout_s > 0, f"timeout_s must be more than 0, got {self.timeout_s}")
+        _check_scanning(self.workers, self.timeout_s)
 
 
 @dataclass(frozen=True)
@@ -1110,7 +1127,8 @@ class PackConfig(ScanConfig):
     shard_mb: float = 512.0
     """Size of a shard, in 10^6 bytes; a larger video has a shard of its own."""
     max_bad_fraction: float = 0.01
-    """Packing stops when more than this share of the videos tried so far cannot be packed."""
+    """Packing stops when more than this share of the videos tried so far, and more than one video,
+    cannot be packed."""
     check: bool = False
     """Only read all of the pack in `out`, and say what is damaged."""
 

@@ -22,7 +22,7 @@ again. Several processes under torchrun share the list.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -45,7 +45,8 @@ from videomae.config import (
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
 from videomae.files import replacing, write_text
-from videomae.lists.clips import Clip, clips_below, read_clips
+from videomae.lists.clips import Clip, read_clips
+from videomae.lists.walk import Selection, clips_below, told
 from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.report import runlog
@@ -71,7 +72,10 @@ def extract(config: ExtractConfig) -> None:
         say = Say(process.is_main)
         directory = Path(config.output_dir)
         check_place("output_dir", directory)
-        data, clips = _videos(config)
+        data, selection = _videos(config)
+        clips = selection.clips
+        for line in told(selection.left_out):
+            say.line(line)
         weights = read_weights(
             str(config.weights),
             num_heads=config.num_heads,
@@ -89,6 +93,7 @@ def extract(config: ExtractConfig) -> None:
             pending: list[int] = []
             if process.is_main:
                 output.open(settings)
+                output.note_unusable(selection.unusable)
                 done = output.done()
                 pending = [i for i, clip in enumerate(clips) if clip.path not in done]
                 if done:
@@ -99,7 +104,7 @@ def extract(config: ExtractConfig) -> None:
             _extract(encoder, share, data, hop, config, output, process, say)
             process.barrier()
             if process.is_main:
-                _finish(output, clips, say)
+                _finish(output, selection, say)
 
 
 def _check(config: ExtractConfig) -> None:
@@ -112,8 +117,8 @@ def _check(config: ExtractConfig) -> None:
     require({"weights": config.weights} | videos)
 
 
-def _videos(config: ExtractConfig) -> tuple[DataConfig, list[Clip]]:
-    """The videos, each once.
+def _videos(config: ExtractConfig) -> tuple[DataConfig, Selection]:
+    """How to read the videos, and which they are, each once.
 
     Raises:
         ClipListError: the list cannot be read, or there is no video in the folder.
@@ -122,8 +127,8 @@ def _videos(config: ExtractConfig) -> tuple[DataConfig, list[Clip]]:
     unknown = ClipConfig(1, 1, 1)  # as the weights say, once they are read
     data = DataConfig(clip=unknown, decoder=config.decoder)
     if config.list is None:
-        root, clips = clips_below(Path(str(config.video)))
-        return replace(data, root=str(root)), clips
+        selection = clips_below(Path(str(config.video)))
+        return replace(data, root=str(selection.root)), selection
     data = replace(
         data,
         root=config.root,
@@ -140,7 +145,8 @@ def _videos(config: ExtractConfig) -> tuple[DataConfig, list[Clip]]:
                 f"{config.list}:{clip.line}: {clip.path!r} lies outside root={config.root}, whose "
                 "folders the features mirror: give a list of paths below root"
             )
-    return data, list({clip.path: clip for clip in listed}.values())
+    each_once = list({clip.path: clip for clip in listed}.values())
+    return data, Selection(Path(str(config.root)), each_once)
 
 
 def _settings(
@@ -229,23 +235,21 @@ def _extract(
                 bar.advance()
 
 
-def _finish(output: "Output", clips: Sequence[Clip], say: Say) -> None:
+def _finish(output: "Output", selection: Selection, say: Say) -> None:
     """One manifest, in the order of the list, and a last word.
 
     Raises:
         NothingReadableError: there are no features.
     """
-    rows = output.fold([clip.path for clip in clips])
-    own = {clip.path for clip in clips}
+    own = dict.fromkeys([*(clip.path for clip in selection.clips), *selection.unusable])
+    rows = output.fold(list(own))
     bad = [row for row in rows if "error" in row and row["path"] in own]
-    if len(bad) == len(clips):
+    manifest = output.directory / MANIFEST
+    if len(bad) == len(own):
         raise NothingReadableError(
-            f"none of the {len(clips)} videos can be read; {output.directory / MANIFEST} says why"
+            f"none of the {len(own)} videos can be read; {manifest} says why"
         )
-    say.line(
-        f"{len(clips) - len(bad)} of {len(clips)} videos, {len(bad)} unreadable: "
-        f"{output.directory / MANIFEST}"
-    )
+    say.line(f"{len(own) - len(bad)} of {len(own)} videos, {len(bad)} unreadable: {manifest}")
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,12 @@ class Output:
                 left.unlink()
         write_text(path, json.dumps(settings, indent=2) + "\n")
         self.fold([])
+
+    def note_unusable(self, unusable: Mapping[str, str]) -> None:
+        """Write into the manifest what is wrong with that which no features can be made of."""
+        with self.part(0).open("a") as manifest:
+            for path, why in unusable.items():
+                manifest.write(json.dumps({"path": path, "error": why}) + "\n")
 
     def done(self) -> set[str]:
         """The paths of the videos whose features are there."""

@@ -30,6 +30,7 @@ from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, UserError
 from videomae.files import sha256, write_text
 from videomae.lists.clips import read_clips, write_without
+from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
@@ -39,12 +40,9 @@ from videomae.video.packs import BAD, LIST, MANIFEST, Pack, source_of
 from videomae.video.programs import run_all
 from videomae.video.transcode import Encoding, Transcoded
 
-JUDGED_FROM = 100
-"""Videos tried before the share of those left out means something; the end is judged anyway."""
-
 
 class TooManyLeftOut(UserError):  # noqa: N818  # says what is wrong better than an -Error would
-    """More than max_bad_fraction of the videos cannot be packed."""
+    """More videos than max_bad_fraction allows cannot be packed, or none of them can."""
 
 
 def pack(config: PackConfig) -> None:
@@ -112,7 +110,7 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
     workers = min(config.workers or available_cores(), max(1, len(todo)))
     program = [sys.executable, "-m", "videomae.video.transcode"]
     requests = ((number, _request(packing, number, data)) for number in todo)
-    tried = left_out = 0
+    tried = 0
     with say.bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
         for number, answer in run_all(program, requests, workers, config.timeout_s):
             if isinstance(answer, str):
@@ -123,8 +121,8 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
                 raise OSError(*made.out_of_disk)
             packing.add(number, made)
             bar.advance()
-            tried, left_out = tried + 1, left_out + (not made.source.ok)
-            if tried >= JUDGED_FROM:
+            tried += 1
+            if tried == JUDGED_FROM or (tried > JUDGED_FROM and not made.source.ok):
                 _judge(packing, config)
     _judge(packing, config)
 
@@ -139,15 +137,21 @@ def _request(packing: Packing, number: int, data: DataConfig) -> list[object]:
 
 
 def _judge(packing: Packing, config: PackConfig) -> None:
-    """Stop where too many videos cannot be packed."""
+    """Stop where too many videos cannot be packed.
+
+    Raises:
+        TooManyLeftOut: naming how many, and why.
+    """
     errors = [made.source.error for made in packing.done.values() if not made.source.ok]
-    if len(errors) > config.max_bad_fraction * len(packing.done):
+    nothing = len(errors) == len(packing.clips)
+    if nothing or too_many_bad(len(errors), len(packing.done), config.max_bad_fraction):
         reasons = Counter(str(error).partition(" (")[0] for error in errors)
         said = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common())
         raise TooManyLeftOut(
             f"{len(errors):,} of {len(packing.done):,} videos cannot be packed ({said}; limit "
-            f"{config.max_bad_fraction:.1%}, max_bad_fraction). Mend them or the root, or raise "
-            "the limit; the same command goes on. python -m videomae.scan tells of each"
+            f"{config.max_bad_fraction:.1%}, max_bad_fraction; one video is always put up with). "
+            "Mend them or the root, or raise the limit; the same command goes on. "
+            "python -m videomae.scan tells of each"
         )
 
 

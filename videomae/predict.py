@@ -4,7 +4,8 @@
 
 weights= is a fine-tuned classifier of any released kind. Each video is decoded once; the mean
 probability of its segments x crops views decides, as in videomae.evaluate. The classes are printed
-and written as JSON. A file that cannot be read is named, and the command ends with status 1.
+and written as JSON. A file that cannot be read is named, and the command ends with status 1; what
+is hidden in a folder, or no video by its name, is left out and counted.
 
     output=predictions.json       what is written
     sheet=FILE.png                picture of the frames the model saw; sheet=DIR: one of each video
@@ -32,7 +33,8 @@ from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluate import logits_of
 from videomae.files import write_text
-from videomae.lists.clips import Clip, clips_below, read_class_names
+from videomae.lists.clips import Clip, read_class_names
+from videomae.lists.walk import clips_below, told
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
@@ -52,7 +54,8 @@ def predict(config: PredictConfig) -> None:
     """Classify config.video."""
     require({"weights": config.weights, "video": config.video})
     check_decoder(config.decoder)
-    root, clips = clips_below(Path(str(config.video)))
+    selection = clips_below(Path(str(config.video)))
+    clips = selection.clips
     _check_outputs(config, len(clips))
     weights = read_weights(str(config.weights), num_heads=config.num_heads)
     check_kind(weights, Kind.classifier)
@@ -62,7 +65,7 @@ def predict(config: PredictConfig) -> None:
     assert isinstance(model, VideoClassifier)
     data = DataConfig(
         clip=replace(info.clip, stride=config.stride or info.clip.stride),
-        root=str(root),
+        root=str(selection.root),
         sampling=config.sampling or info.sampling or Sampling.dense,
         segments=config.segments,
         crops=config.crops,
@@ -71,6 +74,8 @@ def predict(config: PredictConfig) -> None:
     with processes(config.run) as process:
         say = Say(process.is_main)
         say.line(f"{weights.path}: {report}")
+        for line in told(selection.left_out):
+            say.line(line)
         if info.class_names is None and config.class_names is None:
             say.line("the weights do not name their classes, which go by number: class_names=FILE")
         del weights
@@ -84,13 +89,14 @@ def predict(config: PredictConfig) -> None:
         _row(config, clip, names, probs.get(index), errors.get(index))
         for index, clip in enumerate(clips)
     ]
+    rows += [{"video": name, "error": why} for name, why in selection.unusable.items()]
     views = {"segments": config.segments, "crops": config.crops}
     document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
     Console(highlight=False, width=width).print(_table(rows))
-    say.line(f"{len(probs)} of {len(clips)} videos: {config.output}")
-    if errors:
+    say.line(f"{len(probs)} of {len(rows)} videos: {config.output}")
+    if errors or selection.unusable:
         sys.exit(1)
 
 

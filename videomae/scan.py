@@ -16,12 +16,10 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
     timeout_s=600                                a video that takes longer counts as damaged
 """
 
-import json
 import statistics
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,13 +27,13 @@ import pyarrow.parquet as pq
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.files import replacing, whole_json_lines
+from videomae.files import replacing
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
+from videomae.video.inspecting import Job, inspect_resumably
 from videomae.video.inspection import Inspection
-from videomae.video.programs import run_all
 
 PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
 SCHEMA = pa.schema(
@@ -53,23 +51,8 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
-INSPECTOR = [sys.executable, "-m", "videomae.video.inspection"]
-"""The program that looks at one video after another."""
 LARGE = 320
 """Pixels of the short side that are more than training needs."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video to inspect."""
-
-    path: Path
-    frames: tuple[str, int, int] | None = None
-    """Of a folder of frames: template, first number, how many. None: a file."""
-
-
-Stamp = tuple[int, int] | None
-"""Size in bytes and time of change of a file, in ns; None: it is not there."""
 
 
 def scan(config: ScanConfig) -> None:
@@ -89,40 +72,14 @@ def scan(config: ScanConfig) -> None:
     clips = read_clips(source, data, labelled=False, key="list")
     check_videos(clips, data, "list")
     jobs = {clip.line: _job(clip, data) for clip in clips}
-    stamps = {job: _stamp(job.path) for job in jobs.values()}  # of a file named twice: once
-    out.mkdir(parents=True, exist_ok=True)
-    done = _read_progress(out / PROGRESS, stamps)
-    todo = [job for job in stamps if job not in done]
-    if done:
-        say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {out / PROGRESS}")
-    workers = min(config.workers or available_cores(), max(1, len(todo)))
-    with (
-        (out / PROGRESS).open("a", encoding="utf-8") as progress,
-        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
-    ):
-        for job, found in inspect_all(todo, workers, config.timeout_s):
-            done[job] = found
-            progress.write(_as_line(job, stamps[job], found))
-            progress.flush()
-            bar.advance()
+    workers = config.workers or available_cores()
+    done = inspect_resumably(jobs.values(), out / PROGRESS, workers, config.timeout_s, say)
     results = [(clip, done[jobs[clip.line]]) for clip in clips]
     _write_table(out / TABLE, results)
     damaged = {clip.line for clip, found in results if not found.ok}
     note = f"{len(damaged)} of {len(results)} videos left out: see {TABLE}" if damaged else None
     write_without(out / CLEAN, source, damaged, note)
     _report(results, out, say)
-
-
-def inspect_all(
-    jobs: Iterable[Job], workers: int, timeout_s: float
-) -> Iterator[tuple[Job, Inspection]]:
-    """Every job and what was found, in the order in which they are done."""
-    requests = ((job, [str(job.path), job.frames]) for job in jobs)
-    for job, answer in run_all(INSPECTOR, requests, workers, timeout_s):
-        found = (
-            Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
-        )
-        yield job, found
 
 
 def _job(clip: Clip, data: DataConfig) -> Job:
@@ -132,30 +89,6 @@ def _job(clip: Clip, data: DataConfig) -> Job:
     assert data.frame_template is not None  # read_clips has checked it
     assert clip.start is not None
     return Job(path, (data.frame_template, clip.start, clip.total))
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def _as_line(job: Job, stamp: Stamp, found: Inspection) -> str:
-    key = {"path": str(job.path), "frames": job.frames, "stamp": stamp}
-    return json.dumps(key | {"found": asdict(found)}) + "\n"
-
-
-def _read_progress(file: Path, stamps: Mapping[Job, Stamp]) -> dict[Job, Inspection]:
-    """What was found in files that have not changed since."""
-    done: dict[Job, Inspection] = {}
-    for entry in whole_json_lines(file):
-        job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
-        stamp = tuple(entry["stamp"]) if entry["stamp"] else None
-        if stamp is not None and stamps.get(job) == stamp:
-            done[job] = Inspection(**entry["found"])
-    return done
 
 
 def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:

@@ -94,7 +94,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     register()
     trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
     go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
-    if name in ("scan", "pack"):
+    if name in ("scan", "pack", "prepare"):
         go_on = ". What is done is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:

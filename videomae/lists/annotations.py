@@ -7,7 +7,8 @@ Nothing here looks at a video. One function for each data set, all in READERS; w
     k400 k600 *train*.csv, *val*.csv: label,youtube_id,time_start,time_end,split[,is_cc]
     k710      train.csv, val.csv: "path label"; label_map_k710.txt if it is there
     ssv2      *labels.json, *train.json, *validation.json
-    csv       a file of rows path,class name
+
+Your own data sets are read by videomae.lists.own.
 """
 
 import csv
@@ -24,6 +25,8 @@ TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 """The lists of a split."""
 UNUSED = "unused"
 """The part of a video that is annotated, but in no list."""
+MOST_CLASSES = 100_000
+"""Numbers from here on are no classes, but something else."""
 SPLITS = (1, 2, 3)
 PUBLISHED: dict[Dataset, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
@@ -72,6 +75,8 @@ class Annotations:
     """Those that were read."""
     class_folders: bool = True
     """Whether a folder named as a class holds videos of this class only."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for people on how they were read."""
 
 
 def read_ucf101(folder: Path) -> Annotations:
@@ -80,7 +85,7 @@ def read_ucf101(folder: Path) -> Annotations:
     labels: dict[str, int] = {}
     for place, line in _lines(index):
         number, _, name = line.partition(" ")
-        if not number.isdigit() or int(number) != len(labels) + 1 or not name.strip():
+        if number != str(len(labels) + 1) or not name.strip():
             raise AnnotationError(f"{place}: expected '{len(labels) + 1} CLASS', got {line!r}")
         labels[name.strip()] = len(labels)
     splits: dict[int | None, list[Row]] = {}
@@ -108,7 +113,7 @@ def _ucf101_row(place: str, line: str, part: str, labels: dict[str, int]) -> Row
     path, name, stem, number = found.groups()
     if name not in labels:
         raise AnnotationError(f"{place}: {name!r} is no class of classInd.txt")
-    if number is not None and int(number) != labels[name] + 1:
+    if number is not None and number.lstrip("0") != str(labels[name] + 1):
         raise AnnotationError(
             f"{place}: {path} has label {number}, but classInd.txt numbers {name!r} "
             f"{labels[name] + 1}"
@@ -186,14 +191,14 @@ def read_kinetics(folder: Path) -> Annotations:
 def _kinetics_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV with a header, by column."""
     needed = ("youtube_id", "time_start", "time_end")
-    reader = csv.reader(_text(file).split("\n"), skipinitialspace=True)
-    header = [name.strip() for name in next(reader, [])]
+    rows = csv_rows(file)
+    _, names = next(rows, ("", []))
+    header = [name.strip() for name in names]
     if not set(needed) <= set(header):
         raise AnnotationError(
             f"{file}:1: expected the columns label,{','.join(needed)}, got {','.join(header)}"
         )
-    for cells in reader:
-        place = f"{file}:{reader.line_num}"
+    for place, cells in rows:
         row = dict(zip(header, map(str.strip, cells), strict=False))
         if not any(row.values()):
             continue
@@ -203,10 +208,13 @@ def _kinetics_rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _kinetics_row(place: str, row: dict[str, str], label: int, part: str) -> Row:
-    """ID_000010_000020.mp4 in a folder of its class, as the official tools name it; or ID.mp4."""
+    """ID_000010_000020.mp4 in a folder of its class, as the official tools name it.
+
+    ID_10_20.mp4 and ID.mp4 are found too.
+    """
     try:
         start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise AnnotationError(
             f"{place}: time_start and time_end must be seconds, got {row['time_start']!r} and "
             f"{row['time_end']!r}"
@@ -215,7 +223,8 @@ def _kinetics_row(place: str, row: dict[str, str], label: int, part: str) -> Row
     stem = f"{row['youtube_id']}_{start:06}_{end:06}"
     folders = (name, part) if name else (part,)
     path = "/".join([*folders[:1], f"{stem}.mp4"])
-    return Row(path, (stem, row["youtube_id"]), folders, label, part, place)
+    stems = (stem, f"{row['youtube_id']}_{start}_{end}", row["youtube_id"])
+    return Row(path, stems, folders, label, part, place)
 
 
 def read_k710(folder: Path) -> Annotations:
@@ -225,13 +234,13 @@ def read_k710(folder: Path) -> Annotations:
     for part, file in zip((TRAIN, VAL), files, strict=True):
         for place, line in _lines(file):
             path, _, number = line.rpartition(" ")
-            if not path.strip() or not number.isdigit():
+            if not path.strip("/ ") or not is_class(number):
                 raise AnnotationError(f"{place}: expected 'path label', got {line!r}")
             *folders, name = path.strip().lstrip("/").split("/")
             stem = name.rpartition(".")[0] or name
             inside = "/".join([*folders, name])
             rows.append(Row(inside, (stem,), tuple(folders), int(number), part, place))
-    count = max(row.label for row in rows) + 1
+    count = max((row.label for row in rows), default=-1) + 1
     classes = [str(label) for label in range(count)]
     if maps := _some(folder, "*label_map*.txt"):
         classes = [line for _, line in _lines(maps[0])]
@@ -249,7 +258,7 @@ def read_ssv2(folder: Path) -> Annotations:
     """Something-Something V2. Templates have brackets, [something], that the labels lack."""
     index = _one(folder, "*labels.json")
     numbers = _json(index)
-    if not isinstance(numbers, dict) or not all(str(n).isdigit() for n in numbers.values()):
+    if not isinstance(numbers, dict) or not all(is_class(str(n)) for n in numbers.values()):
         raise AnnotationError(f"{index}: expected an object of template: number")
     classes = sorted(numbers, key=lambda name: int(numbers[name]))
     if [int(numbers[name]) for name in classes] != list(range(len(classes))):
@@ -289,49 +298,6 @@ def _entries(file: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def read_csv(file: Path) -> Annotations:
-    """Your own rows path,class name; a first row path,class is a header. Classes by alphabet."""
-    reader = csv.reader(_text(file).split("\n"), skipinitialspace=True)
-    named: list[tuple[str, str, str]] = []
-    for cells in reader:
-        words = [cell.strip() for cell in cells]
-        if not any(words) or (not named and words[0].lower() == "path"):
-            continue
-        place = f"{file}:{reader.line_num}"
-        if len(words) != 2 or not all(words):
-            raise AnnotationError(f"{place}: expected 'path,class name', got {','.join(cells)!r}")
-        named.append((place, words[0], words[1]))
-    if not named:
-        raise AnnotationError(f"annotations={file} names no video: expected rows path,class name")
-    classes = sorted({name for _, _, name in named})
-    labels = {name: label for label, name in enumerate(classes)}
-    rows = [Row(path, (), (), labels[name], TRAIN, place) for place, path, name in named]
-    return Annotations(classes, {None: rows}, [file], class_folders=False)
-
-
-def of_folders(videos: list[str]) -> Annotations:
-    """A folder per class, with train, val and test folders above them or without.
-
-    Args:
-        videos: paths below the folder of videos, with slashes.
-    """
-    inner = [path.split("/") for path in videos]
-    parted = all(len(path) > 2 and path[0] in PARTS for path in inner)
-    skip = 1 if parted else 0
-    flat = next((path for path in inner if len(path) < 2 + skip), None)
-    if flat is not None:
-        raise AnnotationError(
-            f"{'/'.join(flat)} lies in no folder: dataset=folders takes a folder for each class"
-        )
-    classes = sorted({path[skip] for path in inner})
-    labels = {name: label for label, name in enumerate(classes)}
-    rows = [
-        Row(path, (), (), labels[parts[skip]], parts[0] if parted else TRAIN, path)
-        for path, parts in zip(videos, inner, strict=True)
-    ]
-    return Annotations(classes, {None: rows})
-
-
 READERS: dict[Dataset, Callable[[Path], Annotations]] = {
     Dataset.ucf101: read_ucf101,
     Dataset.hmdb51: read_hmdb51,
@@ -339,9 +305,13 @@ READERS: dict[Dataset, Callable[[Path], Annotations]] = {
     Dataset.k600: read_kinetics,
     Dataset.k710: read_k710,
     Dataset.ssv2: read_ssv2,
-    Dataset.csv: read_csv,
 }
-"""All but Dataset.folders, which has no annotation file."""
+"""Readers of the published data sets; your own are read by videomae.lists.own."""
+
+
+def is_class(number: str) -> bool:
+    """Whether a text is the number of a class, from 0 to MOST_CLASSES - 1."""
+    return re.fullmatch("[0-9]{1,18}", number) is not None and int(number) < MOST_CLASSES
 
 
 def _some(folder: Path, pattern: str) -> list[Path]:
@@ -364,15 +334,36 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{file}:{number}", line.strip()
 
 
+def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """(place, cells) of every row of a file of comma-separated values, blank ones included.
+
+    Raises:
+        AnnotationError: the file cannot be read, or its quotes make no sense.
+    """
+    reader = csv.reader(_text(file).split("\n"), skipinitialspace=True, strict=True)
+    try:
+        for cells in reader:
+            yield f"{file}:{reader.line_num}", cells
+    except csv.Error as error:
+        raise AnnotationError(
+            f"{file}:{reader.line_num}: is no row of comma-separated values ({error}): close its "
+            "quotes, and double those inside a quoted cell"
+        ) from error
+
+
 def _json(file: Path) -> Any:
     try:
         return json.loads(_text(file))
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{file}:{error.lineno}: is no JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number, or a depth, without end
+        raise AnnotationError(f"{file}: is no JSON of annotations ({error})") from error
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{file} cannot be read ({error})") from error
+        raise AnnotationError(
+            f"{file} cannot be read ({error}): give a text file in UTF-8"
+        ) from error

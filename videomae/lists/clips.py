@@ -46,8 +46,6 @@ ROWS = 1 << 12
 """Clips that an iteration makes at once."""
 NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
-VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
-"""How the names of video files end."""
 
 
 class ClipListError(UserError):
@@ -260,26 +258,6 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
         return parts[1]
     columns = Columns.joined(parts)
     return columns.take(np.argsort(columns.number("line")))
-
-
-def clips_below(path: Path, key: str = "video") -> tuple[Path, list[Clip]]:
-    """The root and the clips of a video file, or of all videos below a folder, sorted.
-
-    Args:
-        key: the setting that named it, for messages.
-
-    Raises:
-        ClipListError: there is no video.
-    """
-    if not path.is_dir():
-        return path.parent, [Clip(path.name, line=1)]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEOS)
-    if not found:
-        raise ClipListError(
-            f"{key}={path} holds no video: no file below it ends in {' '.join(VIDEOS)}"
-        )
-    names = (file.relative_to(path).as_posix() for file in found)
-    return path, [Clip(name, line) for line, name in enumerate(names, start=1)]
 
 
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:

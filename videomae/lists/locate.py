@@ -1,18 +1,23 @@
-"""The videos below a folder, found by walking it once, and matched to annotated rows."""
+"""The videos below a folder, or its folders of extracted frames, and their match to annotated rows.
 
-import os
+videomae.lists.walk looks at the folder; here is what prepare makes of it.
+"""
+
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from videomae.config import ListFormat
 from videomae.lists.annotations import Row
-from videomae.lists.clips import VIDEOS
+from videomae.lists.walk import NO_VIDEO, UNLISTABLE, Below, is_utf8, printable, walk
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+FLOW = "optical_flow"
+"""Why images are left out that lie beside the frames of a video: a reason of LeftOut."""
+OF_FLOW = re.compile(r"(flow_?)?[xy]_?|flow_?", re.IGNORECASE)
+"""What stands before the number in the names of such images: flow_x_, flow_y_, x_, y_."""
 
 
 class Found(NamedTuple):
@@ -23,7 +28,7 @@ class Found(NamedTuple):
     stem: str
     """Its name, without the ending of a file."""
     frames: int | None = None
-    """Of a folder: how many images it holds."""
+    """Of a folder: how many frames it holds."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -36,6 +41,8 @@ class Located:
     """All that is below a folder."""
 
     videos: list[Found]
+    below: Below
+    """The rest: what was left out, and why."""
     frame_template: str | None = None
     """Of folders of frames: the file name of one."""
     first_frame: int = 1
@@ -50,69 +57,82 @@ class Located:
         return ListFormat.frames_total_label if frames else ListFormat.video_label
 
 
+class Series(NamedTuple):
+    """The frames of a folder, which are numbered without gaps."""
+
+    template: str
+    """The file name of one."""
+    first: int
+    """The number of the first one."""
+    names: list[str]
+    """The file names of all."""
+
+
 def locate(root: Path) -> Located:
-    """Walk `root`, through links too. Folders of images count where there is no video file."""
-    files: list[Found] = []
-    folders: dict[str, list[str]] = {}
-    for place, names in _walk(root):
-        inside = place.relative_to(root).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        for name in names:
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in VIDEOS:
-                files.append(Found(prefix + name, stem))
-            elif ending.lower() in IMAGES and prefix:
-                folders.setdefault(inside, []).append(name)
-    if files or not folders:
-        return Located(files)
-    return _frame_folders(folders)
+    """Find the videos below `root`. Folders of images count where there is no video file."""
+    below = walk(root)
+    if below.videos or not below.images:
+        below.leave_out_images()
+        paths = [path for path in below.videos if _is_listable(path, below)]
+        return Located([Found(path, Path(path).stem) for path in paths], below)
+    for name in below.images.pop("", []):
+        below.leave_out(NO_VIDEO, name)
+    return _frame_folders(below)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder once, with its files; what is hidden is left out."""
-    seen = set()
-    for place, subfolders, names in os.walk(root, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above it
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield Path(place), sorted(name for name in names if not name.startswith("."))
+def _is_listable(path: str, below: Below) -> bool:
+    """Whether a line of a list can hold the path; if not, it is noted as unusable."""
+    listable = is_utf8(path) and path == path.rstrip() and not set("\n\r") & set(path)
+    if not listable:
+        below.unusable[printable(path)] = UNLISTABLE
+    return listable
 
 
-def _frame_folders(folders: dict[str, list[str]]) -> Located:
+def _frame_folders(below: Below) -> Located:
     """Those folders that number their frames as most do, without gaps."""
-    forms = {path: _numbering(names) for path, names in folders.items()}
-    counted = Counter(form for form in forms.values() if form is not None)
-    if not counted:
-        return Located([], other_frames=tuple(folders))
-    usual = counted.most_common(1)[0][0]
-    return Located(
-        [
-            Found(path, path.rpartition("/")[2], len(folders[path]))
-            for path, form in forms.items()
-            if form == usual
-        ],
-        *usual,
-        other_frames=tuple(path for path, form in forms.items() if form != usual),
-    )
+    folders = {path: _series(names) for path, names in sorted(below.images.items())}
+    counted = Counter(series[:2] for series in folders.values() if series is not None)
+    usual = counted.most_common(1)[0][0] if counted else None
+    videos, others = [], []
+    for path, series in folders.items():
+        if not _is_listable(path, below):
+            continue
+        if series is None or series[:2] != usual:
+            others.append(path)
+            continue
+        videos.append(Found(path, path.rpartition("/")[2], len(series.names)))
+        for name in set(below.images[path]).difference(series.names):
+            below.leave_out(FLOW, f"{path}/{name}")
+    template, first = usual or (None, 1)
+    return Located(videos, below, template, first, tuple(others))
 
 
-def _numbering(names: Sequence[str]) -> tuple[str, int] | None:
-    """(template, first number) of the frames of a folder; None where they are not in one series."""
-    parts = [re.fullmatch(r"(.*?)(\d+)(\.\w+)", name) for name in names]
-    found = [part.groups() for part in parts if part is not None]
-    numbers = sorted(int(number) for _, number, _ in found)
-    if len(found) != len(names) or len({(before, after) for before, _, after in found}) != 1:
+def _series(names: Sequence[str]) -> Series | None:
+    """The frames of a folder; None where its images are not one series, optical flow aside."""
+    numbered: dict[tuple[str, str], dict[str, str]] = {}
+    for name in names:
+        found = re.fullmatch(r"(.*?)(\d+)(\.\w+)", name, re.ASCII)
+        if found is None:
+            return None
+        before, number, after = found.groups()
+        numbered.setdefault((before, after), {})[number] = name
+    if len(numbered) > 1:
+        numbered = {form: own for form, own in numbered.items() if not OF_FLOW.fullmatch(form[0])}
+    if len(numbered) != 1:
         return None
+    (((before, after), frames),) = numbered.items()
+    if not is_utf8(before):
+        return None
+    numbers = sorted(map(int, frames))
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return None
-    before, number, after = found[0]
-    widths = {len(number) for _, number, _ in found}
-    place = f"{{:0{len(number)}}}" if len(widths) == 1 and len(number) > 1 else "{}"
+    width = min(map(len, frames))
+    padded = width > 1 and (width == max(map(len, frames)) or any(n[0] == "0" for n in frames))
+    place = f"{{:0{width}}}" if padded else "{}"
+    if any(place.format(int(number)) != number for number in frames):
+        return None
     escaped = before.replace("{", "{{").replace("}", "}}")
-    return f"{escaped}{place}{after}", numbers[0]
+    return Series(f"{escaped}{place}{after}", numbers[0], list(frames.values()))
 
 
 class Index:

@@ -10,12 +10,11 @@ from videomae.config import RunConfig, UserError
 from videomae.data.dataset import BadFile
 from videomae.data.loader import TrainingOrder
 from videomae.lists.clips import ClipList
+from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.train.log import Log
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
-JUDGED_FROM = 100
-"""Files tried before the share of bad ones means something; an epoch's end is judged anyway."""
 RECENT, ENOUGH = 100, 20
 """Losses that a new one is held against, and how few of them will do."""
 SPIKE = 6.0
@@ -27,7 +26,7 @@ TO_SIGMA = 1.4826
 
 
 class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
-    """More than data.max_bad_fraction of the files tried cannot be read."""
+    """More files than data.max_bad_fraction allows cannot be read, or none of those tried can."""
 
 
 class NonFiniteError(UserError):
@@ -40,7 +39,7 @@ class Judge:
     Args:
         clips: the training list.
         bad: files already known to be unreadable, by index.
-        max_bad_fraction: share of bad files at which the run fails.
+        max_bad_fraction: share of bad files above which the run fails; one file never fails it.
         start: the step after which training begins.
         last: the step at whose end it ends.
     """
@@ -100,13 +99,16 @@ class Judge:
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
         if not self.bad or not (found or epoch_ends or enough or step == self.last):
             return
-        tried, num_bad = np.count_nonzero(self._tried), self.num_bad
-        too_many = num_bad > self.max_bad_fraction * tried and (tried >= JUDGED_FROM or epoch_ends)
-        if too_many or (num_bad == tried and step == self.last):
+        tried, num_bad = int(np.count_nonzero(self._tried)), self.num_bad
+        too_many = too_many_bad(num_bad, tried, self.max_bad_fraction)
+        if (too_many and (tried >= JUDGED_FROM or epoch_ends)) or (
+            num_bad == tried and step == self.last
+        ):
             self.failure = TooManyBadVideos(
                 f"{num_bad} of the {tried} videos tried so far cannot be read (limit "
-                f"{self.max_bad_fraction:.1%}, data.max_bad_fraction); bad_files.jsonl in the "
-                "output_dir names them. Mend the files or raise the limit, and go on with "
+                f"{self.max_bad_fraction:.1%}, data.max_bad_fraction; one file is always put up "
+                "with); bad_files.jsonl in the output_dir names them, python -m videomae.scan "
+                "tells of the whole list. Mend the files or raise the limit, and go on with "
                 "resume=auto; with another list it is another run"
             )
 
