@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.video.conformance import Request, Verdict
-from tests.video.recipes import recipes
+from tests.video.recipes import fingerprint, recipes
 from videomae.video.programs import run_all
 
 TIMEOUT_S = 120.0
@@ -35,8 +35,9 @@ def judge_all(requests: Iterable[Request], workers: int) -> Iterator[tuple[Reque
 
 def recipe_requests(decoders: Sequence[str], folder: Path) -> list[Request]:
     """Every recipe for every decoder; the damaged ones, which only the scan is judged by, once."""
+    files = str(folder / f"files-{fingerprint()}")
     return [
-        Request(decoder, str(folder), recipe=name)
+        Request(decoder, files, recipe=name)
         for name, recipe in recipes().items()
         for decoder in (decoders if recipe.healthy else decoders[:1])
     ]

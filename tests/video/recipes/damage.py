@@ -22,6 +22,8 @@ def damages() -> Iterator[Recipe]:
             yield damaged(derive(source, f"flip{seed}", "flip_bits", seed), concealed=True)
     for name in ("h264_h264", "mjpeg_mjpeg", "vp8_ivf"):
         yield damaged(derive(named(name), "within", "cut_packet", "0.6", "40"), concealed=True)
+    for name in ("vp9_ivf", "mpeg4b_avi", "h264_flv"):  # their headers promise more
+        yield damaged(derive(named(name), "short", "cut_packet", "0.6", "0"), concealed=True)
     yield from unreadable()
 
 

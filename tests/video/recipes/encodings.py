@@ -201,7 +201,7 @@ FREE = "h264 hevc mpeg4 mpeg1video mpeg2video vp8 vp9 av1 theora rawvideo"
 
 def pictures(size: str = "64x48", frames: int = 70, rate: str = "25") -> tuple[str, ...]:
     """Input arguments: moving pictures that all differ."""
-    source = f"testsrc2=size={size}:rate={rate},noise=alls=8:allf=t:all_seed=7"
+    source = f"testsrc2=size={size}:rate={rate},scroll=h=0.11:v=0.07,noise=alls=8:all_seed=7"
     return ("-f", "lavfi", "-i", f"{source},trim=end_frame={frames},setpts=N/({rate})/TB")
 
 

@@ -199,7 +199,7 @@ def borders() -> Iterator[Recipe]:
     for name, form in (("mpeg4b_avi", "avi"), ("h264_flv", "flv")):
         stream = derive(named(name), "stream", "piped", *COPY, "-f", form)
         yield derive(stream, "border", "cut_packet", "0.6", "0")
-    for name in ("h264_h264", "mpeg2b_m2v", "mjpeg_mjpeg", "vp8_ivf", "vp9_ivf"):
+    for name in ("h264_h264", "mpeg2b_m2v", "mjpeg_mjpeg"):
         yield derive(named(name), "border", "cut_packet", "0.6", "0")
 
 
