@@ -201,17 +201,22 @@ def piped(sources: Sequence[Path], out: Path, *arguments: str) -> None:
 EDITS: dict[str, Callable[..., None]] = {
     edit.__name__: edit
     for edit in (
-        *(
-            write,
-            keep_start,
-            set_matrix,
-            drop_avi_index,
-            swap_bytes,
-            pack_bframes,
-            cut_bytes,
-            cut_packet,
-        ),
-        *(overwrite, remove, insert, flip_bits, join_list, join_bytes, piped),
+        write,
+        set_matrix,
+        set_edit,
+        drop_avi_index,
+        swap_bytes,
+        pack_bframes,
+        keep_start,
+        cut_bytes,
+        cut_packet,
+        overwrite,
+        remove,
+        insert,
+        flip_bits,
+        join_list,
+        join_bytes,
+        piped,
     )
 }
 """The edits by the names that recipes call them."""
