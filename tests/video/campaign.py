@@ -11,7 +11,7 @@ from tests.video.conformance import Request, Verdict
 from tests.video.recipes import fingerprint, recipes
 from videomae.video.programs import run_all
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 """For one file through one decoder, with everything that ffmpeg does before."""
 PROGRAM = (sys.executable, "-m", "tests.video.conformance")
 

@@ -36,6 +36,9 @@ class Recipe:
     concealed: bool = False
     """Whether the damage may leave the pictures as they are in the first of `sources`."""
 
+    torn: bool = False
+    """Whether ffmpeg shows frames built on others than they were made from: a scan may object."""
+
     def file(self, folder: Path) -> Path:
         """The path of the file below `folder`."""
         return folder / f"{self.name}.{self.ending}"
