@@ -50,6 +50,25 @@ def set_edit(sources: Sequence[Path], out: Path, start: str, length: str) -> Non
     out.write_bytes(content)
 
 
+def set_two_edits(sources: Sequence[Path], out: Path, *numbers: str) -> None:
+    """Give an MP4 file, whose index is at its end, two edits: start and length of each.
+
+    Args:
+        numbers: ticks from the first picture on, and milliseconds; twice.
+    """
+    content = bytearray(sources[0].read_bytes())
+    place = content.index(b"elst")
+    (first,) = struct.unpack_from(">i", content, place + 16)
+    start, length, again, rest = map(int, numbers)
+    edits = [(length, first + start, 1 << 16), (rest, first + again, 1 << 16)]
+    entries = b"".join(struct.pack(">Iii", *edit) for edit in edits)
+    content[place + 4 : place + 24] = bytes(4) + struct.pack(">I", len(edits)) + entries
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        at = content.rindex(name, 0, place + 4) - 4
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + 12)
+    out.write_bytes(content)
+
+
 def drop_avi_index(sources: Sequence[Path], out: Path) -> None:
     """Cut the `idx1` chunk off the end of an AVI file, as a recorder that lost power does."""
     content = bytearray(sources[0].read_bytes())
@@ -204,6 +223,7 @@ EDITS: dict[str, Callable[..., None]] = {
         write,
         set_matrix,
         set_edit,
+        set_two_edits,
         drop_avi_index,
         swap_bytes,
         pack_bframes,

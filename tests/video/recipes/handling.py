@@ -96,6 +96,9 @@ def edits() -> Iterator[Recipe]:
         for first, frames in ((0, 40), (7, 63), (18, 30), (33, 20)):
             numbers = (str(first * tick), str(frames * 40))
             yield derive(named(name), f"edit{first}-{frames}", "set_edit", *numbers)
+        if name.endswith("mp4") and name != "hevcopen_mp4":  # ffmpeg loses frames there
+            numbers = (str(5 * tick), "800", str(40 * tick), "600")
+            yield derive(named(name), "twoedits", "set_two_edits", *numbers)
 
 
 def remuxes() -> Iterator[Recipe]:
@@ -185,6 +188,7 @@ def layouts() -> Iterator[Recipe]:
     yield derive(named("dx50_avi"), "packed", "pack_bframes")
     yield derive(packed, "ss0.6", *ffmpeg("-ss", "0.6", "-i", "{0}", *COPY))
     yield derive(packed, "tomkv", *ffmpeg("-fflags", "+genpts", "-i", "{0}", *COPY), ending="mkv")
+    yield derive(packed, "tomp4", *ffmpeg("-fflags", "+genpts", "-i", "{0}", *COPY), ending="mp4")
     for source in (packed, named("xvid_avi")):
         unpacked = ffmpeg("-i", "{0}", *COPY, "-bsf:v", "mpeg4_unpack_bframes")
         yield derive(source, "unpacked", *unpacked)
@@ -205,6 +209,9 @@ def borders() -> Iterator[Recipe]:
         yield derive(stream, "border", "cut_packet", "0.6", "0")
     for name in ("h264_h264", "mpeg2b_m2v", "mjpeg_mjpeg"):
         yield derive(named(name), "border", "cut_packet", "0.6", "0")
+    for name, head in (("h264b_ts", 47 * 188), ("mpeg2b_ts", 47 * 188), ("mpeg2b_mpg", 9 * 2048)):
+        late = derive(named(name), "tuned", "remove", "0", str(head))
+        yield replace(late, torn=True)  # as a recording of a broadcast begins
 
 
 def drops() -> Iterator[Recipe]:
