@@ -15,6 +15,11 @@ TIMEOUT_S = 300.0
 """For one file through one decoder, with everything that ffmpeg does before."""
 PROGRAM = (sys.executable, "-m", "tests.video.conformance")
 
+DAMAGED = {
+    True: "damaged files of which ffmpeg complains, named by the scan",
+    False: "damaged files of which ffmpeg says nothing, named by the scan",
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,7 +73,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     judged = [row for row in rows if row.verdict.unmade is None]
     good, every = Counter[str](), Counter[str]()
     for row in judged:
-        what = row.decoder if row.healthy else "damaged files named by the scan"
+        what = row.decoder if row.healthy else DAMAGED[bool(row.verdict.complaints)]
         every[what] += 1
         good[what] += not row.verdict.faults
     return [f"{what}: {good[what]} of {every[what]}" for what in every]

@@ -101,8 +101,8 @@ def judge(path: Path, decoder_name: str, cache: Path, *, scan: bool = True) -> l
     return faults
 
 
-def judge_damage(path: Path, original: Path | None, cache: Path) -> list[str]:
-    """The faults of a scan at a damaged file.
+def judge_damage(path: Path, original: Path | None, cache: Path) -> Verdict:
+    """What a scan makes of a damaged file.
 
     Args:
         original: the file before it was damaged, where ffmpeg may show the same of both; None: the
@@ -111,12 +111,12 @@ def judge_damage(path: Path, original: Path | None, cache: Path) -> list[str]:
     try:
         found = shown(path, cache)
         if original is not None and found.native == shown(original, cache).native:
-            return []
-        complaint = found.complaints[0] if found.complaints else "nothing"
+            return Verdict(unmade="ffmpeg shows the frames of the undamaged file")
+        complaints = found.complaints
     except OracleError as error:
-        complaint = str(error)
-    seen = inspect_video(path)
-    return [f"scan: ok, but the file is damaged; ffmpeg says: {complaint}"] if seen.ok else []
+        complaints = [str(error)]
+    ok = inspect_video(path).ok
+    return Verdict(["scan: ok, but the file is damaged"] if ok else [], complaints=complaints)
 
 
 def _reading(
@@ -128,7 +128,7 @@ def _reading(
         if video.num_frames != len(expected):
             yield f"read: {video.num_frames} frames, ffmpeg shows {len(expected)}"
             return
-        if hasattr(video, "decoded"):
+        if hasattr(video, "decoded"):  # only PyAV gives frames as decoded
             yield from _decoded(video, expected)
         tolerance = TOLERANCES.get(decoder_name, {}).get(expected.pixels, 0.0)
         told = set()
@@ -280,7 +280,7 @@ def answer(request: Request) -> Verdict:
             path = make(recipe, folder)
             if not recipe.healthy:
                 original = recipe.sources[0].file(folder) if recipe.concealed else None
-                return Verdict(judge_damage(path, original, oracle))
+                return judge_damage(path, original, oracle)
             faults = judge(path, request.decoder, oracle, scan=not recipe.torn)
     except (RecipeError, OracleError) as error:
         return Verdict(unmade=f"{type(error).__name__}: {error}")

@@ -183,10 +183,13 @@ def flip_bits(sources: Sequence[Path], out: Path, seed: str) -> None:
     rng = random.Random(seed)
     content = bytearray(sources[0].read_bytes())
     with av.open(str(sources[0])) as container:
-        packets = [p for p in container.demux(video=0) if p.size > 16 and p.pos is not None]
-        for packet in rng.sample(packets[1:], 3):
-            place = content.index(bytes(packet)[8:])
-            content[place + rng.randrange(packet.size - 8)] ^= 1 << rng.randrange(8)
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size > 64]
+    for packet in rng.sample(packets[1:], 3):
+        place = -1
+        while place < 0:  # else a header of the container lies within these bytes
+            first = rng.randrange(32, len(packet) - 16)
+            place = content.find(packet[first : first + 16])
+        content[place] ^= 1 << rng.randrange(8)
     out.write_bytes(content)
 
 
