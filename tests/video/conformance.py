@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import md5
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -22,8 +22,17 @@ from numpy.typing import NDArray
 
 from tests.video.oracle import OracleError, Shown, shown
 from tests.video.recipes import RecipeError, make, recipes
-from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig, Sampling
+from videomae.config import (
+    AugmentConfig,
+    ClipConfig,
+    CropKind,
+    DataConfig,
+    MaskConfig,
+    MaskKind,
+    Sampling,
+)
 from videomae.data.dataset import EvaluationClips, Item, TrainingClips
+from videomae.data.mask import Masking
 from videomae.lists.clips import Clip
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError, Frames, Video
@@ -82,6 +91,16 @@ class Verdict:
     """What ffmpeg itself says of the file."""
 
 
+class Reading(NamedTuple):
+    """Frames to read."""
+
+    fresh: bool
+    """Whether the video is opened anew."""
+    what: str
+    """What reads so."""
+    numbers: list[int]
+
+
 def judge(path: Path, decoder_name: str, cache: Path, *, scan: bool = True) -> list[str]:
     """The faults of a decoder at a healthy file, of the scan and the pack too if it is theirs.
 
@@ -132,8 +151,9 @@ def _reading(
             yield from _decoded(video, expected)
         tolerance = TOLERANCES.get(decoder_name, {}).get(expected.pixels, 0.0)
         told = set()
-        for what, numbers in _readings(video):
-            fault = _differing(video.read(numbers), frames, numbers, tolerance)
+        for fresh, what, numbers in (*_orders(len(expected)), *_windows(video)):
+            reader = decoder(decoder_name)[1](path) if fresh else video
+            fault = _differing(reader.read(numbers), frames, numbers, tolerance)
             if fault and what not in told:
                 told.add(what)
                 yield f"read {what}: {fault}"
@@ -141,23 +161,35 @@ def _reading(
         yield f"read: {str(error).removeprefix(str(path)).lstrip(': ')}"
 
 
-def _readings(video: Video) -> Iterator[tuple[str, list[int]]]:
-    """The numbers of frames to read, and what for; the order is part of the test."""
-    total, rng = video.num_frames, random.Random(video.num_frames)
+def _orders(total: int) -> Iterator[Reading]:
+    """All frames in their order, then some in any order, all through one open video."""
+    rng = random.Random(total)
     for first in range(0, total, TOGETHER):
-        yield "all in order", list(range(first, min(first + TOGETHER, total)))
+        yield Reading(False, "all in order", list(range(first, min(first + TOGETHER, total))))
     for _ in range(READS):
-        yield "at random", [rng.randrange(total)] * rng.randint(1, 2)
-    yield "at random, with repeats", [rng.randrange(total) for _ in range(READS)]
-    clip = Clip("any", 1)
-    for sampling in (Sampling.dense, Sampling.segment):
+        yield Reading(False, "at random", [rng.randrange(total)] * rng.randint(1, 2))
+    numbers = [rng.randrange(total) for _ in range(READS)]
+    yield Reading(False, "at random, with repeats", numbers)
+
+
+def _windows(video: Video) -> Iterator[Reading]:
+    """What training and evaluation read, each time through a video that they open for it."""
+    clip, plain = Clip("any", 1), AugmentConfig(CropKind.multi_scale, antialias=True)
+    masking = Masking(MaskConfig(MaskKind.tube, 0.9, 0), (8, 2, 2))
+    for sampling, masks in (
+        (Sampling.dense, masking),
+        (Sampling.dense, None),
+        (Sampling.segment, None),
+    ):
         data = DataConfig(clip=ClipConfig(16, 4, 32), sampling=sampling, segments=3, crops=1)
-        plain = AugmentConfig(CropKind.multi_scale, antialias=True)
-        training = TrainingClips([clip], data, plain, None, seed=0)
+        training = TrainingClips([clip], data, plain, masks, seed=0)
+        what = "pre-training" if masks else f"{sampling.value} fine-tuning"
         for epoch in range(3):
-            yield f"a {sampling.value} window", training._window(video, Item(epoch, 0), data.clip)
-        for segment in EvaluationClips([clip], data)._segments(video):
-            yield f"a {sampling.value} test view", segment
+            window = training._window(video, Item(epoch, 0), data.clip)
+            yield Reading(True, f"a window of {what}", window)
+        if masks is None:
+            for segment in EvaluationClips([clip], data)._segments(video):
+                yield Reading(True, f"a {sampling.value} test view", segment)
 
 
 def _decoded(video: Any, expected: Shown) -> Iterator[str]:
