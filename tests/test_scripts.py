@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from tests.train import video_list
 from videomae.model import layers
 from videomae.model.attention import Way
+from videomae.video.opening import usable_decoders
 
 pytestmark = pytest.mark.long
 REPOSITORY = Path(__file__).parents[1]
@@ -73,3 +75,16 @@ def test_the_data_path_is_timed_on_ones_own_list(videos: Path, tmp_path: Path) -
 
 def test_damaged_videos_go_through_everything_that_reads_videos() -> None:
     assert "damaged: good" in run("soak.py", "damaged", "--damaged", 12)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed")
+def test_files_are_held_against_ffmpeg(videos: Path, tmp_path: Path) -> None:
+    files, kept = tmp_path / "files", tmp_path / "kept"
+    files.mkdir()
+    shutil.copy(videos / "0.mp4", files)
+    (files / "none.mp4").write_bytes(b"no video")
+    said = run("soak.py", "conformance", "--decoder", "all", "--files", files, "--keep", kept)
+    for decoder in usable_decoders():
+        assert f"\n{decoder}: 1 of 1\n" in said
+    assert "not made: none.mp4" in said
+    assert "| pyav | none.mp4 | not made" in (kept / "conformance.md").read_text()

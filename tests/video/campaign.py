@@ -8,12 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.video.conformance import Request, Verdict
-from tests.video.recipes import recipes
+from tests.video.recipes import fingerprint, recipes
 from videomae.video.programs import run_all
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 """For one file through one decoder, with everything that ffmpeg does before."""
 PROGRAM = (sys.executable, "-m", "tests.video.conformance")
+
+DAMAGED = {
+    True: "damaged files of which ffmpeg complains, named by the scan",
+    False: "damaged files of which ffmpeg says nothing, named by the scan",
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ def judge_all(requests: Iterable[Request], workers: int) -> Iterator[tuple[Reque
 
 def recipe_requests(decoders: Sequence[str], folder: Path) -> list[Request]:
     """Every recipe for every decoder; the damaged ones, which only the scan is judged by, once."""
+    files = str(folder / f"files-{fingerprint()}")
     return [
-        Request(decoder, str(folder), recipe=name)
+        Request(decoder, files, recipe=name)
         for name, recipe in recipes().items()
         for decoder in (decoders if recipe.healthy else decoders[:1])
     ]
@@ -67,7 +73,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     judged = [row for row in rows if row.verdict.unmade is None]
     good, every = Counter[str](), Counter[str]()
     for row in judged:
-        what = row.decoder if row.healthy else "damaged files named by the scan"
+        what = row.decoder if row.healthy else DAMAGED[bool(row.verdict.complaints)]
         every[what] += 1
         good[what] += not row.verdict.faults
     return [f"{what}: {good[what]} of {every[what]}" for what in every]

@@ -17,6 +17,7 @@ from tests.video.recipes import make, recipes
 from videomae.video.interface import Frames
 from videomae.video.pyav import PyAVVideo
 
+pytestmark = pytest.mark.long
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed"
 )
@@ -26,8 +27,9 @@ PART = (
     " mpeg2field_ts mpeg2b_vob mjpeg_avi vp8alt_webm vp9_mp4 av1_mp4 theora_ogg wmv2_wmv"
     " prores_mov ffv1_mkv gif_gif raw_pal8_nut h264b_mp4-ss0.37 h264open_mp4-ss1.0"
     " mpeg4b_mkv-ss1.53 mpeg4b_avi-t1.3 h264b_mp4-mirror hevcb_mov-tag90 h264b_mp4-twice"
-    " h264b_mkv-twosecond mpeg4b_avi-packed mpeg4b_avi-latin h264b_mp4-64x48x1at25 h264b_ts-resized"
-    " mpeg4b_avi-longsound h264b_mp4-flags-empty_moov-frag_keyframe mpeg4b_avi-67x45x30at25"
+    " h264b_mkv-twosecond mpeg4b_avi-packed mpeg4b_avi-titled-latin h264b_mp4-64x48x1at25"
+    " h264b_ts-resized mpeg4b_avi-longsound h264pyr_mp4-edit7-63 h264b_ts-tuned"
+    " h264b_mp4-flags-empty_moov-frag_keyframe mpeg4b_avi-67x45x30at25"
 )
 """Healthy files."""
 DAMAGED = "h264b_mp4-half mpeg4b_avi-overwrite h264b_ts-remove h264_mp4-secret h264_mp4-nomoov"
@@ -38,6 +40,16 @@ def test_the_recipes_are_many_and_broad() -> None:
     assert len(healthy) >= 400
     assert len({recipe.codec for recipe in healthy}) >= 25
     assert len({recipe.ending for recipe in healthy}) >= 12
+    assert recipes().keys() >= {*PART.split(), *DAMAGED.split()}
+
+
+def test_a_name_stands_for_one_recipe() -> None:
+    """Else one would be judged by the file of another."""
+    waiting, known = list(recipes().values()), dict(recipes())
+    while waiting:
+        recipe = waiting.pop()
+        assert known.setdefault(recipe.name, recipe) == recipe
+        waiting += recipe.sources
 
 
 @pytest.fixture(scope="module")

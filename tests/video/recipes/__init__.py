@@ -6,13 +6,13 @@ lists all of them, always in the same order, and `make` writes the file of one.
 
 from functools import cache
 
-from tests.video.recipes.base import Recipe, RecipeError, make
+from tests.video.recipes.base import Recipe, RecipeError, fingerprint, make
 from tests.video.recipes.contents import contents
 from tests.video.recipes.damage import damages
 from tests.video.recipes.encodings import encodings
 from tests.video.recipes.handling import handled
 
-__all__ = ["Recipe", "RecipeError", "make", "recipes"]
+__all__ = ["Recipe", "RecipeError", "fingerprint", "make", "recipes"]
 
 
 @cache

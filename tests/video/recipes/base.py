@@ -1,5 +1,6 @@
 """How one video file is made: a command, and the files that it begins with."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ class Recipe:
     """Whether ffmpeg can show all that was put in; else the file is damaged."""
     concealed: bool = False
     """Whether the damage may leave the pictures as they are in the first of `sources`."""
+
+    torn: bool = False
+    """Whether ffmpeg shows frames built on others than they were made from: a scan may object."""
 
     def file(self, folder: Path) -> Path:
         """The path of the file below `folder`."""
@@ -85,6 +89,12 @@ def make(recipe: Recipe, folder: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def fingerprint() -> str:
+    """A name for the recipes as they are now, to keep their files apart from those of others."""
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
 
 
 def _run(recipe: Recipe, sources: Sequence[Path], out: Path) -> None:

@@ -104,7 +104,7 @@ SOUND = {
 """The usual sound of a container."""
 SOUNDING = (
     "h264b_mp4 h264b_mov h264b_mkv vp9_webm mpeg4b_avi h264_flv wmv2_wmv mpeg2b_mpg mpeg2b_vob"
-    " h264b_ts theora_ogg xvid_avi msmpeg4v3_avi"
+    " h264b_ts theora_ogg xvid_avi msmpeg4v3_avi h264b_avi"
 )
 """What gets a track of sound."""
 
@@ -182,6 +182,8 @@ def covers() -> Iterator[Recipe]:
         )
         alone = ffmpeg(*only, "-disposition:v:0", "attached_pic")
         yield derive(still, "only", *alone, ending="m4a")
+        song = (*only[:-1], "libmp3lame", "-id3v2_version", "3")
+        yield derive(still, "song", *ffmpeg(*song), ending="mp3")
         attachment = (
             "-i",
             "{0}",

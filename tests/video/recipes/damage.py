@@ -9,6 +9,9 @@ KEY = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
 KEY_ID = ("-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
 HARMED = "h264b_mp4 h264b_mkv h264b_ts mpeg4b_avi mpeg2b_mpg vp9_webm hevcopen_mp4 theora_ogg"
 
+WITHIN = "h264_h264 mjpeg_mjpeg vp8_ivf mpeg4b_avi h264_flv h264b_mkv vp9_webm wmv2_wmv mpeg2b_ts"
+"""What is cut off within a packet."""
+
 
 def damages() -> Iterator[Recipe]:
     """Every kind of damage."""
@@ -20,8 +23,16 @@ def damages() -> Iterator[Recipe]:
             yield damaged(derive(source, edit, edit, "0.5", "40"), concealed=True)
         for seed in ("1", "2"):
             yield damaged(derive(source, f"flip{seed}", "flip_bits", seed), concealed=True)
-    for name in ("h264_h264", "mjpeg_mjpeg", "vp8_ivf"):
+    for name in WITHIN.split():
         yield damaged(derive(named(name), "within", "cut_packet", "0.6", "40"), concealed=True)
+    for name in ("vp9_ivf", "mpeg4b_avi", "h264_flv"):  # their headers promise more
+        yield damaged(derive(named(name), "short", "cut_packet", "0.6", "0"), concealed=True)
+    front = ("-i", "{0}", *COPY, "-movflags", "+faststart")
+    ahead = derive(named("h264b_mp4"), "front", *ffmpeg(*front))
+    yield damaged(derive(ahead, "part", "cut_bytes", "0.7"), concealed=True)
+    for name in ("h264_mp4", "hevc_mp4", "mpeg4_avi", "vp9_webm", "h264_ts"):
+        lost = ("-i", "{0}", *COPY, "-bsf:v", "noise=drop=eq(n\\,40)")  # others are built on it
+        yield damaged(derive(named(name), "lost", *ffmpeg(*lost)), concealed=True)
     yield from unreadable()
 
 

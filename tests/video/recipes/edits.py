@@ -50,6 +50,25 @@ def set_edit(sources: Sequence[Path], out: Path, start: str, length: str) -> Non
     out.write_bytes(content)
 
 
+def set_two_edits(sources: Sequence[Path], out: Path, *numbers: str) -> None:
+    """Give an MP4 file, whose index is at its end, two edits: start and length of each.
+
+    Args:
+        numbers: ticks from the first picture on, and milliseconds; twice.
+    """
+    content = bytearray(sources[0].read_bytes())
+    place = content.index(b"elst")
+    (first,) = struct.unpack_from(">i", content, place + 16)
+    start, length, again, rest = map(int, numbers)
+    edits = [(length, first + start, 1 << 16), (rest, first + again, 1 << 16)]
+    entries = b"".join(struct.pack(">Iii", *edit) for edit in edits)
+    content[place + 4 : place + 24] = bytes(4) + struct.pack(">I", len(edits)) + entries
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        at = content.rindex(name, 0, place + 4) - 4
+        struct.pack_into(">I", content, at, struct.unpack_from(">I", content, at)[0] + 12)
+    out.write_bytes(content)
+
+
 def drop_avi_index(sources: Sequence[Path], out: Path) -> None:
     """Cut the `idx1` chunk off the end of an AVI file, as a recorder that lost power does."""
     content = bytearray(sources[0].read_bytes())
@@ -164,10 +183,13 @@ def flip_bits(sources: Sequence[Path], out: Path, seed: str) -> None:
     rng = random.Random(seed)
     content = bytearray(sources[0].read_bytes())
     with av.open(str(sources[0])) as container:
-        packets = [p for p in container.demux(video=0) if p.size > 16 and p.pos is not None]
-        for packet in rng.sample(packets[1:], 3):
-            place = content.index(bytes(packet)[8:])
-            content[place + rng.randrange(packet.size - 8)] ^= 1 << rng.randrange(8)
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size > 64]
+    for packet in rng.sample(packets[1:], 3):
+        place = -1
+        while place < 0:  # else a header of the container lies within these bytes
+            first = rng.randrange(32, len(packet) - 16)
+            place = content.find(packet[first : first + 16])
+        content[place] ^= 1 << rng.randrange(8)
     out.write_bytes(content)
 
 
@@ -201,17 +223,23 @@ def piped(sources: Sequence[Path], out: Path, *arguments: str) -> None:
 EDITS: dict[str, Callable[..., None]] = {
     edit.__name__: edit
     for edit in (
-        *(
-            write,
-            keep_start,
-            set_matrix,
-            drop_avi_index,
-            swap_bytes,
-            pack_bframes,
-            cut_bytes,
-            cut_packet,
-        ),
-        *(overwrite, remove, insert, flip_bits, join_list, join_bytes, piped),
+        write,
+        set_matrix,
+        set_edit,
+        set_two_edits,
+        drop_avi_index,
+        swap_bytes,
+        pack_bframes,
+        keep_start,
+        cut_bytes,
+        cut_packet,
+        overwrite,
+        remove,
+        insert,
+        flip_bits,
+        join_list,
+        join_bytes,
+        piped,
     )
 }
 """The edits by the names that recipes call them."""

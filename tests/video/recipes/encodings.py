@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from tests.video.recipes.base import Recipe, ffmpeg
 
-X264 = ("-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
+X264 = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-threads", "1"),
+    *("-sc_threshold", "0", "-b_strategy", "0"),
+)
 X265 = ("-c:v", "libx265", "-preset", "veryfast")
 MPEG4 = ("-c:v", "mpeg4", "-g", "12", "-q:v", "3")
 MPEG2 = ("-c:v", "mpeg2video", "-g", "12", "-q:v", "3")
@@ -55,12 +58,12 @@ ENCODINGS = {
     ),
     "h264pyr": Encoding(
         "h264",
-        (*X264, "-bf", "4", "-g", "25", "-x264-params", "b-pyramid=normal:b-adapt=0:ref=4"),
+        (*X264, "-bf", "4", "-g", "25", "-x264-params", "b-pyramid=normal:ref=4"),
         "mp4 mkv ts h264",
     ),
     "h264open": Encoding(
         "h264",
-        (*X264, "-bf", "3", "-g", "15", "-x264-params", "open-gop=1:b-adapt=0:scenecut=0"),
+        (*X264, "-bf", "3", "-g", "15", "-x264-params", "open-gop=1"),
         "mp4 mkv ts flv",
     ),
     "h264refresh": Encoding(
@@ -201,7 +204,7 @@ FREE = "h264 hevc mpeg4 mpeg1video mpeg2video vp8 vp9 av1 theora rawvideo"
 
 def pictures(size: str = "64x48", frames: int = 70, rate: str = "25") -> tuple[str, ...]:
     """Input arguments: moving pictures that all differ."""
-    source = f"testsrc2=size={size}:rate={rate},noise=alls=8:allf=t:all_seed=7"
+    source = f"testsrc2=size={size}:rate={rate},scroll=h=0.11:v=0.07,noise=alls=8:all_seed=7"
     return ("-f", "lavfi", "-i", f"{source},trim=end_frame={frames},setpts=N/({rate})/TB")
 
 

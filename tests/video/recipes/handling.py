@@ -1,6 +1,7 @@
 """What people do to videos without encoding them again: they cut, remux, join, turn and stream."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.video.recipes.base import Recipe, derive, ffmpeg
 from tests.video.recipes.edits import MATRICES
@@ -38,6 +39,8 @@ REMUXED = {
     "xvid_avi": "mkv",
 }
 JOINED = "h264b_mp4 h264open_mp4 hevcb_mp4 mpeg4b_mp4 h264b_mkv mpeg4b_avi vp9_webm h264_flv"
+TORN = "h264open_mp4 mpeg4b_mp4 mpeg4b_avi"
+"""Those whose tails begin with B-frames, which the join gives another reference."""
 APPENDED = "h264b_ts mpeg2b_ts hevcopen_ts mpeg2b_mpg mpeg1b_mpg h264_h264 mpeg2b_m2v"
 """What is put one after the other by ffmpeg's list, and byte by byte."""
 UNTIMED = ("avi", "mpg", "vob")
@@ -93,6 +96,9 @@ def edits() -> Iterator[Recipe]:
         for first, frames in ((0, 40), (7, 63), (18, 30), (33, 20)):
             numbers = (str(first * tick), str(frames * 40))
             yield derive(named(name), f"edit{first}-{frames}", "set_edit", *numbers)
+        if name.endswith("mp4") and name != "hevcopen_mp4":  # ffmpeg loses frames there
+            numbers = (str(5 * tick), "800", str(40 * tick), "600")
+            yield derive(named(name), "twoedits", "set_two_edits", *numbers)
 
 
 def remuxes() -> Iterator[Recipe]:
@@ -116,7 +122,8 @@ def joins() -> Iterator[Recipe]:
         source = named(name)
         yield derive(source, "twice", "join_list", "-c", "copy", more=(source,))
         part = derive(source, "tail", *ffmpeg("-ss", "0.9", "-i", "{0}", *COPY))
-        yield derive(source, "andtail", "join_list", "-c", "copy", more=(part,))
+        joined = derive(source, "andtail", "join_list", "-c", "copy", more=(part,))
+        yield replace(joined, torn=name in TORN.split())
     for name in APPENDED.split():
         source = named(name)
         yield derive(source, "bytes", "join_bytes", more=(source,))
@@ -181,6 +188,7 @@ def layouts() -> Iterator[Recipe]:
     yield derive(named("dx50_avi"), "packed", "pack_bframes")
     yield derive(packed, "ss0.6", *ffmpeg("-ss", "0.6", "-i", "{0}", *COPY))
     yield derive(packed, "tomkv", *ffmpeg("-fflags", "+genpts", "-i", "{0}", *COPY), ending="mkv")
+    yield derive(packed, "tomp4", *ffmpeg("-fflags", "+genpts", "-i", "{0}", *COPY), ending="mp4")
     for source in (packed, named("xvid_avi")):
         unpacked = ffmpeg("-i", "{0}", *COPY, "-bsf:v", "mpeg4_unpack_bframes")
         yield derive(source, "unpacked", *unpacked)
@@ -199,8 +207,11 @@ def borders() -> Iterator[Recipe]:
     for name, form in (("mpeg4b_avi", "avi"), ("h264_flv", "flv")):
         stream = derive(named(name), "stream", "piped", *COPY, "-f", form)
         yield derive(stream, "border", "cut_packet", "0.6", "0")
-    for name in ("h264_h264", "mpeg2b_m2v", "mjpeg_mjpeg", "vp8_ivf", "vp9_ivf"):
+    for name in ("h264_h264", "mpeg2b_m2v", "mjpeg_mjpeg"):
         yield derive(named(name), "border", "cut_packet", "0.6", "0")
+    for name, head in (("h264b_ts", 47 * 188), ("mpeg2b_ts", 47 * 188), ("mpeg2b_mpg", 9 * 2048)):
+        late = derive(named(name), "tuned", "remove", "0", str(head))
+        yield replace(late, torn=True)  # as a recording of a broadcast begins
 
 
 def drops() -> Iterator[Recipe]:
