@@ -1,6 +1,7 @@
 """What the first bits of a packet tell of its picture, without decoding it.
 
-Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 14496-2 6.2, RFC 6386 9.1, VP9 bitstream 6.2.
+Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 11172-2, 13818-2 and 14496-2 6.2, RFC 6386 9.1,
+VP9 bitstream 6.2, Theora 7.1, RFC 9043 4.4.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,8 +43,7 @@ def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
         length = _length_bytes(codec, extradata)
         units = _h264 if codec == "h264" else _hevc
         return lambda data, key: units(_units(data, length)) if key else Look()
-    others = {"mpeg1video": _mpeg2, "mpeg2video": _mpeg2, "mpeg4": _mpeg4, "vp8": _vp8, "vp9": _vp9}
-    return others.get(codec)
+    return LOOKS.get(codec)
 
 
 def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
@@ -183,3 +183,24 @@ def _vp9(data: Buffer, key: bool) -> Look:
     if first >> 7 - at & 1:  # show_existing_frame
         return Look(1, False)
     return Look(first >> 5 - at & 1, key and not first >> 6 - at & 1)
+
+
+def _first_byte(is_key: Callable[[int], bool]) -> Callable[[Buffer, bool], Look]:
+    """The look of a codec whose key frames the first byte of a packet tells."""
+    return lambda data, key: Look(1, key and len(data) > 0 and is_key(data[0]))
+
+
+LOOKS: dict[str, Callable[[Buffer, bool], Look]] = {
+    "mpeg1video": _mpeg2,
+    "mpeg2video": _mpeg2,
+    "mpeg4": _mpeg4,
+    "vp8": _vp8,
+    "vp9": _vp9,
+    "theora": _first_byte(lambda byte: not byte & 0x40),
+    "msmpeg4v2": _first_byte(lambda byte: byte >> 6 == 0),
+    "msmpeg4": _first_byte(lambda byte: byte >> 6 == 0),
+    "wmv1": _first_byte(lambda byte: byte >> 6 == 0),
+    "wmv2": _first_byte(lambda byte: byte >> 7 == 0),
+    "ffv1": _first_byte(lambda byte: byte >= 0x80),  # the first bit of its range coder, nearly
+}
+"""The looks of codecs that need nothing of their streams' headers."""

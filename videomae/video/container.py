@@ -51,7 +51,7 @@ PATTERN = re.compile(
     r"[%*?{\[].*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)", re.I
 )
 """A name that FFmpeg may take for those of several pictures."""
-LOOKED_AT = 1 << 16
+LOOKED_AT = 1 << 12
 """Bytes of a file in which a script is looked for."""
 
 

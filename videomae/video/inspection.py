@@ -160,7 +160,7 @@ class Reading:
                 reader.renumber()
             if self._holder(count) != number:
                 raise self.early or DamageError(f"damaged (frames are lost, after {count} frames)")
-            frame.pts = reader.packets.rows[number].pts
+            frame.pts = reader.packets.pts[number]
             count += 1
             yield frame
         if lost := reader.num_frames - count:
@@ -199,7 +199,7 @@ class Reading:
         """
         packets, shown = self.reader.packets, self.reader.numbering.shown
         key = max((key for key in packets.keys if key <= number), default=0)
-        times = [row.pts for row in packets.rows[: key + 1]]
+        times = packets.pts[: key + 1]
         if key == 0 or None in times or number not in shown or key not in shown:
             return False
         *before, time = cast(list[int], times)
@@ -239,7 +239,7 @@ class Reading:
         if promised - end_s > max(0.1 * promised, 2 * step_s or 1):
             raise DamageError(f"ends early (at {end_s:.2f} of {promised:.2f} s)")
         entries = len(self.stream.index_entries) if self.container.format.name in MP4 else 0
-        seen = len(self.reader.packets.rows)
+        seen = len(self.reader.packets)
         if entries > seen:
             raise DamageError(f"ends early (after {seen} of {entries} packets)")
         if self.container.format.name == "avi" and (missing := missing_bytes(self.path)):

@@ -8,13 +8,15 @@ that begin in the middle), the video is decoded once from its start.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from av.codec import Codec
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from videomae.video.bitstream import Look, look
+from videomae.video.bitstream import look
 from videomae.video.container import VideoPacket
 
 PROGRESSIVE = 1
@@ -28,27 +30,23 @@ ONE_EACH = (
 )
 """Decoders that show one picture for each packet, but where `Look` says otherwise, and that give
 the right pictures from any key frame on."""
-FAR = 32
-"""Places between pictures over which times are compared; H.264 and H.265 allow 16."""
+INTRA = ("png", *(name for name in ONE_EACH if Codec(name, "r").intra_only))
+"""Decoders of codecs whose pictures all stand alone."""
+FAR = 17
+"""Places between pictures over which times are compared; in H.264 and H.265 at most 16 matter."""
 
 
-class Row(NamedTuple):
-    """What tells one packet of a stream from the others."""
-
-    pos: int | None
-    """Its place in the file, in bytes."""
-    size: int
-    pts: int | None = None
+Spot = tuple[int | None, int]
+"""Where a packet lies in its file, and its size, in bytes."""
 
 
 @dataclass
 class Packets:
     """The packets of a video stream in the order in which they are stored, and what they tell."""
 
-    rows: list[Row] = field(default_factory=list)
+    spots: list[Spot] = field(default_factory=list)
+    pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
-    places: dict[Row, int] = field(default_factory=dict)
-    """The number of each packet, found again after a seek; empty where packets look alike."""
     keys: list[int] = field(default_factory=list)
     """The packets from which decoding can start."""
     hidden: set[int] = field(default_factory=set)
@@ -60,23 +58,22 @@ class Packets:
     depth: int = 0
     """How many pictures that are stored before another may be shown after it."""
 
+    def __len__(self) -> int:
+        return len(self.spots)
+
     def time(self, number: int) -> int | None:
         """What a container is asked to seek to for a packet."""
-        return self.dts[number] if self.rows[number].pts is None else self.rows[number].pts
+        return self.dts[number] if self.pts[number] is None else self.pts[number]
 
-    def find(self, packet: VideoPacket) -> int | None:
-        """The number of a packet; None: the first pass saw none like it."""
-        return self.places.get(Row(packet.pos, packet.size))
+    @cached_property
+    def numbers(self) -> dict[Spot, int]:
+        """The number of each packet, to know it by after a seek; empty where some look alike."""
+        numbers = {spot: number for number, spot in enumerate(self.spots)}
+        return numbers if len(numbers) == len(self.spots) else {}
 
     def matches(self, number: int, packet: VideoPacket) -> bool:
         """Whether this is the packet of that number."""
-        return number < len(self.rows) and self.rows[number][:2] == (packet.pos, packet.size)
-
-    def close(self) -> None:
-        """Take it that all packets have been seen."""
-        self.places = {Row(*row[:2]): number for number, row in enumerate(self.rows)}
-        if len(self.places) < len(self.rows):
-            self.places = {}
+        return number < len(self.spots) and self.spots[number] == (packet.pos, packet.size)
 
 
 class Entry(NamedTuple):
@@ -96,6 +93,7 @@ class Numbering:
     entries: Sequence[Entry]
     """Ascending in both; the first is the first packet."""
 
+    @cached_property
     def numbers(self) -> dict[int, int]:
         """The number of the frame in each packet that holds one."""
         return {packet: frame for frame, packet in enumerate(self.shown)}
@@ -107,43 +105,78 @@ class Numbering:
 
 def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
     """Look at all packets of a stream, without decoding them."""
-    found = Packets()
-    context = stream.codec_context
-    extradata = context.extradata or b""
-    looking = look(context.name, extradata)
-    found.regular = context.name in ONE_EACH
-    if context.name == "h264":
-        found.regular = context.field_order == PROGRESSIVE
-    if context.name in ("h264", "hevc"):
-        found.depth = context.reorder_depth
-    headers = False  # whether parameter sets change on the way
-    bare = set()  # key frames without parameter sets of their own
+    found, context = Packets(), stream.codec_context
+    looking = Looking(context.name, context.extradata or b"")
     for packet in packets:
-        if packet.size == 0:
+        size = packet.size
+        if size == 0:
             continue
-        number, key = len(found.rows), packet.is_keyframe
-        found.rows.append(Row(packet.pos, packet.size, packet.pts))
+        number = len(found.spots)
+        found.spots.append((packet.pos, size))
+        found.pts.append(packet.pts)
         found.dts.append(packet.dts)
-        seen = looking(memoryview(packet), key) if looking else Look(1, key)
-        found.regular &= seen.pictures is not None
-        found.depth = max(found.depth, seen.early)
-        if seen.pictures == 0 or packet.is_discard:
+        if packet.is_discard:
             found.hidden.add(number)
         if packet.is_corrupt:
             found.cut.add(number)
-        if seen.clean:
+        if packet.is_keyframe:
             found.keys.append(number)
-        headers |= any(unit not in extradata for unit in seen.headers)
-        if key and not seen.headers:
-            bare.add(number)
-    if headers:
-        found.keys = [number for number in found.keys if number not in bare]
-    if looking is None and not context.codec.intra_only and len(found.keys) == len(found.rows):
-        found.keys = found.keys[:1]  # whoever marks every packet knows of none
-    if context.name == "mpeg4" and not found.regular:
-        found.keys = found.keys[:1]  # pictures packed with another need the packets before
-    found.close()
+            looking.at(number, memoryview(packet), key=True)
+        elif looking.everywhere:
+            looking.at(number, memoryview(packet), key=False)
+    found.regular = context.name in ONE_EACH and looking.regular
+    if context.name == "h264":
+        found.regular &= context.field_order == PROGRESSIVE
+    found.depth = context.reorder_depth if context.name in ("h264", "hevc") else looking.depth
+    found.hidden |= looking.hidden
+    found.keys = looking.clean(found)
     return found
+
+
+class Looking:
+    """What looks into the packets of one stream have told so far.
+
+    Args:
+        codec: FFmpeg's name of it.
+        extradata: the stream's headers, as the container holds them.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self.codec = codec
+        self.extradata = extradata
+        self.look = look(codec, extradata)
+        self.everywhere = codec in ("mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9")
+        """Whether packets other than key frames tell something, too."""
+        self.regular = True
+        self.depth = 0
+        self.hidden: set[int] = set()
+        self.unclean: set[int] = set()  # key frames that decoding cannot start from
+        self.bare: set[int] = set()  # key frames without parameter sets of their own
+        self.changes = False  # whether parameter sets change on the way
+
+    def at(self, number: int, data: memoryview, *, key: bool) -> None:
+        """Look into a packet."""
+        if self.look is None:
+            return
+        seen = self.look(data, key)
+        self.regular &= seen.pictures is not None
+        self.depth = max(self.depth, seen.early)
+        self.changes |= any(unit not in self.extradata for unit in seen.headers)
+        if seen.pictures == 0:
+            self.hidden.add(number)
+        if not seen.clean:
+            self.unclean.add(number)
+        if not seen.headers:
+            self.bare.add(number)
+
+    def clean(self, packets: Packets) -> list[int]:
+        """The key frames that decoding can start from."""
+        if self.codec == "mpeg4" and not self.regular:
+            return packets.keys[:1]  # pictures packed with another need the packets before
+        if self.look is None and self.codec not in INTRA and len(packets.keys) == len(packets):
+            return packets.keys[:1]  # whoever marks every packet knows of none
+        without = self.unclean | self.bare if self.changes else self.unclean
+        return [number for number in packets.keys if number not in without]
 
 
 def by_packets(packets: Packets, *, reorders: bool, restarts: bool) -> Numbering | None:
@@ -153,15 +186,15 @@ def by_packets(packets: Packets, *, reorders: bool, restarts: bool) -> Numbering
         reorders: whether the codec may show pictures in another order than it stores them in.
         restarts: whether decoding may start at each of packets.keys.
     """
-    rows, hidden = packets.rows, packets.hidden
-    if not packets.regular or not rows or packets.keys[:1] != [0]:
+    hidden = packets.hidden
+    if not packets.regular or packets.keys[:1] != [0]:
         return None
-    shown = [number for number in range(len(rows)) if number not in hidden]
+    shown = [number for number in range(len(packets)) if number not in hidden]
     if not reorders:
         entries = [Entry(bisect_left(shown, key), key) for key in packets.keys]
         return Numbering(shown, entries if restarts else entries[:1])
-    given = [row.pts for row in rows if row.pts is not None]
-    if len(given) < len(rows):
+    given = [time for time in packets.pts if time is not None]
+    if len(given) < len(packets):
         return None
     times = np.array(given)
     if not _tell_order(times, packets.keys, packets.depth):
@@ -200,7 +233,7 @@ def by_decoding(shown: Sequence[int], packets: Packets, *, restarts: bool) -> Nu
         restarts: whether decoding may start at each of packets.keys.
     """
     entries = [Entry(0, 0)]
-    frames = Numbering(shown, entries).numbers()
+    frames = Numbering(shown, entries).numbers
     for key in packets.keys if restarts else ():
         if frames.get(key, 0) > entries[-1].frame:
             entries.append(Entry(frames[key], key))

@@ -138,7 +138,7 @@ class PyAVVideo:
         self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None, first: int
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of _frames by their own numbers, from frame `first` on."""
-        numbers = self.numbering.numbers()
+        numbers = self.numbering.numbers
         for packet, frame in self._frames(packets, needed):
             number = numbers.get(packet, -1)
             if number >= first:
@@ -208,20 +208,22 @@ class PyAVVideo:
     def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:
         """The packets from one on, each with its number, wherever the container has to be led."""
         before = [number for number in self.packets.keys if number < first]
-        for start in [first, *reversed(before[-TRIES:])]:
+        for start in (first, *before[: -TRIES - 1 : -1]):
             time = self.packets.time(start)
-            if time is None or not self.packets.places:
+            if time is None or not self.packets.numbers:
                 break
             try:
                 self.container.seek(time, stream=self.stream)
             except av.FFmpegError:
                 break
             packets = self._demux()
-            met = next((each for each in packets if self.packets.find(each) is not None), None)
-            number = None if met is None else self.packets.find(met)
-            if met is not None and number is not None and number <= first:
-                yield from self._checked(chain([met], packets), number, first)
-                return
+            for met in packets:
+                number = self.packets.numbers.get((met.pos, met.size))
+                if number is not None and number <= first:
+                    yield from self._checked(chain([met], packets), number, first)
+                    return
+                if number is not None:
+                    break  # it has led too far
         yield from self._from_start(first)
 
     def _from_start(self, first: int = 0) -> Iterator[tuple[int, VideoPacket]]:
