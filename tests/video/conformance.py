@@ -56,7 +56,8 @@ TOLERANCES = {
 
 decord's own FFmpeg puts chroma between the samples of these formats by another rule. In all other
 formats decord, and in every format torchcodec and PyAV, are to be equal bit for bit. Neighbouring
-frames of the recipes differ by 50 and more.
+frames of the recipes differ by 50 and more. Frames that decord scales after a change of size are up
+to 1 off, and count as faults.
 """
 SAME = 4.0
 """Mean squared difference of two frames below which either may stand for the other in a pack."""
