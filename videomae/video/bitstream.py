@@ -29,6 +29,10 @@ class Look(NamedTuple):
     """Whether it is a B picture, shown before one that is stored before it."""
 
 
+ORDINARY = Look()
+"""One picture that is shown, in its turn, and is built on others."""
+
+
 def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
     """The function that looks at packets of a codec; None: there is nothing to see.
 
@@ -42,7 +46,7 @@ def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
     if codec in ("h264", "hevc"):
         length = _length_bytes(codec, extradata)
         units = _h264 if codec == "h264" else _hevc
-        return lambda data, key: units(_units(data, length)) if key else Look()
+        return lambda data, key: units(_units(data, length)) if key else ORDINARY
     return LOOKS.get(codec)
 
 
@@ -56,7 +60,7 @@ def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
     if codec == "h264":
         length = _length_bytes(codec, extradata)
         return lambda data: _is_no_reference(_units(data, length))
-    return (lambda data: _mpeg4(data, False).early) if codec == "mpeg4" else None
+    return (lambda data: _mpeg4_kind(bytes(data)) == 2) if codec == "mpeg4" else None
 
 
 def _is_no_reference(units: Iterator[bytes]) -> bool:
@@ -148,11 +152,18 @@ def _mpeg4(data: Buffer, key: bool) -> Look:
     """Packed streams have two pictures in one packet, and say "not coded" in the next."""
     content = bytes(data)
     place = content.find(VOP)
-    if not 0 <= place < len(content) - 4:
+    if content.rfind(VOP) != place or not len(content) - max(place, 0) >= SMALL_VOP:
         return Look(None)
-    kind = content[place + 4] >> 6
-    one = content.count(VOP) == 1 and len(content) >= SMALL_VOP
-    return Look(1 if one else None, key and kind == 0, early=kind == 2)
+    kind = _mpeg4_kind(content)
+    if kind is None:
+        return Look(None)
+    return ORDINARY if kind == 1 else Look(1, key and kind == 0, early=kind == 2)
+
+
+def _mpeg4_kind(content: bytes) -> int | None:
+    """0: intra, 1: predicted, 2: B, 3: sprite; None: there is no picture."""
+    place = content.find(VOP)
+    return content[place + 4] >> 6 if 0 <= place < len(content) - 4 else None
 
 
 def _mpeg2(data: Buffer, key: bool) -> Look:

@@ -16,7 +16,7 @@ from av.codec import Codec
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from videomae.video.bitstream import look
+from videomae.video.bitstream import ORDINARY, look
 from videomae.video.container import VideoPacket
 
 PROGRESSIVE = 1
@@ -159,6 +159,8 @@ class Looking:
         if self.look is None:
             return
         seen = self.look(data, key)
+        if seen is ORDINARY and not key:
+            return
         self.regular &= seen.pictures is not None
         self.depth = max(self.depth, seen.early)
         self.changes |= any(unit not in self.extradata for unit in seen.headers)

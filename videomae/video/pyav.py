@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
+from av.stream import Discard
 
 from videomae.video.bitstream import needless
 from videomae.video.container import VideoPacket, best_stream, check_file, open_container
@@ -253,6 +254,9 @@ class PyAVVideo:
         """Open the file, or open it anew."""
         self.container = open_container(self.source, self.path)
         self.stream = best_stream(self.container, self.path)
+        for other in self.container.streams:
+            if other is not self.stream:
+                other.discard = Discard.all  # sound need not be read
 
     def _demux(self) -> Iterator[VideoPacket]:
         """The packets from where the container stands."""
