@@ -7,6 +7,9 @@
 INDEX is the stream that av_find_best_stream names. The first command gives each frame as decoded,
 with its own size; the second turns it as the file says and scales it to the size of the first.
 In several threads FFmpeg 5.1 decodes interlaced MPEG-4 with B-frames differently from run to run.
+
+With `-flags bitexact` before -i FFmpeg decodes without the short cuts that round some pixels of
+MPEG-4 another way. PyAV's FFmpeg 8 has fewer of these than FFmpeg 5.1.
 """
 
 import hashlib
@@ -54,26 +57,31 @@ class Shown:
         return np.memmap(cache / self.rgb, np.uint8, "r", shape=shape)
 
 
-def shown(path: Path, cache: Path) -> Shown:
+def shown(path: Path, cache: Path, *, bitexact: bool = False) -> Shown:
     """What ffmpeg shows of a file; it is run once for files of the same content and ending.
+
+    Args:
+        cache: a folder for what ffmpeg shows.
+        bitexact: whether it decodes without short cuts.
 
     Raises:
         OracleError: ffmpeg shows nothing.
     """
-    key = hashlib.sha256(path.read_bytes()).hexdigest()[:32] + path.suffix
+    key = hashlib.sha256(path.read_bytes()).hexdigest()[:32] + "-exact" * bitexact + path.suffix
     record = cache / f"{key}.json"
     if not record.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        found = _ask(path, cache, f"{key}.rgb")
+        found = _ask(path, cache, f"{key}.rgb", ("-flags", "bitexact") if bitexact else ())
         partial = cache / f"{key}.{os.getpid()}"
         partial.write_text(json.dumps(asdict(found)))
         partial.replace(record)
     return Shown(**json.loads(record.read_text()))
 
 
-def _ask(path: Path, cache: Path, rgb: str) -> Shown:
+def _ask(path: Path, cache: Path, rgb: str, flags: tuple[str, ...]) -> Shown:
     """Run both commands."""
     index, pixels, given = _best_stream(path)
+    given = (*flags, *given)
     mapped = ("-map", f"0:{index}", "-vsync", "passthrough", "-an")
     listing, complaints = _run(
         "-noautorotate", *given, *mapped, "-autoscale", "0", "-f", "framemd5"
