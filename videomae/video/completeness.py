@@ -1,66 +1,101 @@
-"""What the bytes of a file tell of its completeness where FFmpeg does not: MPEG-TS and AVI."""
+"""What the bytes of a file tell of its completeness where FFmpeg does not.
 
+Each function returns what is wrong, or None. A file that was cut just after a packet, and whose
+header promises no more, is complete.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
-PACKET = 188
-SYNC = 0x47
+SYNC, PACKET = 0x47, 188
+"""The first byte of a transport stream's packets, and their length."""
+STRIDES = (PACKET, 192, 204)
+"""Bytes from packet to packet: of MPEG-TS, of M2TS, and with error correction."""
 UNKNOWN = (0, 0xFFFFFFFF)
 """Lengths that stand in files which were written to a pipe."""
 
 
-def lost_packets(path: Path, stream_id: int) -> int:
-    """Count the places where packets of a transport stream are missing in the middle of a picture.
-
-    Each packet of 188 bytes counts, from 0 to 15, those of its stream that hold a payload. A jump
-    in the count just before a new picture does not matter: two files were joined there, or one was
-    cut.
+def incomplete(path: Path, container: str, stream_id: int) -> str | None:
+    """What a file lacks, as far as its container tells.
 
     Args:
-        stream_id: the stream's PID.
-
-    Raises:
-        OSError: the file cannot be read.
-
-    Source: ISO 13818-1, 2.4.3.
-    """
-    content = path.read_bytes()
-    stride, first = _layout(content)
-    lost, before = 0, None
-    for place in range(first, len(content) - PACKET + 1, stride):
-        if content[place] != SYNC:
-            return lost + 1
-        high, low, flags = content[place + 1 : place + 4]
-        if (high & 31) << 8 | low != stream_id or not flags & 0x10:
-            continue
-        count, starts = flags & 15, bool(high & 0x40)
-        if before is not None and count not in (before, (before + 1) & 15) and not starts:
-            lost += 1
-        before = count
-    return lost
-
-
-def _layout(content: bytes) -> tuple[int, int]:
-    """Bytes from packet to packet, and the place of the first: 192 and 4 in M2TS files."""
-    for stride in (PACKET, 192, 204):
-        first = 4 if stride == 192 else 0
-        places = range(first, min(len(content), first + 5 * stride), stride)
-        if all(content[place] == SYNC for place in places):
-            return stride, first
-    return PACKET, 0
-
-
-def missing_bytes(path: Path) -> int:
-    """How many bytes an AVI file lacks of what its RIFF chunks promise; 0 where they do not say.
+        container: FFmpeg's name of it.
+        stream_id: the container's number of the video stream.
 
     Raises:
         OSError: the file cannot be read.
     """
+    match container:
+        case "avi":
+            return _avi(path)
+        case "mpegts":
+            return _transport_stream(path.read_bytes(), stream_id)
+        case "ogg":
+            return _ogg(path.read_bytes())
+        case _:
+            return None
+
+
+def _avi(path: Path) -> str | None:
+    """The RIFF chunks that an AVI file consists of say how long they are."""
     size, place = path.stat().st_size, 0
     with path.open("rb") as file:
         while place + 8 <= size:
             file.seek(place)
             name, length = file.read(4), int.from_bytes(file.read(4), "little")
             if name != b"RIFF" or length in UNKNOWN:
-                return 0
+                return None
             place += 8 + length + length % 2
-    return max(0, place - size - 1)
+    return f"ends early (by {place - size} bytes)" if place > size + 1 else None
+
+
+def _transport_stream(content: bytes, stream_id: int) -> str | None:
+    """Each packet counts, from 0 to 15, those of its stream that hold a payload.
+
+    A jump in the count just before a new picture does not matter: two files were joined there, or
+    one was cut. Source: ISO 13818-1, 2.4.3.
+    """
+    stride, first = _layout(content)
+    if (len(content) - first) % stride:
+        return "ends early (within a packet)"
+    before = None
+    for place in range(first, len(content), stride):
+        if content[place] != SYNC:
+            return f"damaged (no packet begins at byte {place})"
+        high, low, flags = content[place + 1 : place + 4]
+        if (high & 31) << 8 | low != stream_id or not flags & 0x10:
+            continue
+        count, starts = flags & 15, bool(high & 0x40)
+        if before is not None and count not in (before, (before + 1) & 15) and not starts:
+            return f"damaged (packets are missing before byte {place})"
+        before = count
+    return None
+
+
+def _layout(content: bytes) -> tuple[int, int]:
+    """Bytes from packet to packet, and the place of the first whole one's first byte."""
+    for stride in STRIDES:
+        for first in range(stride):
+            places = range(first, min(len(content), first + 5 * stride), stride)
+            if places and all(content[place] == SYNC for place in places):
+                return stride, first - 4 if stride == 192 and first >= 4 else first
+    return PACKET, 0
+
+
+def _ogg(content: bytes) -> str | None:
+    """The last page is whole, and its last packet ends in it. Source: RFC 3533, 6."""
+    end, open_packet = [(0, False), *_ogg_pages(content)][-1]
+    if end > len(content):
+        return f"ends early (by {end - len(content)} bytes)"
+    return "ends early (within a packet)" if open_packet else None
+
+
+def _ogg_pages(content: bytes) -> Iterator[tuple[int, bool]]:
+    """Where each page ends, and whether its last packet goes on in the next."""
+    place = 0
+    while content[place : place + 4] == b"OggS":
+        segments = (
+            content[place + 27 :][: content[place + 26]] if place + 26 < len(content) else b""
+        )
+        place += 27 + len(segments) + sum(segments)
+        yield place, segments[-1:] == b"\xff"

@@ -28,7 +28,8 @@ FORMATS = (
     "4xm,anm,bethsoftvid,bfi,bink,c93,cdxl,cine,dfa,dsicin,dxa,ea,ea_cdata,film_cpk,filmstrip,"
     "flic,idcin,ifv,ipmovie,jv,mm,moflex,mods,mv,mvi,msnwctcp,paf,psxstr,rl2,roq,rpl,sga,siff,smk,"
     "smush,thp,tiertexseq,tmv,usm,vmd,wc3movie,wsvqa,yop,"
-    # single pictures
+    # sound, which may have a cover, and single pictures
+    "mp3,flac,aiff,ape,caf,dsf,tta,w64,wav,wv,"
     "bmp_pipe,dpx_pipe,exr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_anim,jpegxl_pipe,pam_pipe,"
     "png_pipe,ppm_pipe,qoi_pipe,tiff_pipe,webp_pipe"
 )

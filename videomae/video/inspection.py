@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from videomae.video.completeness import lost_packets, missing_bytes
+from videomae.video.completeness import incomplete
 from videomae.video.container import VideoPacket, best_stream, check_file, open_container
 from videomae.video.interface import DecodeError
 from videomae.video.picture import display_matrix, turned_size
@@ -28,6 +29,8 @@ STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
 MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """FFmpeg's name of the format of MP4 and QuickTime files."""
+TELLING = ("matroska,webm", "ogg")
+"""Containers of which FFmpeg tells damage by its log alone."""
 Each = Callable[[av.VideoFrame], None]
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
@@ -79,10 +82,10 @@ def inspect_video(path: Path, each: Each | None = None) -> Inspection:
 def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
     """An error in the words of Inspection.error: what kind it is, and details in parentheses."""
     reason = getattr(error, "strerror", None) or str(error).removeprefix(str(path)).lstrip(": ")
-    if "num_frames" in facts:
-        return f"damaged ({reason}, after {facts['num_frames']} frames)"
     if isinstance(error, DecodeError) and error.__cause__ is None:
         return reason.removeprefix("holds ")
+    if "num_frames" in facts:
+        return f"damaged ({reason}, after {facts['num_frames']} frames)"
     return f"cannot be opened ({reason})"
 
 
@@ -95,7 +98,7 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
         DecodeError: it is no video that can be read.
         av.FFmpegError: its data are invalid.
     """
-    with Reading(path) as reading:
+    with logged() as logs, Reading(path) as reading:
         stream = reading.stream
         rate = float(stream.average_rate or 0)
         facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
@@ -112,9 +115,26 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
                 each(frame)
         if start is None:
             raise DamageError("no frame")
+        for _, name, words in logs:
+            if name in TELLING:
+                raise DamageError(f"damaged ({words.strip()})")
         step = 1 / rate if rate else 0.0
         facts |= {"duration_s": round(end + step - start, 6)}
         reading.check_end(max(end + step, reading.end_s), step)
+
+
+@contextmanager
+def logged() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg complains of meanwhile: level, who complains, and the words."""
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # the next file would be told of repetitions
+    try:
+        with av.logging.Capture() as logs:
+            yield logs
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
 
 
 class Reading:
@@ -206,7 +226,11 @@ class Reading:
         return time <= max(before) and shown.index(number) < shown.index(key)
 
     def _packets(self) -> Iterator[tuple[int, VideoPacket]]:
-        """The packets of the stream, numbered; those of others tell where the file ends."""
+        """The packets of the stream, numbered; those of others tell where the file ends.
+
+        FFmpeg marks the last packet before a joint of two transport streams as corrupt; what is
+        missing in these check_end finds.
+        """
         number = 0
         for packet in self.container.demux():
             if packet.dts is not None and packet.time_base:
@@ -214,19 +238,10 @@ class Reading:
                 self.end_s = max(self.end_s, last)
             if packet.stream.index != self.stream.index:
                 continue
-            if packet.is_corrupt and self._is_torn():
+            if packet.is_corrupt and self.container.format.name != "mpegts":
                 raise DamageError(f"damaged (packet {number} is marked corrupt)")
             yield number, packet  # type: ignore[misc]
             number += packet.size > 0
-
-    def _is_torn(self) -> bool:
-        """Whether a packet that is marked corrupt is so.
-
-        FFmpeg also marks the last one before a place where two transport streams were joined.
-        """
-        if self.container.format.name != "mpegts":
-            return True
-        return lost_packets(self.path, self.stream.id) > 0
 
     def check_end(self, end_s: float, step_s: float) -> None:
         """Raise DamageError where the file ends before what its header promises.
@@ -242,8 +257,8 @@ class Reading:
         seen = len(self.reader.packets)
         if entries > seen:
             raise DamageError(f"ends early (after {seen} of {entries} packets)")
-        if self.container.format.name == "avi" and (missing := missing_bytes(self.path)):
-            raise DamageError(f"ends early (by {missing} bytes)")
+        if wrong := incomplete(self.path, self.container.format.name, self.stream.id):
+            raise DamageError(wrong)
 
     def _promised_s(self) -> float:
         """Where a file that a broken download would shorten unseen says it ends; 0: it does not.
