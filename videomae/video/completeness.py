@@ -56,10 +56,10 @@ def _transport_stream(content: bytes, stream_id: int) -> str | None:
     one was cut. Source: ISO 13818-1, 2.4.3.
     """
     stride, first = _layout(content)
-    if (len(content) - first) % stride:
+    if (len(content) - first) % stride not in (0, PACKET % stride):
         return "ends early (within a packet)"
     before = None
-    for place in range(first, len(content), stride):
+    for place in range(first, len(content) - PACKET + 1, stride):
         if content[place] != SYNC:
             return f"damaged (no packet begins at byte {place})"
         high, low, flags = content[place + 1 : place + 4]
@@ -78,7 +78,7 @@ def _layout(content: bytes) -> tuple[int, int]:
         for first in range(stride):
             places = range(first, min(len(content), first + 5 * stride), stride)
             if places and all(content[place] == SYNC for place in places):
-                return stride, first - 4 if stride == 192 and first >= 4 else first
+                return stride, first
     return PACKET, 0
 
 
