@@ -98,11 +98,15 @@ class CropKind(Enum):
 
 
 class Precision(Enum):
-    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere."""
+    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere.
+
+    fp16: as VideoMAE's own code tests; for evaluate and predict alone.
+    """
 
     auto = "auto"
     float32 = "float32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 class Device(Enum):
@@ -591,7 +595,8 @@ class RunConfig:
     device: Device = Device.auto
     """Where the model is."""
     precision: Precision = Precision.auto
-    """Arithmetic of the matrix products; weights, loss and targets are always float32."""
+    """Arithmetic of the matrix products; weights, loss and targets are always float32. fp16 is for
+    evaluate and predict alone."""
     sharding: Sharding = Sharding.auto
     """How several processes hold the model. ddp: each a whole one; fsdp: each a part of every
     parameter; hsdp: the same within groups of run.shards processes, which are copies of each other.
