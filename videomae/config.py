@@ -491,8 +491,9 @@ class AugmentConfig:
     switch_prob: float = 0.5
     """Chance of CutMix where both are on."""
     mix_block: int = 2
-    """Most videos that are mixed with one another; a divisor of the global batch is taken, and
-    micro-batches are whole blocks. 1: the views of a video."""
+    """Videos that are mixed at one strength; the most up to this that divide the global batch. Of
+    an even number each is mixed with a neighbour; of an odd one the middle video's views are mixed
+    with each other. 1: the views of each video."""
     erase_prob: float = 0.0
     """Random erasing: chance of each view."""
     erase_area: list[float] = field(default_factory=lambda: [0.02, 1 / 3])
