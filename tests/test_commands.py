@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -466,18 +467,19 @@ def test_results_hold_what_was_promised(finetuned: tuple[Path, list[str]]) -> No
     assert (directory / "figures" / "confusion.png").is_file()
 
 
+def noted(found: list[Scores], **columns: Any) -> Scores:
+    """The scores of an evaluation, added to those found."""
+    found.append(Scores(**columns))
+    return found[-1]
+
+
 def test_a_prediction_is_the_mean_over_the_views_of_the_model_at_rest(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of a fine-tuning run, whose model has just been trained with dropout."""
     found: list[Scores] = []
     module = importlib.import_module("videomae.evaluate")
-
-    def note(**columns: Any) -> Scores:
-        found.append(Scores(**columns))
-        return found[-1]
-
-    monkeypatch.setattr(module, "Scores", note)
+    monkeypatch.setattr(module, "Scores", partial(noted, found))
     overrides = ("data.segments=2", "data.crops=2", "run.device_batch=8")
     config = finetuning(videos, tmp_path / "run", *overrides)
     directory = train(config)
@@ -522,6 +524,41 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     hashes = json.loads((own / "environment.json").read_text())["sha256"]
     assert hashes["weights"] == sha256(directory / "weights.safetensors")
     assert "data.test_list" in hashes
+
+
+def test_evaluate_runs_in_the_half_precision_of_the_official_code(
+    finetuned: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other numbers than float32's, and nearer to them than those of bf16."""
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, list[Scores]] = {"float32": [], "bf16": [], "fp16": []}
+    for name, scores in found.items():
+        note = partial(noted, scores)
+        monkeypatch.setattr(importlib.import_module("videomae.evaluate"), "Scores", note)
+        evaluate(evaluation(finetuned, tmp_path / name, f"run.precision={name}"))
+    exact, rough, half = (scores[0].probs for scores in found.values())
+    assert 0 < np.abs(half - exact).max() < np.abs(rough - exact).max() < 0.02
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "probe", "extract"])
+def test_nothing_else_runs_in_half_precision(
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: list[str] = []
+    if command in ("pretrain", "finetune"):
+        recipe = PRETRAIN if command == "pretrain" else FINETUNE
+        labelled = labelled_list(tmp_path / "list.txt")
+        given = [*recipe, f"data.train_list={labelled}", f"data.root={videos}"]
+    if command == "finetune":
+        given += [f"data.test_list={labelled}", "weights=scratch"]
+    assert call(command, *given, "run.precision=fp16") == 2
+    assert "error: run.precision=fp16 is for evaluate and predict" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize("exp", ["ucf101", "ssv2", "demo_finetune"])

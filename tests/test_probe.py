@@ -2,9 +2,6 @@
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from tests.conftest import TINY, composed, write_list, write_video
 from tests.test_commands import call
 from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
+from tests.train.processes import Job, in_processes
 from videomae.data.dataset import EvaluationClips
 from videomae.lists.clips import read_clips
 from videomae.model.load import encoder_of, load_model
@@ -285,20 +283,10 @@ def test_what_cannot_work_is_refused(
 
 
 @pytest.mark.long
-def test_two_processes_share_the_features(
-    place: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_share_the_features(place: tuple[str, ...]) -> None:
     alone = probed(*place)
     next(iter(shards())).unlink()
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    done = subprocess.run(
-        [sys.executable, *torchrun, "-m", "videomae.probe", *place, "overwrite=true"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    job = Job("probe", [*place, "overwrite=true"], directory=str(Path.cwd()))
+    assert in_processes(2, job) == [0, 0]
     assert json.loads(Path("out/results.json").read_text()) == alone
     assert len(shards()) == 2

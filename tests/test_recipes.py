@@ -60,7 +60,7 @@ def test_the_rows_are_chosen_by_stage_and_name(capsys: pytest.CaptureFixture[str
     assert [row["exp"] for row in chosen] == ["ucf101_pretrain_vitb_v1"]
     assert call("recipes", "match=nonesuch") == 2
     assert "no exp has 'nonesuch' in its name" in capsys.readouterr().err
-    assert call("recipes", "stage=pretrain", "match=k400") == 2
+    assert call("recipes", "stage=pretrain", "match=hmdb51") == 2
     assert "stage=pretrain" in capsys.readouterr().err
 
 

@@ -1,41 +1,55 @@
 """The benchmarks and the soak run, and print what they are for. How fast, no test can tell."""
 
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from tests.conftest import ROOT
+from tests.test_commands import call
 from tests.train import video_list
 from videomae.model import layers
 from videomae.model.attention import Way
 from videomae.video.opening import usable_decoders
 
 pytestmark = pytest.mark.long
-REPOSITORY = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
 
 
-def run(script: str, *arguments: object) -> str:
-    """What a script prints."""
-    path = REPOSITORY / "scripts" / script
-    command = [sys.executable, str(path), *map(str, arguments)]
-    wide = os.environ | {"COLUMNS": "200"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=wide
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture(autouse=True)
+def scripts_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
 
 
-def test_a_step_is_timed() -> None:
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def main_of(name: str, *arguments: object) -> None:
+    """Run a script in this process, which has imported what it needs."""
+    status: int | str | None = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        try:
+            script(name).main()
+        except SystemExit as end:
+            status = end.code
+    assert not status
+
+
+def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
     few = ("--variants", "plain", "eager", "fastest", "math", "--steps", 1)
     small = ("--model", "vit_tiny", "--size", 32, "--batch", 2)
     for stage in ("pretrain", "finetune"):
-        said = run("bench_step.py", *small, *few, "--stage", stage)
+        main_of("bench_step", *small, *few, "--stage", stage)
+        said = capsys.readouterr().out
         assert len(re.findall(r"^\| \w+ \| [\d.]+ \| [\d.]+ \| [\d.]+ ", said, re.MULTILINE)) == 4
         assert re.search(
             r"^- encoder, \d+ tokens, 4 heads of 32: .*flash [\d.]+ ms", said, re.MULTILINE
@@ -47,43 +61,60 @@ def test_the_plain_step_computes_the_same() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 4, 10, 8)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    sys.path.insert(0, str(REPOSITORY / "scripts"))
-    try:
-        import bench_step
-    finally:
-        sys.path.pop(0)
-    with bench_step.written_out_attention():
+    with script("bench_step").written_out_attention():
         found = layers.attend(q, k, v, Way())
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected)
 
 
 def test_a_long_list_is_timed_and_weighed() -> None:
-    said = run("bench_list.py", "--clips", 2000, "--workers", 2)
-    assert said.count(" MB of its own") == 2
-    assert re.search(r"read +\d+\.\d s", said)
+    """In a process of its own: its memory is what is weighed."""
+    command = [sys.executable, str(SCRIPTS / "bench_list.py"), "--clips", "2000", "--workers", "2"]
+    wide = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=wide)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(" MB of its own") == 2
+    assert re.search(r"read +\d+\.\d s", done.stdout)
 
 
-def test_the_data_path_is_timed_on_ones_own_list(videos: Path, tmp_path: Path) -> None:
+def test_the_data_path_is_timed_on_ones_own_list(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clips = video_list(tmp_path / "list.txt", [f"{number}.mp4" for number in range(4)])
     few = ("--videos", 4, "--rounds", 1, "--model", "vit_base", "--clips-per-s", 100)
-    said = run("bench_loader.py", "--list", clips, "--root", videos, *few)
+    main_of("bench_loader", "--list", clips, "--root", videos, *few)
+    said = capsys.readouterr().out
     for name in ("plain (V2's way)", "pyav", "decord"):
         assert len(re.findall(rf"^ *{re.escape(name)} ", said, re.MULTILINE)) == 2  # rate, advice
     assert "cores per GPU for vit_base at 100 clips/s" in said
 
 
-def test_damaged_videos_go_through_everything_that_reads_videos() -> None:
-    assert "damaged: good" in run("soak.py", "damaged", "--damaged", 12)
+def test_damaged_videos_go_through_everything_that_reads_videos(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its commands run in this process, which spares their starts."""
+    ran: list[str] = []
+
+    def succeeds(name: str, *overrides: str) -> bool:
+        ran.append(name)
+        return call(name, *overrides) == 0
+
+    monkeypatch.setattr(script("soak"), "succeeds", succeeds)
+    main_of("soak", "damaged", "--damaged", 12)
+    assert "damaged: good" in capsys.readouterr().out
+    assert ran == ["pretrain", "finetune", "evaluate", "scan", "pack"]
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed")
-def test_files_are_held_against_ffmpeg(videos: Path, tmp_path: Path) -> None:
+def test_files_are_held_against_ffmpeg(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files, kept = tmp_path / "files", tmp_path / "kept"
     files.mkdir()
     shutil.copy(videos / "0.mp4", files)
     (files / "none.mp4").write_bytes(b"no video")
-    said = run("soak.py", "conformance", "--decoder", "all", "--files", files, "--keep", kept)
+    main_of("soak", "conformance", "--decoder", "all", "--files", files, "--keep", kept)
+    said = capsys.readouterr().out
     for decoder in usable_decoders():
         assert f"\n{decoder}: 1 of 1\n" in said
     assert "not made: none.mp4" in said

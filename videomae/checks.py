@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from videomae.config import ConfigError, DataConfig, TrainConfig
+from videomae.config import ConfigError, DataConfig, Precision, RunConfig, TrainConfig
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
 from videomae.model.weights import FILE_NAME, Link, Weights
@@ -78,9 +78,11 @@ def check_run(config: TrainConfig) -> Path | None:
 
     Raises:
         RunExistsError: the output directory holds a run that this one would mix with.
-        ConfigError: it cannot be written to, or its removal would take the starting weights along.
+        ConfigError: it cannot be written to, its removal would take the starting weights along, or
+            the run would train in fp16.
         CheckpointError: config.resume names no complete checkpoint.
     """
+    check_precision(config.run)
     check_decoder(config.data.decoder)
     directory = Path(config.output_dir)
     check_place("output_dir", directory)
@@ -95,6 +97,19 @@ def check_run(config: TrainConfig) -> Path | None:
                 "replaces: choose another output_dir"
             )
     return checkpoint
+
+
+def check_precision(run: RunConfig) -> None:
+    """Check that what is not an evaluation does not run in fp16.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if run.precision is Precision.fp16:
+        raise ConfigError(
+            "run.precision=fp16 is for evaluate and predict: small gradients vanish in it, and "
+            "features are kept in bf16 or float32; leave run.precision at auto"
+        )
 
 
 def check_place(key: str, path: Path) -> None:

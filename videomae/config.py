@@ -98,11 +98,15 @@ class CropKind(Enum):
 
 
 class Precision(Enum):
-    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere."""
+    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere.
+
+    fp16: as VideoMAE's own code tests; for evaluate and predict alone.
+    """
 
     auto = "auto"
     float32 = "float32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 class Device(Enum):
@@ -501,8 +505,9 @@ class AugmentConfig:
     switch_prob: float = 0.5
     """Chance of CutMix where both are on."""
     mix_block: int = 2
-    """Most videos that are mixed with one another; a divisor of the global batch is taken, and
-    micro-batches are whole blocks. 1: the views of a video."""
+    """Videos that are mixed at one strength; the most up to this that divide the global batch. Of
+    an even number each is mixed with a neighbour; of an odd one the middle video's views are mixed
+    with each other. 1: the views of each video."""
     erase_prob: float = 0.0
     """Random erasing: chance of each view."""
     erase_area: list[float] = field(default_factory=lambda: [0.02, 1 / 3])
@@ -605,7 +610,8 @@ class RunConfig:
     device: Device = Device.auto
     """Where the model is."""
     precision: Precision = Precision.auto
-    """Arithmetic of the matrix products; weights, loss and targets are always float32."""
+    """Arithmetic of the matrix products; weights, loss and targets are always float32. fp16 is for
+    evaluate and predict alone."""
     sharding: Sharding = Sharding.auto
     """How several processes hold the model. ddp: each a whole one; fsdp: each a part of every
     parameter; hsdp: the same within groups of run.shards processes, which are copies of each other.

@@ -38,7 +38,7 @@ from videomae.config import (
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.files import sha256, write_text
-from videomae.lists.clips import Clip, ClipList, class_names, read_clips
+from videomae.lists.clips import Clip, class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, pick_classes, same_classes
@@ -126,9 +126,8 @@ class Evaluation(NamedTuple):
 
 def score_model(
     model: VideoClassifier,
-    clips: Sequence[Clip],
+    dataset: EvaluationClips,
     names: Sequence[str],
-    data: DataConfig,
     run: RunConfig,
     process: Processes,
     say: Say,
@@ -142,9 +141,10 @@ def score_model(
         PredictionError: a prediction is not finite.
     """
     model.eval()
-    batch = max(1, run.device_batch // (data.segments * data.crops))
+    num_videos, num_views = len(dataset.clips), dataset.shape[0]
+    batch = max(1, run.device_batch // num_views)
     loader = evaluation_loader(
-        EvaluationClips(clips, data),
+        dataset,
         rank=process.rank,
         world=process.world,
         batch=batch,
@@ -152,7 +152,7 @@ def score_model(
         pin=process.device.type == "cuda",
         note=note,
     )
-    batches = evaluation_batches(len(clips), rank=process.rank, world=process.world, batch=batch)
+    batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
     predict = partial(logits_of, model, process.device, run.precision)
     with say.bar("evaluating", total=share) as bar:
@@ -161,8 +161,8 @@ def score_model(
         return None
     predictions = {index: probs for part in parts for index, probs in part.probs.items()}
     scores = Scores(
-        labels=ClipList.of(clips).labels(),
-        probs=gather_probs(predictions, len(clips), len(names)),
+        labels=dataset.clips.labels(),
+        probs=gather_probs(predictions, num_videos, len(names)),
         class_names=names,
     )
     bad = sorted(file for part in parts for file in part.bad)
@@ -191,7 +191,7 @@ def evaluate_model(
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    evaluation = score_model(model, clips, names, data, run, process, say)
+    evaluation = score_model(model, EvaluationClips(clips, data), names, run, process, say)
     if evaluation is None:
         return
     scores, bad, num_short = evaluation

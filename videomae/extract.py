@@ -32,7 +32,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.checks import check_place, check_videos, require
+from videomae.checks import check_place, check_precision, check_videos, require
 from videomae.config import (
     ClipConfig,
     ConfigError,
@@ -108,7 +108,8 @@ def extract(config: ExtractConfig) -> None:
 
 
 def _check(config: ExtractConfig) -> None:
-    """ConfigError unless it is known which videos to look at."""
+    """ConfigError unless it is known which videos to look at, in a precision that suits."""
+    check_precision(config.run)
     check_decoder(config.decoder)
     if config.video is not None and config.list is not None:
         raise ConfigError(f"video={config.video} and list={config.list}: give one of the two")

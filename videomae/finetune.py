@@ -42,7 +42,7 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
-from videomae.data.dataset import Item, TrainingClips
+from videomae.data.dataset import Item, TrainingClips, ValidationClips
 from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
@@ -143,9 +143,9 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     )
 
     def validate(log: RunLog, step: int, _: Callable[[], bool]) -> None:
-        one_view = replace(data, segments=1, crops=1)
+        middles = ValidationClips(lists.val, data)
         trained = distributed.whole()
-        found = score_model(trained, lists.val, lists.names, one_view, config.run, process, say)
+        found = score_model(trained, middles, lists.names, config.run, process, say)
         if found is not None:
             top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
             log.numbers({"step": step, "val_top1": top1, "val_top5": top5})

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from videomae.checks import SCRATCH, check_place, check_videos, require
+from videomae.checks import SCRATCH, check_place, check_precision, check_videos, require
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
 from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip, ClipList, class_names, read_clips
@@ -62,6 +62,7 @@ FEATURES = "features"
 
 def probe(config: ProbeConfig) -> None:
     """Probe the encoder at config.weights."""
+    check_precision(config.run)
     names = ("train_list", "test_list", "root", "classes")
     given = {f"data.{name}": getattr(config.data, name) for name in names}
     require(given | {"weights": config.weights})

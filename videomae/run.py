@@ -18,7 +18,7 @@ from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.loader import Batch, TrainingOrder, training_loader
-from videomae.data.mix import block_of
+from videomae.data.mix import block_of, group_of
 from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip
 from videomae.model.flops import matmul_peak
@@ -71,7 +71,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
         repeats=config.data.repeats,
         world=processes.world,
         device_batch=config.run.device_batch,
-        block=block_of(config.augment, config.optim.global_batch),
+        group=group_of(block_of(config.augment, config.optim.global_batch)),
     )
     say.table(
         f"{config.name}: {config.model.name} on {processes.device}",

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import hydra
@@ -79,8 +80,9 @@ def schema(config_class: type) -> DictConfig:
     return node
 
 
+@cache
 def register() -> None:
-    """Give Hydra the schema of every command, as `NAME_schema`."""
+    """Give Hydra the schema of every command, as `NAME_schema`, once in a process."""
     store = ConfigStore.instance()
     for name, config_class in COMMANDS.items():
         store.store(name=f"{name}_schema", node=schema(config_class))

@@ -32,6 +32,7 @@ from videomae.data.dataset import (
     Item,
     Stream,
     TrainingClips,
+    ValidationClips,
     random_stream,
 )
 from videomae.data.mask import Masking
@@ -417,6 +418,31 @@ def test_one_test_view_is_the_middle(data: DataConfig) -> None:
     assert left_of(example[0].clip[0]) == 8
     assert left_of(example[1].clip[0]) == 84
     assert example[0].label == UNLABELLED
+
+
+@pytest.mark.parametrize(
+    ("sampling", "folder", "expected"),
+    [
+        # A window of 4 x 2 frames ends at (8 + 24) // 2 = 16: 8, 10.67, 13.33, 16 -> 15
+        (Sampling.dense, "24", [8, 10, 13, 15]),
+        (Sampling.dense, "12", [2, 4, 7, 9]),
+        (Sampling.segment, "24", [3, 9, 15, 21]),  # parts of 6
+        (Sampling.segment, "12", [1, 4, 7, 10]),  # parts of 3
+    ],
+    ids=str,
+)
+def test_an_epoch_is_evaluated_on_what_training_could_draw_in_the_middle(
+    data: DataConfig, sampling: Sampling, folder: str, expected: list[int]
+) -> None:
+    """Not on the single test view of the same video, whose frames lie otherwise."""
+    data = replace(data, sampling=sampling, segments=1, crops=1)
+    clips = [folder_clip(folder, int(folder), label=1)]
+    example = ValidationClips(clips, replace(data, segments=5, crops=3))[0]
+    assert [numbers_of(view) for view in example.clip] == [expected]
+    assert left_of(example.clip[0]) == 8  # the middle crop
+    assert (example.label, example.short) == (1, False)
+    (test_view,) = EvaluationClips(clips, data)[0].clip
+    assert numbers_of(test_view) != expected
 
 
 def test_a_short_test_video_repeats_its_last_frame(data: DataConfig) -> None:

@@ -35,13 +35,55 @@ def test_blocks_are_mixed_within_themselves() -> None:
     assert drawn.label[0] != drawn.label[4]
 
 
-def test_draws_depend_on_the_place_in_the_global_batch_alone() -> None:
-    """However it is split into micro-batches, of whole blocks."""
-    whole = mixing().draw(step=5, first=0, valid=valid(16))
-    parts = [mixing().draw(step=5, first=first, valid=valid(4)) for first in (0, 2, 4, 6)]
+@pytest.mark.parametrize(
+    ("block", "partner"),
+    [
+        (1, [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]),
+        (2, [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]),
+        (3, [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]),  # videos 1 and 4 with themselves
+        (6, [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]),
+    ],
+)
+def test_strengths_are_of_blocks_and_partners_of_groups(block: int, partner: list[int]) -> None:
+    """Six videos, two views of each."""
+    drawn = mixing(block=block).draw(step=3, first=0, valid=valid(12))
+    assert drawn.partner.tolist() == partner
+    for values in (drawn.own, drawn.label, drawn.box):
+        blocks = values.view(6 // block, 2 * block, -1)
+        assert (blocks == blocks[:, :1]).all()
+    strengths = drawn.label.view(6 // block, -1)[:, 0]
+    assert len(set(strengths.tolist())) == 6 // block
+
+
+def test_an_odd_block_mixes_as_many_videos_with_themselves_as_one_gpu_does() -> None:
+    """timm's Mixup flips what a GPU takes in: of three videos and two views, the middle third."""
+    views = torch.arange(3).repeat_interleave(2)
+    expected = (views == views.flip(0)).float().mean()
+    assert expected == pytest.approx(1 / 3)
+    videos = torch.arange(24).repeat_interleave(2)
+    for block, own in ((1, 1.0), (2, 0.0), (3, 1 / 3), (4, 0.0), (16, 0.0)):
+        partner = mixing(block=block).draw(1, 0, valid(48)).partner
+        assert (videos == videos[partner]).float().mean() == pytest.approx(own)
+
+
+@pytest.mark.parametrize(("block", "size"), [(2, 2), (2, 4), (8, 2), (8, 4), (4, 6), (3, 6)])
+def test_draws_depend_on_the_place_in_the_global_batch_alone(block: int, size: int) -> None:
+    """However it is split into micro-batches, which hold parts of even blocks."""
+    videos = 12 if 12 % block == 0 else 24
+    whole = mixing(block=block).draw(step=5, first=0, valid=valid(2 * videos))
+    parts = [
+        mixing(block=block).draw(step=5, first=first, valid=valid(2 * size))
+        for first in range(0, videos, size)
+    ]
     for name in ("own", "box", "label"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.equal(getattr(whole, name), joined)
+    partners = [2 * size * i + part.partner for i, part in enumerate(parts)]
+    assert torch.equal(whole.partner, torch.cat(partners))
+
+
+def test_other_steps_and_seeds_draw_others() -> None:
+    whole = mixing().draw(step=5, first=0, valid=valid(16))
     assert not torch.equal(whole.label, mixing().draw(step=6, first=0, valid=valid(16)).label)
     assert not torch.equal(whole.label, mixing(seed=1).draw(5, 0, valid(16)).label)
 

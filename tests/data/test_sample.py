@@ -15,6 +15,8 @@ from videomae.data.sample import (
     dense_indices,
     dense_view_indices,
     is_short,
+    middle_segment_indices,
+    middle_window_indices,
     num_dense_starts,
     num_window_starts,
     segment_indices,
@@ -204,6 +206,56 @@ def test_offsets_reach_every_choice_of_one_frame_per_part(num_frames: int, frame
     assert sorted(got) == sorted(choices)
 
 
+# The evaluation of an epoch: the middle of the video.
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "frames", "stride", "expected"),
+    [
+        # The window ends at (64 + 300) // 2 = 182, so it starts at 118; 64 / 15 = 4.27 apart,
+        # and its own end is the last frame before it.
+        (
+            *(300, 16, 4),
+            [118, 122, 126, 130, 135, 139, 143, 147, 152, 156, 160, 164, 169, 173, 177, 181],
+        ),
+        (12, 4, 2, [2, 4, 7, 9]),  # ends at (8 + 12) // 2 = 10; 2, 4.67, 7.33, 10 -> 9
+        (13, 4, 2, [2, 4, 7, 9]),  # ends at 21 // 2 = 10
+        (9, 4, 2, [0, 2, 5, 7]),  # ends at 17 // 2 = 8
+        (8, 4, 2, [0, 2, 5, 7]),  # no longer than the window: as in training
+        (5, 4, 2, [0, 4, 4, 4]),
+        (1, 4, 2, [0, 0, 0, 0]),
+    ],
+)
+def test_the_middle_window_is_that_of_the_recipe(
+    num_frames: int, frames: int, stride: int, expected: list[int]
+) -> None:
+    assert middle_window_indices(num_frames, frames, stride) == expected
+
+
+@pytest.mark.parametrize(("frames", "stride"), GEOMETRIES)
+def test_middle_windows_end_where_the_recipe_says(frames: int, stride: int) -> None:
+    for num_frames in LENGTHS:
+        end = (frames * stride + num_frames) // 2
+        expected = window_of_the_recipe(num_frames, frames, stride, end)
+        assert middle_window_indices(num_frames, frames, stride) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "frames", "expected"),
+    [
+        (40, 4, [5, 15, 25, 35]),  # parts of 10
+        (23, 4, [2, 7, 12, 17]),  # parts of 23 // 4 = 5; the last 3 frames are in none
+        (4, 4, [0, 1, 2, 3]),
+        (7, 4, [0, 1, 2, 3]),
+        (3, 5, [0, 0, 0, 1, 2]),
+    ],
+)
+def test_middle_segments_are_the_centres_of_the_parts(
+    num_frames: int, frames: int, expected: list[int]
+) -> None:
+    assert middle_segment_indices(num_frames, frames) == expected
+
+
 # Test views.
 
 
@@ -314,6 +366,8 @@ def test_every_frame_number_lies_in_the_video(frames: int, stride: int) -> None:
             dense_indices(num_frames, frames, stride, num_frames - 1),
             window_indices(num_frames, frames, stride, last_window),
             segment_indices(num_frames, frames, offsets),
+            middle_window_indices(num_frames, frames, stride),
+            middle_segment_indices(num_frames, frames),
             *dense_view_indices(num_frames, frames, stride, 5),
             *segment_view_indices(num_frames, frames, 2),
         ]

@@ -18,6 +18,7 @@ from tests.conftest import composed
 from tests.model import randomise
 from videomae.config import ClipConfig, ModelConfig, WeightsFormat
 from videomae.convert import convert
+from videomae.data.augment import evaluation_crops
 from videomae.model import load_model
 from videomae.model.formats import read_weights, write_weights
 from videomae.model.load import build_model, model_of
@@ -332,6 +333,31 @@ def test_transformers_prepares_frames_as_this_project_does(
         assert (tuple(processor.image_mean), tuple(processor.image_std)) == (MEAN, STD)
         prepared = processor(given, return_tensors="pt").pixel_values
         torch.testing.assert_close(prepared, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sides", [(240, 320), (320, 240), (256, 340)], ids=str)
+def test_no_other_filter_of_transformers_comes_nearer_to_the_evaluation(
+    tmp_path: Path, sides: tuple[int, int]
+) -> None:
+    """In the sizes of the benchmarks; it averages where the evaluation does not."""
+    clip = replace(CLIP, size=224)
+    written(tmp_path / "m", random_weights(replace(CLASSIFIER, clip=clip)))
+    rng = torch.Generator().manual_seed(4)
+    rough = torch.rand(1, 3, sides[0] // 3, sides[1] // 3, generator=rng)  # edges of 3 pixels
+    pixels = nn.functional.interpolate(rough, sides, mode="bilinear", antialias=True)
+    frames = (255 * pixels).byte().permute(0, 2, 3, 1).contiguous()
+    (expected,) = evaluation_crops(frames, clip.frame, 1)
+    processor = transformers.AutoVideoProcessor.from_pretrained(
+        tmp_path / "m", local_files_only=True
+    )
+    differences = {}
+    for resample in (0, 2, 3):  # the nearest pixel, bilinear, bicubic
+        unscaled = {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"}
+        found = processor(frames.permute(0, 3, 1, 2), resample=resample, **unscaled)
+        pixels = found.pixel_values[0].permute(0, 2, 3, 1)
+        differences[resample] = (pixels.float() - expected.float()).abs().mean().item()
+    assert processor.resample == min(differences, key=lambda each: differences[each]) == 2
+    assert differences[2] < 2  # of 255
 
 
 def test_models_without_biases_are_refused(tmp_path: Path) -> None:

@@ -123,6 +123,26 @@ def test_names_of_classes_come_and_go(tmp_path: Path) -> None:
     assert (config.id2label, config.label2id) == (labels["id2label"], labels["label2id"])
 
 
+@pytest.mark.parametrize("info", [PRETRAINED, CLASSIFIER], ids=lambda info: info.kind.name)
+def test_the_stride_comes_and_goes(tmp_path: Path, info: WeightsInfo) -> None:
+    """transformers keeps it, too, though it makes no use of it."""
+    assert info.clip.stride == 3
+    written(tmp_path / "m", random_weights(info))
+    weights = read_weights(tmp_path / "m")
+    assert weights.info.clip == info.clip
+    assert not any("stride" in note for note in weights.notes)
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "m", local_files_only=True)
+    assert config.frame_sampling_rate == 3
+    config.save_pretrained(tmp_path / "m")
+    assert read_weights(tmp_path / "m").info.clip == info.clip
+
+
+def test_a_stride_that_nobody_tells_is_assumed(directory: Path) -> None:
+    weights = read_weights(directory)
+    assert weights.info.clip.stride == 4
+    assert any(note.endswith("so assumed: stride=4") for note in weights.notes)
+
+
 def test_more_than_ten_names_keep_their_order(tmp_path: Path) -> None:
     """As text "10" comes before "2"."""
     names = [f"class of {i}" for i in range(12)]
@@ -271,6 +291,7 @@ def test_a_pre_training_without_the_encoders_norm_is_refused(tmp_path: Path) -> 
             "layer_norm_eps": ("small", None, 0, -1e-6, [1], float("nan"), float("inf")),
             "image_size": ("big", None, 0, -16, 15, 16.0, [16], [16, 16, 16], ["a", "b"], {}, "16"),
             "num_frames": ("all", None, 0, -4, 5, 4.0, [4], True),
+            "frame_sampling_rate": ("all", 0, -4, 4.0, [4], True),
             "norm_pix_loss": ("yes", None, 1),
             "patch_size": (8, "x", [4, 8]),
             "tubelet_size": (1, None),

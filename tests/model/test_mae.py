@@ -253,6 +253,8 @@ def test_fresh_parameters_start_as_in_the_official_pre_training() -> None:
     assert len(linear) == 4 * (3 + 2) + 2
     for module in linear:
         bound = math.sqrt(6 / sum(module.weight.shape))  # Xavier: fan in + fan out
+        if module is model.encoder_to_decoder:
+            bound = 1 / math.sqrt(64)  # torch's own start: 1 / root of fan in
         assert 0.95 * bound < module.weight.abs().max() <= bound
         assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
         assert module.bias is None or module.bias.count_nonzero() == 0
@@ -265,5 +267,5 @@ def test_fresh_parameters_start_as_in_the_official_pre_training() -> None:
             assert parameter.count_nonzero() == 0, name
     kernel = model.encoder.patch_embed.proj.weight  # torch's own start: uniform, 1 / root of fan in
     assert 0.95 < kernel.abs().max() * math.sqrt(3 * 2 * 4 * 4) <= 1
-    assert 0.003 < model.mask_token.std() < 0.03
-    assert model.mask_token.abs().max() < 0.1
+    assert 0.9 * 0.02 < model.mask_token.abs().max() <= 0.02  # cut off at one spread of 0.02
+    assert model.mask_token.std().item() == pytest.approx(0.54 * 0.02, rel=0.25)

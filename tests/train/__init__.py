@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,6 @@ PICTURES = (
     "videomae.finetune.save_loss_curve",
     "videomae.evaluate.save_confusion",
 )
-_compose = cache(composed)
 
 
 def video_list(path: Path, paths: list[str] | None = None) -> Path:
@@ -67,7 +65,7 @@ def pretraining(
 ) -> PretrainConfig:
     """A pre-training run of STEPS steps. `settings` are those of TrainConfig."""
     train_list = train_list or video_list(videos / "train.txt")
-    config = _compose("pretrain", *PRETRAIN, *overrides)
+    config = composed("pretrain", *PRETRAIN, *overrides)
     return _placed(config, videos, output, train_list, settings)
 
 
@@ -80,7 +78,7 @@ def finetuning(
 ) -> FinetuneConfig:
     """A fine-tuning run of STEPS steps from random weights."""
     train_list = train_list or labelled_list(videos / "labelled.txt")
-    config = _compose("finetune", *FINETUNE, *overrides)
+    config = composed("finetune", *FINETUNE, *overrides)
     return _placed(config, videos, output, train_list, {"weights": "scratch"} | settings)
 
 

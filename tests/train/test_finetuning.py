@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ from tests.train import (
     weights,
 )
 from videomae.config import AugmentConfig, ConfigError, CropKind, WhichWeights
+from videomae.data.dataset import EvaluationClips, ValidationClips
 from videomae.data.loader import Batch
 from videomae.data.mix import Mixing, mixed
+from videomae.evaluate import score_model
 from videomae.files import sha256
 from videomae.model import VideoClassifier
 from videomae.model.formats import read_weights
@@ -108,6 +111,21 @@ def test_evaluations_on_the_way_and_the_best_of_them(videos: Path, tmp_path: Pat
     assert results["sha256"]["weights"] == sha256(run / "best.safetensors")
     last, best_weights = (load_file(run / f"{name}.safetensors") for name in ("weights", "best"))
     assert last.keys() == best_weights.keys()
+
+
+def test_the_way_is_evaluated_on_middles_and_the_end_on_test_views(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = []
+
+    def noted(model: VideoClassifier, dataset: EvaluationClips, *rest: Any) -> Any:
+        kinds.append((type(dataset), dataset.shape[0]))
+        return score_model(model, dataset, *rest)
+
+    monkeypatch.setattr("videomae.finetune.score_model", noted)
+    monkeypatch.setattr("videomae.evaluate.score_model", noted)
+    validated(videos, tmp_path / "run", "data.segments=2", "data.crops=2")
+    assert kinds == [(ValidationClips, 1)] * 3 + [(EvaluationClips, 4)]
 
 
 def test_evaluations_change_nothing_in_the_training(videos: Path, tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
 """Several processes on one machine's CPU do what one process does."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -30,13 +27,12 @@ from tests.train import (
     train,
     weights,
 )
+from tests.train.processes import Job, in_processes
 from videomae.config import ConfigError, Device, RunConfig, Sharding
 from videomae.evaluate import evaluate
 from videomae.model.formats import read_weights
-from videomae.train import loop
 from videomae.train.parallel import Processes, processes, uses_bf16
 from videomae.train.sharding import DistributedModel, num_shards, sharding_of
-from videomae.train.step import train_step
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 BAD = 2
@@ -137,64 +133,6 @@ def test_two_processes_pretrain_like_one(videos: Path, lists: Path, tmp_path: Pa
     theirs = weights(one)
     for name, tensor in weights(two).items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-2, atol=1e-4)
-
-
-class Job(NamedTuple):
-    """A command for several processes."""
-
-    command: str
-    overrides: list[str]
-    error_file: str = ""
-    """Where a process writes a ConfigError, its rank added; what hangs, all that it says."""
-    stop_in: int = 0
-    """The step in which process 1 gets a SIGTERM."""
-    hang_in: int = 0
-    """The step in which process 1 does nothing more."""
-
-    def run(self, environment: dict[str, str]) -> None:
-        """In one of the processes, as torchrun would start it."""
-        os.environ.update(environment)
-        torch.set_num_threads(1)
-        if self.hang_in:
-            os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
-        if environment["RANK"] == "1":
-            loop.train_step = self.stopping_step
-        config = composed(self.command, *self.overrides)
-        try:
-            if self.command == "evaluate":
-                evaluate(config)
-            else:
-                train(config)
-        except ConfigError as error:
-            Path(self.error_file + environment["RANK"]).write_text(str(error))
-
-    def stopping_step(self, *args: Any, noise_seed: tuple[int, int], **settings: Any) -> Any:
-        if noise_seed[1] == self.stop_in:
-            signal.raise_signal(signal.SIGTERM)
-        if noise_seed[1] == self.hang_in:
-            threading.Event().wait()
-        return train_step(*args, noise_seed=noise_seed, **settings)
-
-
-def in_processes(count: int, job: Job) -> list[int | None]:
-    """Run a job in so many processes, which import everything only once; their exit codes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.train.test_parallel"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    shared = world | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    started = [context.Process(target=job.run, args=(shared | rank,)) for rank in ranks]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(timeout=120)
-    codes = [process.exitcode for process in started]
-    for process in started:
-        process.kill()
-    return codes
 
 
 @pytest.mark.long

@@ -1,10 +1,7 @@
 """Heads fitted on features made by hand, and the probe of a pre-training under way."""
 
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +23,7 @@ from tests.train import (
     video_list,
     weights,
 )
+from tests.train.processes import Job, in_processes
 from videomae.config import ConfigError
 from videomae.data.dataset import EvaluationClips
 from videomae.lists.clips import ClipListError, read_clips
@@ -236,27 +234,9 @@ def test_several_processes_probe_together(videos: Path, tmp_path: Path) -> None:
     probe = probe_overrides(videos, tmp_path / "lists")
     plain = train(pretraining(videos, tmp_path / "plain", *probe))
     trained = video_list(tmp_path / "train.txt")
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc-per-node",
-                "2",
-            ),
-            *("-m", "videomae.pretrain", *PRETRAIN, *probe, f"output_dir={tmp_path / 'run'}"),
-            *(f"data.root={videos}", f"data.train_list={trained}"),
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    here = [*PRETRAIN, *probe, f"output_dir={tmp_path / 'run'}"]
+    data = [f"data.root={videos}", f"data.train_list={trained}"]
+    assert in_processes(2, Job("pretrain", [*here, *data])) == [0, 0]
     ours, theirs = (
         [row for row in metrics(directory) if "knn_top1" in row]
         for directory in (plain, tmp_path / "run")

@@ -5,10 +5,9 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.train import (
     video_list,
     weights,
 )
+from tests.train.processes import call_in, started
 from videomae.model.formats import read_weights
 from videomae.model.tensors import WeightsError
 from videomae.report.runlog import RunExistsError
@@ -374,12 +374,12 @@ def test_another_device_batch_gives_the_same_curve(
 # Real signals to a real process
 
 
-def wait_for_steps(directory: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_steps(directory: Path, count: int, process: BaseProcess) -> None:
     """Until so many steps are logged."""
     deadline = time.monotonic() + 60
     path = directory / "metrics.jsonl"
     while not path.exists() or path.read_text().count("\n") < count:
-        assert process.poll() is None, process.communicate()[1]
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -399,20 +399,16 @@ def test_a_stopped_process_says_how_to_go_on_and_that_works(
         f"output_dir={directory}",
         "resume=never",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "videomae.pretrain", *overrides],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    said_in = tmp_path / "said"
+    process = started(call_in, tmp_path, said_in, "pretrain", overrides)
     try:
         wait_for_steps(directory, 3, process)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        os.kill(process.pid or 0, number)
+        process.join(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 128 + number
+    errors = said_in.read_text()
+    assert process.exitcode == 128 + number
     assert "Traceback" not in errors
     stopped = int((directory / "checkpoints" / "last").read_text().removeprefix("step_"))
     assert 3 <= stopped < 800

@@ -1,9 +1,10 @@
 """Batch arithmetic and the learning rate, against tables and the reference's own numbers."""
 
 import json
-import re
 from dataclasses import replace
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import GOLDEN, composed
-from videomae.config import ConfigError, OptimConfig, config_dir
+from videomae.config import ConfigError, OptimConfig, RunConfig
+from videomae.data.mix import block_of, group_of
+from videomae.recipes import exps, read_header
 from videomae.train.schedule import Plan, warmup_cosine
-
-EXPS = sorted(path.stem for path in (config_dir() / "exp").glob("*.yaml"))
 
 
 def optim(**settings: Any) -> OptimConfig:
@@ -29,9 +30,16 @@ def optim(**settings: Any) -> OptimConfig:
     return OptimConfig(**recipe | settings)
 
 
-def plan(num_clips: int = 5_000, world: int = 1, device_batch: int = 32, **settings: Any) -> Plan:
+def plan(
+    num_clips: int = 5_000, world: int = 1, device_batch: int = 32, group: int = 1, **settings: Any
+) -> Plan:
     return Plan.of(
-        optim(**settings), num_clips=num_clips, repeats=4, world=world, device_batch=device_batch
+        optim(**settings),
+        num_clips=num_clips,
+        repeats=4,
+        world=world,
+        device_batch=device_batch,
+        group=group,
     )
 
 
@@ -117,21 +125,76 @@ def test_a_split_is_exact_and_no_larger_micro_batch_fits(
     assert not [d for d in range(ours.micro_batch + 1, device_batch + 1) if share % d == 0]
 
 
-@pytest.mark.parametrize("exp", EXPS)
-def test_a_global_batch_of_one_works_with_every_exp(exp: str) -> None:
-    header = (config_dir() / "exp" / f"{exp}.yaml").read_text()
-    command = re.search(r"python -m videomae\.(\w+)", header)
-    assert command, f"{exp} does not say how to run it"
-    config = composed(command[1], f"+exp={exp}", "optim.global_batch=1")
-    ours = Plan.of(
-        config.optim,
-        num_clips=3,
+def with_batch(exp: Path, global_batch: int) -> Any:
+    """The config of an exp with another global batch."""
+    header = read_header(exp)
+    config = composed(header.stage.name, *header.overrides)
+    return replace(config, optim=replace(config.optim, global_batch=global_batch))
+
+
+def plan_of(config: Any, run: RunConfig, world: int = 1) -> Plan:
+    """The plan of a config on other hardware, and a list of three steps."""
+    optim = config.optim
+    return Plan.of(
+        optim,
+        num_clips=3 * optim.global_batch,
         repeats=config.data.repeats,
-        world=1,
-        device_batch=config.run.device_batch,
+        world=world,
+        device_batch=run.device_batch,
+        group=group_of(block_of(config.augment, optim.global_batch)),
     )
-    assert (ours.micro_batch, ours.accumulation, ours.steps_per_epoch) == (1, 1, 3)
-    assert ours.peak_lr == config.optim.base_lr / 256
+
+
+def test_a_global_batch_of_one_works_with_every_exp(subtests: pytest.Subtests) -> None:
+    for exp in exps():
+        with subtests.test(exp=exp.stem):
+            config = with_batch(exp, 1)
+            ours = plan_of(config, RunConfig())
+            assert (ours.micro_batch, ours.accumulation, ours.steps_per_epoch) == (1, 1, 3)
+            assert ours.peak_lr == config.optim.base_lr / 256
+
+
+def test_every_small_batch_works_with_every_exp(subtests: pytest.Subtests) -> None:
+    """Whole groups of mixed videos go through the model at once, whatever the batch."""
+    for exp, global_batch in product(exps(), range(1, 17)):
+        with subtests.test(exp=exp.stem, global_batch=global_batch):
+            ours = plan_of(with_batch(exp, global_batch), RunConfig())
+            assert ours.micro_batch == global_batch
+
+
+def test_every_exp_starts_on_one_gpu_and_on_eight(subtests: pytest.Subtests) -> None:
+    run = composed("pretrain", "run=gpu").run
+    for exp, world in product(exps(), (1, 8)):
+        with subtests.test(exp=exp.stem, world=world):
+            header = read_header(exp)
+            config = composed(header.stage.name, *header.overrides)
+            if exp.stem == "k600_vith_v2":
+                world = 1  # a batch of four
+            assert plan_of(config, run, world).micro_batch <= run.device_batch == 8
+
+
+@pytest.mark.parametrize(
+    ("share", "world", "device_batch", "micro_batch"),
+    [(192, 1, 16, 12), (192, 1, 8, 6), (192, 8, 4, 3), (96, 8, 16, 12), (24, 8, 8, 3)],
+)
+def test_a_micro_batch_holds_whole_groups(
+    share: int, world: int, device_batch: int, micro_batch: int
+) -> None:
+    """Of three videos."""
+    ours = plan(global_batch=share, world=world, device_batch=device_batch, group=3)
+    assert ours.micro_batch == micro_batch
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "world", "device_batch", "remedy"),
+    [(6, 1, 2, "set run.device_batch=3"), (96, 48, 16, "use fewer processes")],
+)
+def test_a_group_that_a_micro_batch_would_part_is_an_error_with_the_remedy(
+    global_batch: int, world: int, device_batch: int, remedy: str
+) -> None:
+    with pytest.raises(ConfigError, match="mix 3 videos with one another") as error:
+        plan(global_batch=global_batch, world=world, device_batch=device_batch, group=3)
+    assert f": {remedy}, or augment.mix_block=1 " in str(error.value)
 
 
 @pytest.mark.parametrize(

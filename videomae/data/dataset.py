@@ -5,6 +5,7 @@ What an item gets is a function of (seed, epoch, index of its line, view) and of
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -231,6 +232,22 @@ class EvaluationClips:
         views = (crop[row] for row in rows for crop in crops)
         for place, view in zip(pixels, views, strict=True):
             place.copy_(view)
+
+
+class ValidationClips(EvaluationClips):
+    """Videos to one view each, of their middle, as fine-tuning evaluates its epochs.
+
+    In time it is what training could draw there, not a test view, whose frames lie otherwise.
+    """
+
+    def __init__(self, clips: Sequence[Clip], data: DataConfig) -> None:
+        super().__init__(clips, replace(data, segments=1, crops=1))
+
+    def _segments(self, video: Video) -> list[list[int]]:
+        clip, total = self.data.clip, video.num_frames
+        if self.data.sampling is Sampling.segment:
+            return [sample.middle_segment_indices(total, clip.frames)]
+        return [sample.middle_window_indices(total, clip.frames, clip.stride)]
 
 
 def view_shape(data: DataConfig) -> tuple[int, ...]:

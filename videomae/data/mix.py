@@ -1,6 +1,7 @@
 """Mixup, CutMix and random erasing of normalised clips, drawn on the CPU, done on the device.
 
 One strength and one box hold for all frames of a clip, and for all views of a block of videos.
+Within a block, groups of videos exchange their pixels.
 """
 
 import math
@@ -35,12 +36,22 @@ def block_of(config: AugmentConfig, global_batch: int) -> int:
     return max(d for d in range(1, config.mix_block + 1) if global_batch % d == 0)
 
 
+def group_of(block: int) -> int:
+    """Videos of a block that are mixed with one another, which a micro-batch must not part.
+
+    Pairs where the block is even. An odd block is one group: the views of its middle video are
+    mixed with each other, as in the source.
+    """
+    return 2 if block % 2 == 0 else block
+
+
 class Mixing:
     """Draws of mixup and CutMix, a function of (seed, step, place in the global batch).
 
-    Blocks of videos are mixed within themselves: the first of a block's views with its last, and so
-    on, at one strength. Source: timm's Mixup in batch mode, as VideoMAE V2 uses it, where a block
-    is what one GPU takes in.
+    The views of a block of videos are mixed at one strength: the first of a group's views with its
+    last, and so on. Source: timm's Mixup in batch mode, as VideoMAE V2 uses it, where a block is
+    what one GPU takes in, and one group. In even blocks here neighbours are partners; the order of
+    the videos is random, so every pair of them is as likely.
     """
 
     def __init__(
@@ -57,21 +68,19 @@ class Mixing:
 
         Args:
             step: from 1.
-            first: place of its first video in the global batch; whole blocks follow.
+            first: place of its first video in the global batch; whole groups follow.
             valid: (V,) bool: False where a video could not be read. Its views are mixed with none.
         """
-        size = self.block * self.repeats
-        assert len(valid) % size == 0  # Plan.of has checked it
-        starts = range(0, len(valid), size)
-        drawn = []
-        for start in starts:
-            block = (first + start // self.repeats) // self.block
-            drawn.append(self._strength(random_stream(self.seed, Stream.mix, step, block)))
-        owns, boxes, labels = zip(*drawn, strict=True)
-        partner = torch.cat([torch.arange(start, start + size).flip(0) for start in starts])
-        own = torch.tensor(owns, dtype=torch.float32).repeat_interleave(size)
-        box = torch.tensor(boxes).repeat_interleave(size, 0)
-        label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(size)
+        views, group = torch.arange(len(valid)), group_of(self.block) * self.repeats
+        assert len(valid) % group == 0  # Plan.of has checked it
+        partner = views.view(-1, group).flip(1).flatten()
+        blocks = (first + views // self.repeats) // self.block
+        numbers, sizes = blocks.unique_consecutive(return_counts=True)
+        streams = (random_stream(self.seed, Stream.mix, step, each) for each in numbers.tolist())
+        owns, boxes, labels = zip(*map(self._strength, streams), strict=True)
+        own = torch.tensor(owns, dtype=torch.float32).repeat_interleave(sizes)
+        box = torch.tensor(boxes).repeat_interleave(sizes, 0)
+        label = torch.tensor(labels, dtype=torch.float32).repeat_interleave(sizes)
         alone = ~(valid & valid[partner])
         own[alone], label[alone], box[alone] = 1.0, 1.0, 0
         return Mix(partner, own, box, label)

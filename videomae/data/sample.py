@@ -53,6 +53,12 @@ def num_window_starts(num_frames: int, frames: int, stride: int) -> int:
     return max(1, num_frames - frames * stride)
 
 
+def middle_window_indices(num_frames: int, frames: int, stride: int) -> list[int]:
+    """The window in the middle of the video: dense fine-tuning's evaluation of an epoch."""
+    start = (num_frames - frames * stride) // 2
+    return window_indices(num_frames, frames, stride, start)
+
+
 def segment_indices(num_frames: int, frames: int, offsets: list[int]) -> list[int]:
     """One frame from each of `frames` equal parts of the whole video: segment fine-tuning.
 
@@ -66,6 +72,12 @@ def segment_indices(num_frames: int, frames: int, offsets: list[int]) -> list[in
         return [0] * (frames - num_frames) + list(range(num_frames))
     length = segment_length(num_frames, frames)
     return [i * length + offset for i, offset in enumerate(offsets)]
+
+
+def middle_segment_indices(num_frames: int, frames: int) -> list[int]:
+    """The middle frame of each part: segment fine-tuning's evaluation of an epoch."""
+    middle = segment_length(num_frames, frames) // 2
+    return segment_indices(num_frames, frames, [middle] * frames)
 
 
 def segment_length(num_frames: int, frames: int) -> int:

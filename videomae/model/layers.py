@@ -12,7 +12,7 @@ from videomae.model.recompute import recomputed
 
 
 def init_linear(module: nn.Module) -> None:
-    """As the official pre-training starts: Xavier for linear maps, the rest as torch makes it."""
+    """Start a linear map as the official encoder and decoder do: Xavier weights, biases of 0."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

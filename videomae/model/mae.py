@@ -97,7 +97,9 @@ class Decoder(nn.Module):
 class VideoMAE(nn.Module):
     """The masked autoencoder that is pre-trained.
 
-    Parameters carry the names of the official checkpoints.
+    Parameters carry the names of the official checkpoints and start as they did there: the linear
+    maps of the encoder and of the decoder by Xavier, the one between the two as torch makes it, and
+    the mask token normal with a spread of 0.02, cut off at one spread.
     """
 
     decoder_positions: Tensor
@@ -113,8 +115,9 @@ class VideoMAE(nn.Module):
         self.register_buffer(
             "decoder_positions", fixed_positions(config, clip, decoder=True), persistent=False
         )
-        self.apply(init_linear)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.encoder.apply(init_linear)
+        self.decoder.apply(init_linear)
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def forward(
         self, clip: Tensor, encoder_mask: Tensor, decoder_mask: Tensor | None = None

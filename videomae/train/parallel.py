@@ -196,7 +196,9 @@ def own_cores(local_world: int) -> int:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The arithmetic of a forward pass: matrix products in bf16, or everything in float32."""
+    """The arithmetic of a forward pass: matrix products in bf16 or fp16, or all in float32."""
+    if precision is Precision.fp16:
+        return torch.autocast(device.type, torch.float16)
     if uses_bf16(device, precision):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -50,16 +50,16 @@ class Plan:
         repeats: int,
         world: int,
         device_batch: int,
-        block: int = 1,
+        group: int = 1,
     ) -> "Plan":
         """Work out a run.
 
         Args:
-            block: videos that a micro-batch must not part.
+            group: videos that a micro-batch must not part.
 
         Raises:
             ConfigError: the ranks do not divide the global batch, the list is shorter than it, or a
-                micro-batch would part a block.
+                micro-batch would part a group.
         """
         batch = optim.global_batch
         if batch % world:
@@ -77,13 +77,14 @@ class Plan:
                 "optim.global_batch"
             )
         share = batch // world
-        sizes = range(block, min(share, device_batch) + 1, block)
+        sizes = range(group, min(share, device_batch) + 1, group)
         fitting = [size for size in sizes if share % size == 0]
         if not fitting:
+            remedy = "use fewer processes" if share % group else f"set run.device_batch={group}"
             raise ConfigError(
-                f"mixup and CutMix mix blocks of {block} videos, which micro-batches of at most "
-                f"run.device_batch={device_batch} of {share} videos per process would part: raise "
-                "run.device_batch, or set augment.mix_block=1 (the views of one video are mixed)"
+                f"mixup and CutMix mix {group} videos with one another, which micro-batches of at "
+                f"most run.device_batch={device_batch} of {share} videos per process would part: "
+                f"{remedy}, or augment.mix_block=1 (the views of each video are mixed)"
             )
         micro_batch = max(fitting)
         scale = batch / LR_UNIT

@@ -1,0 +1,105 @@
+"""Commands in processes of their own, which import everything once between them.
+
+A process that starts anew spends five seconds of a core on its imports. These are copies of one
+that has done so; tests of torchrun, of launchers and of start-up start real ones.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tests.conftest import composed
+from tests.train import train
+from videomae.config import ConfigError, TrainConfig
+from videomae.evaluate import evaluate
+from videomae.probe import probe
+from videomae.train import loop
+from videomae.train.step import train_step
+
+
+class Job(NamedTuple):
+    """A command for several processes."""
+
+    command: str
+    overrides: list[str]
+    error_file: str = ""
+    """Where a process writes a ConfigError, its rank added; what hangs, all that it says."""
+    stop_in: int = 0
+    """The step in which process 1 gets a SIGTERM."""
+    hang_in: int = 0
+    """The step in which process 1 does nothing more."""
+    directory: str = "."
+    """Where relative paths begin."""
+
+    def run(self, environment: dict[str, str]) -> None:
+        """In one of the processes, as torchrun would start it."""
+        os.environ.update(environment)
+        os.chdir(self.directory)
+        torch.set_num_threads(1)
+        if self.hang_in:
+            os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
+        if environment["RANK"] == "1":
+            loop.train_step = self.stopping_step
+        config = composed(self.command, *self.overrides)
+        commands = {"evaluate": evaluate, "probe": probe}
+        try:
+            if self.command in commands:
+                commands[self.command](config)
+            else:
+                assert isinstance(config, TrainConfig)
+                train(config)
+        except ConfigError as error:
+            Path(self.error_file + environment["RANK"]).write_text(str(error))
+
+    def stopping_step(self, *args: Any, noise_seed: tuple[int, int], **settings: Any) -> Any:
+        if noise_seed[1] == self.stop_in:
+            signal.raise_signal(signal.SIGTERM)
+        if noise_seed[1] == self.hang_in:
+            threading.Event().wait()
+        return train_step(*args, noise_seed=noise_seed, **settings)
+
+
+def in_processes(count: int, job: Job) -> list[int | None]:
+    """Run a job in so many processes; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared = world | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    processes = [started(job.run, shared | rank) for rank in ranks]
+    for process in processes:
+        process.join(timeout=120)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
+
+
+def started(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process in which a function of this module, or a method of a Job, runs."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def call_in(directory: Path, said: Path, command: str, overrides: list[str]) -> None:
+    """Run a command as `python -m videomae.COMMAND` does in `directory`; stderr goes to `said`."""
+    os.chdir(directory)
+    os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY), 2)
+    torch.set_num_threads(1)
+    module = importlib.import_module(f"videomae.{command}")
+    sys.argv = [str(module.__file__), *overrides]
+    module.main()
