@@ -20,8 +20,8 @@ from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae.config import ConfigError, ScanConfig
+from videomae.inspecting import VERSION, Job, inspect_all
 from videomae.video import programs
-from videomae.video.inspecting import Job, inspect_all
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.pyav import PyAVVideo
@@ -335,7 +335,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("videomae.video.inspecting.inspect_all", interrupted)
+    monkeypatch.setattr("videomae.inspecting.inspect_all", interrupted)
     assert call("scan", *arguments) == 130
     assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out/clean.txt").exists()
@@ -351,7 +351,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         asked.extend(job.path.name for job in jobs)
         return real(jobs, *given)
 
-    monkeypatch.setattr("videomae.video.inspecting.inspect_all", counted)
+    monkeypatch.setattr("videomae.inspecting.inspect_all", counted)
     assert call("scan", *arguments) == 0
     assert asked == ["1.mp4", "2.mp4", "3.mp4"]
     assert "1 of 4 videos are done already" in capsys.readouterr().err
@@ -384,6 +384,20 @@ def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
     assert after[: len(before)] == before
     assert len({json.loads(line)["path"] for line in after}) == len(after) == 30
     assert (tmp_path / "out/clean.txt").read_text() == source.read_text()
+
+
+def test_what_an_earlier_version_found_is_found_anew(tmp_path: Path) -> None:
+    write_video(tmp_path / "0.mp4")
+    source = write_list(tmp_path / "list.txt", ["0.mp4"])
+    scanned(source, tmp_path, tmp_path / "out")
+    progress = tmp_path / "out/progress.jsonl"
+    (line,) = progress.read_text().splitlines()
+    wrong = {"ok": False, "error": "damaged (frames out of order)"}
+    for version, ok in (({"version": 1}, True), ({}, True), ({"version": VERSION}, False)):
+        entry = {key: value for key, value in json.loads(line).items() if key != "version"}
+        progress.write_text(json.dumps(entry | version | {"found": entry["found"] | wrong}) + "\n")
+        (row,) = scanned(source, tmp_path, tmp_path / "out")
+        assert row["ok"] is ok
 
 
 # What a user gets wrong

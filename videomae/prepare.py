@@ -36,6 +36,7 @@ from pathlib import Path
 from videomae.checks import check_place, require
 from videomae.config import ConfigError, Dataset, PrepareConfig, Scan, UserError
 from videomae.files import sha256, write_text
+from videomae.inspecting import QUICK, STRICT, Job, inspect_resumably
 from videomae.lists.annotations import (
     PARTS,
     PUBLISHED,
@@ -61,7 +62,6 @@ from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
-from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
 
 PROBLEMS = "problems.jsonl"
 LISTS = (*(f"{part}.txt" for part in PARTS), *(f"split*/{part}.txt" for part in PARTS))

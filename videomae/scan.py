@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
 from videomae.files import replacing
+from videomae.inspecting import Job, inspect_resumably
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
-from videomae.video.inspecting import Job, inspect_resumably
 from videomae.video.inspection import Inspection
 
 PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"

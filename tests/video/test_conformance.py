@@ -15,6 +15,7 @@ from tests.video.campaign import judge_all
 from tests.video.conformance import Request, Verdict, judge
 from tests.video.recipes import make, recipes
 from videomae.video.interface import Frames
+from videomae.video.opening import usable_decoders
 from videomae.video.pyav import PyAVVideo
 
 pytestmark = pytest.mark.long
@@ -32,6 +33,11 @@ PART = (
     " h264b_mp4-flags-empty_moov-frag_keyframe mpeg4b_avi-67x45x30at25"
 )
 """Healthy files."""
+OTHERS = {
+    "decord": "h264b_mp4-ss0.37 h264b_avi h264b_mp4-mirror av1_mp4 h264pyr_h264 theora_ogg",
+    "torchcodec": "h264b_avi h264b_ts h264b_mp4-mirror h264pyr_h264",
+}
+"""Healthy files that other decoders read otherwise, as the README's limits say."""
 DAMAGED = "h264b_mp4-half mpeg4b_avi-overwrite h264b_ts-remove h264_mp4-secret h264_mp4-nomoov"
 
 
@@ -77,6 +83,17 @@ def test_a_file_is_read_scanned_and_packed_as_ffmpeg_shows_it(
 @pytest.mark.parametrize("name", DAMAGED.split())
 def test_a_damaged_file_is_called_damaged(verdicts: dict[str, Verdict], name: str) -> None:
     assert verdicts[name].faults == []
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("reader", OTHERS)
+def test_other_decoders_differ_where_the_limits_say_so(reader: str, tmp_path: Path) -> None:
+    """Where one has learned to read such files, the limits are to say so."""
+    if reader not in usable_decoders():
+        pytest.skip(f"{reader} cannot be used here")
+    requests = [Request(reader, str(tmp_path), recipe=name) for name in OTHERS[reader].split()]
+    verdicts = {request.recipe: verdict for request, verdict in judge_all(requests, workers=1)}
+    assert not [name for name, verdict in verdicts.items() if not verdict.faults]
 
 
 class LateVideo(PyAVVideo):

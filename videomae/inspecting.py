@@ -18,6 +18,8 @@ STRICT = (sys.executable, "-m", "videomae.video.inspection")
 """The program that decodes one video after another from its first frame to its last."""
 QUICK = (sys.executable, "-m", "videomae.video.quick")
 """The program that reads three frames of one video after another."""
+VERSION = 2
+"""Of what an inspection finds: what an earlier one said of a video is not believed any more."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,16 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _as_line(job: Job, stamp: Stamp, found: Inspection) -> str:
-    key = {"path": str(job.path), "frames": job.frames, "stamp": stamp}
+    key = {"version": VERSION, "path": str(job.path), "frames": job.frames, "stamp": stamp}
     return json.dumps(key | {"found": asdict(found)}) + "\n"
 
 
 def _read_progress(file: Path, stamps: Mapping[Job, Stamp]) -> dict[Job, Inspection]:
-    """What was found in files that have not changed since."""
+    """What inspections of this version found in files that have not changed since."""
     done: dict[Job, Inspection] = {}
     for entry in whole_json_lines(file):
+        if entry.get("version") != VERSION:
+            continue
         job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
         stamp = tuple(entry["stamp"]) if entry["stamp"] else None
         if stamp is not None and stamps.get(job) == stamp:
