@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from tests.video.oracle import OracleError, Shown, shown
@@ -289,9 +290,12 @@ def _packing(path: Path, frames: NDArray[np.uint8]) -> Iterator[str]:
 
 def _thumbnails(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(T, values) of small pictures."""
+    shrinking = VideoReformatter()
     images = [av.VideoFrame.from_ndarray(np.ascontiguousarray(each), "rgb24") for each in frames]
     small = [
-        image.reformat(THUMBNAIL, THUMBNAIL, "rgb24", interpolation="AREA").to_ndarray()
+        shrinking.reformat(
+            image, THUMBNAIL, THUMBNAIL, "rgb24", interpolation="AREA", threads=1
+        ).to_ndarray()
         for image in images
     ]
     return np.stack(small).reshape(len(small), -1).astype(np.float32)

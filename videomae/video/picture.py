@@ -69,6 +69,7 @@ def is_plain(frame: av.VideoFrame) -> bool:
 def _graph(format_: str, size: Size, colours: tuple[int, int], filters: str) -> av.filter.Graph:
     """FFmpeg's filters for frames of one format, size, colour space and range."""
     graph = av.filter.Graph()
+    graph.threads = 1  # loaders run one process per core
     kind, unit = av.VideoFormat(format_), Fraction(1, av.time_base)
     nodes = [graph.add_buffer(width=size[0], height=size[1], format=kind, time_base=unit)]
     for each in filters.split(","):
@@ -117,7 +118,9 @@ class ToRGB:
         even = signs == IDENTITY or not (size[0] % 2 or size[1] % 2)
         if size != self.size or not even or not is_plain(frame):
             return _pixels(filtered(frame, self._filters(frame, signs, filters)))
-        image = np.rot90(_pixels(self.reformatter.reformat(frame, format="rgb24")), quarters)
+        image = np.rot90(
+            _pixels(self.reformatter.reformat(frame, format="rgb24", threads=1)), quarters
+        )
         return image[:, ::-1] if mirrored else image
 
     def _filters(self, frame: av.VideoFrame, signs: Sequence[int], turn: str) -> str:
@@ -135,7 +138,10 @@ class ToRGB:
 def shrunk(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
     """The frame in 4:2:0 and in that size, scaled bicubically; not turned."""
     if is_plain(frame):
-        return frame.reformat(*size, "yuv420p", interpolation=Interpolation.BICUBIC)
+        bicubic = Interpolation.BICUBIC
+        return VideoReformatter().reformat(
+            frame, *size, "yuv420p", interpolation=bicubic, threads=1
+        )
     return filtered(frame, f"scale={size[0]}:{size[1]}:flags=bicubic,format=yuv420p")
 
 
