@@ -1,7 +1,7 @@
 """What the first bits of a packet tell of its picture, without decoding it.
 
 Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 11172-2, 13818-2 and 14496-2 6.2, RFC 6386 9.1,
-VP9 bitstream 6.2, Theora 7.1, RFC 9043 4.4.
+VP9 bitstream 6.2, AV1 5.9, Theora 7.1, RFC 9043 4.4.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +12,8 @@ START = b"\0\0\1"
 """Begins a unit of H.264, H.265, MPEG-1, MPEG-2 and MPEG-4 streams."""
 PICTURE, VOP = START + b"\0", START + b"\xb6"
 """Begin a picture of MPEG-1 and MPEG-2, and of MPEG-4."""
+RECOVERY, ORIENTATION = 6, 47
+"""Types of supplemental messages: a recovery point, a display orientation."""
 SMALL_VOP = 16
 """Bytes of an MPEG-4 packet that may say no more than "not coded"."""
 
@@ -25,6 +27,10 @@ class Look(NamedTuple):
     """Whether pictures shown after this one need none that were coded before it."""
     headers: tuple[bytes, ...] = ()
     """The parameter sets in it."""
+    closed: bool = True
+    """Whether no picture after a clean one refers to pictures before it."""
+    oriented: bool = False
+    """Whether it says how it is turned."""
     early: bool = False
     """Whether it is a B picture, shown before one that is stored before it."""
 
@@ -97,34 +103,40 @@ def _units(data: Buffer, length: int) -> Iterator[bytes]:
 def _h264(units: Iterator[bytes]) -> Look:
     """An IDR picture, or one from which decoding is right at once (recovery_frame_cnt of 0)."""
     headers: tuple[bytes, ...] = ()
-    recovers = False
+    messages: dict[int, bytes] = {}
     for unit in filter(None, units):
         kind = unit[0] & 31
         if kind in (7, 8):
             headers += (unit,)
         elif kind == 6:
-            recovers |= _recovery_count(unit) == 0
+            messages |= _messages(unit[1:])
         elif kind in (1, 2, 5):
-            return Look(1, kind == 5 or recovers, headers)
+            recovers = _exp_golomb(messages.get(RECOVERY, b"")) == 0
+            turned = ORIENTATION in messages
+            return Look(1, kind == 5 or recovers, headers, kind == 5, turned)
     return Look(None, False, headers)
 
 
 def _hevc(units: Iterator[bytes]) -> Look:
     """Any picture of random access: those shown after it need none from before."""
     headers: tuple[bytes, ...] = ()
+    messages: dict[int, bytes] = {}
     for unit in filter(None, units):
         kind = unit[0] >> 1 & 63
         if 32 <= kind <= 34:
             headers += (unit,)
+        elif kind == 39:
+            messages |= _messages(unit[2:])
         elif kind < 32:
-            return Look(1, 16 <= kind <= 21, headers)
+            clean, turned = 16 <= kind <= 21, ORIENTATION in messages
+            return Look(1, clean, headers, kind in (19, 20), turned)
     return Look(None, False, headers)
 
 
-def _recovery_count(unit: bytes) -> int | None:
-    """recovery_frame_cnt of an SEI unit; None: it holds no recovery point."""
-    data = unit[1:].replace(b"\0\0\3", b"\0\0")
-    place = 0
+def _messages(unit: bytes) -> dict[int, bytes]:
+    """The supplemental messages of a unit without its header, by their type."""
+    data, place = unit.replace(b"\0\0\3", b"\0\0"), 0
+    found: dict[int, bytes] = {}
     while place + 2 < len(data):
         values = []
         for _ in range(2):  # type and size of the message
@@ -132,13 +144,12 @@ def _recovery_count(unit: bytes) -> int | None:
             while place < len(data) and data[place] == 255:
                 value, place = value + 255, place + 1
             if place >= len(data):
-                return None
+                return found
             values.append(value + data[place])
             place += 1
-        if values[0] == 6:
-            return _exp_golomb(data[place : place + values[1]])
+        found[values[0]] = data[place : place + values[1]]
         place += values[1]
-    return None
+    return found
 
 
 def _exp_golomb(data: bytes) -> int | None:
@@ -196,6 +207,36 @@ def _vp9(data: Buffer, key: bool) -> Look:
     return Look(first >> 5 - at & 1, key and not first >> 6 - at & 1)
 
 
+def _av1(data: Buffer, key: bool) -> Look:
+    """A temporal unit, of whose frames one is shown; but one frame each where they were split."""
+    content, place, shown, keys = bytes(data), 0, 0, 0
+    while place < len(content):
+        header = content[place]
+        place += 1 + (header >> 2 & 1)
+        size = len(content) - place
+        if header & 2:
+            size, place = _leb128(content, place)
+        if header >> 3 & 15 in (3, 6) and place < len(content):  # a frame's header, or a frame
+            first = content[place]
+            shown += first >> 7 or first >> 4 & 1
+            keys += first >> 4 & 15 == 1  # a key frame that is shown
+        place += size
+    return Look(shown if shown < 2 else None, key and keys == 1)
+
+
+def _leb128(data: bytes, place: int) -> tuple[int, int]:
+    """A number in groups of seven bits, and the place after it."""
+    value = 0
+    for shift in range(0, 56, 7):
+        if place >= len(data):
+            break
+        byte = data[place]
+        value, place = value | (byte & 127) << shift, place + 1
+        if byte < 128:
+            break
+    return value, place
+
+
 def _first_byte(is_key: Callable[[int], bool]) -> Callable[[Buffer, bool], Look]:
     """The look of a codec whose key frames the first byte of a packet tells."""
     return lambda data, key: Look(1, key and len(data) > 0 and is_key(data[0]))
@@ -207,6 +248,8 @@ LOOKS: dict[str, Callable[[Buffer, bool], Look]] = {
     "mpeg4": _mpeg4,
     "vp8": _vp8,
     "vp9": _vp9,
+    "av1": _av1,
+    "libdav1d": _av1,
     "theora": _first_byte(lambda byte: not byte & 0x40),
     "msmpeg4v2": _first_byte(lambda byte: byte >> 6 == 0),
     "msmpeg4": _first_byte(lambda byte: byte >> 6 == 0),

@@ -28,6 +28,8 @@ def incomplete(path: Path, container: str, stream_id: int) -> str | None:
     match container:
         case "avi":
             return _avi(path)
+        case "mov,mp4,m4a,3gp,3g2,mj2":
+            return _mp4(path)
         case "mpegts":
             return _transport_stream(path.read_bytes(), stream_id)
         case "ogg":
@@ -49,18 +51,44 @@ def _avi(path: Path) -> str | None:
     return f"ends early (by {place - size} bytes)" if place > size + 1 else None
 
 
+def _mp4(path: Path) -> str | None:
+    """The boxes that an MP4 file consists of say how long they are; that of a fragment is whole.
+
+    The box of the pictures may be shorter than it says: the lost ones are found otherwise.
+    """
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place + 16 <= size:
+            file.seek(place)
+            length, name = int.from_bytes(file.read(4), "big"), file.read(4)
+            if length == 1:
+                length = int.from_bytes(file.read(8), "big")
+            if length < 8:
+                return None
+            place += length
+            if place > size and name in (b"moof", b"moov"):
+                return f"ends early (by {place - size} bytes)"
+    return None
+
+
 def _transport_stream(content: bytes, stream_id: int) -> str | None:
     """Each packet counts, from 0 to 15, those of its stream that hold a payload.
 
     A jump in the count just before a new picture does not matter: two files were joined there, or
     one was cut. Source: ISO 13818-1, 2.4.3.
     """
+    content = content.lstrip(b"\0")  # some recorders pad, before and after
     stride, first = _layout(content)
+    whole = first + (len(content) - first) // stride * stride
+    if not content[whole:].strip(b"\0"):
+        content = content[:whole]
     if (len(content) - first) % stride not in (0, PACKET % stride):
         return "ends early (within a packet)"
     before = None
     for place in range(first, len(content) - PACKET + 1, stride):
         if content[place] != SYNC:
+            if not content[place:].strip(b"\0"):
+                break
             return f"damaged (no packet begins at byte {place})"
         high, low, flags = content[place + 1 : place + 4]
         if (high & 31) << 8 | low != stream_id or not flags & 0x10:

@@ -6,6 +6,7 @@ another one, or to a host.
 
 import os
 import re
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,6 +37,8 @@ FORMATS = (
 """The demuxers that may open a file: those that read this one file alone."""
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+FASTEST = 1000
+"""Frames per second that no average of a real video exceeds."""
 GENPTS = 1
 """The container flag AVFMT_FLAG_GENPTS, which PyAV sets: FFmpeg then invents missing times, in
 coding order."""
@@ -135,3 +138,11 @@ def best_stream(container: InputContainer, name: Path) -> VideoStream:
         raise DecodeError(f"{name}: its video stream is of no codec that is known here")
     stream.codec_context.thread_count = 1  # loaders run one process per core
     return stream
+
+
+def frame_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second, on average; where that is not known or absurd, as FFmpeg guesses it."""
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if average and (average <= FASTEST or not guessed):
+        return average
+    return guessed or None

@@ -19,7 +19,13 @@ import numpy as np
 from PIL import Image
 
 from videomae.video.completeness import incomplete
-from videomae.video.container import VideoPacket, best_stream, check_file, open_container
+from videomae.video.container import (
+    VideoPacket,
+    best_stream,
+    check_file,
+    frame_rate,
+    open_container,
+)
 from videomae.video.interface import DecodeError
 from videomae.video.picture import display_matrix, turned_size
 from videomae.video.programs import end_with_parent
@@ -29,8 +35,8 @@ STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
 MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """FFmpeg's name of the format of MP4 and QuickTime files."""
-TELLING = ("matroska,webm", "ogg")
-"""Containers of which FFmpeg tells damage by its log alone."""
+ESTIMATED = ("avi", "mpegts", "mpeg")
+"""Formats of which FFmpeg estimates the duration, or that say their size in bytes."""
 Each = Callable[[av.VideoFrame], None]
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
@@ -100,7 +106,7 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
     """
     with logged() as logs, Reading(path) as reading:
         stream = reading.stream
-        rate = float(stream.average_rate or 0)
+        rate = float(frame_rate(stream) or 0)
         facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
         end, start = 0.0, None
         for count, frame in enumerate(reading.frames(), start=1):
@@ -116,7 +122,7 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
         if start is None:
             raise DamageError("no frame")
         for _, name, words in logs:
-            if name in TELLING:
+            if name == reading.container.format.name:
                 raise DamageError(f"damaged ({words.strip()})")
         step = 1 / rate if rate else 0.0
         facts |= {"duration_s": round(end + step - start, 6)}
@@ -183,10 +189,21 @@ class Reading:
             frame.pts = reader.packets.pts[number]
             count += 1
             yield frame
+        if lost_key := self._lost_key():
+            raise DamageError(f"damaged (key frame in packet {lost_key - 1} is never shown)")
         if lost := reader.num_frames - count:
             raise self.early or DamageError(
                 f"damaged (frames are lost: {lost} of {reader.num_frames})"
             )
+
+    def _lost_key(self) -> int:
+        """The first key frame that is to be shown and is not, counted from 1; 0: there is none."""
+        packets, numbering = self.reader.packets, self.reader.numbering
+        if numbering.counted:
+            return 0
+        broken = packets.blind if self.stream.codec_context.name in ("h264", "hevc") else set()
+        keys = {*packets.keys, *broken} - packets.hidden - packets.cut - set(numbering.numbers)
+        return min(keys) + 1 if keys else 0
 
     def _holder(self, frame: int) -> int | None:
         """The packet that a reader takes frame i from; None: it has no such frame."""
@@ -201,7 +218,7 @@ class Reading:
             try:
                 frames = packet.decode()
             except av.InvalidDataError as error:
-                if not begun:
+                if not begun and not packet.is_keyframe:
                     self.early = self.early or error
                 elif self._is_orphan(number):
                     self.excused += 1
@@ -236,7 +253,8 @@ class Reading:
             if packet.dts is not None and packet.time_base:
                 last = float((packet.dts + (packet.duration or 0)) * packet.time_base)
                 self.end_s = max(self.end_s, last)
-            if packet.stream.index != self.stream.index:
+            ends = packet.size == 0 and packet.dts is None and packet.pts is None
+            if packet.stream.index != self.stream.index or (packet.size == 0 and not ends):
                 continue
             if packet.is_corrupt and self.container.format.name != "mpegts":
                 raise DamageError(f"damaged (packet {number} is marked corrupt)")
@@ -257,6 +275,8 @@ class Reading:
         seen = len(self.reader.packets)
         if entries > seen:
             raise DamageError(f"ends early (after {seen} of {entries} packets)")
+        if self.container.format.name == "avi" and 0 < self.stream.frames <= seen:
+            return  # at most its index is missing
         if wrong := incomplete(self.path, self.container.format.name, self.stream.id):
             raise DamageError(wrong)
 
@@ -266,7 +286,7 @@ class Reading:
         An MP4 file says how many packets it has, and its edit lists shorten it rightfully; an AVI
         file says how many bytes.
         """
-        if self.container.format.name in (*MP4, "avi"):
+        if self.container.format.name in (*MP4, *ESTIMATED):
             return 0.0
         if self.stream.duration is not None and self.stream.time_base is not None:
             return float(self.stream.duration * self.stream.time_base)

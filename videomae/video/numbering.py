@@ -32,6 +32,8 @@ ONE_EACH = (
 the right pictures from any key frame on."""
 INTRA = ("png", *(name for name in ONE_EACH if Codec(name, "r").intra_only))
 """Decoders of codecs whose pictures all stand alone."""
+EVERYWHERE = ("mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "libdav1d")
+"""Decoders of codecs of which packets other than key frames are looked into, too."""
 FAR = 17
 """Places between pictures over which times are compared; in H.264 and H.265 at most 16 matter."""
 
@@ -57,6 +59,10 @@ class Packets:
     """Whether each packet is sure to hold one picture."""
     depth: int = 0
     """How many pictures that are stored before another may be shown after it."""
+    oriented: bool = False
+    """Whether pictures themselves say how they are turned, each for itself."""
+    blind: set[int] = field(default_factory=set)
+    """The key frames that hold no picture that can be made out."""
 
     def __len__(self) -> int:
         return len(self.spots)
@@ -92,6 +98,8 @@ class Numbering:
     """The packet of frame i."""
     entries: Sequence[Entry]
     """Ascending in both; the first is the first packet."""
+    counted: bool = False
+    """Whether a packet holds several frames, so that frames are known by their count alone."""
 
     @cached_property
     def numbers(self) -> dict[int, int]:
@@ -127,8 +135,11 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
     found.regular = context.name in ONE_EACH and looking.regular
     if context.name == "h264":
         found.regular &= context.field_order == PROGRESSIVE
+        found.regular &= not looking.opens  # where some were cut out, pictures are lost
     found.depth = context.reorder_depth if context.name in ("h264", "hevc") else looking.depth
     found.hidden |= looking.hidden
+    found.oriented = looking.oriented
+    found.blind = looking.blind
     found.keys = looking.clean(found)
     return found
 
@@ -145,13 +156,24 @@ class Looking:
         self.codec = codec
         self.extradata = extradata
         self.look = look(codec, extradata)
-        self.everywhere = codec in ("mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9")
+        self.everywhere = codec in (
+            "mpeg1video",
+            "mpeg2video",
+            "mpeg4",
+            "vp8",
+            "vp9",
+            "av1",
+            "libdav1d",
+        )
         """Whether packets other than key frames tell something, too."""
         self.regular = True
         self.depth = 0
         self.hidden: set[int] = set()
+        self.blind: set[int] = set()
         self.unclean: set[int] = set()  # key frames that decoding cannot start from
         self.bare: set[int] = set()  # key frames without parameter sets of their own
+        self.oriented = False
+        self.opens = False  # whether groups of pictures are open
         self.changes = False  # whether parameter sets change on the way
 
     def at(self, number: int, data: memoryview, *, key: bool) -> None:
@@ -162,12 +184,16 @@ class Looking:
         if seen is ORDINARY and not key:
             return
         self.regular &= seen.pictures is not None
+        if key and seen.pictures is None:
+            self.blind.add(number)
         self.depth = max(self.depth, seen.early)
+        self.oriented |= seen.oriented
         self.changes |= any(unit not in self.extradata for unit in seen.headers)
         if seen.pictures == 0:
             self.hidden.add(number)
         if not seen.clean:
             self.unclean.add(number)
+        self.opens |= number > 0 and seen.clean and not seen.closed
         if not seen.headers:
             self.bare.add(number)
 
@@ -235,6 +261,8 @@ def by_decoding(shown: Sequence[int], packets: Packets, *, restarts: bool) -> Nu
         restarts: whether decoding may start at each of packets.keys.
     """
     entries = [Entry(0, 0)]
+    if len(set(shown)) < len(shown):
+        return Numbering(shown, entries, counted=True)
     frames = Numbering(shown, entries).numbers
     for key in packets.keys if restarts else ():
         if frames.get(key, 0) > entries[-1].frame:

@@ -19,8 +19,12 @@ from videomae.video.interface import DecodeError
 
 PLAIN = ("yuv420p", "yuvj420p")
 """Formats of which libswscale's direct conversion gives the pixels of the filter graph."""
+Size = tuple[int, int]
+"""Width and height, in pixels."""
+Signs = tuple[int, ...]
+"""The entries (a, b, c, d) of a display matrix in units of their scale."""
 IDENTITY = (1, 0, 0, 1)
-TURNS: dict[tuple[int, ...], tuple[int, bool, str]] = {
+TURNS: dict[Signs, tuple[int, bool, str]] = {
     IDENTITY: (0, False, ""),
     (0, 1, -1, 0): (3, False, "transpose=clock"),
     (-1, 0, 0, -1): (2, False, "hflip,vflip"),
@@ -32,11 +36,9 @@ TURNS: dict[tuple[int, ...], tuple[int, bool, str]] = {
 }
 """The display matrices (a, b, c, d) in units of their scale: quarter turns of np.rot90, whether the
 turned picture is then mirrored left to right, and FFmpeg's filters that do the same."""
-Size = tuple[int, int]
-"""Width and height, in pixels."""
 
 
-def display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
+def display_matrix(frame: av.VideoFrame) -> Signs:
     """The signs (a, b, c, d) of the frame's display matrix; a picture upright has (1, 0, 0, 1).
 
     Raises:
@@ -48,14 +50,18 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
     found = side_data.get("DISPLAYMATRIX")
     if found is None:
         return IDENTITY
-    a, b, _, c, d = np.frombuffer(bytes(cast(Any, found)), np.int32)[:5].astype(float)
-    scale = max(map(abs, (a, b, c, d)))
-    signs = tuple(round(value / scale) for value in (a, b, c, d)) if scale else ()
-    slant = max(min(abs(a), abs(b)), min(abs(c), abs(d)))
-    if signs not in TURNS or slant > scale / 57:  # a degree, as ffmpeg allows
+    a, b, _, c, d = np.frombuffer(bytes(cast(Any, found)), np.int32)[:5].tolist()
+    if not (any((a, b)) and any((c, d))):
+        return IDENTITY  # means nothing, and ffmpeg leaves it
+    rows = [
+        [value / max(abs(pair[0]), abs(pair[1])) for value in pair] for pair in ((a, b), (c, d))
+    ]
+    signs = tuple(round(value) for row in rows for value in row)
+    slant = max(min(map(abs, row)) for row in rows)
+    if signs not in TURNS or slant > 1 / 57:  # a degree, as ffmpeg allows
+        matrix = ", ".join(f"{value / 65536:g}" for value in (a, b, c, d))
         raise DecodeError(
-            f"its display matrix {[a / 65536, b / 65536, c / 65536, d / 65536]} is no quarter turn "
-            "and no mirror: encode it again upright"
+            f"its display matrix ({matrix}) is no quarter turn and no mirror: encode it upright"
         )
     return signs
 
@@ -100,11 +106,12 @@ class ToRGB:
 
     Args:
         size: of the video's first frame, as decoded.
+        signs: of that frame's display matrix, where not all frames have the same one.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, signs: Signs | None = None) -> None:
         self.size = size
-        self.reformatter = VideoReformatter()
+        self.signs = signs
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """(H, W, 3) RGB, turned as it is shown: a view of memory that the next frame may take.
@@ -113,26 +120,40 @@ class ToRGB:
             DecodeError: it is turned by an angle that is no quarter turn.
         """
         signs = display_matrix(frame)
-        quarters, mirrored, filters = TURNS[signs]
-        size = (frame.width, frame.height)
-        even = signs == IDENTITY or not (size[0] % 2 or size[1] % 2)
-        if size != self.size or not even or not is_plain(frame):
-            return _pixels(filtered(frame, self._filters(frame, signs, filters)))
-        image = np.rot90(
-            _pixels(self.reformatter.reformat(frame, format="rgb24", threads=1)), quarters
-        )
+        shown = turned_size(self.size, self.signs or signs)
+        size, quick = (frame.width, frame.height), is_plain(frame)
+        quick &= signs == IDENTITY or not (size[0] % 2 or size[1] % 2)
+        if not quick or turned_size(size, signs) != shown:
+            return _pixels(filtered(frame, _filters(frame, signs, shown)))
+        quarters, mirrored, _ = TURNS[signs]
+        image = np.rot90(_pixels(_to_rgb(frame)), quarters)
         return image[:, ::-1] if mirrored else image
 
-    def _filters(self, frame: av.VideoFrame, signs: Sequence[int], turn: str) -> str:
-        """What ffmpeg's command puts between decoder and RGB. It turns 4:2:2 and the like, which
-        no filter can, once they are RGB."""
-        lying = signs[0] == 0
-        even = frame.format.chroma_width(64) == frame.format.chroma_height(64)
-        first, last = ("", turn) if lying and not even else (turn, "")
-        width, height = self.size if last else turned_size(self.size, signs)
-        return ",".join(
-            filter(None, (first, f"scale={width}:{height}:flags=bicubic,format=rgb24", last))
-        )
+
+def _to_rgb(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame in RGB, converted as its own colours ask, whatever was converted before."""
+    colours = (frame.format.name, int(frame.colorspace), int(frame.color_range))
+    return _reformatter(frame.width, frame.height, *colours).reformat(
+        frame, format="rgb24", threads=1
+    )
+
+
+@lru_cache(maxsize=16)
+def _reformatter(*_: int | str) -> VideoReformatter:
+    """A converter for frames of one size, format, colour space and range."""
+    return VideoReformatter()
+
+
+def _filters(frame: av.VideoFrame, signs: Signs, shown: Size) -> str:
+    """What ffmpeg's command puts between decoder and RGB.
+
+    It turns 4:2:2 and the like, which no filter can, once they are RGB.
+    """
+    turn = TURNS[signs][2]
+    late = signs[0] == 0 and frame.format.chroma_width(64) != frame.format.chroma_height(64)
+    width, height = turned_size(shown, signs) if late else shown
+    scale = f"scale={width}:{height}:flags=bicubic,format=rgb24"
+    return ",".join(filter(None, (scale, turn) if late else (turn, scale)))
 
 
 def shrunk(frame: av.VideoFrame, size: Size) -> av.VideoFrame:

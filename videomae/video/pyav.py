@@ -12,7 +12,13 @@ import numpy as np
 from av.stream import Discard
 
 from videomae.video.bitstream import needless
-from videomae.video.container import VideoPacket, best_stream, check_file, open_container
+from videomae.video.container import (
+    VideoPacket,
+    best_stream,
+    check_file,
+    frame_rate,
+    open_container,
+)
 from videomae.video.interface import DecodeError, Frames
 from videomae.video.numbering import (
     ONE_EACH,
@@ -22,7 +28,7 @@ from videomae.video.numbering import (
     by_packets,
     survey,
 )
-from videomae.video.picture import ToRGB
+from videomae.video.picture import ToRGB, display_matrix
 
 TRIES = 3
 """Earlier key frames that a container is asked for before its file is read from the start."""
@@ -48,7 +54,8 @@ class PyAVVideo:
         self.source = source
         try:
             self._reopen()
-            self.fps = float(self.stream.average_rate) if self.stream.average_rate else None
+            rate = frame_rate(self.stream)
+            self.fps = float(rate) if rate else None
             context = self.stream.codec_context
             self.needless = needless(context.name, context.extradata or b"")
             self.left_out: set[int] = set()
@@ -71,7 +78,7 @@ class PyAVVideo:
         def keep(place: int, frame: av.VideoFrame) -> None:
             nonlocal found
             image = self.to_rgb(frame)
-            if found is None or found.shape[1:] != image.shape:
+            if found is None or place == 0:
                 found = np.empty((len(wanted), *image.shape), np.uint8)
             found[place] = image
 
@@ -95,8 +102,11 @@ class PyAVVideo:
             return
         if wanted[0] < 0 or wanted[-1] >= self.num_frames:
             raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
-        skips = self.regular and self.needless is not None
-        ways = [(True, True)] * skips + [(True, False), (False, False)]
+        ways = [(False, False)]
+        if not self.packets.oriented:
+            ways.insert(0, (True, False))
+            if self.regular and self.needless is not None:
+                ways.insert(0, (True, True))
         try:
             for seeks, skip in ways:
                 try:
@@ -133,6 +143,8 @@ class PyAVVideo:
                     raise ValueError(f"frame {number} cannot be decoded")
                 reached = found
             assert frame is not None  # what is wanted lies after what was reached
+            if seeks and (frame.width, frame.height) != self.to_rgb.size:
+                raise ValueError(f"frame {number} has another size than the first one")
             keep(place, frame)
 
     def _numbered(
@@ -140,16 +152,20 @@ class PyAVVideo:
     ) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of _frames by their own numbers, from frame `first` on."""
         numbers = self.numbering.numbers
-        for packet, frame in self._frames(packets, needed):
-            number = numbers.get(packet, -1)
+        for count, (packet, frame) in enumerate(self._frames(packets, needed)):
+            number = count if self.numbering.counted else numbers.get(packet, -1)
+            if number == 0:
+                signs = display_matrix(frame) if self.packets.oriented else None
+                self.to_rgb = ToRGB((frame.width, frame.height), signs)
             if number >= first:
                 yield number, frame
 
     def _number(self) -> tuple[Packets, Numbering]:
         """Find out which packet holds each frame."""
         packets = self.packets = survey(self._demux(), self.stream)
-        if "mpegts" in self.container.format.name:
+        if "mpegts" in self.container.format.name and packets.cut:
             packets.cut.clear()  # the one before a join is marked so, too
+            packets.regular = False
         codec = self.stream.codec_context.codec
         told = by_packets(packets, reorders=codec.reorder, restarts=self._restarts())
         self.regular = told is not None
@@ -247,7 +263,7 @@ class PyAVVideo:
                 if number >= first:
                     yield number, packet
                 number += 1
-            else:
+            elif packet.dts is None and packet.pts is None:
                 yield number, packet  # the end, at which the decoder gives what it holds back
 
     def _reopen(self) -> None:

@@ -25,10 +25,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.video.container import best_stream, check_file, open_container
+from videomae.video.container import best_stream, check_file, frame_rate, open_container
 from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
-from videomae.video.picture import TURNS, Size, display_matrix, shrunk
+from videomae.video.picture import TURNS, Size, display_matrix, filtered, shrunk
 from videomae.video.programs import end_with_parent
 
 MIN_PSNR = 20.0
@@ -145,17 +145,9 @@ def small_size(frame: av.VideoFrame, short_side: int) -> Size:
 
 def shrink(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
     """The frame as 4:2:0, in that size, and then turned as it is shown."""
+    turn = TURNS[display_matrix(frame)][2]
     small = shrunk(frame, size)
-    quarters, mirrored, _ = TURNS[display_matrix(frame)]
-    if (quarters, mirrored) == (0, False):
-        return small
-    planes, (width, height) = small.to_ndarray(), size
-    luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
-    turned = [np.rot90(plane, quarters) for plane in (luma, *chroma)]
-    if mirrored:
-        turned = [plane[:, ::-1] for plane in turned]
-    packed = np.concatenate([plane.reshape(-1, turned[0].shape[1]) for plane in turned])
-    return av.VideoFrame.from_ndarray(packed, format="yuv420p")
+    return filtered(small, turn) if turn else small
 
 
 def luma(frame: av.VideoFrame) -> NDArray[np.float32]:
@@ -268,7 +260,7 @@ def _rate(path: Path) -> Fraction:
     """Frames per second of a video file, on average; a usual number where that is not known."""
     try:
         with open_container(check_file(path), path) as container:
-            rate = best_stream(container, path).average_rate
+            rate = frame_rate(best_stream(container, path))
     except (av.FFmpegError, OSError, ValueError, DecodeError):
         rate = None  # what is wrong is said once it is decoded
     return Fraction(rate).limit_denominator(1001) if rate else Fraction(FRAMES_FPS)

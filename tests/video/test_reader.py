@@ -1,0 +1,133 @@
+"""What the reader makes of files beside the recipes of conformance: small ones, each of a kind."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.conftest import write_video
+from videomae.video.inspection import inspect_video
+from videomae.video.interface import DecodeError
+from videomae.video.picture import TURNS
+from videomae.video.pyav import PyAVVideo
+from videomae.video.transcode import Encoding, shrink, transcode
+
+
+def shot(size: tuple[int, int], angle: int = 0) -> av.VideoFrame:
+    """A frame of a gradient in 4:2:0."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    image = np.stack([rows * 3 % 256, columns * 5 % 256, (rows + columns) % 256 + angle], 2)
+    return av.VideoFrame.from_ndarray(image.astype(np.uint8), "rgb24").reformat(format="yuv420p")
+
+
+@pytest.mark.parametrize("signs", TURNS, ids=str)
+def test_a_packed_frame_of_any_even_size_is_turned(
+    signs: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 90 x 46 pixels the turned chroma has an odd number of rows."""
+    monkeypatch.setattr("videomae.video.transcode.display_matrix", lambda frame: signs)
+    frame = shot((90, 46))
+    small = shrink(frame, (90, 46))
+    quarters, mirrored, _ = TURNS[signs]
+    expected = np.rot90(frame.to_ndarray()[:46], quarters)
+    expected = expected[:, ::-1] if mirrored else expected
+    assert (small.width, small.height) == expected.shape[::-1]
+    np.testing.assert_array_equal(small.to_ndarray()[: small.height], expected)
+
+
+def test_a_turned_video_of_an_awkward_size_is_packed(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", height=46, width=90)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    turned = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    content[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in turned)
+    path.write_bytes(content)
+    assert PyAVVideo(path).read([0]).shape == (1, 90, 46, 3)
+    made, _ = transcode(path, None, Encoding(64, 1, 4, 20, "veryfast"))
+    assert made.source.ok, made.source.error
+    assert (made.width, made.height) == (46, 90)
+
+
+def test_a_video_that_was_read_can_be_read_in_a_forked_process(tmp_path: Path) -> None:
+    """No thread of the parent's is waited for."""
+    video = PyAVVideo(write_video(tmp_path / "a.mp4"))
+    video.read([3])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if PyAVVideo(tmp_path / "a.mp4").read([3]).any() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_frame_at_all_may_be_asked_for(tmp_path: Path) -> None:
+    assert list(PyAVVideo(write_video(tmp_path / "a.mp4")).decoded([])) == []
+
+
+def remux(source: Path, target: Path) -> Path:
+    """The same packets in the container of another ending."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+def test_a_transport_stream_may_be_padded_and_not_torn(tmp_path: Path) -> None:
+    path = remux(write_video(tmp_path / "a.mp4", frames=40), tmp_path / "a.ts")
+    content = path.read_bytes()
+    assert len(content) % 188 == 0
+    for name, changed, ok in (
+        ("zeros before and after", bytes(376) + content + bytes(5000), True),
+        ("begins anywhere", content[188 * 2 :], True),
+        ("cut within a packet", content[: 188 * 30 + 100], False),
+        ("forty bytes less", content[: 188 * 20] + content[188 * 20 + 40 :], False),
+    ):
+        path.write_bytes(changed)
+        assert inspect_video(path).ok is ok, name
+
+
+def test_an_avi_file_lacks_its_index_or_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(40):
+            container.mux(stream.encode(shot((64, 48), number)))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    frames = PyAVVideo(path).read(range(40))
+    path.write_bytes(content[: content.rindex(b"idx1")])
+    assert inspect_video(path).ok
+    np.testing.assert_array_equal(PyAVVideo(path).read(range(40)), frames)
+    path.write_bytes(content[: content.rindex(b"00dc", 0, content.rindex(b"idx1") - 4000)])
+    assert not inspect_video(path).ok
+
+
+def test_an_ogg_file_is_cut_within_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogv"
+    command = "ffmpeg -v error -f lavfi -i testsrc2=s=64x48:r=25:d=2 -c:v libtheora"
+    try:
+        subprocess.run([*command.split(), str(path)], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("ffmpeg with libtheora is not installed")
+    assert inspect_video(path).ok
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert not inspect_video(path).ok
+
+
+def test_an_odd_angle_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    slanted = (46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30)
+    content[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in slanted)
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match=r"display matrix \(0.707108, .*\) is no quarter turn"):
+        PyAVVideo(path).read([0])
+    found = inspect_video(path)
+    assert not found.ok
+    assert "is no quarter turn" in str(found.error)
