@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import md5
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import av
@@ -310,18 +311,20 @@ def _distances(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray
 def answer(request: Request) -> Verdict:
     """Make the file, if it is one of a recipe, and judge it."""
     folder = Path(request.folder)
+    folder.mkdir(parents=True, exist_ok=True)
     oracle = folder / "ffmpeg"
     try:
         if request.path is not None:
-            path = Path(request.path)
-            faults = judge(path, request.decoder, oracle)
-        else:
-            recipe = recipes()[request.recipe or ""]
-            path = make(recipe, folder)
-            if not recipe.healthy:
-                original = recipe.sources[0].file(folder) if recipe.concealed else None
-                return judge_damage(path, original, oracle)
-            faults = judge(path, request.decoder, oracle, scan=not recipe.torn)
+            with TemporaryDirectory(dir=folder) as scratch:  # of a long video it takes gigabytes
+                path, oracle = Path(request.path), Path(scratch)
+                faults = judge(path, request.decoder, oracle)
+                return Verdict(faults, complaints=shown(path, oracle).complaints)
+        recipe = recipes()[request.recipe or ""]
+        path = make(recipe, folder)
+        if not recipe.healthy:
+            original = recipe.sources[0].file(folder) if recipe.concealed else None
+            return judge_damage(path, original, oracle)
+        faults = judge(path, request.decoder, oracle, scan=not recipe.torn)
     except (RecipeError, OracleError) as error:
         return Verdict(unmade=f"{type(error).__name__}: {error}")
     return Verdict(faults, complaints=shown(path, oracle).complaints)

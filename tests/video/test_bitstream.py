@@ -1,0 +1,98 @@
+"""What looks into packets tell is what decoding shows."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+
+from videomae.video.bitstream import look, needless
+from videomae.video.container import VideoPacket
+
+CODECS = {
+    "libx264": {"x264-params": "bframes=3:b-pyramid=normal:keyint=20:scenecut=0"},
+    "libx265": {"x265-params": "bframes=3:keyint=20:open-gop=1:log-level=none"},
+    "mpeg4": {"bf": "2", "g": "12"},
+    "mpeg2video": {"bf": "2", "g": "12"},
+    "libvpx": {"auto-alt-ref": "1", "lag-in-frames": "10", "g": "20"},
+    "libvpx-vp9": {"auto-alt-ref": "1", "lag-in-frames": "10", "g": "20"},
+    "libsvtav1": {"preset": "10", "g": "20"},
+}
+FRAMES = 50
+
+
+def encode(path: Path, codec: str) -> Path:
+    """A video of moving noise."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=CODECS[codec])
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(FRAMES):
+            image = np.roll(noise, 2 * number, axis=1)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(params=CODECS, scope="module")
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    codec = request.param
+    try:
+        av.Codec(codec, "w")
+    except ValueError:
+        pytest.skip(f"PyAV has no {codec} here")
+    return encode(tmp_path_factory.mktemp("bitstream") / f"{codec}.mkv", codec)
+
+
+def test_pictures_and_key_frames_are_told_without_decoding(video: Path) -> None:
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        looking = look(context.name, context.extradata or b"")
+        assert looking is not None
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        seen = [looking(memoryview(packet), packet.is_keyframe) for packet in packets]
+        shown = {}
+        for number, packet in enumerate(packets):
+            packet.pts = number
+            for frame in packet.decode():
+                shown[frame.pts] = frame
+        for frame in context.decode(None):
+            shown[frame.pts] = frame
+    assert sum(each.pictures or 0 for each in seen) == len(shown) == FRAMES
+    assert {number for number, each in enumerate(seen) if each.pictures} == shown.keys()
+    keys = {number for number, each in enumerate(seen) if each.clean}
+    assert keys == {number for number, frame in shown.items() if frame.key_frame}
+    assert len(keys) > 1
+    early = {number for number, each in enumerate(seen) if each.early}
+    if early:
+        assert early == {n for n, frame in shown.items() if frame.pict_type == PictureType.B}
+
+
+def test_no_other_picture_is_built_on_one_that_is_needless(video: Path) -> None:
+    def frames(packets: list[VideoPacket]) -> dict[int, bytes]:
+        with av.open(str(video)) as container:
+            context = container.streams.video[0].codec_context
+            found = {}
+            for packet in [*packets, None]:
+                for frame in context.decode(packet):
+                    found[frame.pts] = frame.to_ndarray().tobytes()
+        return found
+
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        tells = needless(stream.codec_context.name, stream.codec_context.extradata or b"")
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    if tells is None:
+        assert video.stem not in ("libx264", "mpeg4")
+        return
+    kept = [packet for packet in packets if not tells(memoryview(packet))]
+    assert len(kept) < len(packets)
+    whole, rest = frames(packets), frames(kept)
+    assert len(rest) == len(kept)
+    assert all(whole[time] == pixels for time, pixels in rest.items())
