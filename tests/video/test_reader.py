@@ -131,3 +131,16 @@ def test_an_odd_angle_is_named(tmp_path: Path) -> None:
     found = inspect_video(path)
     assert not found.ok
     assert "is no quarter turn" in str(found.error)
+
+
+def test_a_first_key_frame_that_cannot_be_made_out_is_damage(tmp_path: Path) -> None:
+    """FFmpeg shows the frames from the second one on, and would count these from 0."""
+    path = write_video(tmp_path / "a.mp4", frames=40)
+    with av.open(str(path)) as container:
+        first = next(container.demux(container.streams.video[0]))
+        place, size = first.pos or 0, first.size
+    content = bytearray(path.read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, size - 8, dtype=np.uint8)
+    content[place + 8 : place + size] = noise.tobytes()
+    path.write_bytes(content)
+    assert not inspect_video(path).ok

@@ -31,6 +31,8 @@ from videomae.video.picture import display_matrix, turned_size
 from videomae.video.programs import end_with_parent
 from videomae.video.pyav import PyAVVideo
 
+KEY = 1
+"""Of FFmpeg's index entries: AVINDEX_KEYFRAME."""
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
 MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
@@ -158,6 +160,7 @@ class Reading:
         self.stream.codec_context.options = STRICT
         self.early: Exception | None = None  # what the decoder said before its first frame
         self.excused = 0  # frames that it lost at a join of two files, where nothing is damaged
+        self.begins = False  # whether the first packet is a key frame, as its own bits say
         self.end_s = 0.0
         """Where the last packet of any stream ends."""
 
@@ -199,11 +202,20 @@ class Reading:
     def _lost_key(self) -> int:
         """The first key frame that is to be shown and is not, counted from 1; 0: there is none."""
         packets, numbering = self.reader.packets, self.reader.numbering
+        if self._begins_broken():
+            return 1
         if numbering.counted:
             return 0
         broken = packets.blind if self.stream.codec_context.name in ("h264", "hevc") else set()
         keys = {*packets.keys, *broken} - packets.hidden - packets.cut - set(numbering.numbers)
         return min(keys) + 1 if keys else 0
+
+    def _begins_broken(self) -> bool:
+        """Whether an MP4 file calls its first packet a key frame, but what is in it is none."""
+        entries, spots = self.stream.index_entries, self.reader.packets.spots
+        if self.begins or self.container.format.name not in MP4 or not len(entries) or not spots:
+            return False
+        return entries[0].flags & KEY > 0 and entries[0].pos == spots[0][0]
 
     def _holder(self, frame: int) -> int | None:
         """The packet that a reader takes frame i from; None: it has no such frame."""
@@ -258,6 +270,7 @@ class Reading:
                 continue
             if packet.is_corrupt and self.container.format.name != "mpegts":
                 raise DamageError(f"damaged (packet {number} is marked corrupt)")
+            self.begins |= number == 0 and packet.is_keyframe
             yield number, packet  # type: ignore[misc]
             number += packet.size > 0
 
