@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from videomae.video.bitstream import look, needless
+from videomae.video.bitstream import look, needless, pictureless
 from videomae.video.container import VideoPacket
 
 CODECS = {
@@ -96,3 +96,14 @@ def test_no_other_picture_is_built_on_one_that_is_needless(video: Path) -> None:
     whole, rest = frames(packets), frames(kept)
     assert len(rest) == len(kept)
     assert all(whole[time] == pixels for time, pixels in rest.items())
+
+
+def test_packets_without_a_part_of_a_picture_are_told(video: Path) -> None:
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        name, extradata = stream.codec_context.name, stream.codec_context.extradata or b""
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    assert not any(pictureless(name, extradata)(memoryview(packet)) for packet in packets)
+    delimiter = {"h264": b"\0\0\0\2\x09\xf0", "hevc": b"\0\0\0\3\x46\x01\x50"}.get(name)
+    if delimiter:
+        assert pictureless(name, extradata)(delimiter)

@@ -69,6 +69,26 @@ def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
     return (lambda data: _mpeg4_kind(bytes(data)) == 2) if codec == "mpeg4" else None
 
 
+def pictureless(codec: str, extradata: bytes) -> Callable[[Buffer], bool]:
+    """The function that tells packets without any part of a picture, which FFmpeg refuses.
+
+    Args:
+        codec: FFmpeg's name of it.
+        extradata: the stream's headers, as the container holds them.
+    """
+    if codec not in ("h264", "hevc"):
+        return lambda data: False
+    length = _length_bytes(codec, extradata)
+
+    def tells(data: Buffer) -> bool:
+        first = [unit[0] for unit in _units(data, length) if unit]
+        if codec == "h264":
+            return not any(1 <= byte & 31 <= 5 for byte in first)
+        return not any(byte >> 1 & 63 < 32 for byte in first)
+
+    return tells
+
+
 def _is_no_reference(units: Iterator[bytes]) -> bool:
     """Whether the nal_ref_idc of a packet's first slice is 0."""
     slices = (unit[0] for unit in units if unit and unit[0] & 31 in (1, 2, 5))

@@ -230,6 +230,8 @@ class Reading:
             try:
                 frames = packet.decode()
             except av.InvalidDataError as error:
+                if self.reader.pictureless(memoryview(packet)):
+                    continue
                 if not begun and not packet.is_keyframe:
                     self.early = self.early or error
                 elif self._is_orphan(number):

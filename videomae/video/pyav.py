@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.stream import Discard
 
-from videomae.video.bitstream import needless
+from videomae.video.bitstream import needless, pictureless
 from videomae.video.container import (
     VideoPacket,
     best_stream,
@@ -58,6 +58,7 @@ class PyAVVideo:
             self.fps = float(rate) if rate else None
             context = self.stream.codec_context
             self.needless = needless(context.name, context.extradata or b"")
+            self.pictureless = pictureless(context.name, context.extradata or b"")
             self.left_out: set[int] = set()
             """Packets since the last start that were not decoded, as no other needs them."""
             self.to_rgb = ToRGB((context.width, context.height))
@@ -172,7 +173,12 @@ class PyAVVideo:
         return packets, told or self._number_by_decoding()
 
     def _number_by_decoding(self) -> Numbering:
-        shown = [holder for holder, _ in self._frames(self._from_start(), None)]
+        shown: list[int] = []
+        try:
+            shown.extend(holder for holder, _ in self._frames(self._from_start(), None))
+        except av.InvalidDataError as error:
+            reason = f"{error.strerror}, after {len(shown)} frames"
+            raise DecodeError(f"{self.path}: damaged ({reason})") from None
         return by_decoding(shown, self.packets, restarts=self._restarts())
 
     def _restarts(self) -> bool:
@@ -215,7 +221,7 @@ class PyAVVideo:
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
-                if begun:
+                if begun and not self.pictureless(memoryview(packet)):
                     raise
                 continue
             for frame in frames:
@@ -283,5 +289,5 @@ class PyAVVideo:
 
 def _reason(path: Path, error: Exception) -> str:
     """The error in one line."""
-    text = getattr(error, "strerror", None) or str(error)
+    text = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
     return f"{path}: {text.splitlines()[0][:300] if text else type(error).__name__}"
