@@ -38,13 +38,20 @@ TURNS: dict[Signs, tuple[int, bool, str]] = {
 turned picture is then mirrored left to right, and FFmpeg's filters that do the same."""
 
 
+QUARTERS = (IDENTITY, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
+"""The signs of so many quarter turns against the clock."""
+
+
 def display_matrix(frame: av.VideoFrame) -> Signs:
     """The signs (a, b, c, d) of the frame's display matrix; a picture upright has (1, 0, 0, 1).
 
     Raises:
         DecodeError: it turns by an angle that is no quarter turn.
     """
-    side_data = frame.side_data
+    try:
+        side_data = frame.side_data
+    except ValueError:  # a kind that PyAV does not know lies beside it: mirrors cannot be told
+        return QUARTERS[round(frame.rotation / 90) % 4]
     if not len(side_data):
         return IDENTITY
     found = side_data.get("DISPLAYMATRIX")
