@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import write_video
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
-from videomae.video.picture import TURNS
+from videomae.video.picture import TURNS, display_matrix
 from videomae.video.pyav import PyAVVideo
 from videomae.video.transcode import Encoding, shrink, transcode
 
@@ -144,3 +144,15 @@ def test_a_first_key_frame_that_cannot_be_made_out_is_damage(tmp_path: Path) -> 
     content[place + 8 : place + size] = noise.tobytes()
     path.write_bytes(content)
     assert not inspect_video(path).ok
+
+
+@pytest.mark.parametrize(("degrees", "quarters"), [(0, 0), (90, 1), (-180, 2), (-90, 3)])
+def test_data_that_pyav_does_not_know_hides_no_turn(degrees: int, quarters: int) -> None:
+    class Frame:
+        rotation = degrees
+
+        @property
+        def side_data(self) -> None:
+            raise ValueError("29 is not a valid Type")
+
+    assert TURNS[display_matrix(Frame())][:2] == (quarters, False)  # type: ignore[arg-type]
