@@ -156,15 +156,7 @@ class Looking:
         self.codec = codec
         self.extradata = extradata
         self.look = look(codec, extradata)
-        self.everywhere = codec in (
-            "mpeg1video",
-            "mpeg2video",
-            "mpeg4",
-            "vp8",
-            "vp9",
-            "av1",
-            "libdav1d",
-        )
+        self.everywhere = codec in EVERYWHERE
         """Whether packets other than key frames tell something, too."""
         self.regular = True
         self.depth = 0

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from videomae.video.interface import DecodeError
 
 PLAIN = ("yuv420p", "yuvj420p")
-"""Formats of which libswscale's direct conversion gives the pixels of the filter graph."""
+"""Formats of which libswscale's direct conversion gives the pixels of the filter graph, where the
+height is even."""
 Size = tuple[int, int]
 """Width and height, in pixels."""
 Signs = tuple[int, ...]
@@ -75,7 +76,7 @@ def display_matrix(frame: av.VideoFrame) -> Signs:
 
 def is_plain(frame: av.VideoFrame) -> bool:
     """Whether PyAV's own conversion of the frame gives the pixels that `ffmpeg` does."""
-    return frame.format.name in PLAIN and not frame.interlaced_frame
+    return frame.format.name in PLAIN and not frame.interlaced_frame and frame.height % 2 == 0
 
 
 @lru_cache(maxsize=16)

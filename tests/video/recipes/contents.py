@@ -39,6 +39,14 @@ def sizes() -> Iterator[Recipe]:
         *(("flv1", "flv"), ("wmv2", "wmv"), ("huffyuv", "avi"), ("rawbgr", "avi")),
     ):
         yield sized(name, ending, "67x45")
+    for size in ("67x46", "68x45"):
+        for name, ending in (
+            ("mpeg4b", "avi"),
+            ("vp9", "webm"),
+            ("mjpeg", "avi"),
+            ("mpeg2", "mpg"),
+        ):
+            yield sized(name, ending, size)
     yield sized("h264p444", "mp4", "67x45")
     for size in ("66x50", "18x16", "130x34", "16x130"):
         yield sized("h264b", "mp4", size)

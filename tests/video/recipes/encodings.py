@@ -205,6 +205,8 @@ FREE = "h264 hevc mpeg4 mpeg1video mpeg2video vp8 vp9 av1 theora rawvideo"
 def pictures(size: str = "64x48", frames: int = 70, rate: str = "25") -> tuple[str, ...]:
     """Input arguments: moving pictures that all differ."""
     source = f"testsrc2=size={size}:rate={rate},scroll=h=0.11:v=0.07,noise=alls=8:all_seed=7"
+    if any(int(side) % 2 for side in size.split("x")):
+        source += f",scale={size.replace('x', ':')}"  # testsrc2 gives even sizes only
     return ("-f", "lavfi", "-i", f"{source},trim=end_frame={frames},setpts=N/({rate})/TB")
 
 
