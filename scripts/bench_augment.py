@@ -27,7 +27,7 @@ from torch import Tensor
 from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig, config_dir
 from videomae.data.augment import random_box
 from videomae.data.dataset import TrainingClips
-from videomae.data.randaugment import OPERATIONS, Operation, apply, draw
+from videomae.data.randaugment import OPERATIONS, Operation, draw_operations, rand_augment
 
 TIMM = auto_augment._RAND_INCREASING_TRANSFORMS
 """timm's names of OPERATIONS, in the same order."""
@@ -53,7 +53,7 @@ def ours(dataset: TrainingClips, frames: Tensor, seed: int) -> Tensor:
 def by_frames(dataset: TrainingClips, frames: Tensor, seed: int) -> Tensor:
     """The same draws, by timm and Pillow on each frame."""
     rng = np.random.default_rng(seed)
-    operations = [timm_operation(*drawn) for drawn in draw(dataset.augment, rng)]
+    operations = [timm_operation(*drawn) for drawn in draw_operations(dataset.augment, rng)]
     frame = dataset.data.clip.frame
     box = random_box(frames.shape[1], frames.shape[2], frame, dataset.augment, rng)
     top, left, height, width = box
@@ -131,7 +131,7 @@ def one_by_one(frames: Tensor, repeats: int) -> None:
     """Print the median time of each operation, at level 7."""
     print("ms a clip       videomae     Pillow   ratio")
     for operation in OPERATIONS:
-        mine = partial(apply, frames, [(operation, 7.0)])
+        mine = partial(rand_augment, frames, [(operation, 7.0)])
         other = partial(each_frame, timm_operation(operation, 7.0), frames)
         if not torch.equal(mine(), other()):
             raise SystemExit(f"{operation.__name__}: the values differ")

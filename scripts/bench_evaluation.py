@@ -27,9 +27,9 @@ from skimage import data as photographs
 
 from videomae.config import ClipConfig, DataConfig, UserError
 from videomae.data import dataset as data_path
-from videomae.data.dataset import EvaluationClips
+from videomae.data.dataset import EvaluationClips, read_crops
 from videomae.lists.clips import Clip, read_clips
-from videomae.video.interface import Frames, Video
+from videomae.video.interface import Part, Video
 
 VIEWS = ((1, 1), (1, 3), (5, 1), (5, 3))
 """segments x crops"""
@@ -45,8 +45,9 @@ class OneView(EvaluationClips):
     def view(self, index: int) -> torch.Tensor:
         """Decode what it needs, and nothing else: (T, H, W, 3) uint8."""
         video = data_path.open_clip(self.clips[index], self.data)
-        views = self._views(video, [self._segments(video)[self.segment]])
-        return views[self.crop]
+        wanted, places = np.unique(self._segments(video)[self.segment], return_inverse=True)
+        crops = read_crops(video, wanted.tolist(), self.data.clip.frame, self.data.crops)
+        return crops[self.crop][torch.from_numpy(places)]
 
 
 def make_videos(folder: Path, count: int) -> list[Clip]:
@@ -87,9 +88,9 @@ class CountedVideo:
         self.video, self.cost = video, cost
         self.num_frames, self.fps = video.num_frames, video.fps
 
-    def read(self, indices: Sequence[int]) -> Frames:
-        self.cost.frames += len(set(indices))
-        return self.video.read(indices)
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        self.cost.frames += len(numbers)
+        return self.video.parts(numbers)
 
 
 @contextmanager

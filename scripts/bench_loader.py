@@ -51,6 +51,7 @@ from videomae.config import (
     config_dir,
     token_grid,
 )
+from videomae.data import augment as augment_module
 from videomae.data import dataset as dataset_module
 from videomae.data import loader as loader_module
 from videomae.data.augment import random_box
@@ -65,7 +66,7 @@ from videomae.model import preset
 from videomae.model.flops import pretraining_flops
 from videomae.pack import pack
 from videomae.pixels import MEAN, STD
-from videomae.video.interface import Frames, Video
+from videomae.video.interface import Part, Video
 from videomae.video.opening import check_decoder, pack_at, usable_decoders
 
 FORMATS = {
@@ -117,9 +118,15 @@ class TimedVideo:
         self.num_frames, self.fps = video.num_frames, video.fps
         self.reference_stride = video.reference_stride
 
-    def read(self, indices: Sequence[int]) -> Frames:
-        with self.timer("decode"):
-            return self.video.read(indices)
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        parts, timer = self.video.parts(numbers), self.timer
+        del self  # the video closes as early as it does by itself
+        while True:
+            with timer("decode"):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
 
 
 @dataclass
@@ -165,11 +172,11 @@ def ours(dataset: TrainingClips) -> Pipeline:
                 video = opens(clip, data)
             return TimedVideo(video, timer)
 
-        crop = timer.timing("augment", dataset_module.resize_crop)
+        crop = timer.timing("augment", augment_module.resize_crop)
         join = timer.timing("collate", loader_module.collate)
         with (
             patch.object(dataset_module, "open_clip", opening),
-            patch.object(dataset_module, "resize_crop", crop),
+            patch.object(augment_module, "resize_crop", crop),
             patch.object(loader_module, "collate", join),
         ):
             ((batch, _),) = maker.make(items, 0, desk)

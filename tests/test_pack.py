@@ -27,6 +27,7 @@ from tests.miniatures import write_clip
 from tests.test_commands import call
 from tests.test_scan import flip_bits
 from videomae.config import (
+    MAX_CLIP_BYTES,
     AugmentConfig,
     ClipConfig,
     ConfigError,
@@ -39,9 +40,9 @@ from videomae.config import (
 from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
 from videomae.data.mask import Masking
 from videomae.lists.clips import Clip
-from videomae.video import transcode
+from videomae.video import programs, transcode
 from videomae.video.container import VideoPacket
-from videomae.video.interface import DecodeError, Frames, Video
+from videomae.video.interface import DecodeError, Frames, Part, Video
 from videomae.video.opening import open_clip, pack_at
 from videomae.video.packed import PackedVideo
 from videomae.video.packing import Packing, PackingError
@@ -291,9 +292,9 @@ def windows(data: DataConfig, clip: Clip, count: int) -> list[list[int]]:
             self.num_frames, self.reference_stride = video.num_frames, video.reference_stride
             self.video = video
 
-        def read(self, indices: list[int]) -> Frames:
-            asked.append(list(indices))
-            return self.video.read(indices)
+        def parts(self, numbers: list[int]) -> Iterator[Part]:
+            asked.append(list(numbers))
+            return self.video.parts(numbers)
 
     masking = Masking(MaskConfig(MaskKind.tube, 0.5, 0), (2, 4, 4))
     dataset = TrainingClips([clip], data, AUGMENT, masking, 0)
@@ -507,12 +508,13 @@ def test_a_full_disk_stops_packing_and_is_no_bad_video(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     asked = [str(many / "0.mp4"), None, str(tmp_path / "0.mp4")]
-    request = [*asked, asdict(Encoding(64, 4, 8, 20, "veryfast"))]
+    request = [*asked, asdict(Encoding(64, 4, 8, 20, "veryfast")), MAX_CLIP_BYTES]
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         patch.setattr("sys.stdin", io.StringIO(json.dumps(request) + "\n"))
         patch.setattr(signal, "signal", lambda *_: None)
-        transcode.main()
+        patch.setattr(programs, "limit_memory", lambda more: None)
+        programs.serve(transcode.write)
     answer = json.loads(capsys.readouterr().out)
     assert answer["out_of_disk"][0] == errno.ENOSPC
     assert os.listdir(tmp_path) == []

@@ -17,6 +17,12 @@ X264_PRESETS = (
 )
 
 
+MAX_CLIP_BYTES = 2**31
+"""Memory, in bytes, that reading one clip may take unless a setting says otherwise."""
+MIN_CLIP_BYTES = 2**27
+"""What that must be at least: reading takes 64 MiB at a time."""
+
+
 class UserError(ValueError):
     """Something the user can mend. The commands print it in one piece, without a traceback."""
 
@@ -377,6 +383,9 @@ class DataConfig(ListConfig):
     align_starts: bool = True
     """On a pack whose stride divides data.clip.stride, pre-training's clips start on multiples of
     the pack's stride, where they decode fastest. Plain files have none, nor has fine-tuning."""
+    max_clip_bytes: int = MAX_CLIP_BYTES
+    """Bytes of memory that reading one clip may take; a video that needs more is a bad file. Frames
+    are read and shrunk a few at a time, so that 1080p takes some 100 MB and 8K less than 1 GB."""
     timeout_s: float = 120.0
     """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
     started anew; the video that this happens to twice running is a bad file."""
@@ -387,6 +396,7 @@ class DataConfig(ListConfig):
     def __post_init__(self) -> None:
         counts = ("repeats", "segments", "crops", "num_train")
         _check_at_least(1, "data", {name: getattr(self, name) for name in counts})
+        _check_at_least(MIN_CLIP_BYTES, "data", {"max_clip_bytes": self.max_clip_bytes})
         _check(self.timeout_s > 0, f"data.timeout_s must be above 0, got {self.timeout_s}")
         _check_at_least(2, "data", {"classes": self.classes})
         _check_between(0, 1, "data", {"max_bad_fraction": self.max_bad_fraction})
@@ -424,9 +434,10 @@ class DataConfig(ListConfig):
         }
 
 
-def _check_scanning(workers: int | None, timeout_s: float) -> None:
+def _check_scanning(workers: int | None, timeout_s: float, max_clip_bytes: int) -> None:
     _check(workers is None or workers >= 1, f"workers must be at least 1, got {workers}")
     _check(timeout_s > 0, f"timeout_s must be more than 0, got {timeout_s}")
+    _check_at_least(MIN_CLIP_BYTES, "", {"max_clip_bytes": max_clip_bytes})
 
 
 def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
@@ -1053,6 +1064,8 @@ class PrepareConfig:
     """Processes of a scan; null: one per core."""
     timeout_s: float = 600.0
     """A video that takes longer to scan is left out."""
+    max_clip_bytes: int = MAX_CLIP_BYTES
+    """Bytes of memory that scanning a video may take; one that needs more is left out."""
     val_groups: int = 0
     """ucf101: groups of every class (of its 18 training ones) that are moved from train to val."""
     val_fraction: float = 0.0
@@ -1068,7 +1081,7 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
-        _check_scanning(self.workers, self.timeout_s)
+        _check_scanning(self.workers, self.timeout_s, self.max_clip_bytes)
         custom = self.dataset in (Dataset.folders, Dataset.csv)
         moved = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
         for name, value in moved.items():
@@ -1106,10 +1119,13 @@ class ScanConfig:
     """Decoding processes; null: one per core."""
     timeout_s: float = 600.0
     """A video that takes longer is recorded as damaged."""
+    max_clip_bytes: int = MAX_CLIP_BYTES
+    """Bytes of memory that decoding may take; a video that needs more is recorded as damaged. As
+    data.max_clip_bytes of those who train on it."""
 
     def __post_init__(self) -> None:
         _check_list("", self)
-        _check_scanning(self.workers, self.timeout_s)
+        _check_scanning(self.workers, self.timeout_s, self.max_clip_bytes)
 
 
 @dataclass(frozen=True)

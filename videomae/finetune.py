@@ -42,7 +42,8 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
-from videomae.data.dataset import Item, TrainingClips, ValidationClips
+from videomae.data.dataset import TrainingClips, ValidationClips
+from videomae.data.loader import single_examples
 from videomae.data.mix import Mixing, block_of
 from videomae.evaluate import evaluate_model, hashes_of, score_model
 from videomae.files import sha256, write_text
@@ -52,7 +53,7 @@ from videomae.model.flops import finetuning_flops
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.report.figures import save_clips, save_loss_curve
 from videomae.report.labels import compare_labels, count_labels
 from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
@@ -269,15 +270,16 @@ def show_data(dataset: TrainingClips, lists: Lists, directory: Path, say: Say) -
     ):
         say.line(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
-    examples = [dataset[Item(0, place)] for place in places]
-    captions = []
-    for place, example in zip(places, examples, strict=True):
+    captions, shown = [], []
+    for place, batch in zip(places, single_examples(dataset, places, note), strict=True):
         clip = dataset.clips[place]
-        found = f"cannot be read: {example.bad.error}" if example.bad else names[example.label]
+        bad, label = batch.bad, int(batch.label[0])
+        found = f"cannot be read: {bad[0].error}" if bad else names[label]
+        shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
         say.line(f"  {captions[-1]}")
     path = directory / "figures" / "training_clips.png"
-    save_clips(path, torch.stack([example.clip[0] for example in examples]), captions)
+    save_clips(path, torch.stack(shown), captions)
     say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
 
 

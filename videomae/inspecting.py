@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.files import whole_json_lines
 from videomae.report.console import Say
 from videomae.video.inspection import Inspection
@@ -18,7 +19,7 @@ STRICT = (sys.executable, "-m", "videomae.video.inspection")
 """The program that decodes one video after another from its first frame to its last."""
 QUICK = (sys.executable, "-m", "videomae.video.quick")
 """The program that reads three frames of one video after another."""
-VERSION = 2
+VERSION = 3
 """Of what an inspection finds: what an earlier one said of a video is not believed any more."""
 
 
@@ -42,6 +43,7 @@ def inspect_resumably(
     timeout_s: float,
     say: Say,
     command: Sequence[str] = STRICT,
+    max_bytes: int = MAX_CLIP_BYTES,
 ) -> dict[Job, Inspection]:
     """Inspect every video, less those that an earlier call did and that have not changed since.
 
@@ -49,10 +51,11 @@ def inspect_resumably(
         progress: a file of JSON lines that grows as videos are done; one for each `command`.
         workers: processes, at most.
         timeout_s: a video that takes longer counts as damaged.
+        max_bytes: of memory that reading a video may take; more counts as damaged.
     """
     stamps = {job: _stamp(job.path) for job in jobs}
     progress.parent.mkdir(parents=True, exist_ok=True)
-    done = _read_progress(progress, stamps)
+    done = _read_progress(progress, stamps, max_bytes)
     todo = [job for job in stamps if job not in done]
     if done:
         say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
@@ -60,19 +63,24 @@ def inspect_resumably(
         progress.open("a", encoding="utf-8") as file,
         say.bar("scanning", total=len(stamps), done=len(done)) as bar,
     ):
-        for job, found in inspect_all(todo, min(workers, max(1, len(todo))), timeout_s, command):
+        workers = min(workers, max(1, len(todo)))
+        for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
             done[job] = found
-            file.write(_as_line(job, stamps[job], found))
+            file.write(_as_line(job, stamps[job], found, max_bytes))
             file.flush()
             bar.advance()
     return done
 
 
 def inspect_all(
-    jobs: Iterable[Job], workers: int, timeout_s: float, command: Sequence[str] = STRICT
+    jobs: Iterable[Job],
+    workers: int,
+    timeout_s: float,
+    command: Sequence[str] = STRICT,
+    max_bytes: int = MAX_CLIP_BYTES,
 ) -> Iterator[tuple[Job, Inspection]]:
     """Every job and what was found, in the order in which they are done."""
-    requests = ((job, [str(job.path), job.frames]) for job in jobs)
+    requests = ((job, [str(job.path), job.frames, max_bytes]) for job in jobs)
     for job, answer in run_all(command, requests, workers, timeout_s):
         found = (
             Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
@@ -88,16 +96,19 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def _as_line(job: Job, stamp: Stamp, found: Inspection) -> str:
+def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
     key = {"version": VERSION, "path": str(job.path), "frames": job.frames, "stamp": stamp}
+    key["max_bytes"] = max_bytes
     return json.dumps(key | {"found": asdict(found)}) + "\n"
 
 
-def _read_progress(file: Path, stamps: Mapping[Job, Stamp]) -> dict[Job, Inspection]:
-    """What inspections of this version found in files that have not changed since."""
+def _read_progress(
+    file: Path, stamps: Mapping[Job, Stamp], max_bytes: int
+) -> dict[Job, Inspection]:
+    """What inspections of this version and limit found in files that have not changed since."""
     done: dict[Job, Inspection] = {}
     for entry in whole_json_lines(file):
-        if entry.get("version") != VERSION:
+        if entry.get("version") != VERSION or entry["max_bytes"] != max_bytes:
             continue
         job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
         stamp = tuple(entry["stamp"]) if entry["stamp"] else None

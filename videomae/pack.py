@@ -109,7 +109,7 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
         say.line(f"{len(clips) - len(todo):,} of {len(clips):,} videos are packed already")
     workers = min(config.workers or available_cores(), max(1, len(todo)))
     program = [sys.executable, "-m", "videomae.video.transcode"]
-    requests = ((number, _request(packing, number, data)) for number in todo)
+    requests = ((n, [*_request(packing, n, data), config.max_clip_bytes]) for n in todo)
     tried = 0
     with say.bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
         for number, answer in run_all(program, requests, workers, config.timeout_s):
@@ -128,7 +128,7 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
 
 
 def _request(packing: Packing, number: int, data: DataConfig) -> list[object]:
-    """What the program is asked: see videomae.video.transcode."""
+    """What the program is asked, less the memory it may take: see videomae.video.transcode."""
     clip = packing.clips[number]
     path = Path(str(data.root)).absolute() / clip.path
     frames = None if clip.total is None else (data.frame_template, clip.start, clip.total)

@@ -168,6 +168,7 @@ def _without_damaged(
         config.timeout_s,
         say,
         STRICT if config.scan is Scan.strict else QUICK,
+        max_bytes=config.max_clip_bytes,
     )
     damaged = {path: str(found[job].error) for job, path in jobs.items() if not found[job].ok}
     if len(damaged) == len(jobs):

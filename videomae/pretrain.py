@@ -47,8 +47,8 @@ from videomae.checks import (
     training_clips,
 )
 from videomae.config import PretrainConfig, token_grid
-from videomae.data.dataset import Item, TrainingClips
-from videomae.data.loader import Batch
+from videomae.data.dataset import TrainingClips
+from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.prepared import with_prepared
@@ -57,7 +57,7 @@ from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.pixels import normalise
-from videomae.report.console import Say
+from videomae.report.console import Say, note
 from videomae.report.figures import (
     filmstrip,
     reconstruction_rows,
@@ -194,13 +194,12 @@ def _epoch_probe(config: PretrainConfig, process: Processes, say: Say) -> EpochP
 def draw_reconstructions(model: VideoMAE, dataset: TrainingClips, path: Path) -> None:
     """A few clips, evenly spaced over the list, through the trained model."""
     places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
-    examples = [dataset[Item(0, index)] for index in places[:SHOWN]]
-    examples = [example for example in examples if example.bad is None]
-    if not examples:
+    batches = [batch for batch in single_examples(dataset, places[:SHOWN], note) if not batch.bad]
+    if not batches:
         return
     device = next(model.parameters()).device
-    clip = normalise(torch.stack([example.clip[0] for example in examples]).to(device))
-    masks = torch.stack([example.mask[0] for example in examples if example.mask is not None])
+    clip = normalise(torch.stack([batch.clip[0] for batch in batches]).to(device))
+    masks = torch.stack([batch.mask[0] for batch in batches if batch.mask is not None])
     rows = reconstruction_rows(model, clip, masks)
     save_reconstructions(path, rows, f"{model.config.name}: clips of the training list")
 

@@ -14,6 +14,7 @@ each rebuilt tubelet takes its own from the original video, which flatters colou
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from videomae.checks import check_place, require
@@ -26,8 +27,7 @@ from videomae.config import (
     check_mask,
     token_grid,
 )
-from videomae.data.augment import evaluation_crops
-from videomae.data.dataset import Stream, random_stream
+from videomae.data.dataset import Stream, random_stream, read_crops
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.lists.clips import Clip
@@ -83,14 +83,15 @@ def reconstruct(config: ReconstructConfig) -> None:
                 f"start={start} lies outside the {video.num_frames} frames of the video"
             )
         indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
-        frames = torch.from_numpy(video.read(indices))
+        wanted, places = np.unique(indices, return_inverse=True)
+        (cut,) = read_crops(video, wanted.tolist(), clip.frame, 1)
     except DecodeError as error:
         raise ConfigError(f"video={config.video} cannot be read: {error}") from error
 
     encoder_mask, _ = Masking(mask, grid).draw(random_stream(config.seed, Stream.view))
     with processes(config.run) as process:
         model.to(process.device).eval()
-        pixels = evaluation_crops(frames, clip.frame, 1)[0][None].to(process.device)
+        pixels = cut[torch.from_numpy(places)][None].to(process.device)
         rows = reconstruction_rows(model, normalise(pixels), encoder_mask[None])
     title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
     save_reconstructions(Path(config.output), rows, title)

@@ -1,5 +1,6 @@
 """A training run: what it is, its directory, and how it is gone on with."""
 
+import math
 import os
 import shlex
 import signal
@@ -16,9 +17,10 @@ from torch import nn
 
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
-from videomae.data.dataset import BadFile, Item, TrainingClips
+from videomae.data.dataset import BadFile, Item, TrainingClips, view_shape
 from videomae.data.loader import Batch, TrainingOrder, training_loader
 from videomae.data.mix import block_of, group_of
+from videomae.data.workers import most_memory
 from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip
 from videomae.model.flops import matmul_peak
@@ -50,6 +52,7 @@ FREE_DATA = (
     "class_names",
     "decoder",
     "timeout_s",
+    "max_clip_bytes",
     "max_bad_fraction",
     "segments",
     "crops",
@@ -78,6 +81,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
         [
             *plan.describe(config.optim),
             ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
+            _memory_row(config, plan, processes),
         ],
     )
     published = config.data.num_train
@@ -87,6 +91,18 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
             "(data.num_train): the steps are not those of the recipe"
         )
     return plan
+
+
+def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
+    """How much memory the decoding of this process's batches may take, and why."""
+    data, workers = config.data, processes.num_workers(config.run.workers)
+    batch = plan.micro_batch * data.repeats * math.prod(view_shape(data))
+    most = most_memory(max(1, workers), batch, data.max_clip_bytes)
+    clip = data.max_clip_bytes / 1e9
+    why = (
+        f"{workers} decoding processes, each {clip:.3g} (data.max_clip_bytes), its batches and 0.3"
+    )
+    return "memory for data", f"{most / 1e9:.1f} GB at most", why
 
 
 def train_run(

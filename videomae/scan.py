@@ -73,7 +73,14 @@ def scan(config: ScanConfig) -> None:
     check_videos(clips, data, "list")
     jobs = {clip.line: _job(clip, data) for clip in clips}
     workers = config.workers or available_cores()
-    done = inspect_resumably(jobs.values(), out / PROGRESS, workers, config.timeout_s, say)
+    done = inspect_resumably(
+        jobs.values(),
+        out / PROGRESS,
+        workers,
+        config.timeout_s,
+        say,
+        max_bytes=config.max_clip_bytes,
+    )
     results = [(clip, done[jobs[clip.line]]) for clip in clips]
     _write_table(out / TABLE, results)
     damaged = {clip.line for clip, found in results if not found.ok}

@@ -14,7 +14,7 @@ from timm.data import auto_augment
 from tests.conftest import composed
 from videomae.config import AugmentConfig, CropKind
 from videomae.data import randaugment
-from videomae.data.randaugment import OPERATIONS, apply, rand_augment
+from videomae.data.randaugment import OPERATIONS, draw_operations, rand_augment
 
 Picture = Image.Image
 FILL = (128, 128, 128)
@@ -91,7 +91,7 @@ def test_values_are_those_of_pillow(name: str, level: float) -> None:
         [np.asarray((EXACT | MOVED)[name](Image.fromarray(f), level)) for f in frames]
     )
     before = frames.copy()
-    done = apply(torch.from_numpy(frames), [(getattr(randaugment, name), level)])
+    done = rand_augment(torch.from_numpy(frames), [(getattr(randaugment, name), level)])
     assert np.array_equal(done.numpy(), expected)
     assert np.array_equal(frames, before)  # views share the frames
 
@@ -107,7 +107,7 @@ def test_values_are_those_of_timm(number: int) -> None:
         pictures = [Image.fromarray(frame) for frame in frames]
         theirs = [auto_augment.NAME_TO_OP[name](p, *values, **settings) for p in pictures]
         ours = [
-            apply(torch.from_numpy(frames), [(OPERATIONS[number], sign * level)]).numpy()
+            rand_augment(torch.from_numpy(frames), [(OPERATIONS[number], sign * level)]).numpy()
             for sign in (1, -1)
         ]
         assert any(np.array_equal(one, np.stack(theirs)) for one in ours)
@@ -118,7 +118,7 @@ def test_every_frame_gets_the_same() -> None:
     config = composed("finetune", "data.classes=2").augment
     still = torch.from_numpy(clip()[:1]).expand(6, -1, -1, -1).contiguous()
     for seed in range(60):
-        found = rand_augment(still, config, np.random.default_rng(seed))
+        found = rand_augment(still, draw_operations(config, np.random.default_rng(seed)))
         assert found.dtype == torch.uint8
         assert (found == found[:1]).all()
 
@@ -138,7 +138,7 @@ def test_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     config = AugmentConfig(CropKind.random_resized, antialias=False, rand_ops=4)
     rng, frames = np.random.default_rng(0), torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     for _ in range(3000):
-        rand_augment(frames, config, rng)
+        rand_augment(frames, draw_operations(config, rng))
     levels = np.array([abs(level) for _, level in seen])
     assert len(seen) == pytest.approx(3000 * 4 * 0.5, rel=0.03)
     assert levels.mean() == pytest.approx(7.0, abs=0.03)

@@ -5,7 +5,7 @@ All of them: python scripts/soak.py conformance
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tests.video import conformance
 from tests.video.campaign import judge_all
 from tests.video.conformance import Request, Verdict, judge
 from tests.video.recipes import make, recipes
-from videomae.video.interface import Frames
+from videomae.video.interface import Part, gathered
 from videomae.video.opening import usable_decoders
 from videomae.video.pyav import PyAVVideo
 
@@ -99,8 +99,9 @@ def test_other_decoders_differ_where_the_limits_say_so(reader: str, tmp_path: Pa
 class LateVideo(PyAVVideo):
     """A video whose frames come one too late."""
 
-    def read(self, indices: Sequence[int]) -> Frames:
-        return super().read([min(index + 1, self.num_frames - 1) for index in indices])
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        late = [min(number + 1, self.num_frames - 1) for number in numbers]
+        yield Part(0, gathered(super().parts, late))
 
 
 @needs_ffmpeg

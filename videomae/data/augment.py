@@ -4,12 +4,15 @@ A crop is chosen as a box (top, left, height, width) in source pixels, the same 
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from videomae.config import AugmentConfig, CropKind
+from videomae.data.randaugment import Operation, draw_operations, rand_augment
+from videomae.video.interface import frames_in_part
 
 Box = tuple[int, int, int, int]
 """top, left, height, width, in pixels."""
@@ -108,6 +111,44 @@ def resize_crop(frames: Tensor, box: Box, view: Tensor, *, antialias: bool) -> N
     resize(crop.permute(0, 3, 1, 2), size, False, None, None, out=view.permute(0, 3, 1, 2))
 
 
+class Augmentation(NamedTuple):
+    """What makes a view of every frame of a clip."""
+
+    operations: list[tuple[Operation, float]]
+    """Of RandAugment, each with its level."""
+    box: Box
+    mirrored: bool
+    antialias: bool
+
+    def apply(self, frames: Tensor, view: Tensor) -> None:
+        """Fill `view`, (T, height, width, 3), from frames, (T, H, W, 3), both uint8."""
+        if self.operations:
+            frames = rand_augment(frames, self.operations)
+        resize_crop(frames, self.box, view, antialias=self.antialias)
+        if self.mirrored:
+            view.copy_(mirror(view))
+
+
+def draw_augmentation(
+    height: int,
+    width: int,
+    frame: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    *,
+    hflip: bool,
+) -> Augmentation:
+    """That of one training view of frames of that height and width.
+
+    Args:
+        frame: height and width that the model sees.
+        hflip: whether it may be mirrored.
+    """
+    operations = draw_operations(config, rng)
+    box = random_box(height, width, frame, config, rng)
+    return Augmentation(operations, box, hflip and rng.random() < 0.5, config.antialias)
+
+
 def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list[Tensor]:
     """`crops` crops along the side that is left over once the frame just covers `frame`.
 
@@ -119,13 +160,17 @@ def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list
         new_height, new_width = frame[0], max(frame[1], frame[0] * width // height)
     else:
         new_height, new_width = max(frame[0], frame[1] * height // width), frame[1]
-    resized = frames.new_empty(len(frames), new_height, new_width, 3)
-    resize_crop(frames, (0, 0, height, width), resized, antialias=False)
     tops, lefts = _starts(new_height - frame[0], crops), _starts(new_width - frame[1], crops)
-    return [
-        resized[:, top : top + frame[0], left : left + frame[1]]
-        for top, left in zip(tops, lefts, strict=True)
-    ]
+    found = [frames.new_empty(len(frames), *frame, 3) for _ in range(crops)]
+    together = frames_in_part(3 * new_height * new_width)  # narrow frames become large ones
+    for place in range(0, len(frames), together):
+        some = frames[place : place + together]
+        resized = frames.new_empty(len(some), new_height, new_width, 3)
+        resize_crop(some, (0, 0, height, width), resized, antialias=False)
+        for crop, top, left in zip(found, tops, lefts, strict=True):
+            cut = resized[:, top : top + frame[0], left : left + frame[1]]
+            crop[place : place + together] = cut
+    return found
 
 
 def _starts(spare: int, count: int) -> list[int]:

@@ -4,7 +4,7 @@ What an item gets is a function of (seed, epoch, index of its line, view) and of
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -15,17 +15,10 @@ from torch import Tensor
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
-from videomae.data.augment import (
-    erase_box,
-    evaluation_crops,
-    mirror,
-    random_box,
-    resize_crop,
-)
+from videomae.data.augment import Augmentation, draw_augmentation, erase_box, evaluation_crops
 from videomae.data.mask import Masking
-from videomae.data.randaugment import rand_augment
 from videomae.lists.clips import Clip, ClipList
-from videomae.video.interface import DecodeError, Video
+from videomae.video.interface import DecodeError, Part, Video, within_memory
 from videomae.video.opening import open_clip
 
 UNLABELLED = -1
@@ -131,15 +124,19 @@ class TrainingClips:
         data, bad, short = self.parts[clip.source], None, False
         try:
             check_given_up(self.given_up, item.video, clip)
-            video = open_clip(clip, data)
-            window = self._window(video, item, data.clip)
-            frames = torch.from_numpy(video.read(window))
-            short = self._is_short(video, window, data.clip)
-            del video  # decord's goes on decoding while it is open
-            for view, rng in zip(pixels, rngs, strict=True):
-                self._fill(view, frames, rng)
+            with within_memory(clip.path):
+                video = open_clip(clip, data)
+                window = self._window(video, item, data.clip)
+                short = self._is_short(video, window, data.clip)
+                wanted, places = np.unique(window, return_inverse=True)  # each is decoded once
+                parts = video.parts(wanted.tolist())
+                del video  # decord's goes on decoding while it is open
+                self._fill(pixels, parts, rngs)
+            if len(wanted) < len(window):
+                pixels.copy_(pixels[:, torch.from_numpy(places)])
         except DecodeError as error:
             bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
+            short = False
             pixels.zero_()
         mask = decoder_mask = None
         if self.masking is not None:
@@ -176,15 +173,22 @@ class TrainingClips:
             return sample.is_short(video.num_frames, clip.frames, clip.stride)
         return _repeats(window)
 
-    def _fill(self, view: Tensor, frames: Tensor, rng: np.random.Generator) -> None:
-        """Augment (T, H, W, 3) to a view, (T, *clip.frame, 3)."""
-        if self.augment.rand_ops:
-            frames = rand_augment(frames, self.augment, rng)
-        frame, antialias = self.data.clip.frame, self.augment.antialias
-        box = random_box(frames.shape[1], frames.shape[2], frame, self.augment, rng)
-        resize_crop(frames, box, view, antialias=antialias)
-        if self.data.hflip and rng.random() < 0.5:
-            view.copy_(mirror(view))
+    def _fill(
+        self, views: Tensor, parts: Iterator[Part], rngs: Sequence[np.random.Generator]
+    ) -> None:
+        """Augment frames to the first ones of each view."""
+        size, drawn = (0, 0), list[Augmentation]()
+        for place, frames in parts:
+            if frames.shape[1:3] != size:
+                size, hflip = frames.shape[1:3], self.data.hflip
+                drawn = [
+                    draw_augmentation(*size, self.data.clip.frame, self.augment, rng, hflip=hflip)
+                    for rng in rngs
+                ]
+            for view, augmentation in zip(views, drawn, strict=True):
+                part = view[place : place + len(frames)]
+                augmentation.apply(torch.from_numpy(frames), part)
+            del frames  # before the next come
 
 
 class EvaluationClips:
@@ -206,9 +210,10 @@ class EvaluationClips:
         clip, bad, short = self.clips[index], None, False
         try:
             check_given_up(self.given_up, index, clip)
-            video = open_clip(clip, self.data)
-            segments = self._segments(video)
-            self._fill(pixels, video, segments)
+            with within_memory(clip.path):
+                video = open_clip(clip, self.data)
+                segments = self._segments(video)
+                self._fill(pixels, video, segments)
             short = any(_repeats(segment) for segment in segments)
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error))
@@ -226,8 +231,7 @@ class EvaluationClips:
     def _fill(self, pixels: Tensor, video: Video, segments: list[list[int]]) -> None:
         """Fill in the views, segment by segment."""
         wanted, places = np.unique(segments, return_inverse=True)
-        decoded = torch.from_numpy(video.read(wanted.tolist()))
-        crops = evaluation_crops(decoded, self.data.clip.frame, self.data.crops)
+        crops = read_crops(video, wanted.tolist(), self.data.clip.frame, self.data.crops)
         rows = torch.from_numpy(places).view(len(segments), -1)
         views = (crop[row] for row in rows for crop in crops)
         for place, view in zip(pixels, views, strict=True):
@@ -248,6 +252,21 @@ class ValidationClips(EvaluationClips):
         if self.data.sampling is Sampling.segment:
             return [sample.middle_segment_indices(total, clip.frames)]
         return [sample.middle_window_indices(total, clip.frames, clip.stride)]
+
+
+def read_crops(
+    video: Video, numbers: Sequence[int], frame: tuple[int, int], crops: int
+) -> list[Tensor]:
+    """The evaluation crops of frames of ascending, distinct numbers: `crops` of (T, *frame, 3).
+
+    Raises:
+        DecodeError: the frames cannot be decoded.
+    """
+    found: list[list[Tensor]] = []
+    for place, frames in video.parts(numbers):
+        cut = evaluation_crops(torch.from_numpy(frames), frame, crops)
+        found = [cut] if place == 0 else [*found, cut]
+    return found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def view_shape(data: DataConfig) -> tuple[int, ...]:

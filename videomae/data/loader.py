@@ -146,6 +146,7 @@ class ExampleBatches:
         self.clips = examples.clips
         self.given_up = examples.given_up
         self.nbytes = most * examples.nbytes + 1024  # each field is aligned
+        self.max_clip_bytes = examples.data.max_clip_bytes
 
     def make(
         self, task: Sequence[Item] | Sequence[int], first: int, desk: Desk
@@ -184,6 +185,17 @@ def training_loader(
         timeout_s=clips.data.timeout_s,
         note=note,
     )
+
+
+def single_examples(
+    clips: TrainingClips, places: Iterable[int], note: Callable[[str], None]
+) -> Iterator[Batch]:
+    """Clips of the list as the first epoch has them, each a batch of its own, for pictures.
+
+    They are decoded by a process of their own, so that no video ends this one.
+    """
+    batches = ([Item(0, place)] for place in places)
+    yield from training_loader(clips, batches, size=1, workers=1, pin=False, note=note)
 
 
 def evaluation_loader(

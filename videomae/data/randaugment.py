@@ -27,17 +27,13 @@ Operation = Callable[[Frame, float], Frame]
 """Takes the level; a negative one means the operation's other direction, where it has two."""
 
 
-def rand_augment(frames: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """A clip after config.rand_ops operations, drawn with replacement, each left out half the time.
+def draw_operations(
+    config: AugmentConfig, rng: np.random.Generator
+) -> list[tuple[Operation, float]]:
+    """The operations of one view, each with its level.
 
-    (T, H, W, 3) uint8 -> same.
+    config.rand_ops of them are drawn with replacement, and each is left out half the time.
     """
-    drawn = draw(config, rng)
-    return apply(frames, drawn) if drawn else frames
-
-
-def draw(config: AugmentConfig, rng: np.random.Generator) -> list[tuple[Operation, float]]:
-    """The operations of one view, each with its level."""
     drawn = []
     for _ in range(config.rand_ops):
         operation = OPERATIONS[rng.integers(len(OPERATIONS))]
@@ -48,7 +44,7 @@ def draw(config: AugmentConfig, rng: np.random.Generator) -> list[tuple[Operatio
     return drawn
 
 
-def apply(frames: Tensor, operations: list[tuple[Operation, float]]) -> Tensor:
+def rand_augment(frames: Tensor, operations: list[tuple[Operation, float]]) -> Tensor:
     """A clip after these operations, each with its level: (T, H, W, 3) uint8 -> same."""
     done = np.empty(frames.shape, np.uint8)
     for source, target in zip(frames.numpy(), done, strict=True):

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from videomae.config import ClipConfig, DataConfig
-from videomae.data.augment import evaluation_crops
-from videomae.data.dataset import BadFile, check_given_up
+from videomae.data.dataset import BadFile, check_given_up, read_crops
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.workers import Desk
 from videomae.lists.clips import Clip, ClipList
-from videomae.video.interface import DecodeError, Video
+from videomae.video.interface import DecodeError, Video, within_memory
 from videomae.video.opening import open_clip
 
 
@@ -60,19 +59,20 @@ class VideoWindows:
         self.hop = hop
         self.batch = batch
         self.given_up: dict[int, str] = {}
+        self.max_clip_bytes = data.max_clip_bytes
         self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
     def make(self, task: int, first: int, desk: Desk) -> Iterator[tuple[Windows, bool]]:
         """Those of one clip, without the `first` batches, and whether each batch is its last."""
         clip, shape = self.clips[task], self.data.clip
         try:
-            with desk.at(task):
+            with desk.at(task), within_memory(clip.path):
                 check_given_up(self.given_up, task, clip)
                 video = open_clip(clip, self.data)
             starts = window_starts(video.num_frames, shape, self.hop)
             for place in range(first * self.batch, len(starts), self.batch):
                 some = starts[place : place + self.batch]
-                with desk.at(task):
+                with desk.at(task), within_memory(clip.path):
                     pixels = self._pixels(video, some)
                 last = place + self.batch >= len(starts)
                 yield Windows(task, pixels, some, video.num_frames, video.fps, last, None), last
@@ -88,6 +88,5 @@ class VideoWindows:
             dense_indices(video.num_frames, shape.frames, shape.stride, start) for start in starts
         ]
         wanted, places = np.unique(rows, return_inverse=True)  # each is decoded once
-        frames = torch.from_numpy(video.read(wanted.tolist()))
-        (centre,) = evaluation_crops(frames, shape.frame, 1)
+        (centre,) = read_crops(video, wanted.tolist(), shape.frame, 1)
         return centre[torch.from_numpy(places).view(len(rows), -1)]

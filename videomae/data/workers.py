@@ -26,7 +26,7 @@ from torch import Tensor
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
 from videomae.lists.clips import Clip
-from videomae.video.programs import end_with_parent
+from videomae.video.programs import OWN_BYTES, end_with_parent, limit_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
@@ -41,6 +41,11 @@ PATIENCE = 2
 RESTARTS = 3
 """Losses in a row that no video is to blame for, and between which no batch came."""
 IDLE = -1.0
+
+
+def most_memory(workers: int, batch_bytes: int, max_clip_bytes: int) -> int:
+    """Bytes that so many decoding processes may take beside what they share with this one."""
+    return workers * (AHEAD * batch_bytes + max_clip_bytes + batch_bytes + OWN_BYTES)
 
 
 class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an -Error would
@@ -66,6 +71,8 @@ class Maker(Protocol[Task, Made]):
     """Videos that are not to be opened, by their place in the list: why."""
     nbytes: int
     """Of the tensors of one batch, at most."""
+    max_clip_bytes: int
+    """Of memory that reading one video may take."""
 
     @property
     def clips(self) -> Sequence[Clip]:
@@ -373,6 +380,7 @@ def _work(
     end_with_parent()
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
+    limit_memory(maker.max_clip_bytes + maker.nbytes + OWN_BYTES)
     gc.freeze()  # what is there already stays, and stays shared with the main process
     desk = _SharedDesk(maker, state, slots, tasks, parent.pid)
     try:

@@ -6,9 +6,11 @@ another one, or to a host.
 
 import os
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import av
@@ -16,7 +18,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from videomae.video.interface import DecodeError
+from videomae.config import MAX_CLIP_BYTES
+from videomae.video.interface import PIXEL_BYTES, DecodeError
 
 FORMATS = (
     # containers
@@ -55,6 +58,7 @@ PATTERN = re.compile(
     r"[%*?{\[].*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)", re.I
 )
 """A name that FFmpeg may take for those of several pictures."""
+INT_MAX = 2**31 - 1
 LOOKED_AT = 1 << 12
 """Bytes of a file in which a script is looked for."""
 
@@ -124,8 +128,18 @@ def open_container(source: Path | BytesIO, name: Path) -> InputContainer:
     return container
 
 
-def best_stream(container: InputContainer, name: Path) -> VideoStream:
+def best_stream(
+    container: InputContainer,
+    name: Path,
+    max_bytes: int = MAX_CLIP_BYTES,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> VideoStream:
     """The video stream that FFmpeg's av_find_best_stream names, to be decoded in one thread.
+
+    Args:
+        name: what messages call the file.
+        max_bytes: of memory that reading may take: larger pictures are not decoded.
+        options: of the decoder.
 
     Raises:
         DecodeError: there is none, or its codec is not known.
@@ -137,7 +151,27 @@ def best_stream(container: InputContainer, name: Path) -> VideoStream:
     if stream.codec_context is None:
         raise DecodeError(f"{name}: its video stream is of no codec that is known here")
     stream.codec_context.thread_count = 1  # loaders run one process per core
+    most = {"max_pixels": str(min(max_bytes // PIXEL_BYTES, INT_MAX))}
+    stream.codec_context.options = {**most, **options}
     return stream
+
+
+def picture_size(source: Path, name: Path) -> tuple[int, int]:
+    """Width and height of a file's pictures, as coded, in pixels, without decoding it.
+
+    Args:
+        source: an absolute path that check_file has let pass.
+        name: what messages call it.
+
+    Raises:
+        DecodeError: it cannot be opened, or holds no video.
+    """
+    try:
+        with open_container(source, name) as container:
+            context = best_stream(container, name).codec_context
+            return context.width, context.height
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(f"{name}: {str(error).splitlines()[0]}") from error
 
 
 def frame_rate(stream: VideoStream) -> Fraction | None:

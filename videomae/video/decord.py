@@ -1,15 +1,22 @@
 """Video files through decord, or its fork decord2."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import decord
-import numpy as np
 from decord._ffi.base import DECORDError
 
-from videomae.video.container import check_file
-from videomae.video.interface import DecodeError, Frames
+from videomae.config import MAX_CLIP_BYTES
+from videomae.video.container import check_file, picture_size
+from videomae.video.interface import (
+    DecodeError,
+    Frames,
+    Part,
+    check_frame_size,
+    frames_in_part,
+    gathered,
+)
 
 decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
 SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
@@ -21,9 +28,11 @@ class DecordVideo:
 
     reference_stride = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_CLIP_BYTES) -> None:
         self.path = path
         source = check_file(path)
+        self.size = picture_size(source, path)
+        check_frame_size(path, *self.size, max_bytes)
         try:
             self.reader = decord.VideoReader(str(source), num_threads=1)
         except (DECORDError, RuntimeError, OSError, ValueError) as error:
@@ -41,12 +50,22 @@ class DecordVideo:
         return rate if 0 < rate < float("inf") else None
 
     def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
+        return gathered(self.parts, indices)
+
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        path, reader, count = (
+            self.path,
+            self.reader,
+            frames_in_part(3 * self.size[0] * self.size[1]),
+        )
         try:
-            frames: Frames = self.reader.get_batch(wanted.tolist()).asnumpy()
+            for place in range(0, len(numbers), count):
+                frames = reader.get_batch(numbers[place : place + count]).asnumpy()
+                if place + count >= len(numbers):
+                    del self, reader  # while it is open it goes on decoding, in a thread of its own
+                yield Part(place, frames)
         except (DECORDError, RuntimeError, IndexError) as error:
-            raise DecodeError(_reason(self.path, error)) from error
-        return frames if np.array_equal(places, range(len(frames))) else frames[places]
+            raise DecodeError(_reason(path, error)) from error
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -1,12 +1,20 @@
 """Folders of extracted frames, through Pillow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from videomae.video.interface import DecodeError, Frames
+from videomae.config import MAX_CLIP_BYTES
+from videomae.video.interface import (
+    DecodeError,
+    Frames,
+    Part,
+    check_frame_size,
+    frames_in_part,
+    gathered,
+)
 
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises at files that are damaged or no images."""
@@ -17,20 +25,41 @@ class FrameFolder:
 
     reference_stride = 1
 
-    def __init__(self, path: Path, template: str, start: int, total: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        template: str,
+        start: int,
+        total: int,
+        max_bytes: int = MAX_CLIP_BYTES,
+    ) -> None:
         if not path.is_dir():
             raise DecodeError(f"{path} is not a folder of frames")
         self.path = path
         self.template = template
         self.start = start
         self.num_frames = total
+        self.max_bytes = max_bytes
         self.fps: float | None = None
 
     def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)
-        files = [self.path / self.template.format(self.start + number) for number in wanted]
+        return gathered(self.parts, indices)
+
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
         try:
-            images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-            return np.stack(images)[places]
+            place = 0
+            while place < len(numbers):
+                first = self._image(numbers[place])
+                some = numbers[place : place + frames_in_part(first.nbytes)]
+                images = [first, *(self._image(number) for number in some[1:])]
+                yield Part(place, np.stack(images))
+                place += len(some)
         except BROKEN_IMAGE as error:
             raise DecodeError(f"{self.path}: {error}") from error
+
+    def _image(self, number: int) -> Frames:
+        """(H, W, 3)"""
+        file = self.path / self.template.format(self.start + number)
+        with Image.open(file) as image:
+            check_frame_size(file, image.width, image.height, self.max_bytes)
+            return np.asarray(image.convert("RGB"))

@@ -1,16 +1,13 @@
 """One video decoded to its end, strictly: what it is, and whether it is damaged.
 
 videomae.scan runs this module as a program, so that a decoder that crashes or hangs takes one video
-along and nothing else. It then reads one JSON array [path, frames] a line and answers each with one
-line, the JSON object of an Inspection. Without torch, so that it starts at once.
+along and nothing else. It then reads one JSON array [path, frames, max_bytes] a line and answers
+each with one line, the JSON object of an Inspection. Without torch, so that it starts at once.
 """
 
-import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +15,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.video.completeness import incomplete
 from videomae.video.container import (
     VideoPacket,
@@ -26,9 +24,9 @@ from videomae.video.container import (
     frame_rate,
     open_container,
 )
-from videomae.video.interface import DecodeError
+from videomae.video.interface import DecodeError, check_frame_size, within_memory
 from videomae.video.picture import display_matrix, turned_size
-from videomae.video.programs import end_with_parent
+from videomae.video.programs import serve
 from videomae.video.pyav import PyAVVideo
 
 KEY = 1
@@ -68,8 +66,15 @@ class DamageError(Exception):
     """What is wrong with a video."""
 
 
-def inspect_video(path: Path, each: Each | None = None) -> Inspection:
-    """Decode a video file; `each` is called with every frame that a reader would give, in order."""
+def inspect_video(
+    path: Path, each: Each | None = None, *, max_bytes: int = MAX_CLIP_BYTES
+) -> Inspection:
+    """Decode a video file.
+
+    Args:
+        each: called with every frame that a reader would give, in order.
+        max_bytes: of memory that reading it may take.
+    """
     if not path.exists():
         return Inspection(ok=False, error="missing")
     if path.is_dir():
@@ -79,7 +84,8 @@ def inspect_video(path: Path, each: Each | None = None) -> Inspection:
         return Inspection(ok=False, error="empty", bytes=0)
     facts: dict[str, Any] = {"bytes": size}
     try:
-        _decode(path, facts, each)
+        with within_memory(str(path)):
+            _decode(path, facts, each, max_bytes)
     except (av.FFmpegError, OSError, ValueError, DecodeError) as error:
         return Inspection(ok=False, error=_what_is_wrong(path, error, facts), **facts)
     except DamageError as damage:
@@ -97,7 +103,7 @@ def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
     return f"cannot be opened ({reason})"
 
 
-def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
+def _decode(path: Path, facts: dict[str, Any], each: Each | None, max_bytes: int) -> None:
     """Decode the video stream, and fill in `facts` on the way.
 
     Raises:
@@ -106,7 +112,7 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None) -> None:
         DecodeError: it is no video that can be read.
         av.FFmpegError: its data are invalid.
     """
-    with logged() as logs, Reading(path) as reading:
+    with logged() as logs, Reading(path, max_bytes) as reading:
         stream = reading.stream
         rate = float(frame_rate(stream) or 0)
         facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
@@ -152,12 +158,11 @@ class Reading:
     decoder says before its first frame counts only if it loses one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
-        self.reader = PyAVVideo(path)
+        self.reader = PyAVVideo(path, max_bytes)
         self.container = open_container(check_file(path), path)
-        self.stream = best_stream(self.container, path)
-        self.stream.codec_context.options = STRICT
+        self.stream = best_stream(self.container, path, max_bytes, STRICT)
         self.early: Exception | None = None  # what the decoder said before its first frame
         self.excused = 0  # frames that it lost at a join of two files, where nothing is damaged
         self.begins = False  # whether the first packet is a key frame, as its own bits say
@@ -183,7 +188,7 @@ class Reading:
                 raise DamageError(f"damaged (frame {count} is marked corrupt)")
             number = cast(int, frame.pts)
             while self._holder(count) != number and self.excused > 0:
-                yield from reader.decoded([count])
+                yield from (lost for _, lost in reader.decoded([count]))
                 self.excused, count = self.excused - 1, count + 1
             if self._holder(count) != number:
                 reader.renumber()
@@ -311,9 +316,20 @@ class Reading:
 
 
 def inspect_frames(
-    path: Path, template: str, start: int, total: int, each: Each | None = None
+    path: Path,
+    template: str,
+    start: int,
+    total: int,
+    each: Each | None = None,
+    *,
+    max_bytes: int = MAX_CLIP_BYTES,
 ) -> Inspection:
-    """Decode a folder of extracted frames: numbers `start` to start + total - 1."""
+    """Decode a folder of extracted frames: numbers `start` to start + total - 1.
+
+    Args:
+        each: called with every frame, in order.
+        max_bytes: of memory that reading one may take.
+    """
     if not path.is_dir():
         return Inspection(ok=False, error="missing")
     width = height = None
@@ -321,10 +337,13 @@ def inspect_frames(
         file = path / template.format(start + count)
         try:
             with Image.open(file) as image:
+                check_frame_size(file, image.width, image.height, max_bytes)
                 image.load()
                 width, height = width or image.width, height or image.height
                 if each:
                     each(av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB"))))
+        except DecodeError as error:
+            return Inspection(False, str(error), num_frames=count, width=width, height=height)
         except BROKEN_IMAGE as error:
             what = "damaged" if file.exists() else "frames missing"
             reason = f"{what} ({file.name}: {type(error).__name__})"
@@ -332,15 +351,12 @@ def inspect_frames(
     return Inspection(True, num_frames=total, width=width, height=height)
 
 
-def main() -> None:
-    """Answer requests until there are no more. Ctrl-C is for the process that asks."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for line in sys.stdin:
-        path, frames = json.loads(line)
-        found = inspect_frames(Path(path), *frames) if frames else inspect_video(Path(path))
-        print(json.dumps(asdict(found)), flush=True)
+def inspect(path: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspection:
+    """Answer a request."""
+    if frames:
+        return inspect_frames(Path(path), *frames, max_bytes=max_bytes)
+    return inspect_video(Path(path), max_bytes=max_bytes)
 
 
 if __name__ == "__main__":
-    main()
+    serve(inspect)

@@ -84,11 +84,11 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
     """
     root = Path(data.root or "")
     if pack := pack_at(root):
-        return pack.open(clip)
+        return pack.open(clip, data.max_clip_bytes)
     path = root / clip.path
     if clip.total is None:
-        video: Video = decoder(data.decoder)[1](path)
+        video: Video = decoder(data.decoder)[1](path, data.max_clip_bytes)
         return video
     assert data.frame_template is not None  # read_clips has checked it
     assert clip.start is not None
-    return FrameFolder(path, data.frame_template, clip.start, clip.total)
+    return FrameFolder(path, data.frame_template, clip.start, clip.total, data.max_clip_bytes)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.video.container import VideoPacket
 from videomae.video.numbering import Entry, Numbering, Packets
 from videomae.video.pyav import PyAVVideo
@@ -18,15 +19,23 @@ class PackedVideo(PyAVVideo):
         num_frames: how many it has.
         stride: every stride-th frame is a reference frame, and needs no other between.
         keyint: every keyint-th frame is a key frame.
+        max_bytes: of memory that reading it may take.
     """
 
     def __init__(
-        self, path: Path, content: bytes, *, num_frames: int, stride: int, keyint: int
+        self,
+        path: Path,
+        content: bytes,
+        *,
+        num_frames: int,
+        stride: int,
+        keyint: int,
+        max_bytes: int = MAX_CLIP_BYTES,
     ) -> None:
         self.count = num_frames
         self.reference_stride = stride
         self.keyint = keyint
-        self._open(path, BytesIO(content))
+        self._open(path, BytesIO(content), max_bytes)
 
     def _number(self) -> tuple[Packets, Numbering]:
         rate, unit = self.stream.average_rate, self.stream.time_base

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from videomae.config import UserError
+from videomae.config import MAX_CLIP_BYTES, UserError
 from videomae.files import sha256
 from videomae.lists.clips import Clip
 from videomae.video.interface import DecodeError
@@ -91,8 +91,11 @@ class Pack:
         """Whether the clip is in the pack."""
         return self._find(clip) is not None
 
-    def open(self, clip: Clip) -> PackedVideo:
+    def open(self, clip: Clip, max_bytes: int = MAX_CLIP_BYTES) -> PackedVideo:
         """The video of a clip.
+
+        Args:
+            max_bytes: of memory that reading it may take.
 
         Raises:
             DecodeError: it is not in the pack, or what is in its place is not it.
@@ -105,6 +108,11 @@ class Pack:
             for name in ("shard", "offset", "length", "crc32", "num_frames")
         )
         path = self.root / self.shards[number]["name"]
+        if length > max_bytes:
+            raise DecodeError(
+                f"{path}: {source_of(clip)} has {length} bytes, more than "
+                f"max_clip_bytes={max_bytes} allows"
+            )
         try:
             content = os.pread(self._file(number, path), length, offset)
         except OSError as error:
@@ -121,6 +129,7 @@ class Pack:
             num_frames=num_frames,
             stride=encoding["stride"],
             keyint=encoding["keyint"],
+            max_bytes=max_bytes,
         )
 
     def damage(self, *, thorough: bool) -> list[str]:

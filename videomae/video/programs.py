@@ -7,16 +7,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 K = TypeVar("K")
 Answer = dict[str, Any] | str
 """What a program answers to a request; or why it does not."""
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
+STATUS = Path("/proc/self/status")
+OWN_BYTES = 3 * 10**8
+"""Memory that a process may take beside what reading a clip takes: libraries that are loaded late,
+and what was freed but not given back."""
 
 
 def end_with_parent(number: int = signal.SIGKILL) -> None:
@@ -26,6 +37,38 @@ def end_with_parent(number: int = signal.SIGKILL) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take so many bytes more than it has now; what asks for others is refused.
+
+    Linux only; elsewhere nothing limits it.
+    """
+    if resource is None or not STATUS.exists():
+        return
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    most = 1024 * int(lines["VmData"].split()[0]) + more
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def serve(answer: Callable[..., Any]) -> None:
+    """Answer requests, JSON arrays on lines of stdin, until there are no more.
+
+    Ctrl-C is for the process that asks.
+
+    Args:
+        answer: takes the entries of a request, of which the last is the memory, in bytes, that it
+            may take, and returns a dataclass, which is printed as JSON on a line.
+    """
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number, line in enumerate(sys.stdin):
+        request = json.loads(line)
+        if number == 0:
+            limit_memory(request[-1] + OWN_BYTES)
+        print(json.dumps(asdict(answer(*request))), flush=True)
 
 
 class Program(Generic[K]):

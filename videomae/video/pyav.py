@@ -1,6 +1,7 @@
 """Video files through PyAV, which brings FFmpeg along on every platform."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from io import BytesIO
 from itertools import chain
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from av.stream import Discard
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.video.bitstream import needless, pictureless
 from videomae.video.container import (
     VideoPacket,
@@ -19,7 +21,14 @@ from videomae.video.container import (
     frame_rate,
     open_container,
 )
-from videomae.video.interface import DecodeError, Frames
+from videomae.video.interface import (
+    DecodeError,
+    Frames,
+    Part,
+    check_frame_size,
+    frames_in_part,
+    gathered,
+)
 from videomae.video.numbering import (
     ONE_EACH,
     Numbering,
@@ -32,7 +41,11 @@ from videomae.video.picture import ToRGB, display_matrix
 
 TRIES = 3
 """Earlier key frames that a container is asked for before its file is read from the start."""
-Keep = Callable[[int, av.VideoFrame], None]
+
+
+NOTHING = Part(0, np.empty(0, np.uint8))
+LARGE = 1 << 22
+"""Pixels of a frame from which on a decoder's memory is not left to chance."""
 
 
 class PyAVVideo:
@@ -45,18 +58,20 @@ class PyAVVideo:
 
     reference_stride = 1
 
-    def __init__(self, path: Path) -> None:
-        self._open(path, check_file(path))
+    def __init__(self, path: Path, max_bytes: int = MAX_CLIP_BYTES) -> None:
+        self._open(path, check_file(path), max_bytes)
 
-    def _open(self, path: Path, source: Path | BytesIO) -> None:
+    def _open(self, path: Path, source: Path | BytesIO, max_bytes: int) -> None:
         """Open `source`, which messages call `path`."""
         self.path = path
         self.source = source
+        self.max_bytes = max_bytes
         try:
             self._reopen()
             rate = frame_rate(self.stream)
             self.fps = float(rate) if rate else None
             context = self.stream.codec_context
+            check_frame_size(path, context.width, context.height, max_bytes)
             self.needless = needless(context.name, context.extradata or b"")
             self.pictureless = pictureless(context.name, context.extradata or b"")
             self.left_out: set[int] = set()
@@ -73,36 +88,36 @@ class PyAVVideo:
         return len(self.numbering.shown)
 
     def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
-        found: Frames | None = None
+        return gathered(self.parts, indices)
 
-        def keep(place: int, frame: av.VideoFrame) -> None:
-            nonlocal found
-            image = self.to_rgb(frame)
-            if found is None or place == 0:
-                found = np.empty((len(wanted), *image.shape), np.uint8)
-            found[place] = image
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        part, frames = NOTHING, 0
+        try:
+            for place, frame in self.decoded(numbers):
+                image = self.to_rgb(frame)
+                if place == 0:
+                    frames = frames_in_part(image.nbytes)
+                if place % frames == 0:
+                    count = min(len(numbers) - place, frames)
+                    part = Part(place, np.empty((count, *image.shape), np.uint8))
+                part.frames[place % frames] = image
+                if place + 1 == part.place + len(part.frames):
+                    yield part
+                    part = NOTHING  # its memory is free before that of the next is taken
+        except (av.FFmpegError, ValueError) as error:
+            raise DecodeError(_reason(self.path, error)) from error
 
-        self._each(wanted.tolist(), keep)
-        assert found is not None
-        return found if np.array_equal(places, range(len(found))) else found[places]
+    def decoded(self, numbers: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames of ascending, distinct numbers as the decoder gives them, with their places.
 
-    def decoded(self, numbers: Sequence[int]) -> Iterator[av.VideoFrame]:
-        """The frames of these numbers, ascending and distinct, as the decoder gives them.
+        Where one cannot be reached, they come again in another way, from place 0 on.
 
         Raises:
             DecodeError: they cannot be decoded.
         """
-        frames: dict[int, av.VideoFrame] = {}
-        self._each(numbers, frames.__setitem__)
-        yield from frames.values()
-
-    def _each(self, wanted: Sequence[int], keep: Keep) -> None:
-        """Decode frames of ascending numbers, and hand each over with its place in `wanted`."""
-        if not wanted:
-            return
-        if wanted[0] < 0 or wanted[-1] >= self.num_frames:
-            raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
+        if numbers and not 0 <= numbers[0] <= numbers[-1] < self.num_frames:
+            asked = numbers[0] if numbers[0] < 0 else numbers[-1]
+            raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {asked}")
         ways = [(False, False)]
         if not self.packets.oriented:
             ways.insert(0, (True, False))
@@ -111,17 +126,18 @@ class PyAVVideo:
         try:
             for seeks, skip in ways:
                 try:
-                    return self._decode(wanted, keep, seeks=seeks, skip=skip)
+                    yield from enumerate(self._decode(numbers, seeks=seeks, skip=skip))
+                    return
                 except (av.FFmpegError, ValueError) as error:
                     reason = error
             if not self.renumber():
                 raise reason
-            self._decode(wanted, keep, seeks=False, skip=False)
-        except (av.FFmpegError, ValueError, DecodeError) as error:
+            yield from enumerate(self._decode(numbers, seeks=False, skip=False))
+        except (av.FFmpegError, ValueError) as error:
             raise DecodeError(_reason(self.path, error)) from error
 
-    def _decode(self, wanted: Sequence[int], keep: Keep, *, seeks: bool, skip: bool) -> None:
-        """Do what _each does in one way.
+    def _decode(self, wanted: Sequence[int], *, seeks: bool, skip: bool) -> Iterator[av.VideoFrame]:
+        """The frames of ascending numbers, reached in one way.
 
         Args:
             seeks: start from the key frame before a frame, else from the start of the file.
@@ -146,7 +162,7 @@ class PyAVVideo:
             assert frame is not None  # what is wanted lies after what was reached
             if seeks and (frame.width, frame.height) != self.to_rgb.size:
                 raise ValueError(f"frame {number} has another size than the first one")
-            keep(place, frame)
+            yield frame
 
     def _numbered(
         self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None, first: int
@@ -275,7 +291,9 @@ class PyAVVideo:
     def _reopen(self) -> None:
         """Open the file, or open it anew."""
         self.container = open_container(self.source, self.path)
-        self.stream = best_stream(self.container, self.path)
+        self.stream = best_stream(self.container, self.path, self.max_bytes)
+        if self.stream.codec_context.width * self.stream.codec_context.height > LARGE:
+            gc.collect()  # videos that are done with lie in cycles, with their decoders' pictures
         for other in self.container.streams:
             if other is not self.stream:
                 other.discard = Discard.all  # sound need not be read

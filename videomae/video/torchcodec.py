@@ -1,13 +1,20 @@
 """Video files through torchcodec, which needs FFmpeg's shared libraries on the system."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from torchcodec.decoders import VideoDecoder
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.video.container import check_file
-from videomae.video.interface import DecodeError, Frames
+from videomae.video.interface import (
+    DecodeError,
+    Frames,
+    Part,
+    check_frame_size,
+    frames_in_part,
+    gathered,
+)
 
 
 class TorchCodecVideo:
@@ -18,7 +25,7 @@ class TorchCodecVideo:
 
     reference_stride = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_CLIP_BYTES) -> None:
         self.path = path
         source = check_file(path)
         try:
@@ -30,20 +37,26 @@ class TorchCodecVideo:
             raise DecodeError(_reason(path, error)) from error
         if self.num_frames == 0:
             raise DecodeError(f"{path} holds no frame")
+        self.size = self.reader.metadata.width or 1, self.reader.metadata.height or 1
+        check_frame_size(path, *self.size, max_bytes)
 
     @property
     def fps(self) -> float | None:
         return self.reader.metadata.average_fps
 
     def read(self, indices: Sequence[int]) -> Frames:
-        wanted, places = np.unique(indices, return_inverse=True)  # each frame is decoded once
-        if wanted[0] < 0 or wanted[-1] >= self.num_frames:
-            raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {wanted[-1]}")
+        return gathered(self.parts, indices)
+
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        count = frames_in_part(3 * self.size[0] * self.size[1])
+        if numbers[0] < 0 or numbers[-1] >= self.num_frames:
+            raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {numbers[-1]}")
         try:
-            frames: Frames = self.reader.get_frames_at(wanted.tolist()).data.numpy()
+            for place in range(0, len(numbers), count):
+                some = list(numbers[place : place + count])
+                yield Part(place, self.reader.get_frames_at(some).data.numpy())
         except (RuntimeError, ValueError, IndexError) as error:
             raise DecodeError(_reason(self.path, error)) from error
-        return frames[places]
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -5,31 +5,30 @@ frame is built. A clip that takes every stride-th frame from a multiple of the s
 reference frames only. Frame i has the time i over the frame rate.
 
 videomae.pack runs this module as a program, so that a decoder that crashes or hangs takes one video
-along and nothing else. It then reads one JSON array [path, frames, target, encoding] a line,
-writes the video to `target`, and answers each with one line, the JSON object of a Transcoded.
+along and nothing else. It then reads one JSON array [path, frames, target, encoding, max_bytes] a
+line, writes the video to `target`, and answers each with one line, the JSON object of a Transcoded.
 """
 
 import hashlib
 import io
-import json
 import os
-import signal
-import sys
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.config import MAX_CLIP_BYTES
 from videomae.video.container import best_stream, check_file, frame_rate, open_container
 from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.picture import TURNS, Size, display_matrix, filtered, shrunk
-from videomae.video.programs import end_with_parent
+from videomae.video.programs import serve
 
 MIN_PSNR = 20.0
 """Of the luma of each frame against its source, in dB; below, it is another picture."""
@@ -219,7 +218,10 @@ class Comparison:
 
 
 def transcode(
-    path: Path, frames: tuple[str, int, int] | None, encoding: Encoding
+    path: Path,
+    frames: tuple[str, int, int] | None,
+    encoding: Encoding,
+    max_bytes: int = MAX_CLIP_BYTES,
 ) -> tuple[Transcoded, bytes]:
     """A video, or a folder of frames (template, first number, how many), and its new content.
 
@@ -227,7 +229,9 @@ def transcode(
     """
 
     def decode(each: Callable[[av.VideoFrame], None]) -> Inspection:
-        return inspect_frames(path, *frames, each) if frames else inspect_video(path, each)
+        if frames:
+            return inspect_frames(path, *frames, each, max_bytes=max_bytes)
+        return inspect_video(path, each, max_bytes=max_bytes)
 
     try:
         encoder = Encoder(encoding, _rate(path) if frames is None else Fraction(FRAMES_FPS))
@@ -241,7 +245,7 @@ def transcode(
         if again != found:
             raise ExactnessError(f"its second decoding differs: {again.error}")
         comparison.finish(content)
-    except (ExactnessError, av.FFmpegError, ValueError) as error:
+    except (ExactnessError, av.FFmpegError, ValueError, MemoryError) as error:
         reason = f"cannot be packed ({error})"
         return Transcoded(Inspection(ok=False, error=reason)), b""
     assert encoder.stream is not None
@@ -266,23 +270,26 @@ def _rate(path: Path) -> Fraction:
     return Fraction(rate).limit_denominator(1001) if rate else Fraction(FRAMES_FPS)
 
 
-def main() -> None:
-    """Answer requests until there are no more. Ctrl-C is for the process that asks."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for line in sys.stdin:
-        path, frames, target, encoding = json.loads(line)
-        done, content = transcode(Path(path), frames and tuple(frames), Encoding(**encoding))
-        try:
-            if done.source.ok:
-                partial = Path(f"{target}.{os.getpid()}")
-                partial.write_bytes(content)
-                partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            done = Transcoded(done.source, out_of_disk=(error.errno or 0, str(error)))
-        print(json.dumps(asdict(done)), flush=True)
+def write(
+    path: str,
+    frames: Sequence[Any] | None,
+    target: str,
+    encoding: Mapping[str, Any],
+    max_bytes: int,
+) -> Transcoded:
+    """Answer a request."""
+    of_folder: Any = frames and tuple(frames)
+    done, content = transcode(Path(path), of_folder, Encoding(**encoding), max_bytes)
+    try:
+        if done.source.ok:
+            partial = Path(f"{target}.{os.getpid()}")
+            partial.write_bytes(content)
+            partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        return Transcoded(done.source, out_of_disk=(error.errno or 0, str(error)))
+    return done
 
 
 if __name__ == "__main__":
-    main()
+    serve(write)
