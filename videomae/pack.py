@@ -24,12 +24,13 @@ the same paths. A killed run goes on with the same command, to the same bytes.
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, UserError
 from videomae.files import sha256, write_text
-from videomae.lists.clips import read_clips, write_without
+from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.report.console import Say
 from videomae.schema import command
@@ -81,19 +82,28 @@ def pack(config: PackConfig) -> None:
     clips = sorted(first.values(), key=lambda clip: clip.line)
     shard_bytes = int(config.shard_mb * 1e6)
     with Packing(out, clips, encoding, shard_bytes, settings) as packing:
-        _transcode(packing, data, config, say)
-        left_out = {
-            source_of(clips[number]): made.source.error
-            for number, made in sorted(packing.done.items())
-            if not made.source.ok
-        }
-        bad = [(clip, left_out[source_of(clip)]) for clip in lines if source_of(clip) in left_out]
-        entries = [{"path": clip.path, "line": clip.line, "error": why} for clip, why in bad]
-        write_text(out / BAD, "".join(json.dumps(entry) + "\n" for entry in entries))
+        try:
+            _transcode(packing, data, config, say)
+        finally:
+            left_out = {
+                source_of(clips[number]): made.source.error
+                for number, made in sorted(packing.done.items())
+                if not made.source.ok
+            }
+            bad = [clip for clip in lines if source_of(clip) in left_out]
+            _write_bad(out / BAD, bad, left_out)
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
-        write_without(out / LIST, source, {clip.line for clip, _ in bad}, note)
+        write_without(out / LIST, source, {clip.line for clip in bad}, note)
         packing.finish()
     _report(out, left_out, say)
+
+
+def _write_bad(file: Path, bad: Sequence[Clip], errors: Mapping[str, str | None]) -> None:
+    """Write a line of each video that is left out."""
+    entries = (
+        {"path": clip.path, "line": clip.line, "error": errors[source_of(clip)]} for clip in bad
+    )
+    write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say) -> None:
@@ -142,7 +152,8 @@ def _judge(packing: Packing, config: PackConfig) -> None:
     Raises:
         TooManyLeftOut: naming how many, and why.
     """
-    errors = [made.source.error for made in packing.done.values() if not made.source.ok]
+    bad = {number: made for number, made in packing.done.items() if not made.source.ok}
+    errors = [made.source.error for made in bad.values()]
     nothing = len(errors) == len(packing.clips)
     if nothing or too_many_bad(len(errors), len(packing.done), config.max_bad_fraction):
         reasons = Counter(str(error).partition(" (")[0] for error in errors)
@@ -150,8 +161,8 @@ def _judge(packing: Packing, config: PackConfig) -> None:
         raise TooManyLeftOut(
             f"{len(errors):,} of {len(packing.done):,} videos cannot be packed ({said}; limit "
             f"{config.max_bad_fraction:.1%}, max_bad_fraction; one video is always put up with). "
-            "Mend them or the root, or raise the limit; the same command goes on. "
-            "python -m videomae.scan tells of each"
+            f"The first is {packing.clips[min(bad)].path}; {packing.out / BAD} names all. Mend "
+            "them or the root, or raise the limit; the same command goes on"
         )
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import write_video
+from videomae.video import interface
+from videomae.video.folder import FrameFolder
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
+from videomae.video.opening import decoder, usable_decoders
 from videomae.video.picture import TURNS, display_matrix
 from videomae.video.pyav import PyAVVideo
 from videomae.video.transcode import Encoding, shrink, transcode
@@ -156,3 +160,96 @@ def test_data_that_pyav_does_not_know_hides_no_turn(degrees: int, quarters: int)
             raise ValueError("29 is not a valid Type")
 
     assert TURNS[display_matrix(Frame())][:2] == (quarters, False)  # type: ignore[arg-type]
+
+
+def test_a_gif_consists_of_blocks_up_to_its_trailer(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    noise = np.random.default_rng(0).integers(0, 256, (8, 40, 50), np.uint8)
+    pictures = [Image.fromarray(picture, "P") for picture in noise]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    content = path.read_bytes()
+    assert inspect_video(path).ok
+    for changed in (content[:-1], content[:6000] + content[6050:], content[:9000]):
+        path.write_bytes(changed)
+        assert not inspect_video(path).ok
+
+
+def test_a_wrecked_packet_is_no_packet_without_a_picture(tmp_path: Path) -> None:
+    path = remux(write_video(tmp_path / "a.mp4", frames=30), tmp_path / "a.flv")
+    content = path.read_bytes()
+    assert inspect_video(path).ok
+    with av.open(str(path)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][17]
+    for changed in (bytes(len(packet)), b"\xff" * len(packet), bytes(6) + packet[6:]):
+        path.write_bytes(content.replace(packet, changed))
+        assert not inspect_video(path).ok
+
+
+def test_what_cannot_become_a_picture_is_named_by_a_scan_too(tmp_path: Path) -> None:
+    """FFmpeg 8 does not convert from YCgCo, which 5.1 does."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = 8
+        for number in range(4):
+            container.mux(stream.encode(shot((64, 48), number)))
+        container.mux(stream.encode())
+    found = inspect_video(path)
+    assert "cannot become a picture in RGB" in str(found.error)
+    with pytest.raises(DecodeError):
+        PyAVVideo(path).read([0])
+
+
+def test_a_video_of_which_no_frame_is_shown_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number in range(4):
+            container.mux(stream.encode(shot((64, 48), number)))
+        container.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    edit = content.index(b"elst") + 12  # duration, then the time at which it begins
+    content[edit + 4 : edit + 8] = (10**6).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match="holds no frame"):
+        PyAVVideo(path)
+    assert inspect_video(path).error == "no frame"
+
+
+def test_frames_come_in_parts_of_limited_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=20)
+    whole = PyAVVideo(path).read(range(20))
+    monkeypatch.setattr(interface, "PART_BYTES", 3 * whole[0].nbytes + 1)
+    for name in usable_decoders():
+        wanted = [1, 2, 5, 6, 7, 11, 19]
+        parts = list(decoder(name)[1](path).parts(wanted))
+        assert [len(part.frames) for part in parts] == [3, 3, 1], name
+        assert [part.place for part in parts] == [0, 3, 6]
+        found = np.concatenate([part.frames for part in parts])
+        np.testing.assert_array_equal(found, decoder(name)[1](path).read(wanted))
+        if name == "pyav":
+            np.testing.assert_array_equal(found, whole[wanted])
+
+
+def test_frames_that_are_too_large_are_refused_by_name(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", height=256, width=320)
+    for name in usable_decoders():
+        with pytest.raises(DecodeError, match=r"frames of 320 x 256 .* max_clip_bytes"):
+            decoder(name)[1](path, 9 * 320 * 256 - 1)
+        assert decoder(name)[1](path, 9 * 320 * 256).read([3]).any()
+    found = inspect_video(path, max_bytes=10**5)
+    assert "frames of 320 x 256" in str(found.error)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    Image.new("RGB", (320, 256)).save(folder / "1.png")
+    with pytest.raises(DecodeError, match="max_clip_bytes"):
+        FrameFolder(folder, "{}.png", 1, 1, 10**5).read([0])
+
+
+def test_reading_nothing_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no frame is asked for"):
+        PyAVVideo(write_video(tmp_path / "a.mp4")).read([])

@@ -14,6 +14,7 @@ from videomae.video.container import FORMATS
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.opening import decoder, usable_decoders
+from videomae.video.pyav import PyAVVideo
 from videomae.video.transcode import Encoding, transcode
 
 
@@ -105,7 +106,7 @@ def test_a_script_leads_nowhere(
     assert listener.calls == 0
 
 
-@pytest.mark.parametrize("name", ["x%03d.png", "x*.png", "x[12].jpg", "script.avs", "script.vpy"])
+@pytest.mark.parametrize("name", ["x%03d.png", "x%*.png", "x%[12].jpg", "script.avs", "script.vpy"])
 def test_names_that_stand_for_other_files_are_refused(name: str, tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / f"x{number:03}.png")
@@ -114,6 +115,14 @@ def test_names_that_stand_for_other_files_are_refused(name: str, tmp_path: Path)
     for reader in usable_decoders():
         with pytest.raises(DecodeError, match="leads to other files"):
             decoder(reader)[1](path)
+
+
+@pytest.mark.parametrize("name", ["clip[1].gif", "100% real.gif", "50%off.gif", "what?.gif"])
+def test_names_that_stand_for_one_file_are_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    pictures = [Image.new("P", (32, 32), number) for number in range(3)]
+    pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:])
+    assert PyAVVideo(path).num_frames == 3
 
 
 def test_no_format_that_opens_other_files_is_among_those_that_are_read() -> None:

@@ -14,6 +14,8 @@ PICTURE, VOP = START + b"\0", START + b"\xb6"
 """Begin a picture of MPEG-1 and MPEG-2, and of MPEG-4."""
 RECOVERY, ORIENTATION = 6, 47
 """Types of supplemental messages: a recovery point, a display orientation."""
+AV1_UNITS = (*range(1, 9), 15)
+"""Types of units that AV1 knows."""
 SMALL_VOP = 16
 """Bytes of an MPEG-4 packet that may say no more than "not coded"."""
 
@@ -70,7 +72,7 @@ def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
 
 
 def pictureless(codec: str, extradata: bytes) -> Callable[[Buffer], bool]:
-    """The function that tells packets without any part of a picture, which FFmpeg refuses.
+    """The function that tells whole packets without any part of a picture, which FFmpeg refuses.
 
     Args:
         codec: FFmpeg's name of it.
@@ -81,10 +83,14 @@ def pictureless(codec: str, extradata: bytes) -> Callable[[Buffer], bool]:
     length = _length_bytes(codec, extradata)
 
     def tells(data: Buffer) -> bool:
-        first = [unit[0] for unit in _units(data, length) if unit]
+        units = list(_units(data, length))
+        whole = not length or sum(length + len(unit) for unit in units) == len(data)
+        first = [unit[0] for unit in units if unit]
+        if not whole or not first or any(byte >= 128 for byte in first):
+            return False  # a first bit of 1 is forbidden
         if codec == "h264":
-            return not any(1 <= byte & 31 <= 5 for byte in first)
-        return not any(byte >> 1 & 63 < 32 for byte in first)
+            return all(6 <= byte & 31 <= 23 for byte in first)
+        return all(byte >> 1 & 63 >= 32 for byte in first)
 
     return tells
 
@@ -229,19 +235,23 @@ def _vp9(data: Buffer, key: bool) -> Look:
 
 def _av1(data: Buffer, key: bool) -> Look:
     """A temporal unit, of whose frames one is shown; but one frame each where they were split."""
-    content, place, shown, keys = bytes(data), 0, 0, 0
+    content, place, frames, shown, keys = bytes(data), 0, 0, 0, 0
     while place < len(content):
         header = content[place]
+        kind = header >> 3 & 15
         place += 1 + (header >> 2 & 1)
         size = len(content) - place
         if header & 2:
             size, place = _leb128(content, place)
-        if header >> 3 & 15 in (3, 6) and place < len(content):  # a frame's header, or a frame
+        if header & 128 or kind not in AV1_UNITS or place + size > len(content):
+            return Look(None)  # not as a unit begins, or not whole
+        if kind in (3, 6) and size > 0:  # a frame's header, or a frame
             first = content[place]
+            frames += 1
             shown += first >> 7 or first >> 4 & 1
             keys += first >> 4 & 15 == 1  # a key frame that is shown
         place += size
-    return Look(shown if shown < 2 else None, key and keys == 1)
+    return Look(shown if shown < 2 and frames else None, key and keys == 1)
 
 
 def _leb128(data: bytes, place: int) -> tuple[int, int]:

@@ -34,6 +34,8 @@ def incomplete(path: Path, container: str, stream_id: int) -> str | None:
             return _transport_stream(path.read_bytes(), stream_id)
         case "ogg":
             return _ogg(path.read_bytes())
+        case "gif":
+            return _gif(path.read_bytes())
         case _:
             return None
 
@@ -127,3 +129,28 @@ def _ogg_pages(content: bytes) -> Iterator[tuple[int, bool]]:
         )
         place += 27 + len(segments) + sum(segments)
         yield place, segments[-1:] == b"\xff"
+
+
+def _gif(content: bytes) -> str | None:
+    """Blocks follow each other up to the trailer. Source: GIF89a, appendix A."""
+    place = 13 + _colours(content, 10)
+    while place < len(content):
+        match content[place]:
+            case 0x3B:  # the trailer
+                return None
+            case 0x21:  # an extension and its label
+                place += 2
+            case 0x2C:  # a picture, its colours and the size of its codes
+                place += 11 + _colours(content, place + 9)
+            case _:
+                return f"damaged (no block begins at byte {place})"
+        while place < len(content) and content[place]:
+            place += 1 + content[place]
+        place += 1
+    return "ends early (without a trailer)"
+
+
+def _colours(content: bytes, place: int) -> int:
+    """Bytes of a GIF's table of colours, of which the byte at `place` tells."""
+    flags = content[place] if place < len(content) else 0
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -55,7 +55,7 @@ ANYWHERE = ((b"<MPD", "a DASH manifest"), (b"#EXTM3U", "an HLS playlist"))
 NAMED = {".avs": "an AviSynth script", ".vpy": "a VapourSynth script"}
 """Scripts that some builds of FFmpeg tell by the ending of their name alone."""
 PATTERN = re.compile(
-    r"[%*?{\[].*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)", re.I
+    r"%(\d*d|[*?\[\]{}]).*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)$", re.I
 )
 """A name that FFmpeg may take for those of several pictures."""
 INT_MAX = 2**31 - 1

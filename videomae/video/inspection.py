@@ -25,7 +25,7 @@ from videomae.video.container import (
     open_container,
 )
 from videomae.video.interface import DecodeError, check_frame_size, within_memory
-from videomae.video.picture import display_matrix, turned_size
+from videomae.video.picture import ToRGB, display_matrix, turned_size
 from videomae.video.programs import serve
 from videomae.video.pyav import PyAVVideo
 
@@ -33,6 +33,10 @@ KEY = 1
 """Of FFmpeg's index entries: AVINDEX_KEYFRAME."""
 STRICT = {"err_detect": "explode"}
 """The decoder's option to fail where it would conceal damage."""
+LENIENT = ("tiff",)
+"""Decoders that fail at healthy files, too, with that option."""
+ASF_SPARE_S = 0.3
+"""Seconds that ASF files promise too much where frames are stored before their turn."""
 MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """FFmpeg's name of the format of MP4 and QuickTime files."""
 ESTIMATED = ("avi", "mpegts", "mpeg")
@@ -116,25 +120,51 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None, max_bytes: int
         stream = reading.stream
         rate = float(frame_rate(stream) or 0)
         facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
-        end, start = 0.0, None
+        end, start, shown = 0.0, None, ShownFormats()
         for count, frame in enumerate(reading.frames(), start=1):
             if start is None:
                 size = turned_size((frame.width, frame.height), display_matrix(frame))
                 facts |= {"width": size[0], "height": size[1]}
+                early = len(logs)  # complaints of pictures before the first one do not count
             time = (count - 1) / (rate or 1) if frame.time is None else frame.time
             start = time if start is None else min(start, time)
             end = max(end, time)
             facts |= {"num_frames": count}
+            shown.check(frame)
             if each:
                 each(frame)
         if start is None:
             raise DamageError("no frame")
-        for _, name, words in logs:
-            if name == reading.container.format.name:
+        speakers = {reading.container.format.name, stream.codec_context.name} - {"h264"}
+        for number, (_, name, words) in enumerate(logs):
+            if name in speakers and (number >= early or name != stream.codec_context.name):
                 raise DamageError(f"damaged ({words.strip()})")
         step = 1 / rate if rate else 0.0
         facts |= {"duration_s": round(end + step - start, 6)}
         reading.check_end(max(end + step, reading.end_s), step)
+
+
+class ShownFormats:
+    """The kinds of frames of a video that are known to become RGB pictures."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[object, ...]] = set()
+
+    def check(self, frame: av.VideoFrame) -> None:
+        """Convert a frame, if it is of a kind that has not been converted yet.
+
+        Raises:
+            DamageError: it cannot be converted.
+        """
+        size = frame.width, frame.height
+        kind = (frame.format.name, *size, frame.colorspace, frame.color_range)
+        if kind in self.known:
+            return
+        self.known.add(kind)
+        try:
+            ToRGB(size)(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise DamageError(f"cannot become a picture in RGB ({error})") from error
 
 
 @contextmanager
@@ -162,7 +192,8 @@ class Reading:
         self.path = path
         self.reader = PyAVVideo(path, max_bytes)
         self.container = open_container(check_file(path), path)
-        self.stream = best_stream(self.container, path, max_bytes, STRICT)
+        lenient = self.reader.stream.codec_context.name in LENIENT
+        self.stream = best_stream(self.container, path, max_bytes, {} if lenient else STRICT)
         self.early: Exception | None = None  # what the decoder said before its first frame
         self.excused = 0  # frames that it lost at a join of two files, where nothing is damaged
         self.begins = False  # whether the first packet is a key frame, as its own bits say
@@ -289,7 +320,8 @@ class Reading:
             step_s: from one frame to the next; 0: not known.
         """
         promised = self._promised_s()
-        if promised - end_s > max(0.1 * promised, 2 * step_s or 1):
+        spare_s = ASF_SPARE_S if self.container.format.name == "asf" else 0.0
+        if promised - end_s > max(0.1 * promised, 2 * step_s or 1, spare_s):
             raise DamageError(f"ends early (at {end_s:.2f} of {promised:.2f} s)")
         entries = len(self.stream.index_entries) if self.container.format.name in MP4 else 0
         seen = len(self.reader.packets)

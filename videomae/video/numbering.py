@@ -61,6 +61,8 @@ class Packets:
     """How many pictures that are stored before another may be shown after it."""
     oriented: bool = False
     """Whether pictures themselves say how they are turned, each for itself."""
+    palettes: bool = False
+    """Whether packets bring palettes along, which hold for those after them too."""
     blind: set[int] = field(default_factory=set)
     """The key frames that hold no picture that can be made out."""
 
@@ -127,6 +129,7 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
             found.hidden.add(number)
         if packet.is_corrupt:
             found.cut.add(number)
+        found.palettes |= packet.has_sidedata("palette")
         if packet.is_keyframe:
             found.keys.append(number)
             looking.at(number, memoryview(packet), key=True)
@@ -210,6 +213,8 @@ def by_packets(packets: Packets, *, reorders: bool, restarts: bool) -> Numbering
     if not packets.regular or packets.keys[:1] != [0]:
         return None
     shown = [number for number in range(len(packets)) if number not in hidden]
+    if not shown:
+        return Numbering([], [Entry(0, 0)])
     if not reorders:
         entries = [Entry(bisect_left(shown, key), key) for key in packets.keys]
         return Numbering(shown, entries if restarts else entries[:1])

@@ -119,7 +119,7 @@ class PyAVVideo:
             asked = numbers[0] if numbers[0] < 0 else numbers[-1]
             raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {asked}")
         ways = [(False, False)]
-        if not self.packets.oriented:
+        if not (self.packets.oriented or self.packets.palettes):
             ways.insert(0, (True, False))
             if self.regular and self.needless is not None:
                 ways.insert(0, (True, True))
@@ -246,6 +246,9 @@ class PyAVVideo:
 
     def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:
         """The packets from one on, each with its number, wherever the container has to be led."""
+        if first == 0 and not self.regular:  # a decoder may keep what it has met further on
+            yield from self._from_start()
+            return
         before = [number for number in self.packets.keys if number < first]
         for start in (first, *before[: -TRIES - 1 : -1]):
             time = self.packets.time(start)

@@ -223,12 +223,17 @@ def colours() -> Iterator[Recipe]:
             ("rgba_mov", "rgba"),
         ),
         *(("yuva420p_nut", "yuva420p"), ("gray16le_nut", "gray16le"), ("pal8_nut", "pal8")),
+        *(("pal8_avi", "pal8"), ("pal8_mov", "pal8"), ("gray_mov", "gray"), ("monob_avi", "monob")),
         *(("monow_nut", "monow"), ("nv12_nut", "nv12"), ("p010le_nut", "p010le")),
         *(("yuv440p_nut", "yuv440p"), ("gbrp_nut", "gbrp"), ("rgb565le_nut", "rgb565le")),
     ):
         ending = name.rpartition("_")[2]
         command = ffmpeg(*pictures(frames=10), "-c:v", "rawvideo", "-pix_fmt", form)
         yield Recipe(f"raw_{name}", ending, "rawvideo", command)
+    own = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+    for ending in ("avi", "mov"):  # each picture has a palette of its own
+        command = ffmpeg(*pictures(frames=10), "-lavfi", own, "-c:v", "rawvideo")
+        yield Recipe(f"raw_palettes_{ending}", ending, "rawvideo", command)
     alpha = (*VP8, "-pix_fmt", "yuva420p", "-auto-alt-ref", "0")
     yield Recipe("vp8_webm-alpha", "webm", "vp8", ffmpeg(*pictures(), *alpha))
 

@@ -11,7 +11,7 @@ COPY = ("-map", "0", "-c", "copy")
 CUT = (
     "h264_mp4 h264b_mp4 h264b_mkv h264b_ts h264pyr_mp4 h264open_mp4 h264refresh_mp4 h264onekey_mp4"
     " hevc_mp4 hevcb_mp4 hevcopen_mp4 hevcopen_mkv mpeg4_mp4 mpeg4b_mp4 mpeg4b_mkv mpeg4b_avi"
-    " mpeg2b_mpg mpeg2b_ts vp8_webm vp9_mp4 vp9alt_webm av1_mp4 mjpeg_avi theora_ogg"
+    " mpeg2b_mpg mpeg2b_ts vp8_webm vp9_mp4 vp9alt_webm av1_mp4 mjpeg_avi mjpeg_mp4 theora_ogg"
 )
 """What is cut by `-c copy`."""
 CUT_TIMES = ("0.37", "1.0", "1.53")
