@@ -120,7 +120,8 @@ def test_names_that_stand_for_other_files_are_refused(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["clip[1].gif", "100% real.gif", "50%off.gif", "what?.gif"])
 def test_names_that_stand_for_one_file_are_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    pictures = [Image.new("P", (32, 32), number) for number in range(3)]
+    noise = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+    pictures = [Image.fromarray(picture) for picture in noise]
     pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:])
     assert PyAVVideo(path).num_frames == 3
 

@@ -36,9 +36,11 @@ def sizes() -> Iterator[Recipe]:
     for name, ending in (
         *(("mpeg4b", "avi"), ("mpeg4", "mp4"), ("vp8", "webm"), ("vp9", "webm"), ("mjpeg", "avi")),
         *(("ffv1", "mkv"), ("mpeg2b", "mpg"), ("theora", "ogg"), ("png", "mov"), ("av1", "mp4")),
-        *(("flv1", "flv"), ("wmv2", "wmv"), ("huffyuv", "avi"), ("rawbgr", "avi")),
+        *(("flv1", "flv"), ("rawbgr", "avi")),
     ):
         yield sized(name, ending, "67x45")
+    for name, ending in (("wmv2", "wmv"), ("huffyuv", "avi")):  # which have no odd widths
+        yield sized(name, ending, "68x45")
     for size in ("67x46", "68x45"):
         for name, ending in (
             ("mpeg4b", "avi"),
@@ -51,7 +53,7 @@ def sizes() -> Iterator[Recipe]:
     for size in ("66x50", "18x16", "130x34", "16x130"):
         yield sized("h264b", "mp4", size)
     yield sized("mpeg4", "avi", "18x16")
-    yield sized("vp9", "webm", "3x5")
+    yield sized("vp9", "webm", "13x11")
     yield sized("mjpeg", "mov", "9x7")
     for frames in (1, 2, 3):
         for name in ("h264b_mp4", "mpeg4b_avi", "vp9_webm", "mpeg2b_mpg", "h264b_ts"):
