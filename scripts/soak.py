@@ -94,7 +94,9 @@ def write_video(path: Path, number: int, frames: int = 24) -> None:
     code = code_of(number).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(CONTAINERS[path.suffix[1:]], rate=25)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
+        stream.options = {"mbtree": "0"}
         if path.suffix == ".webm":
             stream.options = {"deadline": "realtime", "cpu-used": "8"}
         for shift in range(frames):

@@ -21,16 +21,23 @@ GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 
 
+OPTIONS = {"crf": "18", "bf": "0", "mbtree": "0"}
+
+
 def write_video(
     path: Path, *, frames: int = 12, height: int = 48, width: int = 64, seed: int = 0
 ) -> Path:
-    """A real H.264 MP4. Frame i has grey level 20 + 12 i in its left half, moving noise right."""
+    """A real H.264 MP4. Frame i has grey level 20 + 12 i in its left half, moving noise right.
+
+    Its bytes are always the same: with several threads or mbtree x264 gives others now and then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     texture = rng.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
     texture = texture.repeat(8, axis=0).repeat(8, axis=1)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "18", "bf": "0"})
+        stream = container.add_stream("libx264", rate=25, options=OPTIONS)
+        stream.codec_context.thread_count = 1
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
             image = np.roll(texture, 2 * number, axis=1).copy()

@@ -68,8 +68,9 @@ def write_clip(path: Path, colour: int = 0, *, frames: int = FRAMES, seed: int =
     """A real video, in the container that its ending says, over noise of one of many colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = _images(colour, frames, seed)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(CODECS[path.suffix], rate=25)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(CODECS[path.suffix], rate=25, options={"mbtree": "0"})
+        stream.codec_context.thread_count = 1  # and so the bytes are always the same
         stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], "yuv420p"
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -64,6 +64,7 @@ def moving(
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "12"} | options)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
             image = np.roll(texture, 2 * number, axis=1).copy()

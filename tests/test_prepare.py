@@ -667,6 +667,7 @@ def write_damaged_within(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         options = {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=0"}
         stream = container.add_stream("libx264", rate=25, options=options)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         rng = np.random.default_rng(0)
         for _ in range(30):

@@ -29,6 +29,7 @@ def encode(path: Path, codec: str) -> Path:
     noise = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=CODECS[codec])
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for number in range(FRAMES):
             image = np.roll(noise, 2 * number, axis=1)

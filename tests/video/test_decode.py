@@ -59,6 +59,7 @@ def encode(path: Path, images: Frames, options: dict[str, str], movflags: str = 
     flags = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", options=flags) as container:
         stream = container.add_stream("libx264", rate=25, options=options)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], "yuv420p"
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -158,6 +159,7 @@ def save(path: Path, images: Frames, codec: str, **settings: Any) -> Path:
     times = settings.pop("times", None)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=settings)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.height, stream.width, stream.pix_fmt = *images.shape[1:3], "yuv420p"
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
@@ -349,6 +351,7 @@ def test_8k_video_is_read(reader: Reader, tmp_path: Path) -> None:
     path = tmp_path / "8k.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
         stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuv420p"
         for grey in (40, 90, 140):
             frame = av.VideoFrame(7680, 4320, "gray")
