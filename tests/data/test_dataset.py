@@ -5,6 +5,7 @@ the row, blue the number of the frame. The frames are so small that crops are no
 """
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,10 @@ from videomae.data.dataset import (
 )
 from videomae.data.mask import Masking
 from videomae.lists.clips import Clip
+from videomae.video import interface
+from videomae.video.folder import FrameFolder
+from videomae.video.interface import Part
+from videomae.video.opening import usable_decoders
 
 GRID = (2, 4, 4)
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), GRID)
@@ -463,3 +468,64 @@ def test_test_views_draw_nothing(videos: Path) -> None:
     greys = [view[:, 4:28, 2:14].float().mean((1, 2, 3)) for view in expected[0].clip[::3]]
     for grey, numbers in zip(greys, ([0, 2, 4, 6], [4, 6, 8, 10]), strict=True):
         assert grey.tolist() == pytest.approx([20 + 12 * n for n in numbers], abs=3)
+
+
+# Large frames
+
+
+@pytest.mark.parametrize("decoder", usable_decoders())
+def test_views_of_parts_are_those_of_the_whole(
+    decoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is done to a clip is done to each frame by itself: to the bit."""
+    write_video(tmp_path / "a.mp4", frames=30, height=80, width=112)
+    clips, data = [Clip("a.mp4", 1, label=0)], replace(DATA, root=str(tmp_path), decoder=decoder)
+    data = replace(data, repeats=3, hflip=True, clip=ClipConfig(frames=16, stride=1, size=32))
+    finetuning = AugmentConfig(crop=CropKind.random_resized, antialias=False, rand_ops=4)
+    masking = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (8, 4, 4))
+
+    def views() -> list[Tensor]:
+        found = [TrainingClips(clips, data, AUGMENT, masking, 0)[Item(e, 0)] for e in range(3)]
+        found += [TrainingClips(clips, data, finetuning, None, 0)[Item(e, 0)] for e in range(3)]
+        found.append(EvaluationClips(clips, replace(data, segments=3, crops=3))[0])
+        assert not any(example.bad for example in found)
+        return [example.clip for example in found]
+
+    whole = views()
+    monkeypatch.setattr(interface, "PART_BYTES", 4 * 80 * 112 * 3)
+    for one, other in zip(views(), whole, strict=True):
+        assert one.equal(other)
+
+
+def test_a_video_read_anew_from_its_start_gives_its_last_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes again from place 0 on takes the place of what came before."""
+    write_coordinates(tmp_path / "a", 24)
+    real = FrameFolder.parts
+
+    def again(self: FrameFolder, numbers: Sequence[int]) -> Iterator[Part]:
+        yield from (part._replace(frames=255 - part.frames) for part in real(self, numbers[:5]))
+        yield from real(self, numbers)
+
+    data = replace(DATA, root=str(tmp_path), segments=2, crops=2)
+    clips = [folder_clip("a", 24, label=0)]
+    training, evaluation = (
+        TrainingClips(clips, data, AUGMENT, MASKING, 0),
+        EvaluationClips(clips, data),
+    )
+    expected = training[Item(0, 0)].clip, evaluation[0].clip
+    monkeypatch.setattr(FrameFolder, "parts", again)
+    assert training[Item(0, 0)].clip.equal(expected[0])
+    assert evaluation[0].clip.equal(expected[1])
+
+
+def test_a_narrow_video_is_evaluated_a_few_frames_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coordinates(tmp_path / "a", 24, height=2, width=255)
+    data = replace(DATA, root=str(tmp_path), segments=1, crops=3)
+    clips = EvaluationClips([folder_clip("a", 24, label=0)], data)
+    whole = clips[0].clip
+    monkeypatch.setattr(interface, "PART_BYTES", 32 * 255 * 16 * 3)
+    assert clips[0].clip.equal(whole)

@@ -5,6 +5,7 @@ import faulthandler
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 
 from tests.conftest import write_list
 from tests.data.test_loader import AUGMENT, DATA, MASKING, assert_same
-from videomae.config import DataConfig
+from videomae.config import MIN_CLIP_BYTES, DataConfig
 from videomae.data import dataset, windows, workers
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import (
@@ -181,6 +182,23 @@ def test_a_video_that_takes_two_along_is_a_bad_file(
         valid = batch.valid
         assert batch.clip[valid].equal(other.clip[valid])
         assert batch.video.equal(other.video)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's data")
+@pytest.mark.parametrize("greed", [lambda: bytearray(10**9), lambda: torch.empty(10**9).fill_(1)])
+@pytest.mark.parametrize("make", [training, evaluation, windows_of])
+def test_a_video_that_takes_too_much_memory_is_a_bad_file(
+    clips: list[Clip], data: DataConfig, spoil: Any, make: Any, greed: Callable[[], Any]
+) -> None:
+    spoil({"7.mp4": greed}, times=100)
+    notes: list[str] = []
+    limited = replace(data, max_clip_bytes=MIN_CLIP_BYTES)
+    found = list(make(clips, limited, notes))
+    each = [batch.bad for batch in found]
+    bad = [file for some in each for file in (some if isinstance(some, list) else [some]) if file]
+    assert {file.line for file in bad} == {8}
+    assert all("memory does not suffice to read it" in file.error for file in bad)
+    assert notes == []  # no process was lost
 
 
 def test_a_video_that_spoils_windows_twice_is_a_bad_file(
