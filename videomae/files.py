@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+MOST_JSON = 2**25
+"""Bytes of the largest JSON document that is read; a hostile one takes 30 times as much."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -51,6 +54,49 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file at once."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def inside(directory: Path, name: str) -> Path:
+    """The regular file of that name in a directory, as a file of others calls it.
+
+    Raises:
+        ValueError: the name leads elsewhere, or to no regular file.
+    """
+    plain = (
+        name not in ("", ".", "..") and not set("/\\\0") & set(name) and len(name.encode()) <= 255
+    )
+    if not plain:
+        raise ValueError(f"{name[:80]!r} is not the name of a file in {directory}")
+    path = directory / name
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file")
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        ValueError: it holds none, or is larger than any that is meant to be read.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_JSON + 1)
+    return parse_json(content)
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON document.
+
+    Raises:
+        ValueError: it is none, nests too deep, or is larger than any that is meant to be read.
+    """
+    if len(content) > MOST_JSON:
+        raise ValueError(f"more than {MOST_JSON} bytes of JSON")
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("JSON that nests too deep") from error
 
 
 def whole_json_lines(path: Path) -> list[Any]:

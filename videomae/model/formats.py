@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from videomae.config import ConfigError, ModelConfig, WeightsFormat
+from videomae.files import read_json
 from videomae.model import huggingface
 from videomae.model.huggingface import read_huggingface, save_huggingface
 from videomae.model.official import read_official, save_official
@@ -106,8 +107,9 @@ def _with_heads(
 def is_huggingface(directory: Path) -> bool:
     """Whether a directory says that it holds a VideoMAE of transformers."""
     try:
-        return '"videomae"' in (directory / huggingface.CONFIG).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        config = read_json(directory / huggingface.CONFIG)
+        return isinstance(config, dict) and config.get("model_type") == "videomae"
+    except (OSError, ValueError):
         return False
 
 

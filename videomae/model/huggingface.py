@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import ClipConfig, ModelConfig, Positions
-from videomae.files import replacing, write_text
+from videomae.files import inside, read_json, replacing, write_text
 from videomae.model.geometry import geometry
 from videomae.model.official import CLIP, last_norm_eps, settle_positions, state_dict_of
 from videomae.model.tensors import WeightsError, copied, open_content
@@ -262,10 +262,10 @@ def _processor(clip: ClipConfig) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError("not an object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error})") from error
     return content
 
@@ -351,7 +351,10 @@ def _tensor_files(directory: Path) -> list[Path]:
             shards = list(places.values()) if isinstance(places, dict) else []
             if not shards or not all(isinstance(shard, str) for shard in shards):
                 raise WeightsError(f"{index} has no weight_map that says where each tensor is")
-            files = [directory / shard for shard in sorted(set(shards))]
+            try:
+                files = [inside(directory, shard) for shard in sorted(set(shards))]
+            except ValueError as error:
+                raise WeightsError(f"{index}: {error}; its shards lie beside it") from error
             if missing := [file.name for file in files if not file.is_file()]:
                 raise WeightsError(f"{index} names {', '.join(missing)}, which is not there")
             return files

@@ -1,6 +1,5 @@
 """From weights to a model: what must fit, what may be missing, and what was done."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from videomae.config import ClipConfig, ModelConfig, Positions, token_grid
+from videomae.files import read_json
 from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.mae import VideoMAE
@@ -177,7 +177,7 @@ def pick_classes(weights: Weights, head_map: str | Path) -> Weights:
     if rows is None:
         raise WeightsError(f"head_map={head_map}: {weights.path} is {KINDS[weights.info.kind]}")
     try:
-        picked = json.loads(Path(head_map).read_text(encoding="utf-8"))
+        picked = read_json(Path(head_map))
     except (OSError, ValueError) as error:
         raise WeightsError(f"head_map={head_map} cannot be read ({error})") from error
     if not isinstance(picked, list) or not all(type(row) is int for row in picked):

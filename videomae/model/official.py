@@ -7,6 +7,7 @@ from `args`.
 """
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -252,7 +253,7 @@ def settle_positions(
 
 def _is_fixed(stored: Tensor, grid: tuple[int, int, int]) -> bool:
     """Whether stored positions are the sine-cosine table."""
-    if stored.ndim != 3:
+    if stored.ndim != 3 or stored.shape[:2] != (1, math.prod(grid)) or stored.shape[2] < 1:
         return False
     table = position_table(Positions.sincos_1d, grid, stored.shape[-1])
     return stored.shape == table.shape and torch.allclose(stored, table, atol=1e-3)

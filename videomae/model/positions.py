@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from videomae.config import ClipConfig, ModelConfig, Positions, token_grid
+from videomae.config import ClipConfig, ConfigError, ModelConfig, Positions, token_grid
 
 Grid = tuple[int, int, int]
 """Tokens along time, height and width."""
+MOST_POSITIONS = 2**26
+"""Numbers in a table of positions: 20 times those of ViT-giant for 16 frames of 224 px."""
 
 
 def register_positions(module: nn.Module, config: ModelConfig, clip: ClipConfig) -> None:
@@ -38,6 +40,25 @@ def fixed_positions(config: ModelConfig, clip: ClipConfig, *, decoder: bool = Fa
     return interpolated(position_table(kind, made_for, dim), made_for, grid)
 
 
+def check_positions(config: ModelConfig, clip: ClipConfig) -> None:
+    """Check that a model's positions are of a size that can be.
+
+    Raises:
+        ConfigError: no memory is meant to hold them.
+    """
+    for grid in (token_grid(config, clip), config.position_grid or ()):
+        _check_size(math.prod(grid), config.dim)
+        _check_size(math.prod(grid), config.decoder_dim)
+
+
+def _check_size(tokens: int, dim: int) -> None:
+    if tokens * dim > MOST_POSITIONS:
+        raise ConfigError(
+            f"positions of {tokens:,} tokens, each {dim:,} wide, are more than {MOST_POSITIONS:,} "
+            "numbers: choose clips of fewer frames or pixels"
+        )
+
+
 def position_table(kind: Positions, grid: Grid, dim: int) -> Tensor:
     """The fixed position of each token: (1, N, D) float32, computed in float64 on the CPU.
 
@@ -45,6 +66,7 @@ def position_table(kind: Positions, grid: Grid, dim: int) -> Tensor:
     sincos_3d gives 3/8 of the columns to the row, 3/8 to the column and the rest to the time step,
     each over its own coordinate with base 100; small models on small grids learn faster with it.
     """
+    _check_size(math.prod(grid), dim)
     if kind is Positions.sincos_1d:
         return _sincos(_numbers(math.prod(grid)), dim, base=10_000).float()[None]
     space = dim * 3 // 16 * 2  # even

@@ -9,8 +9,9 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from videomae.config import UserError
+from videomae.model.archive import check_archive, check_old_file
 
 
 class WeightsError(UserError):
@@ -35,14 +37,19 @@ class Container(Enum):
     """Of before PyTorch 1.6: it cannot be mapped."""
 
 
+def _dtype(code: object, *arguments: object) -> np.dtype[Any]:
+    """NumPy's, of plain numbers: others may be as large as a file says."""
+    if code not in DTYPES:
+        raise ValueError(f"a NumPy type {str(code)[:20]!r}, which is refused")
+    return np.dtype(str(code))
+
+
+DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "b1")
 _SCALAR = np.float64(0).__reduce__()[0]
 ADMITTED: list[Any] = [  # beyond what torch admits by itself: tensors, containers, numbers, text
     argparse.Namespace,  # the settings of a run
-    np.dtype,
-    *(
-        type(np.dtype(code))
-        for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "?")
-    ),
+    (_dtype, "numpy.dtype"),
+    *(type(np.dtype(code)) for code in DTYPES),
     (_SCALAR, "numpy.core.multiarray.scalar"),  # before NumPy 2
     (_SCALAR, "numpy._core.multiarray.scalar"),
 ]
@@ -57,6 +64,8 @@ UNREADABLE = (
     TypeError,
     OSError,
     AssertionError,
+    MemoryError,
+    OverflowError,
     struct.error,
 )
 """What torch.load raises at files that are damaged, or not of its making."""
@@ -133,6 +142,7 @@ def open_torch(path: Path, *, mapped: bool) -> Any:
         WeightsError: it is damaged, or holds objects that are not admitted.
     """
     try:
+        _check(path, mapped, path.stat().st_mtime_ns)
         with torch.serialization.safe_globals(ADMITTED):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UNREADABLE as error:
@@ -145,12 +155,19 @@ def open_torch(path: Path, *, mapped: bool) -> Any:
         reason = str(error).split("WeightsUnpickler error: ")[-1].strip() or type(error).__name__
         raise WeightsError(
             f"{path} cannot be read as a file of torch.save ({reason.splitlines()[0]}); it is "
-            "damaged or of another kind"
+            "damaged or of another kind: get it again, or ask for a file that holds a state dict"
         ) from error
 
 
+@lru_cache(maxsize=64)
+def _check(path: Path, zipped: bool, changed: int) -> None:
+    """Look at a file before it is loaded, once unless it has changed; see archive."""
+    with path.open("rb") as file:
+        (check_archive if zipped else check_old_file)(file)
+
+
 def copied(
-    files: Iterable[Path], open_tensors: Callable[[], Mapping[str, Tensor]]
+    files: Sequence[Path], open_tensors: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
     """The tensors of files in memory of their own; floating-point ones as float32.
 
@@ -159,9 +176,18 @@ def copied(
 
     Args:
         files: which `open_tensors` opens.
+
+    Raises:
+        WeightsError: the tensors are larger than the files, as expanded ones are.
     """
     mapped = Container.old_torch not in map(container_of, files)
     tensors = open_tensors()
+    size, promised = sum(x.stat().st_size for x in files), sum(x.nbytes for x in tensors.values())
+    if promised > size:
+        raise WeightsError(
+            f"{', '.join(map(str, files[:4]))}: {promised:,} bytes of tensors in {size:,} bytes: "
+            "they share memory or are expanded; ask for a file that holds each of them in full"
+        )
     names, copies, budget = list(tensors), dict[str, Tensor](), BATCH_BYTES
     for name in names:
         if mapped and budget < 0:

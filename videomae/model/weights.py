@@ -6,16 +6,22 @@ tensors under the official names, float32, in memory of their own.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin, get_type_hints
 
 from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
-from videomae.files import replacing
+from videomae.files import parse_json, replacing
+from videomae.model.geometry import Shapes, geometry
+from videomae.model.positions import check_positions
 from videomae.model.presets import model_config
 from videomae.model.tensors import WeightsError, copied, open_safetensors
 from videomae.pixels import MEAN, STD
@@ -24,6 +30,9 @@ FILE_NAME = "weights.safetensors"
 """In a run directory."""
 MARK = "videomae"
 """The metadata key that tells this project's files from others."""
+SIZES = ("dim", "depth", "mlp_dim", "patch", "tubelet")
+DECODER_SIZES = ("decoder_dim", "decoder_depth", "decoder_mlp_dim")
+"""Settings of a model that its tensors show, too."""
 
 
 class Kind(Enum):
@@ -81,11 +90,17 @@ class WeightsInfo:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
-        """The reverse of `metadata`."""
-        values = json.loads(metadata[MARK])
+        """The reverse of `metadata`.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: they are not what it wrote.
+        """
+        values = parse_json(metadata[MARK])
         del values["normalisation"]
-        mask = values["mask"]
-        return cls(
+        mask, parents = values["mask"], values["parents"]
+        if not all(map(is_link, parents)):
+            raise ValueError(f"parents={reprlib.repr(parents)}")
+        info = cls(
             **values
             | {
                 "kind": Kind(values["kind"]),
@@ -93,9 +108,13 @@ class WeightsInfo:
                 "clip": ClipConfig(**values["clip"]),
                 "sampling": values["sampling"] and Sampling(values["sampling"]),
                 "mask": mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
-                "parents": tuple(Link(**link) for link in values["parents"]),
+                "parents": tuple(Link(**link) for link in parents),
             }
         )
+        for part in (info, info.model, info.clip, info.mask):
+            if part is not None:
+                check_types(part)
+        return info
 
 
 @dataclass(frozen=True)
@@ -137,20 +156,85 @@ def read_own(path: Path) -> Weights:
     """Read a weights file of this project.
 
     Raises:
-        WeightsError: it is damaged, or its metadata make no sense.
+        WeightsError: it is damaged, or its metadata make no sense or are of other tensors.
     """
-    metadata, _ = open_safetensors(path)
+    metadata, tensors = open_safetensors(path)
     try:
         info = WeightsInfo.of(metadata)
-        if info.kind is Kind.classifier and not info.classes:
-            raise ValueError("a classifier without classes")
-        if info.class_names is not None and len(info.class_names) != info.classes:
-            raise ValueError(f"{len(info.class_names)} names of {info.classes} classes")
+        check_info(info, {name: tuple(x.shape) for name, x in tensors.items()}, path)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path}: its metadata cannot be understood ({error!r})") from error
+        raise WeightsError(
+            f"{path}: its metadata cannot be understood ({error!r}); get the file again from where "
+            "it was written"
+        ) from error
+    del tensors  # which `copied` maps piece by piece
     return Weights(path, (path,), info, copied([path], lambda: open_safetensors(path)[1]))
 
 
 def as_json(value: object) -> str:
     """A JSON document, enums by their values."""
     return json.dumps(value, default=lambda enum: enum.value)
+
+
+def is_link(value: object) -> bool:
+    """Whether that is what a JSON document says of a Link."""
+    keys = ("name", "sha256")
+    return isinstance(value, dict) and value.keys() == set(keys) and all_text(value.values())
+
+
+def all_text(values: Iterable[object]) -> bool:
+    """Whether all of them are text."""
+    return all(isinstance(value, str) for value in values)
+
+
+def check_types(config: object) -> None:
+    """Check the types of a dataclass whose values a file said.
+
+    Raises:
+        ValueError: naming the first value that is of another type, or no finite number.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = {get_origin(kind) or kind: get_args(kind) for kind in hints}
+        right = type(value) in kinds or (float in kinds and type(value) is int)
+        if right and isinstance(value, list):
+            right = all(type(entry) in kinds[list] for entry in value)
+        if right and isinstance(value, float):
+            right = math.isfinite(value)
+        if not right:
+            raise ValueError(f"{name}={reprlib.repr(value)}")
+
+
+def check_info(info: WeightsInfo, shapes: Shapes, path: Path) -> None:
+    """Check that metadata are of the tensors that they lie beside, whose sizes are real.
+
+    Args:
+        path: of the tensors, for messages.
+
+    Raises:
+        ValueError: they are of others, or no memory holds the model's positions.
+    """
+    model, is_mae = info.model, info.kind is Kind.pretrain
+    if info.kind is Kind.classifier and not info.classes:
+        raise ValueError("a classifier without classes")
+    if info.class_names is not None and len(info.class_names) != info.classes:
+        raise ValueError(f"{len(info.class_names)} names of {info.classes} classes")
+    shown = vars(
+        geometry(
+            shapes,
+            path,
+            decoder=is_mae,
+            num_heads=model.heads,
+            decoder_num_heads=model.decoder_heads,
+        )
+    )
+    sizes = {name: vars(model)[name] for name in (*SIZES, *(DECODER_SIZES if is_mae else ()))}
+    if "head.weight" in shapes and not is_mae:
+        sizes["classes"], shown["classes"] = info.classes, shapes["head.weight"][0]
+    wrong = [f"{x}={sizes[x]} but its tensors {shown[x]}" for x in sizes if sizes[x] != shown[x]]
+    if wrong:
+        raise ValueError(f"it says {', '.join(wrong)}")
+    if not (0 <= info.drop_path <= 1 and 0 <= info.head_drop <= 1):
+        raise ValueError(f"drop rates of {info.drop_path} and {info.head_drop}")
+    check_positions(model, info.clip)

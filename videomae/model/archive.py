@@ -1,0 +1,146 @@
+"""Look at a file of torch.save before anything in it is loaded, so that loading takes no more
+memory than the file.
+
+torch.load(weights_only=True) runs no code of a file, but does its sums: it unpacks compressed
+entries, makes byte arrays of any length and copies as often as it is asked to.
+"""
+
+import io
+import pickletools
+import struct
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import SEEK_END
+from typing import IO
+
+DEEPEST = 100
+"""Tuples within tuples: hashing them takes a stack as deep."""
+MOST_COPIED = 2**26
+"""Values and letters that the calls of a pickle may copy, all together."""
+CALLS = ("REDUCE", "NEWOBJ", "BUILD")
+PICKLES = 5
+"""In a file from before PyTorch 1.6: three of its kind, its content, and the names of storages."""
+
+
+def check_archive(file: IO[bytes]) -> None:
+    """Check that a zip file is as torch.save makes them: whole entries, none of them compressed.
+
+    Raises:
+        ValueError: reading it might take far more memory than its size.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries, start = archive.infolist(), archive.start_dir
+            if start != _directory_start(file):
+                raise ValueError("its table of contents is not where torch.save puts it")
+            for entry in entries:
+                if {entry.compress_type, entry.compress_size - entry.file_size} != {0}:
+                    raise ValueError(f"its entry {entry.filename[:80]!r} is compressed")
+            size, promised = file.seek(0, SEEK_END), sum(entry.file_size for entry in entries)
+            if promised > size:
+                raise ValueError(f"its entries are {promised:,} bytes large, all of it {size:,}")
+            for entry in entries:
+                if entry.filename.endswith("data.pkl"):
+                    check_pickle(io.BytesIO(archive.read(entry)))
+    except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        raise ValueError(f"it is no zip file: {error}") from error
+
+
+def _directory_start(file: IO[bytes]) -> int | None:
+    """Where a zip file without a comment says that its table of contents begins.
+
+    torch goes by that, Python by where the table ends.
+    """
+    end = file.seek(0, SEEK_END)
+    file.seek(max(0, end - 98))
+    tail = file.read().rjust(98, b"\0")
+    if tail[76:80] != b"PK\x05\x06":
+        return None
+    if tail[56:60] != b"PK\x06\x07":
+        return int.from_bytes(tail[92:96], "little")
+    if int.from_bytes(tail[64:72], "little") != end - 98:
+        return None
+    return int.from_bytes(tail[48:56], "little")
+
+
+def check_old_file(file: IO[bytes]) -> None:
+    """Check the pickles of a file from before PyTorch 1.6.
+
+    Raises:
+        ValueError: see check_pickle.
+    """
+    for _ in range(PICKLES):
+        check_pickle(file)
+
+
+@dataclass
+class _Value:
+    """What a pickle makes."""
+
+    size: int = 1
+    """It and all that is in it: values, and letters of text."""
+    depth: int = 0
+    """Tuples within one another."""
+
+
+def check_pickle(file: IO[bytes]) -> None:
+    """Follow the operations of a pickle without carrying them out.
+
+    Raises:
+        ValueError: it would make a byte array, nest tuples too deep, or copy too much.
+    """
+    stack, memo, copied = list[_Value | None](), dict[int, _Value](), 0  # None: a mark
+    for operation, argument, _ in pickletools.genops(file):
+        name = operation.name
+        if name == "GLOBAL" and str(argument).split()[-1:] == ["bytearray"]:
+            raise ValueError("it holds a bytearray, which is refused")
+        if name in ("BINPUT", "LONG_BINPUT"):
+            memo[int(argument or 0)] = _top(stack)
+            continue
+        if name in ("BINGET", "LONG_BINGET"):
+            if argument not in memo:
+                raise ValueError("it recalls what it has not made")
+            stack.append(memo[int(argument or 0)])
+            continue
+        taken = _taken(stack, operation.stack_before)
+        size = sum(value.size for value in taken)
+        if name in CALLS:
+            copied += size
+            if copied > MOST_COPIED:
+                raise ValueError("it copies more than any weights need")
+        if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS"):
+            taken[0].size = size
+            stack.append(taken[0])
+        elif operation.stack_after:
+            made = _Value(size + (len(argument) if isinstance(argument, str | bytes) else 1))
+            if name.startswith("TUPLE"):
+                made.depth = 1 + max((value.depth for value in taken), default=0)
+            if made.depth > DEEPEST:
+                raise ValueError(f"it nests tuples more than {DEEPEST} deep")
+            stack.append(None if name == "MARK" else made)
+
+
+def _top(stack: Sequence[_Value | None]) -> _Value:
+    if not stack or (top := stack[-1]) is None:
+        raise ValueError("it keeps what it has not made")
+    return top
+
+
+def _taken(stack: list[_Value | None], kinds: Sequence[pickletools.StackObject]) -> list[_Value]:
+    """What an operation takes from the stack; a mark stands for all that is above it.
+
+    Raises:
+        ValueError: there is less.
+    """
+    taken = list[_Value]()
+    count = len(kinds)
+    if pickletools.markobject in kinds:
+        while stack and (value := stack.pop()) is not None:
+            taken.append(value)
+        count = kinds.index(pickletools.markobject)
+    for _ in range(count):
+        if not stack or (value := stack.pop()) is None:
+            raise ValueError("it takes what it has not made")
+        taken.append(value)
+    return taken[::-1]
