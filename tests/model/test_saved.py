@@ -3,10 +3,13 @@
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, MetadataIndex
 
 from tests.test_commands import call
 from tests.train import finetuning, pretraining, train
@@ -58,6 +61,54 @@ def test_a_run_without_weights_names_its_checkpoint(run: Path, tmp_path: Path) -
     (tmp_path / "checkpoints" / "step_2").mkdir(parents=True)
     with pytest.raises(WeightsError, match=r"no weights.safetensors yet: name .*step_2"):
         read_weights(tmp_path)
+
+
+class Touch:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (str(self.path), "w"))
+
+
+def rewrite(path: Path, change: Callable[[Metadata], None]) -> None:
+    """Change the metadata of a checkpoint, and its hashes with them."""
+    metadata = pickle.loads((path / ".metadata").read_bytes())
+    change(metadata)
+    (path / ".metadata").write_bytes(pickle.dumps(metadata))
+    about = json.loads((path / "run.json").read_text())
+    names = [file.name for file in path.iterdir() if file.name != "run.json"]
+    about["sha256"] = {name: sha256(path / name) for name in names}
+    (path / "run.json").write_text(json.dumps(about))
+
+
+def test_a_tensor_that_is_declared_an_object_is_refused_and_never_unpickled(
+    run: Path, videos: Path, tmp_path: Path
+) -> None:
+    """Whichever way the checkpoint is taken: as one's own, by its path, or as weights."""
+    received, marker = shutil.copytree(run, tmp_path / "received"), tmp_path / "it ran"
+    path = newest(received)
+    (path / "__1_0.distcp").touch()
+    torch.save(Touch(marker), path / "__1_0.distcp")
+
+    def declare(metadata: Metadata) -> None:
+        for name in [*metadata.state_dict_metadata]:
+            place = _StorageInfo("__1_0.distcp", 0, (path / "__1_0.distcp").stat().st_size)
+            metadata.state_dict_metadata[name] = BytesStorageMetadata()
+            metadata.storage_data[MetadataIndex(name)] = place
+
+    rewrite(path, declare)
+    refused = r"\.metadata declares \S+ as BytesStorageMetadata.*tensors only"
+    for directory, resume in ((received, "auto"), (tmp_path / "own", str(path))):
+        with pytest.raises(CheckpointError, match=refused):
+            train(pretraining(videos, directory, resume=resume))
+    with pytest.raises(WeightsError, match=refused):
+        read_weights(path)
+    target = tmp_path / "converted.safetensors"
+    assert call("convert", f"weights={path}", f"target={target}", "format=videomae") == 2
+    assert not marker.exists()
 
 
 class Hostile:

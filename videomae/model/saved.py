@@ -1,76 +1,29 @@
 """Weights out of a training checkpoint: the parts of all processes, put together."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from videomae.files import sha256
+from videomae.files import read_json, sha256
+from videomae.model.checkpoint_reader import METADATA, CheckpointReader, data_file
 from videomae.model.tensors import WeightsError
-from videomae.model.weights import MARK, Weights, WeightsInfo, as_json
+from videomae.model.weights import MARK, Weights, WeightsInfo, as_json, check_info, is_link
 
+DATA = ".distcp"
+"""The suffix of a checkpoint's files of tensors."""
 RUN_FILE = "run.json"
 """What a checkpoint is. It is written last."""
 MODEL, AVERAGE = "model.", "average."
 """What the names of the weights begin with, and those of their running mean."""
-METADATA = ".metadata"
-STORAGE = "torch.distributed.checkpoint"
-ALLOWED = {
-    (f"{STORAGE}.metadata", "Metadata"),
-    (f"{STORAGE}.metadata", "MetadataIndex"),
-    (f"{STORAGE}.metadata", "TensorStorageMetadata"),
-    (f"{STORAGE}.metadata", "BytesStorageMetadata"),
-    (f"{STORAGE}.metadata", "ChunkStorageMetadata"),
-    (f"{STORAGE}.metadata", "TensorProperties"),
-    (f"{STORAGE}.metadata", "StorageMeta"),
-    (f"{STORAGE}.metadata", "_MEM_FORMAT_ENCODING"),
-    (f"{STORAGE}.filesystem", "_StorageInfo"),
-    ("torch.serialization", "_get_layout"),
-    ("torch", "Size"),
-    ("torch", "float32"),
-    ("torch", "int64"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "WindowsPath"),
-}
-"""What the metadata of a checkpoint are made of."""
-
-
-class _MetadataUnpickler(pickle.Unpickler):
-    """Makes what metadata are made of, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"{METADATA} holds {module}.{name}, which is refused")
-        return super().find_class(module, name)
-
-
-class CheckpointReader(dcp.FileSystemReader):
-    """Reads a checkpoint without running what may be in it."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / METADATA).open("rb") as file:
-            metadata = _unpickled(file)
-        if metadata.storage_meta is None:
-            raise ValueError(f"{METADATA} says nothing of the files")
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-def _unpickled(file: BinaryIO) -> Metadata:
-    try:
-        metadata = _MetadataUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"{METADATA} cannot be read: {error}") from error
-    if not isinstance(metadata, Metadata):
-        raise ValueError(f"{METADATA} is no metadata of a checkpoint")
-    return metadata
+SAID = {"step": int, "samples": int, "identity": dict, "weights": dict, "sha256": dict}
+"""What run.json says, and of which types."""
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -88,6 +41,42 @@ def hashes(path: Path) -> dict[str, str]:
     return {file.name: sha256(file) for file in sorted(path.iterdir()) if file.name != RUN_FILE}
 
 
+def read_run_file(path: Path) -> dict[str, Any]:
+    """run.json of a checkpoint: see SAID; sha256 is of the other files, by name.
+
+    Raises:
+        ValueError: it says something else.
+        OSError: it cannot be read.
+    """
+    run = read_json(path / RUN_FILE)
+    if not isinstance(run, dict) or any(type(run.get(key)) is not SAID[key] for key in SAID):
+        raise ValueError("it says too little")
+    parents = run["weights"].get("parents")
+    if not isinstance(parents, list) or not all(map(is_link, parents)):
+        raise ValueError("it does not say what the run started from")
+    if not all(isinstance(digest, str) for digest in run["sha256"].values()):
+        raise ValueError("it holds no hashes of the files")
+    return run
+
+
+def damaged_files(path: Path, recorded: Mapping[str, str]) -> list[str]:
+    """The files of a checkpoint that do not hold what they held, or that it does not know.
+
+    Args:
+        recorded: SHA-256 by name, of run.json.
+    """
+    found = [file.name for file in path.iterdir() if file.suffix == DATA or file.name == METADATA]
+    names = sorted({*recorded, *found})
+    return [name for name in names if not _is_whole(path, name, recorded.get(name))]
+
+
+def _is_whole(path: Path, name: str, recorded: str | None) -> bool:
+    try:
+        return recorded is not None and sha256(data_file(path, name)) == recorded
+    except (OSError, ValueError):
+        return False
+
+
 def read_checkpoint(path: Path) -> Weights:
     """The weights of a checkpoint: the running mean, if there is one.
 
@@ -95,10 +84,8 @@ def read_checkpoint(path: Path) -> Weights:
         WeightsError: it is damaged.
     """
     try:
-        run: Mapping[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        found = hashes(path)
-        damaged = [name for name, value in run["sha256"].items() if found.get(name) != value]
-        if damaged:
+        run = read_run_file(path)
+        if damaged := damaged_files(path, run["sha256"]):
             raise ValueError(f"{', '.join(damaged)} missing or damaged")
         info = WeightsInfo.of({MARK: as_json(run["weights"] | {"step": run["step"]})})
         reader = CheckpointReader(path)
@@ -109,6 +96,8 @@ def read_checkpoint(path: Path) -> Weights:
             for name, entry in kept.items()
             if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
         }
+        shapes = {name.removeprefix(prefix): tuple(x.shape) for name, x in state.items()}
+        check_info(info, shapes, path)
         dcp.load(state, storage_reader=reader, no_dist=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, CheckpointException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

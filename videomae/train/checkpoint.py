@@ -24,7 +24,8 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from videomae.config import UserError
 from videomae.files import write_text
-from videomae.model.saved import RUN_FILE, CheckpointReader, as_record, hashes
+from videomae.model.checkpoint_reader import CheckpointReader, read_metadata
+from videomae.model.saved import RUN_FILE, as_record, damaged_files, hashes, read_run_file
 from videomae.model.weights import Link, WeightsInfo
 from videomae.train.parallel import Processes
 from videomae.train.sharding import DistributedModel
@@ -132,7 +133,7 @@ class Checkpoints:
             path.mkdir(parents=True)
 
         def complete() -> None:
-            _verify(path)
+            read_metadata(path)  # which compares them with the files
             run = {
                 "step": step,
                 "samples": step * self.global_batch,
@@ -164,7 +165,7 @@ class Checkpoints:
         try:
             if act is not None:
                 act()
-        except (OSError, CheckpointException, RuntimeError) as error:
+        except (OSError, ValueError, CheckpointException, RuntimeError) as error:
             failure = error
         reasons = self._gather(_first_line(failure) if failure else None)
         reason = next((reason for reason in reasons if reason is not None), None)
@@ -228,8 +229,8 @@ class Checkpoints:
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
-        found = self.processes.from_main(hashes(path) if self.processes.is_main else {})
-        damaged = [name for name, value in run["sha256"].items() if found.get(name) != value]
+        main = self.processes.is_main
+        damaged = self.processes.from_main(damaged_files(path, run["sha256"]) if main else [])
         if damaged:
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
@@ -318,23 +319,11 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _verify(path: Path) -> None:
-    """Raise OSError unless the files hold all that the metadata promise."""
-    for part in CheckpointReader(path).read_metadata().storage_data.values():
-        file, end = path / part.relative_path, part.offset + part.length
-        if file.stat().st_size < end:
-            raise OSError(f"{file} has {file.stat().st_size} of {end} bytes")
-
-
 def _read_run(path: Path) -> dict[str, Any]:
-    """run.json: step, samples, identity, weights, sha256 (of the other files)."""
     try:
-        run: dict[str, Any] = json.loads((path / RUN_FILE).read_text())
-        if not {"step", "samples", "identity", "weights", "sha256"} <= run.keys():
-            raise ValueError("it says too little")
-    except (OSError, ValueError, AttributeError) as error:
+        return read_run_file(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(_unusable(path, f"{RUN_FILE}: {_first_line(error)}")) from error
-    return run
 
 
 def _unusable(path: Path, reason: str) -> str:
