@@ -80,6 +80,8 @@ def read_json(path: Path) -> Any:
         ValueError: it holds none, or is larger than any that is meant to be read.
         OSError: it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file")
     with path.open("rb") as file:
         content = file.read(MOST_JSON + 1)
     return parse_json(content)

@@ -24,7 +24,8 @@ from videomae.config import UserError
 from videomae.files import remove_temporaries, replacing, sha256, whole_json_lines, write_text
 from videomae.lists.clips import Clip
 from videomae.video.inspection import Inspection
-from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, SCHEMA, VERSION, source_of
+from videomae.video.pack_checks import SCHEMA
+from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, source_of
 from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"

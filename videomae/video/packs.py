@@ -2,7 +2,7 @@
 
     shard-000000.tar   000000000.mp4 000000000.json 000000001.mp4 ...: uncompressed, and named as
                        WebDataset does
-    index.arrow        a row of each video, sorted by its source: see SCHEMA
+    index.arrow        a row of each video, sorted by its source: see pack_checks.SCHEMA
     manifest.json      how the pack was made, what it holds, the SHA-256 of shards and index
     list.txt           the lines of the list whose videos are in the pack
     bad_files.jsonl    the videos that are not, and why
@@ -10,7 +10,6 @@
 A video is found in the memory-mapped index and read at its place in its shard: one read.
 """
 
-import json
 import os
 import zlib
 from bisect import bisect_left
@@ -20,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
-from videomae.files import sha256
+from videomae.files import inside, sha256
 from videomae.lists.clips import Clip
 from videomae.video.interface import DecodeError
+from videomae.video.pack_checks import read_index, read_manifest
 from videomae.video.packed import PackedVideo
 
 PACK_INDEX = "index.arrow"
@@ -30,20 +30,6 @@ PACK_INDEX = "index.arrow"
 MANIFEST, LIST, BAD = "manifest.json", "list.txt", "bad_files.jsonl"
 PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, BAD)
 VERSION = 1
-SCHEMA = pa.schema(
-    [
-        ("source", pa.large_string()),  # the path in the list; of frame folders: and start, total
-        ("shard", pa.int32()),  # its place in the manifest's shards
-        ("offset", pa.int64()),  # of the MP4 file in the shard, in bytes
-        ("length", pa.int64()),  # likewise
-        ("crc32", pa.uint32()),  # of those bytes
-        ("num_frames", pa.int32()),
-        ("fps", pa.float32()),  # of the source
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("label", pa.int32()),  # of the first line that names it; null: none
-    ]
-)
 OPEN_SHARDS = 256
 """Shards that a process keeps open."""
 
@@ -61,26 +47,20 @@ class Pack:
     """A pack, open for reading.
 
     Raises:
-        PackError: its manifest or index cannot be read.
+        PackError: its manifest or index cannot be read, or cannot be true.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            self.manifest: dict[str, Any] = json.loads((root / MANIFEST).read_text())
-            index = pa.ipc.open_file(pa.memory_map(str(root / PACK_INDEX))).read_all()
-            columns = {field.name: index.column(field.name).combine_chunks() for field in SCHEMA}
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            self.manifest = read_manifest(root / MANIFEST, VERSION)
+            self.columns = read_index(root, self.manifest)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PackError(
-                f"{root} cannot be read as a pack ({str(error).splitlines()[0]}): write it again "
+                f"{root} cannot be read as a pack ({reason}): copy it again, or write it again "
                 "with python -m videomae.pack"
             ) from error
-        if self.manifest.get("version") != VERSION:
-            raise PackError(
-                f"{root} is a pack of version {self.manifest.get('version')}, this is for version "
-                f"{VERSION}: write it again with python -m videomae.pack"
-            )
-        self.columns = columns
         self.shards: list[dict[str, Any]] = self.manifest["shards"]
         self.files: dict[int, int] = {}
 
@@ -114,8 +94,11 @@ class Pack:
                 f"max_clip_bytes={max_bytes} allows"
             )
         try:
-            content = os.pread(self._file(number, path), length, offset)
-        except OSError as error:
+            inside(self.root, path.name)
+            file = self._file(number, path)
+            room = max(0, os.fstat(file).st_size - offset)  # for an index may claim any length
+            content = os.pread(file, min(length, room), offset)
+        except (OSError, ValueError) as error:
             raise DecodeError(f"{path}: {error}") from error
         if len(content) != length or zlib.crc32(content) != crc32:
             raise DecodeError(

@@ -1,0 +1,194 @@
+"""What a pack says of itself, checked before it is believed: its manifest and its index.
+
+Packs are copied over networks and taken over from others. Every number is compared with what it
+counts, and the index is hashed before it is parsed, for a flipped bit in it can end the process.
+"""
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from videomae.files import inside, read_json, sha256
+
+SCHEMA = pa.schema(
+    [
+        ("source", pa.large_string()),  # the path in the list; of frame folders: and start, total
+        ("shard", pa.int32()),  # its place in the manifest's shards
+        ("offset", pa.int64()),  # of the MP4 file in the shard, in bytes
+        ("length", pa.int64()),  # likewise
+        ("crc32", pa.uint32()),  # of those bytes
+        ("num_frames", pa.int32()),
+        ("fps", pa.float32()),  # of the source
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("label", pa.int32()),  # of the first line that names it; null: none
+    ]
+)
+MAY_BE_NULL = ("fps", "label")
+FRAME_BYTES = 5
+"""The least that a frame takes in an MP4 file: four bytes say how long it is."""
+ROW_BYTES = sum(field.type.bit_width // 8 for field in SCHEMA if field.name != "source")
+LARGEST, MOST_STRIDE = 2**62, 2**16
+Columns = Mapping[str, pa.Array]
+
+
+def read_manifest(path: Path, version: int) -> dict[str, Any]:
+    """A manifest whose values that are used have their types, and make sense.
+
+    Raises:
+        ValueError: naming the first that does not.
+        OSError: it cannot be read.
+    """
+    manifest = _object(read_json(path), path.name)
+    if type(manifest.get("version")) is not int or manifest["version"] != version:
+        raise ValueError(f"it is of version {_short(manifest.get('version'))}, not {version}")
+    encoding = _object(_object(manifest.get("settings"), "settings").get("encoding"), "encoding")
+    for name in ("stride", "keyint"):
+        _check_count(encoding.get(name), name, 1, MOST_STRIDE)
+    shards = manifest.get("shards")
+    if not isinstance(shards, list):
+        raise ValueError(f"its shards are {_short(shards)}")
+    for shard in shards:
+        _check_file(_object(shard, "a shard"), r"shard-\d{6,9}\.tar")
+    _check_file(_object(manifest.get("index"), "index"), r"index\.arrow")
+    return manifest
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"{name} is {_short(value)} in the manifest")
+
+
+def _check_count(value: object, name: str, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {_short(value)} in the manifest")
+
+
+def _check_file(entry: Mapping[str, Any], pattern: str) -> None:
+    if not re.fullmatch(pattern, str(entry.get("name"))):
+        raise ValueError(f"it names {_short(entry.get('name'))} as one of its files")
+    _check_count(entry.get("bytes"), "bytes", 0, LARGEST)
+    if not isinstance(entry.get("sha256"), str):
+        raise ValueError(f"it has no hash of {entry['name']}")
+
+
+def _short(value: object) -> str:
+    """A value of others, for a message."""
+    return "missing" if value is None else repr(value)[:60]
+
+
+def read_index(root: Path, manifest: Mapping[str, Any]) -> Columns:
+    """The columns of a pack's index, memory-mapped: the bytes that were written, and a place in a
+    shard for each video.
+
+    Raises:
+        ValueError, pyarrow.ArrowException: it is damaged, naming the first row that is.
+        OSError: it cannot be read.
+    """
+    entry = manifest["index"]
+    path = inside(root, entry["name"])
+    if path.stat().st_size != entry["bytes"]:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {entry['bytes']}")
+    if sha256(path) != entry["sha256"]:
+        raise ValueError(f"{path.name} holds other bytes than were written")
+    content = pa.memory_map(str(path)).read_buffer()
+    check_plain(memoryview(content))
+    reader = pa.ipc.open_file(content)
+    if not reader.schema.equals(SCHEMA):
+        raise ValueError(f"{path.name} has other columns than a pack's")
+    index = reader.read_all()
+    if index.num_rows * ROW_BYTES > content.size:
+        raise ValueError(f"{path.name} promises {index.num_rows} rows in {content.size} bytes")
+    index.validate(full=True)
+    columns = {field.name: index.column(field.name).combine_chunks() for field in SCHEMA}
+    check_rows(columns, [shard["bytes"] for shard in manifest["shards"]])
+    return columns
+
+
+def check_plain(content: memoryview) -> None:
+    """Check that an Arrow file holds no compressed or shared buffers, which pyarrow would unpack
+    to any size before one could look. This reads the flatbuffers that list its record batches.
+
+    Raises:
+        ValueError: it does, or it is no Arrow file.
+    """
+    try:
+        length = len(content)
+        footer = _follow(content, length - 10 - _number(content, "<i", length - 10))
+        if (place := _field(content, footer, 2)) and _number(
+            content, "<I", _follow(content, place)
+        ):
+            raise ValueError("it holds dictionaries")
+        place = _field(content, footer, 3)
+        blocks = _follow(content, place) if place else length
+        for block in range(_number(content, "<I", blocks) if place else 0):
+            start = _number(content, "<q", blocks + 4 + 24 * block)
+            message = _follow(content, start + (8 if _number(content, "<i", start) == -1 else 4))
+            batch = _follow(content, _field(content, message, 2))
+            if _field(content, batch, 3):
+                raise ValueError("it is compressed")
+    except struct.error as error:
+        raise ValueError(f"it is no Arrow file: {error}") from error
+
+
+def _number(content: memoryview, kind: str, place: int) -> int:
+    if place < 0:  # which struct would count from the end
+        raise ValueError("it is no Arrow file")
+    return int(struct.unpack_from(kind, content, place)[0])
+
+
+def _follow(content: memoryview, place: int) -> int:
+    """Where the offset at `place` of a flatbuffer leads."""
+    return place + _number(content, "<I", place)
+
+
+def _field(content: memoryview, table: int, number: int) -> int:
+    """Where a field of a flatbuffer's table lies; 0: it is not there."""
+    names = table - _number(content, "<i", table)
+    if 6 + 2 * number > _number(content, "<H", names):
+        return 0
+    offset = _number(content, "<H", names + 4 + 2 * number)
+    return table + offset if offset else 0
+
+
+def check_rows(columns: Columns, shard_bytes: Sequence[int]) -> None:
+    """Check the numbers of every video: where it lies in which shard, and how large it is.
+
+    Raises:
+        ValueError: naming the first row that is wrong.
+    """
+    for name, column in columns.items():
+        if name not in MAY_BE_NULL and column.null_count:
+            raise ValueError(f"{column.null_count} videos of the index have no {name}")
+    numbers = {
+        name: columns[name].to_numpy(zero_copy_only=False).astype(np.int64)
+        for name in ("shard", "offset", "length", "num_frames", "width", "height")
+    }
+    shard, offset, length = numbers["shard"], numbers["offset"], numbers["length"]
+    _refuse("shard", (shard < 0) | (shard >= len(shard_bytes)), columns)
+    room = np.array(shard_bytes, dtype=np.int64)[shard]
+    _refuse("offset", (offset < 0) | (offset > room), columns)
+    _refuse("length", (length < 1) | (length > room - offset), columns)
+    frames = numbers["num_frames"]
+    _refuse("num_frames", (frames < 1) | (frames > length // FRAME_BYTES), columns)
+    for name in ("width", "height"):
+        _refuse(name, numbers[name] < 1, columns)
+    sources = columns["source"]
+    falls = pc.less_equal(sources[1:], sources[:-1]).to_numpy(zero_copy_only=False)
+    _refuse("source", np.append(False, falls), columns)
+
+
+def _refuse(name: str, wrong: NDArray[np.bool_], columns: Columns) -> None:
+    """ValueError naming the first of the rows that are wrong in one column."""
+    if wrong.any():
+        row = int(wrong.argmax())
+        source, value = columns["source"][row].as_py(), columns[name][row].as_py()
+        raise ValueError(f"{name} of {source[:200]!r}, row {row} of the index, is {_short(value)}")
