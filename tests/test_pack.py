@@ -388,6 +388,9 @@ def test_a_stopped_pack_goes_on_to_the_same_bytes(
     assert not (tmp_path / "p/index.arrow").exists()
     if done:
         with (tmp_path / "p/progress.jsonl").open("a") as file:
+            file.write(
+                '[1]\n{]\n{"clip": 0, "made": {"source": 7}}\n'
+            )  # what damage makes of lines
             file.write('{"clip": 9, "ma')  # what a kill in the middle of a write leaves
         (tmp_path / "p/.shard-000000.123.tar").write_bytes(b"half")
     assert call("pack", *arguments, "workers=1") == 0
@@ -395,6 +398,15 @@ def test_a_stopped_pack_goes_on_to_the_same_bytes(
     assert call("pack", *arguments) == 0  # nothing more to do
     assert "is complete" in capsys.readouterr().err
     assert tree(tmp_path / "p") == undisturbed
+
+
+def test_a_pack_whose_progress_does_not_say_its_settings_is_refused(
+    many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/progress.jsonl").write_text('{"settingz": 1}\n')
+    assert call("pack", f"list={many / 'list.txt'}", f"root={many}", f"out={tmp_path / 'p'}") == 2
+    assert "progress.jsonl is damaged" in capsys.readouterr().err
 
 
 def test_a_killed_pack_goes_on_to_the_same_bytes(

@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
-from videomae.config import ConfigError, ScanConfig
+from videomae.config import MAX_CLIP_BYTES, ConfigError, ScanConfig
 from videomae.inspecting import VERSION, Job, inspect_all
 from videomae.video import programs
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
@@ -397,7 +397,9 @@ def test_what_an_earlier_version_found_is_found_anew(tmp_path: Path) -> None:
     wrong = {"ok": False, "error": "damaged (frames out of order)"}
     for version, ok in (({"version": 1}, True), ({}, True), ({"version": VERSION}, False)):
         entry = {key: value for key, value in json.loads(line).items() if key != "version"}
-        progress.write_text(json.dumps(entry | version | {"found": entry["found"] | wrong}) + "\n")
+        damage = "[1]\n{]\n" + json.dumps({"version": VERSION, "max_bytes": MAX_CLIP_BYTES}) + "\n"
+        found = json.dumps(entry | version | {"found": entry["found"] | wrong}) + "\n"
+        progress.write_text(damage + found)
         (row,) = scanned(source, tmp_path, tmp_path / "out")
         assert row["ok"] is ok
 

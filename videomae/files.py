@@ -101,10 +101,11 @@ def parse_json(content: bytes | str) -> Any:
         raise ValueError("JSON that nests too deep") from error
 
 
-def whole_json_lines(path: Path) -> list[Any]:
-    """The values in a file of JSON lines that grows by appending; empty where there is none.
+def whole_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines that grows by appending; empty where there is none.
 
-    What a killed writer left of a line is cut off, so that the file can be appended to.
+    What a killed writer left of a line is cut off, so that the file can be appended to. A line that
+    is no object, as damage makes it, is left out.
     """
     if not path.exists():
         return []
@@ -112,7 +113,16 @@ def whole_json_lines(path: Path) -> list[Any]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    return [row for row in map(json_object, whole.split(b"\n")) if row is not None]
+
+
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """The object in a line of JSON; None: it is none."""
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def sha256(path: Path) -> str:

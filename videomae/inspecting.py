@@ -105,13 +105,19 @@ def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
 def _read_progress(
     file: Path, stamps: Mapping[Job, Stamp], max_bytes: int
 ) -> dict[Job, Inspection]:
-    """What inspections of this version and limit found in files that have not changed since."""
+    """What inspections of this version and limit found in files that have not changed since.
+
+    What cannot be understood was damaged, and is inspected again.
+    """
     done: dict[Job, Inspection] = {}
     for entry in whole_json_lines(file):
-        if entry.get("version") != VERSION or entry["max_bytes"] != max_bytes:
+        if entry.get("version") != VERSION or entry.get("max_bytes") != max_bytes:
             continue
-        job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
-        stamp = tuple(entry["stamp"]) if entry["stamp"] else None
-        if stamp is not None and stamps.get(job) == stamp:
-            done[job] = Inspection(**entry["found"])
+        try:
+            job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
+            stamp = tuple(entry["stamp"]) if entry["stamp"] else None
+            if stamp is not None and stamps.get(job) == stamp:
+                done[job] = Inspection(**entry["found"])
+        except (KeyError, TypeError):
+            continue
     return done

@@ -12,6 +12,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -83,9 +84,10 @@ class Packing:
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
         remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
-        self._restore(lines)
-        if not lines:
+        if path.stat().st_size == 0:
             self._note({"settings": self.settings})
+            lines = [{"settings": self.settings}]
+        self._restore(lines)
         self._fill()
         return self
 
@@ -144,7 +146,12 @@ class Packing:
 
         What it could not read is tried again, unless a later shard is complete already.
         """
-        settings = next((line["settings"] for line in lines if "settings" in line), self.settings)
+        settings = next((line["settings"] for line in lines if "settings" in line), None)
+        if not isinstance(settings, dict):
+            raise PackingError(
+                f"{self.out / PROGRESS} is damaged, and does not say what is packed there: remove "
+                f"{self.out} and pack anew, or choose another out"
+            )
         differing = [key for key in self.settings if settings.get(key) != self.settings[key]]
         if differing:
             rows = [
@@ -157,10 +164,15 @@ class Packing:
                 + "\nGo on with those, or choose another out"
             )
         for line in lines:
-            if "made" in line:
-                source = Inspection(**line["made"]["source"])
-                self.done[line["clip"]] = Transcoded(**(line["made"] | {"source": source}))
-        self.hashes = {line["shard"]: line["sha256"] for line in lines if "shard" in line}
+            with suppress(KeyError, TypeError):  # a damaged line: the video is packed again
+                if "made" in line:
+                    source = Inspection(**line["made"]["source"])
+                    self.done[line["clip"]] = Transcoded(**(line["made"] | {"source": source}))
+        self.hashes = {
+            line["shard"]: line["sha256"]
+            for line in lines
+            if type(line.get("shard")) is int and isinstance(line.get("sha256"), str)
+        }
         kept = -1
         for shard, members in enumerate(self._layout()):
             if self._path(shard).exists():
