@@ -44,13 +44,14 @@ from videomae.config import (
 )
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
-from videomae.files import replacing, write_text
+from videomae.files import read_json, replacing, write_text
 from videomae.lists.clips import Clip, read_clips
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.report import runlog
 from videomae.report.console import Say, note
+from videomae.report.sidefiles import names_a_video, read_rows
 from videomae.schema import command
 from videomae.train.features import Encoder, FeatureError
 from videomae.train.parallel import Processes, processes, uses_bf16
@@ -275,7 +276,7 @@ class Output:
         """
         path = self.directory / SETTINGS
         if path.is_file():
-            before = json.loads(path.read_text())
+            before = _read_settings(path)
             names = [name for name in settings if before.get(name) != settings[name]]
             if names:
                 raise ConfigError(
@@ -297,7 +298,7 @@ class Output:
 
     def done(self) -> set[str]:
         """The paths of the videos whose features are there."""
-        rows = runlog.read_rows(self.directory / MANIFEST)
+        rows = read_rows(self.directory / MANIFEST, names_a_video)
         return {r["path"] for r in rows if "file" in r and (self.directory / r["file"]).is_file()}
 
     def write(self, clip: Clip, features: Tensor) -> str:
@@ -318,13 +319,31 @@ class Output:
         """
         parts = sorted(self.directory.glob("manifest.*.jsonl"))
         files = [self.directory / MANIFEST, *parts]
-        rows = {row["path"]: row for file in files for row in runlog.read_rows(file)}
+        rows = {row["path"]: row for file in files for row in read_rows(file, names_a_video)}
         ordered = {path: rows[path] for path in paths if path in rows} | rows
         text = "".join(json.dumps(row) + "\n" for row in ordered.values())
         write_text(self.directory / MANIFEST, text)
         for part in parts:
             part.unlink()
         return list(ordered.values())
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The settings that features were made with.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    try:
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): choose another output_dir, or remove it if the "
+            "features there are of these settings"
+        ) from error
+    return found
 
 
 main = command("extract")(extract)

@@ -56,7 +56,8 @@ from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_w
 from videomae.report.console import Say, note
 from videomae.report.figures import save_clips, save_loss_curve
 from videomae.report.labels import compare_labels, count_labels
-from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog
+from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog, logged
+from videomae.report.sidefiles import is_best, mended_object
 from videomae.run import exit_if_stopped, plan_run, train_run
 from videomae.schema import command
 from videomae.splits import config_of_splits, write_mean
@@ -184,7 +185,8 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         if config.test_weights is WhichWeights.best:
             file = directory / BEST_WEIGHTS
             load_all(trained, read_weights(file))
-            about = {"weights": {"chosen": "best", **best_of(directory)}}
+            chosen = best_of(directory) if process.is_main else {}
+            about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(data.val_list)
         about |= {"shared_with": {key: count for key, count in shared.items() if count}}
         about |= hashes_of(sha256(file), data, config.model)
@@ -299,9 +301,22 @@ def offer(
 
 
 def best_of(directory: Path) -> dict[str, Any]:
-    """Step and top-1 of the best evaluation of a run, if there was one."""
+    """Step and top-1 of the best evaluation of a run, if there was one.
+
+    Where best.json is damaged, the metrics say it again.
+    """
     path = directory / BEST
-    return json.loads(path.read_text()) if path.is_file() else {}
+    there = path.exists()
+    best = mended_object(path, is_best)
+    if best is not None or not there:
+        return best or {}
+    steps, values = logged(directory, "val_top1")
+    if not values:
+        return {}
+    top1 = max(values)
+    best = {"step": steps[values.index(top1)], "val_top1": top1}
+    write_text(path, json.dumps(best) + "\n")
+    return best
 
 
 def mixing(config: FinetuneConfig) -> Mixing | None:

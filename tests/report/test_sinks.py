@@ -1,7 +1,9 @@
 """Weights & Biases, offline: the real package, and no server."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,3 +49,22 @@ def test_without_the_package_it_says_what_to_install(
     with pytest.raises(ConfigError, match=r"run\.wandb=project .*pip install wandb"):
         WeightsAndBiases(tmp_path / "wandb", "project", "name")
     assert not (tmp_path / "wandb").exists()
+
+
+def test_a_damaged_name_of_the_run_there_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = list[str]()
+
+    def init(**settings: Any) -> Any:
+        names.append(settings["id"])
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
+
+    package = SimpleNamespace(Image=None, init=init, Settings=lambda **_: None)
+    monkeypatch.setattr(sinks.importlib, "import_module", lambda _: package)
+    (tmp_path / "id.txt").write_bytes(b"\xff/../x")
+    for _ in range(2):
+        WeightsAndBiases(tmp_path, "project", "name")
+    assert names[0] == names[1] == (tmp_path / "id.txt").read_text()
+    assert re.fullmatch(r"[0-9a-f]{8}", names[0])
+    assert (tmp_path / "id.txt.damaged").read_bytes() == b"\xff/../x"

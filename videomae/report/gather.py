@@ -1,8 +1,7 @@
 """What run directories hold: results, curves, predictions, and what of it is missing or damaged."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from videomae.config import ConfigError
+from videomae.files import parse_json
 from videomae.model.weights import FILE_NAME
 from videomae.report.runlog import (
     BAD_FILES,
@@ -19,7 +19,14 @@ from videomae.report.runlog import (
     METRICS,
     PREDICTIONS,
     RESULTS,
-    read_rows,
+)
+from videomae.report.sidefiles import (
+    Check,
+    has_step,
+    is_any,
+    is_number,
+    names_a_video,
+    parse_rows,
 )
 
 CONFIG = "config.yaml"
@@ -121,7 +128,7 @@ class Result:
             )
         except KeyError as error:
             raise NotOursError(f"it has no {error}") from error
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             raise NotOursError(str(error)) from error
 
 
@@ -217,10 +224,10 @@ def holds_run(directory: Path) -> bool:
 def read_run(directory: Path) -> Run:
     """All that a directory says; nothing that is wrong with it is an error."""
     run = Run(directory)
-    run.config = _mapping(run, CONFIG, yaml.safe_load, yaml.YAMLError)
-    run.environment = _mapping(run, ENVIRONMENT, json.loads, ValueError)
+    run.config = _mapping(run, CONFIG, yaml.safe_load)
+    run.environment = _mapping(run, ENVIRONMENT, parse_json)
     run.data = _data_name(run)
-    run.bad = [row for row in _rows(run, BAD_FILES) if "path" in row]
+    run.bad = _rows(run, BAD_FILES, names_a_video)
     _read_results(run)
     _read_metrics(run)
     if run.results and not run.results[0].probe:
@@ -242,11 +249,11 @@ def chain(run: Run) -> list[Path]:
             break
         found.append(path)
         run = Run(path)
-        run.config = _mapping(run, CONFIG, yaml.safe_load, yaml.YAMLError)
+        run.config = _mapping(run, CONFIG, yaml.safe_load)
     return found
 
 
-def _mapping(run: Run, name: str, parse: Any, wrong: type[Exception]) -> dict[str, Any]:
+def _mapping(run: Run, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     """The mapping that a file holds; empty, and noted, where it does not."""
     path = run.directory / name
     try:
@@ -254,8 +261,9 @@ def _mapping(run: Run, name: str, parse: Any, wrong: type[Exception]) -> dict[st
     except FileNotFoundError:
         run.missing.append(f"{path} is not there")
         return {}
-    except (OSError, UnicodeDecodeError, wrong) as error:
-        run.damaged.append(f"{path} cannot be read: {str(error).splitlines()[0]}")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        run.damaged.append(f"{path} cannot be read: {reason}")
         return {}
     if not isinstance(found, dict) or not found:
         run.damaged.append(f"{path} is not what a run writes there")
@@ -263,21 +271,21 @@ def _mapping(run: Run, name: str, parse: Any, wrong: type[Exception]) -> dict[st
     return found
 
 
-def _rows(run: Run, name: str) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; a line that is none ends them, and is noted."""
+def _rows(run: Run, name: str, check: Check = is_any) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file, less those of damaged lines, which are noted."""
     path = run.directory / name
-    if not path.is_file():
-        return []
     try:
-        rows = read_rows(path)
-        lines = len(path.read_text().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
+        rows = parse_rows(path, check)
+    except OSError as error:
         run.damaged.append(f"{path} cannot be read: {error}")
         return []
-    if len(rows) < lines:
-        what = "is cut off" if len(rows) == lines - 1 else "is damaged; what follows is left out"
-        run.damaged.append(f"{path}: line {len(rows) + 1} {what}")
-    return rows
+    if rows.bad:
+        run.damaged.append(
+            f"{path}: line {rows.bad[0]} is damaged; {len(rows.bad)} lines are left out"
+        )
+    if rows.cut:
+        run.damaged.append(f"{path}: line {len(rows.good) + len(rows.bad) + 1} is cut off")
+    return rows.good
 
 
 def _data_name(run: Run) -> str:
@@ -288,7 +296,7 @@ def _data_name(run: Run) -> str:
     if path.is_file():
         try:
             name = yaml.safe_load(path.read_text())["hydra"]["runtime"]["choices"]["data"]
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             run.damaged.append(f"{path} does not say which data were chosen")
     if name in (None, "custom"):
         prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
@@ -304,7 +312,7 @@ def _read_results(run: Run) -> None:
         if not run.is_pretraining:
             run.missing.append(f"{path} is not there: not evaluated yet")
         return
-    entry = _mapping(run, RESULTS, json.loads, ValueError)
+    entry = _mapping(run, RESULTS, parse_json)
     try:
         if entry and "top1" not in entry and all(isinstance(e, dict) for e in entry.values()):
             run.results = [Result.of(each, probe=name) for name, each in entry.items()]
@@ -315,12 +323,12 @@ def _read_results(run: Run) -> None:
 
 
 def _read_metrics(run: Run) -> None:
-    rows = [row for row in _rows(run, METRICS) if isinstance(row.get("step"), int)]
+    rows = _rows(run, METRICS, has_step)
     for name in CURVES:
         points = [
             Point(row["step"], _finite(row[name]))
             for row in rows
-            if name in row and (row[name] is None or isinstance(row[name], int | float))
+            if name in row and (row[name] is None or is_number(row[name]))
         ]
         if points:
             run.curves[name] = points
@@ -328,7 +336,7 @@ def _read_metrics(run: Run) -> None:
         if run.trained:
             run.missing.append(f"{run.directory / METRICS} holds no step yet")
         return
-    epochs = [row["epoch"] for row in rows if isinstance(row.get("epoch"), int | float)]
+    epochs = [row["epoch"] for row in rows if is_number(row.get("epoch"))]
     of = run.setting("optim.epochs")
     of = of if isinstance(of, int) else None
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
@@ -349,7 +357,7 @@ def _read_predictions(run: Run, result: Result) -> None:
         return
     try:
         run.predictions = list(_predictions(_rows(run, PREDICTIONS), list(result.per_class)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         run.damaged.append(f"{path} is not what an evaluation writes: {error!r}")
         return
     if len(run.predictions) != result.num_videos:

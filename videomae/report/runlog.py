@@ -7,6 +7,7 @@ tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
 spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
 predictions.jsonl      one JSON object per test video, in the order of the list
+*.damaged              a file of the above that could not be read in full when the run went on
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
@@ -21,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +32,15 @@ from videomae.data.dataset import BadFile
 from videomae.files import write_text
 from videomae.lists.clips import Clip, ClipList
 from videomae.report.console import Bar, Say, console, note
+from videomae.report.sidefiles import (
+    has_step,
+    is_bad_file,
+    is_environment,
+    is_metrics,
+    mended_object,
+    mended_rows,
+    read_rows,
+)
 from videomae.report.sinks import Sink, TensorBoard, WeightsAndBiases
 
 try:
@@ -146,7 +155,8 @@ def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
     for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
         (directory / name).unlink(missing_ok=True)
-    rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    bad = mended_rows(directory / BAD_FILES, is_bad_file)
+    rows = [row for row in bad if row["list"] == TRAIN]
     write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -163,7 +173,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
         except metadata.PackageNotFoundError:
             continue
     cuda = device.type == "cuda"
-    facts = {
+    facts: dict[str, object] = {
         "command": sys.argv,
         "commit": _commit(),
         "python": platform.python_version(),
@@ -175,15 +185,15 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
         "threads": torch.get_num_threads(),
         "sha256": dict(hashes),
     }
-    if (directory / ENVIRONMENT).is_file():
-        earlier = json.loads((directory / ENVIRONMENT).read_text())
+    if earlier := mended_object(directory / ENVIRONMENT, is_environment):
         facts["before"] = [*earlier.pop("before", []), earlier]
     write_text(directory / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
 def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:
     """The training videos that a resumed run already knows to be unreadable, by index."""
-    rows = [row for row in read_rows(directory / BAD_FILES) if row["list"] == TRAIN]
+    known = read_rows(directory / BAD_FILES, is_bad_file)
+    rows = [row for row in known if row["list"] == TRAIN]
     clips = ClipList.of(clips)
     places = clips.on_lines([row["line"] for row in rows])
     found = zip(clips.take(places), places.tolist(), strict=True)
@@ -222,12 +232,13 @@ class RunLog:
         self.sinks: list[Sink] = []
         if not say.enabled:
             return
-        for name in (METRICS, SPIKES):
-            kept = [row for row in read_rows(directory / name) if row["step"] <= step]
+        for name, check in ((METRICS, is_metrics), (SPIKES, has_step)):
+            kept = [row for row in mended_rows(directory / name, check) if row["step"] <= step]
             if kept or name == METRICS:
                 write_text(directory / name, "".join(json.dumps(row) + "\n" for row in kept))
             else:
                 (directory / name).unlink(missing_ok=True)
+        mended_rows(directory / BAD_FILES, is_bad_file)
         write_text(directory / BAD_FILES, "".join(_bad_row(file, TRAIN) for file in bad))
         self.sinks.append(TensorBoard(directory / "tensorboard", step))
         if wandb is not None:
@@ -320,24 +331,9 @@ def _bad_row(file: BadFile, which: str) -> str:
 
 def logged(directory: Path, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one number of metrics.jsonl, where it was finite."""
-    rows = [row for row in read_rows(directory / METRICS) if row.get(name) is not None]
+    rows = read_rows(directory / METRICS, is_metrics)
+    rows = [row for row in rows if row.get(name) is not None]
     return [row["step"] for row in rows], [row[name] for row in rows]
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, less a last line that was cut off while it was written."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
 
 
 def _commit() -> str | None:

@@ -1,6 +1,7 @@
 """Where the numbers and pictures of a run go besides its own files."""
 
 import importlib
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import ConfigError
 from videomae.files import write_text
+from videomae.report.console import note
+from videomae.report.sidefiles import set_aside
 
 
 class Sink(Protocol):
@@ -63,7 +66,9 @@ class WeightsAndBiases:
                 f"({error})"
             ) from error
         place = directory / "id.txt"
-        if not place.is_file():
+        if place.exists() and not re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes()):
+            note(f"{place} is damaged: it is kept as {set_aside(place).name}, the run gets another")
+        if not place.exists():
             write_text(place, secrets.token_hex(4))
         self.picture = wandb.Image
         self.run = wandb.init(

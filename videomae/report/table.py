@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from videomae.report.console import Say
 from videomae.report.figures import save_curves
 from videomae.report.runlog import METRICS, RESULTS, logged
+from videomae.report.sidefiles import is_metrics, read_rows
 
 
 def demo_table(directory: Path) -> Table:
@@ -30,9 +30,7 @@ def demo_table(directory: Path) -> Table:
 
 def pace(run: Path) -> tuple[float, float]:
     """Clips per second and minutes of a training run, from its metrics."""
-    logs: list[dict[str, Any]] = [
-        json.loads(line) for line in (run / METRICS).read_text().splitlines()
-    ]
+    logs = read_rows(run / METRICS, is_metrics)
     rows = [row for row in logs if "step_s" in row]  # the others are of probes
     before = [0, *(row["step"] for row in rows)]
     seconds = [
