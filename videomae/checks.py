@@ -8,8 +8,8 @@ from pathlib import Path
 from videomae.config import ConfigError, DataConfig, Precision, RunConfig, TrainConfig
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
-from videomae.model.weights import FILE_NAME, Link, Weights
-from videomae.report import runlog
+from videomae.model.weights import Link, Weights
+from videomae.report.overwrite import check_replaceable, check_unused, would_remove
 from videomae.train.checkpoint import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder, pack_at
 
@@ -89,9 +89,11 @@ def check_run(config: TrainConfig) -> Path | None:
     checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
     if not is_own(checkpoint, directory):
         restart = config.resume == "auto"
-        runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
-        own_weights = (directory.resolve(), (directory / FILE_NAME).resolve())
-        if config.weights and Path(config.weights).resolve() in own_weights:
+        check_unused(directory, overwrite=config.overwrite, restart=restart)
+        check_replaceable(directory)
+        weights = Path(config.weights or SCRATCH)
+        own = os.path.realpath(weights) == os.path.realpath(directory)
+        if own or would_remove(directory, weights):
             raise ConfigError(
                 f"weights={config.weights} lies in output_dir={directory}, which a new run "
                 "replaces: choose another output_dir"

@@ -46,9 +46,11 @@ from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.model.mae import VideoMAE
 from videomae.model.probes import AttentiveProbe, LinearProbe, knn_probs
+from videomae.record import made
 from videomae.report import runlog
 from videomae.report.console import Say
 from videomae.report.metrics import Scores
+from videomae.report.overwrite import check_no_training
 from videomae.run import describe_run
 from videomae.schema import command
 from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
@@ -81,6 +83,7 @@ def probe(config: ProbeConfig) -> None:
             for name in (runlog.RESULTS, runlog.BAD_FILES):
                 (directory / name).unlink(missing_ok=True)
             describe_run(config, directory, process, hashes | {"weights": str(made_of["weights"])})
+            made(directory, runlog.BAD_FILES)
         made_of["bf16"] = uses_bf16(process.device, config.run.precision)
         encoder = Encoder(model, process.device, config.run.precision)
         found = [
@@ -93,7 +96,7 @@ def probe(config: ProbeConfig) -> None:
             runlog.add_bad_files(directory, test.bad, runlog.TEST, say)
             labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
             results = _results(config, encoder, train, test, labels, classes, say)
-            write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
+            write_text(made(directory, runlog.RESULTS), json.dumps(results, indent=2) + "\n")
             Console(highlight=False).print(_table(results))
             say.line(f"{len(lists['test_list'])} test videos: {directory / runlog.RESULTS}")
 
@@ -101,10 +104,7 @@ def probe(config: ProbeConfig) -> None:
 def _check_output(config: ProbeConfig, directory: Path) -> None:
     """Raise unless the results can be written, and replace nothing unasked."""
     check_place("output_dir", directory)
-    if (directory / runlog.METRICS).exists():
-        raise runlog.RunExistsError(
-            f"output_dir={directory} holds a training run: choose another output_dir"
-        )
+    check_no_training(directory)
     if (directory / runlog.RESULTS).exists() and not config.overwrite:
         raise runlog.RunExistsError(
             f"output_dir={directory} already holds {runlog.RESULTS}: replace it by "

@@ -9,8 +9,10 @@ from typing import TypeVar
 from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
 from videomae.files import write_text
 from videomae.lists.prepared import ALL, read_prepared, with_prepared
+from videomae.record import made
 from videomae.report.console import Say
 from videomae.report.metrics import mean_of_splits
+from videomae.report.overwrite import check_no_training
 from videomae.report.runlog import RESULTS
 from videomae.run import describe_run
 from videomae.train.parallel import Processes
@@ -39,6 +41,7 @@ def config_of_splits(config: C) -> list[C]:
             f"data.split={ALL} with resume={config.resume}: it is the checkpoint of one split; "
             "give resume=auto, by which each split goes on"
         )
+    check_no_training(Path(config.output_dir))  # the mean of the splits is written there
     configs = []
     for number in numbers:
         weights = config.weights
@@ -72,7 +75,7 @@ def write_mean(config: C, splits: Sequence[C], process: Processes) -> None:
     mean = mean_of_splits(found)
     directory = Path(config.output_dir)
     describe_run(config, directory, process, {})
-    path = directory / RESULTS
+    path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     Say(enabled=True).line(

@@ -26,6 +26,7 @@ from videomae.config import UserError
 from videomae.files import write_text
 from videomae.model.saved import RUN_FILE, CheckpointReader, as_record, hashes
 from videomae.model.weights import Link, WeightsInfo
+from videomae.record import made
 from videomae.train.parallel import Processes
 from videomae.train.sharding import DistributedModel
 
@@ -128,6 +129,8 @@ class Checkpoints:
 
     def _write(self, step: int, path: Path, state: Mapping[str, Any]) -> None:
         def begin() -> None:
+            for name in ("last", path.name):
+                made(self.directory.parent, f"{self.directory.name}/{name}")
             _remove(path)  # what an interrupted save left
             path.mkdir(parents=True)
 
@@ -313,7 +316,10 @@ def _is_complete(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint, which from the first moment on is no complete one."""
+    """Delete a checkpoint, which from the first moment on is no complete one; or a link to one."""
+    if path.is_symlink():
+        path.unlink()
+        return
     (path / RUN_FILE).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
