@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, Precision, RunConfig, TrainConfig
+from videomae.files import DOES_NOT_EXIST, why_missing
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
 from videomae.model.weights import Link, Weights
@@ -62,8 +63,8 @@ def require(settings: Mapping[str, object]) -> None:
         meaning, example = MEANINGS[re.sub(r"^data\.sources\..*\.", "data.", key)]
         if value is None:
             rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
-        elif key not in UNCHECKED and not Path(str(value)).exists():
-            rows.append(f"  {key}={value} does not exist: {meaning}")
+        elif key not in UNCHECKED and (reason := why_missing(str(value))):
+            rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
         tips = {
             "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
@@ -120,10 +121,13 @@ def check_place(key: str, path: Path) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be written to" if there.is_dir() else "is a file"
+    there = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if os.path.isdir(there) else "is a file"
         raise ConfigError(f"{key}={path}: {there} {what}; choose another {key}")
+    reason = why_missing(path)
+    if reason and (os.path.islink(path) or reason != DOES_NOT_EXIST):
+        raise ConfigError(f"{key}={path} {reason} and cannot be made; choose another {key}")
 
 
 def lists_of(data: DataConfig) -> dict[str, str | None]:
@@ -164,7 +168,7 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
             f"the pack {prefix}root={root} is not whole: {'; '.join(damage[:5])}. Copy it again; "
             f"python -m videomae.pack out={root} check=true reads all of it"
         )
-    if not any(pack.holds(clip) if pack else (root / clip.path).exists() for clip in first):
+    if not any(pack.holds(clip) if pack else os.path.exists(root / clip.path) for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
             f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
@@ -185,7 +189,7 @@ def starting_weights(
     """
     if config.weights in (None, SCRATCH):
         return None, ()
-    gone = not Path(str(config.weights)).exists()
+    gone = not os.path.exists(str(config.weights))
     if gone and checkpoint and (parents := parents_of(checkpoint)):
         return None, parents
     weights = read_weights(str(config.weights), like=config.model)
@@ -194,5 +198,5 @@ def starting_weights(
 
 def is_own(checkpoint: Path | None, directory: Path) -> bool:
     """Whether the run in `directory` goes on, rather than a new one starts there."""
-    own = (directory / "checkpoints").resolve()
-    return checkpoint is not None and checkpoint.resolve().parent == own
+    own = os.path.realpath(directory / "checkpoints")
+    return checkpoint is not None and os.path.dirname(os.path.realpath(checkpoint)) == own

@@ -15,6 +15,7 @@ target cannot hold is printed; the target is read again and compared bit by bit.
     overwrite=true                    replace the target
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def convert(config: ConvertConfig) -> None:
         decoder_num_heads=config.decoder_num_heads,
     )
     written = target / huggingface.TENSORS if config.format is WeightsFormat.huggingface else target
-    if written.resolve() in [file.resolve() for file in weights.files]:
+    if os.path.realpath(written) in map(os.path.realpath, weights.files):
         raise ConfigError(f"target={target} would replace {written}, which weights= is read from")
     weights = replace(weights, info=_said(weights.info, config))
     if config.head_map is not None:
@@ -77,15 +78,15 @@ def _check_target(config: ConvertConfig, target: Path) -> None:
     """ConfigError unless a target of that name and format can be written."""
     assert config.format is not None
     endings = ENDINGS[config.format]
-    wrong_kind = target.is_file() if endings == ("",) else target.is_dir()
+    wrong_kind = os.path.isfile(target) if endings == ("",) else os.path.isdir(target)
     if wrong_kind or (endings != ("",) and target.suffix not in endings):
         what = "a directory" if endings == ("",) else f"a file named *{' or *'.join(endings)}"
         raise ConfigError(f"target={target}: format={config.format.name} is {what}")
-    if target.exists() and target.resolve() == Path(str(config.weights)).resolve():
+    if os.path.exists(target) and os.path.realpath(target) == os.path.realpath(str(config.weights)):
         raise ConfigError(f"target={target} is weights= itself: choose another target")
-    if (target / FILE_NAME).exists():
+    if os.path.exists(target / FILE_NAME):
         raise ConfigError(f"target={target} is a run, which has its {FILE_NAME}: choose another")
-    if target.exists() and not config.overwrite:
+    if os.path.exists(target) and not config.overwrite:
         raise ConfigError(f"target={target} is there already: overwrite=true replaces it")
     check_place("target", target if endings == ("",) else target.parent)
 

@@ -16,6 +16,7 @@ and figures/confusion.png to output_dir (outputs/NAME/evaluation).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -112,7 +113,7 @@ def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
         runlog.clear_results(directory)
         list_hash = sha256(Path(str(data.test_list)))
         hashes = {"data.test_list": list_hash, "weights": weights_hash}
-        if not (directory / runlog.METRICS).exists():  # else the config is a training run's
+        if not os.path.exists(directory / runlog.METRICS):  # else the config is a training run's
             describe_run(config, directory, process, hashes)
     del weights  # as large as the model
     model.to(process.device)

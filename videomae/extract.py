@@ -20,6 +20,7 @@ what the manifest lists and whose file is there is left alone; what could not be
 again. Several processes under torchrun share the list.
 """
 
+import errno
 import json
 import os
 import re
@@ -221,10 +222,9 @@ def _extract(
                 if windows.bad is not None:
                     row["error"] = windows.bad.error
                     say.line(f"cannot be read: {windows.bad.error}")
-                else:
-                    features = torch.cat(video.features)
+                elif file := output.write(clip, features := torch.cat(video.features)):
                     row |= {
-                        "file": output.write(clip, features),
+                        "file": file,
                         "shape": list(features.shape),
                         "starts": video.starts,
                         "frames": data.clip.frames,
@@ -232,6 +232,9 @@ def _extract(
                         "num_frames": windows.num_frames,
                         "fps": windows.fps,
                     }
+                else:
+                    row["error"] = f"{clip.path}: no file can have the name of its features"
+                    say.line(row["error"])
                 manifest.write(json.dumps(row) + "\n")
                 manifest.flush()
                 bar.advance()
@@ -275,7 +278,7 @@ class Output:
             ConfigError: it holds features of other settings.
         """
         path = self.directory / SETTINGS
-        begun = path.is_file()
+        begun = os.path.isfile(path)
         if not begun and os.path.lexists(self.directory / MANIFEST):
             raise ConfigError(
                 f"output_dir={self.directory} holds a {MANIFEST} of something else than features "
@@ -315,16 +318,23 @@ class Output:
     def done(self) -> set[str]:
         """The paths of the videos whose features are there."""
         rows = runlog.read_rows(self.directory / MANIFEST)
-        return {r["path"] for r in rows if "file" in r and (self.directory / r["file"]).is_file()}
+        return {
+            r["path"] for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
+        }
 
-    def write(self, clip: Clip, features: Tensor) -> str:
-        """Write a video's features; the file's name in the directory."""
+    def write(self, clip: Clip, features: Tensor) -> str | None:
+        """Write a video's features; the file's name in the directory, None if it is too long."""
         name = self._name(clip.path)
-        with replacing(self.directory / name) as temporary:
-            if self.config.format is FeatureFormat.npy:
-                np.save(temporary, features.numpy())
-            else:
-                save_file({"features": features}, temporary)
+        try:
+            with replacing(self.directory / name) as temporary:
+                if self.config.format is FeatureFormat.npy:
+                    np.save(temporary, features.numpy())
+                else:
+                    save_file({"features": features}, temporary)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
         return name
 
     def fold(self, paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ train and test is an error.
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -82,14 +83,14 @@ def prepare(config: PrepareConfig) -> None:
     assert config.dataset is not None
     out, root, say = Path(str(config.out)), Path(str(config.videos)), Say(enabled=True)
     check_place("out", out)
-    if (out / FILE_NAME).exists() and not config.overwrite:
+    if os.path.exists(out / FILE_NAME) and not config.overwrite:
         raise ConfigError(f"out={out} holds prepared lists already: overwrite=true replaces them")
     if strange := [name for name in _lists_in(out) if name not in _lists_of_ours(out)]:
         raise ConfigError(
             f"out={out} holds lists that were not prepared here ({', '.join(strange)}): choose "
             "another out, or move them away"
         )
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ConfigError(f"videos={root} is a file: give the folder below which the videos lie")
     located, annotations = _read(config, root)
     lists = match(divided(annotations, config), located, root)
@@ -263,7 +264,7 @@ def _lists_of_ours(out: Path) -> list[str]:
     there = _lists_in(out)
     names = recorded(out)
     if names is None:
-        return there if (out / FILE_NAME).is_file() else []
+        return there if os.path.isfile(out / FILE_NAME) else []
     return [name for name in there if name in names]
 
 

@@ -24,6 +24,7 @@ bad_files.jsonl. Writes results.json, an entry for each probe.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -105,7 +106,7 @@ def _check_output(config: ProbeConfig, directory: Path) -> None:
     """Raise unless the results can be written, and replace nothing unasked."""
     check_place("output_dir", directory)
     check_no_training(directory)
-    if (directory / runlog.RESULTS).exists() and not config.overwrite:
+    if os.path.exists(directory / runlog.RESULTS) and not config.overwrite:
         raise runlog.RunExistsError(
             f"output_dir={directory} already holds {runlog.RESULTS}: replace it by "
             "overwrite=true (the features are kept), or choose another output_dir"

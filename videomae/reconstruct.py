@@ -11,6 +11,7 @@ each rebuilt tubelet takes its own from the original video, which flatters colou
     seed=N                        another mask
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     """Draw one clip of config.video."""
     require({"weights": config.weights, "video": config.video})
     check_decoder(config.decoder)
-    if Path(config.output).suffix != ".png" or Path(config.output).is_dir():
+    if Path(config.output).suffix != ".png" or os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} must name a picture, NAME.png")
     check_place("output", Path(config.output).parent)
     weights = read_weights(

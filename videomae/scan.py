@@ -61,7 +61,7 @@ def scan(config: ScanConfig) -> None:
     require({"list": config.list, "root": config.root, "out": config.out})
     source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
     check_place("out", out)
-    if (out / CLEAN).resolve() == source.resolve():
+    if os.path.realpath(out / CLEAN) == os.path.realpath(source):
         raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
     there = [name for name in (CLEAN, TABLE) if os.path.lexists(out / name)]
     if there and not os.path.exists(out / PROGRESS):

@@ -132,6 +132,8 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         return f"error: {error}"
     if isinstance(error, OSError) and error.errno in STORAGE:
         return f"error: {error}: make room or mend the permissions{go_on}"
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"error: {error}: give another name{go_on}"
     if isinstance(error, torch.OutOfMemoryError):
         return f"error: {str(error).splitlines()[0]} Set a smaller run.device_batch{go_on}"
     return None

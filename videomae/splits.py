@@ -1,6 +1,7 @@
 """data.split=all: every split of a prepared data set in turn, and the mean of their results."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def config_of_splits(config: C) -> list[C]:
         weights = config.weights
         if isinstance(config, EvaluateConfig) and weights is not None:
             weights = str(Path(weights) / f"split{number}")
-            if not Path(weights).is_dir():
+            if not os.path.isdir(weights):
                 raise ConfigError(
                     f"data.split={ALL}: weights={config.weights} holds no split{number}: give the "
                     f"output_dir of python -m videomae.finetune with data.split={ALL}"

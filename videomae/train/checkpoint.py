@@ -7,6 +7,7 @@ Its weights alone are read by weights= (videomae.model.saved).
 """
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -300,7 +301,7 @@ def _complete(directory: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     found = [
         path
-        for path in directory.glob("step_*")
+        for path in (directory.glob("step_*") if os.path.isdir(directory) else ())
         if re.fullmatch(r"step_\d+", path.name) and _is_complete(path)
     ]
     return sorted(found, key=_step)
@@ -312,7 +313,7 @@ def _step(path: Path) -> int:
 
 def _is_complete(path: Path) -> bool:
     """run.json is written last."""
-    return (path / RUN_FILE).is_file()
+    return os.path.isfile(path / RUN_FILE)
 
 
 def _remove(path: Path) -> None:
