@@ -29,6 +29,7 @@ from videomae.model.formats import read_weights, write_weights
 from videomae.model.load import model_of, pick_classes
 from videomae.model.tensors import WeightsError
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo
+from videomae.report.console import tell
 from videomae.schema import command
 
 ENDINGS = {
@@ -64,14 +65,14 @@ def convert(config: ConvertConfig) -> None:
         names = read_class_names(config.class_names, weights.info.classes, "class_names", count)
         weights = replace(weights, info=replace(weights.info, class_names=names))
     model, report = model_of(weights)
-    print(f"{weights.path}: {report}")
-    print(f"  {_described(weights.info)}")
+    tell(f"{weights.path}: {report}")
+    tell(f"  {_described(weights.info)}")
     info = replace(weights.info, parents=weights.chain())
     lost = write_weights(target, config.format, model.state_dict(), info)
     _check_written(target, config, weights)
-    print(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
+    tell(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
     for note in lost:
-        print(f"  not held by this format: {note}")
+        tell(f"  not held by this format: {note}")
 
 
 def _check_target(config: ConvertConfig, target: Path) -> None:

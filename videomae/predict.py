@@ -25,7 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +40,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
 from videomae.model.weights import Kind, WeightsInfo
-from videomae.report.console import Say, note
+from videomae.report.console import SafeConsole, Say, note
 from videomae.report.figures import save_contact_sheet
 from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
@@ -96,7 +95,7 @@ def predict(config: PredictConfig) -> None:
     document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
-    Console(highlight=False, width=width).print(_table(rows))
+    SafeConsole(highlight=False, width=width).print(_table(rows))
     say.line(f"{len(probs)} of {len(rows)} videos: {config.output}")
     if errors or selection.unusable:
         sys.exit(1)

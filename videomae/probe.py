@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -49,7 +48,7 @@ from videomae.model.mae import VideoMAE
 from videomae.model.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.record import made
 from videomae.report import runlog
-from videomae.report.console import Say
+from videomae.report.console import SafeConsole, Say
 from videomae.report.metrics import Scores
 from videomae.report.overwrite import check_no_training
 from videomae.run import describe_run
@@ -98,7 +97,7 @@ def probe(config: ProbeConfig) -> None:
             labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
             results = _results(config, encoder, train, test, labels, classes, say)
             write_text(made(directory, runlog.RESULTS), json.dumps(results, indent=2) + "\n")
-            Console(highlight=False).print(_table(results))
+            SafeConsole(highlight=False).print(_table(results))
             say.line(f"{len(lists['test_list'])} test videos: {directory / runlog.RESULTS}")
 
 

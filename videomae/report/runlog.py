@@ -33,6 +33,7 @@ from videomae.files import write_text
 from videomae.lists.clips import Clip, ClipList
 from videomae.report.console import Bar, Say, console, note
 from videomae.report.sinks import Sink, TensorBoard, WeightsAndBiases
+from videomae.text import redacted
 
 try:
     import fcntl
@@ -106,7 +107,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
             continue
     cuda = device.type == "cuda"
     facts = {
-        "command": sys.argv,
+        "command": [redacted(argument) for argument in sys.argv],
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
