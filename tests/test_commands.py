@@ -273,6 +273,7 @@ def test_a_pretraining_run_leaves_what_the_readme_says(
         "bad_files.jsonl",
         "figures",
         ".hydra",
+        "written.json",
     }
     assert {path.name for path in (directory / ".hydra").iterdir()} == {
         "hydra.yaml",
@@ -522,6 +523,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
         "environment.json",
         "figures",
         ".hydra",
+        "written.json",
     }
     hashes = json.loads((own / "environment.json").read_text())["sha256"]
     assert hashes["weights"] == sha256(directory / "weights.safetensors")

@@ -15,7 +15,7 @@ _SECRET = r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|apikey|(?<![A-
 SECRET_NAME = re.compile(rf"(?:^|[\w.-]*[._-]){_SECRET}$", re.IGNORECASE)
 """A setting of such a name holds a secret."""
 SETTING = re.compile(
-    rf"""(?<![A-Za-z])((?:[\w.-]*[._-])?{_SECRET}=|  # KEY=value
+    rf"""(?<![A-Za-z])((?:[\w.-]*[._-])?{_SECRET}=(?!VALUE\b|\.\.)|  # KEY=value
     (?:api|access|secret|private|auth)[_-]?(?:key|token)['"]?\s*:\s*)  # {{API_KEY: value}}
     (?:'[^']*'|"[^"]*"|[^\s'",;&}})\]]+)""",
     re.IGNORECASE | re.VERBOSE,
