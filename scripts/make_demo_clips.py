@@ -323,7 +323,10 @@ def is_complete(settings: Settings, out: Path, overwrite: bool) -> bool:
         if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json.part").is_file():
             raise ValueError(f"--out {out}: holds other files; choose a new or an empty folder")
         return False
-    found: dict[str, int] = json.loads((out / "manifest.json").read_text()).get("parameters", {})
+    manifest = json.loads((out / "manifest.json").read_text())
+    if not isinstance(manifest, dict) or not {"parameters", "made_with"} <= manifest.keys():
+        raise ValueError(f"--out {out}: its manifest.json is not ours; choose a new folder")
+    found: dict[str, int] = manifest["parameters"]
     wanted = settings.parameters()
     if found != wanted and not overwrite:
         keys = [key for key in wanted if found.get(key) != wanted[key]]

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import re
+import shutil
 import sys
 import time
 from dataclasses import fields, replace
@@ -47,6 +48,7 @@ from videomae.model.weights import Kind, save_weights
 from videomae.pixels import normalise
 from videomae.report.figures import STATISTICS
 from videomae.report.metrics import Scores
+from videomae.report.overwrite import clear_run
 from videomae.report.runlog import RunExistsError
 from videomae.report.views import PredictionError
 from videomae.schema import COMMANDS, schema
@@ -271,6 +273,7 @@ def test_a_pretraining_run_leaves_what_the_readme_says(
         "bad_files.jsonl",
         "figures",
         ".hydra",
+        "written.json",
     }
     assert {path.name for path in (directory / ".hydra").iterdir()} == {
         "hydra.yaml",
@@ -520,6 +523,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
         "environment.json",
         "figures",
         ".hydra",
+        "written.json",
     }
     hashes = json.loads((own / "environment.json").read_text())["sha256"]
     assert hashes["weights"] == sha256(directory / "weights.safetensors")
@@ -646,6 +650,32 @@ def test_overwriting_results_does_not_cost_the_weights(
     assert (copy / "weights.safetensors").exists()
     assert (copy / "checkpoints").exists()
     assert (copy / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_fine_tuning_leaves_the_evaluation_that_came_before(
+    videos: Path, finetuned: tuple[Path, list[str]], tmp_path: Path, recorded: bool
+) -> None:
+    out = tmp_path / "run"
+    evaluate(evaluation(finetuned, out / "evaluation"))
+    (out / "evaluation" / "notes.txt").write_text("mine")
+    if not recorded:
+        (out / "evaluation" / "written.json").unlink()
+    files = [path for path in out.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    for settings in ({}, {"overwrite": True}):
+        train(finetuning(videos, out, max_steps=1, **settings))
+        assert {path: path.read_bytes() for path in before} == before
+
+
+def test_everything_in_the_directory_of_a_run_is_in_its_record(
+    finetuned: tuple[Path, list[str]], pretrained: Path, tmp_path: Path
+) -> None:
+    evaluate(evaluation(finetuned, tmp_path / "evaluation"))
+    for directory in (finetuned[0], pretrained, tmp_path / "evaluation"):
+        clear_run(shutil.copytree(directory, tmp_path / "copy"))
+        assert list((tmp_path / "copy").rglob("*")) == []
+        (tmp_path / "copy").rmdir()
 
 
 def test_a_prediction_that_is_not_finite_is_an_error_and_not_an_unreadable_video(

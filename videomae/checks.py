@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, Precision, RunConfig, TrainConfig
+from videomae.files import DOES_NOT_EXIST, why_missing
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
-from videomae.model.weights import FILE_NAME, Link, Weights
-from videomae.report import runlog
+from videomae.model.weights import Link, Weights
+from videomae.report.overwrite import check_replaceable, check_unused, would_remove
 from videomae.train.checkpoint import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder, pack_at
 
@@ -62,8 +63,8 @@ def require(settings: Mapping[str, object]) -> None:
         meaning, example = MEANINGS[re.sub(r"^data\.sources\..*\.", "data.", key)]
         if value is None:
             rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
-        elif key not in UNCHECKED and not Path(str(value)).exists():
-            rows.append(f"  {key}={value} does not exist: {meaning}")
+        elif key not in UNCHECKED and (reason := why_missing(str(value))):
+            rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
         tips = {
             "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
@@ -89,9 +90,11 @@ def check_run(config: TrainConfig) -> Path | None:
     checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
     if not is_own(checkpoint, directory):
         restart = config.resume == "auto"
-        runlog.check_unused(directory, overwrite=config.overwrite, restart=restart)
-        own_weights = (directory.resolve(), (directory / FILE_NAME).resolve())
-        if config.weights and Path(config.weights).resolve() in own_weights:
+        check_unused(directory, overwrite=config.overwrite, restart=restart)
+        check_replaceable(directory)
+        weights = Path(config.weights or SCRATCH)
+        own = os.path.realpath(weights) == os.path.realpath(directory)
+        if own or would_remove(directory, weights):
             raise ConfigError(
                 f"weights={config.weights} lies in output_dir={directory}, which a new run "
                 "replaces: choose another output_dir"
@@ -118,10 +121,13 @@ def check_place(key: str, path: Path) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be written to" if there.is_dir() else "is a file"
+    there = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if os.path.isdir(there) else "is a file"
         raise ConfigError(f"{key}={path}: {there} {what}; choose another {key}")
+    reason = why_missing(path)
+    if reason and (os.path.islink(path) or reason != DOES_NOT_EXIST):
+        raise ConfigError(f"{key}={path} {reason} and cannot be made; choose another {key}")
 
 
 def lists_of(data: DataConfig) -> dict[str, str | None]:
@@ -162,7 +168,7 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
             f"the pack {prefix}root={root} is not whole: {'; '.join(damage[:5])}. Copy it again; "
             f"python -m videomae.pack out={root} check=true reads all of it"
         )
-    if not any(pack.holds(clip) if pack else (root / clip.path).exists() for clip in first):
+    if not any(pack.holds(clip) if pack else os.path.exists(root / clip.path) for clip in first):
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
             f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
@@ -183,7 +189,7 @@ def starting_weights(
     """
     if config.weights in (None, SCRATCH):
         return None, ()
-    gone = not Path(str(config.weights)).exists()
+    gone = not os.path.exists(str(config.weights))
     if gone and checkpoint and (parents := parents_of(checkpoint)):
         return None, parents
     weights = read_weights(str(config.weights), like=config.model)
@@ -192,5 +198,5 @@ def starting_weights(
 
 def is_own(checkpoint: Path | None, directory: Path) -> bool:
     """Whether the run in `directory` goes on, rather than a new one starts there."""
-    own = (directory / "checkpoints").resolve()
-    return checkpoint is not None and checkpoint.resolve().parent == own
+    own = os.path.realpath(directory / "checkpoints")
+    return checkpoint is not None and os.path.dirname(os.path.realpath(checkpoint)) == own

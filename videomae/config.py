@@ -5,6 +5,7 @@ machine decides has no default here and comes from its group.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -56,6 +57,15 @@ def _check_between(low: float, high: float, section: str, settings: Mapping[str,
     for name, value in settings.items():
         if not low <= value <= high:
             raise ConfigError(f"{_key(section, name)} must lie in [{low}, {high}], got {value}")
+
+
+def _check_name(name: str) -> None:
+    """Check that the directory of a run of that name lies below outputs/."""
+    _check(
+        not {"", ".", ".."} & set(re.split(r"[/\\]", name)),
+        f"name={name} would not lie below outputs/: give a name without .. and without a / at "
+        "either end, such as my_run; output_dir= names any directory",
+    )
 
 
 def _key(section: str, name: str) -> str:
@@ -707,6 +717,7 @@ class TrainConfig:
     """Starting weights of any released kind: see "Bring your own weights" in the README."""
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
         _check_seed(self.seed)
         _check(
             self.max_steps is None or self.max_steps >= 1,
@@ -963,6 +974,7 @@ class ProbeConfig:
     """Replace the results that output_dir holds; its features are kept."""
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
         _check_seed(self.seed)
 
 

@@ -15,6 +15,7 @@ target cannot hold is printed; the target is read again and compared bit by bit.
     overwrite=true                    replace the target
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from videomae.model.formats import read_weights, write_weights
 from videomae.model.load import model_of, pick_classes
 from videomae.model.tensors import WeightsError
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo
+from videomae.report.console import tell
 from videomae.schema import command
 
 ENDINGS = {
@@ -51,7 +53,7 @@ def convert(config: ConvertConfig) -> None:
         decoder_num_heads=config.decoder_num_heads,
     )
     written = target / huggingface.TENSORS if config.format is WeightsFormat.huggingface else target
-    if written.resolve() in [file.resolve() for file in weights.files]:
+    if os.path.realpath(written) in map(os.path.realpath, weights.files):
         raise ConfigError(f"target={target} would replace {written}, which weights= is read from")
     weights = replace(weights, info=_said(weights.info, config))
     if config.head_map is not None:
@@ -63,29 +65,29 @@ def convert(config: ConvertConfig) -> None:
         names = read_class_names(config.class_names, weights.info.classes, "class_names", count)
         weights = replace(weights, info=replace(weights.info, class_names=names))
     model, report = model_of(weights)
-    print(f"{weights.path}: {report}")
-    print(f"  {_described(weights.info)}")
+    tell(f"{weights.path}: {report}")
+    tell(f"  {_described(weights.info)}")
     info = replace(weights.info, parents=weights.chain())
     lost = write_weights(target, config.format, model.state_dict(), info)
     _check_written(target, config, weights)
-    print(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
+    tell(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
     for note in lost:
-        print(f"  not held by this format: {note}")
+        tell(f"  not held by this format: {note}")
 
 
 def _check_target(config: ConvertConfig, target: Path) -> None:
     """ConfigError unless a target of that name and format can be written."""
     assert config.format is not None
     endings = ENDINGS[config.format]
-    wrong_kind = target.is_file() if endings == ("",) else target.is_dir()
+    wrong_kind = os.path.isfile(target) if endings == ("",) else os.path.isdir(target)
     if wrong_kind or (endings != ("",) and target.suffix not in endings):
         what = "a directory" if endings == ("",) else f"a file named *{' or *'.join(endings)}"
         raise ConfigError(f"target={target}: format={config.format.name} is {what}")
-    if target.exists() and target.resolve() == Path(str(config.weights)).resolve():
+    if os.path.exists(target) and os.path.realpath(target) == os.path.realpath(str(config.weights)):
         raise ConfigError(f"target={target} is weights= itself: choose another target")
-    if (target / FILE_NAME).exists():
+    if os.path.exists(target / FILE_NAME):
         raise ConfigError(f"target={target} is a run, which has its {FILE_NAME}: choose another")
-    if target.exists() and not config.overwrite:
+    if os.path.exists(target) and not config.overwrite:
         raise ConfigError(f"target={target} is there already: overwrite=true replaces it")
     check_place("target", target if endings == ("",) else target.parent)
 

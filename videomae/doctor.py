@@ -29,12 +29,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, UserError
 from videomae.lists.clips import read_clips
+from videomae.report.console import SafeConsole
 from videomae.schema import command
 from videomae.train.parallel import available_cores
 from videomae.video.interface import DecodeError
@@ -84,7 +84,7 @@ def doctor(config: DoctorConfig) -> None:
     }
     if config.list is not None:
         sections["list"] = lambda: videos(config)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = SafeConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     errors = 0
     for title, look in sections.items():
         table = Table(title=title, title_justify="left", show_header=False, box=None)

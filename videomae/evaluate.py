@@ -16,6 +16,7 @@ and figures/confusion.png to output_dir (outputs/NAME/evaluation).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -44,10 +45,12 @@ from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, pick_classes, same_classes
 from videomae.model.weights import WeightsInfo, as_json
 from videomae.pixels import normalise
+from videomae.record import made
 from videomae.report import runlog
 from videomae.report.console import Say, note
 from videomae.report.figures import save_confusion
 from videomae.report.metrics import Scores
+from videomae.report.overwrite import begin_record, check_unused
 from videomae.report.views import gather_probs, predict_videos
 from videomae.run import describe_run
 from videomae.schema import command
@@ -87,7 +90,7 @@ def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
     directory = Path(config.output_dir)
     say = Say(process.is_main)
     check_place("output_dir", directory)
-    runlog.check_unused(directory, overwrite=config.overwrite)
+    check_unused(directory, overwrite=config.overwrite)
     names = class_names(data)
     clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
     check_videos(clips, data, "data.test_list")
@@ -105,10 +108,12 @@ def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
     weights_hash = weights.sha256()
     process.barrier()  # every process has looked before anything changes
     if process.is_main:
+        begin_record(directory)
+        made(directory, runlog.BAD_FILES)
         runlog.clear_results(directory)
         list_hash = sha256(Path(str(data.test_list)))
         hashes = {"data.test_list": list_hash, "weights": weights_hash}
-        if not (directory / runlog.METRICS).exists():  # else the config is a training run's
+        if not os.path.exists(directory / runlog.METRICS):  # else the config is a training run's
             describe_run(config, directory, process, hashes)
     del weights  # as large as the model
     model.to(process.device)
@@ -202,11 +207,12 @@ def evaluate_model(
             f"none of the {len(clips)} test videos can be read; {runlog.BAD_FILES} in {directory} "
             "says why"
         )
-    write_text(directory / runlog.PREDICTIONS, prediction_lines(clips, scores))
-    write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
+    write_text(made(directory, runlog.PREDICTIONS), prediction_lines(clips, scores))
+    write_text(made(directory, runlog.RESULTS), json.dumps(results, indent=2) + "\n")
     views = data.segments * data.crops
     title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
-    save_confusion(directory / "figures" / "confusion.png", scores.confusion(), names, title)
+    picture = made(directory, "figures/confusion.png")
+    save_confusion(picture, scores.confusion(), names, title)
     low, high = results["top1_interval"]
     say.line(
         f"top-1 {results['top1']:.2f} % ({low:.2f} to {high:.2f})   "

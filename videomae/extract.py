@@ -20,9 +20,11 @@ what the manifest lists and whose file is there is left alone; what could not be
 again. Several processes under torchrun share the list.
 """
 
+import errno
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -93,7 +95,7 @@ def extract(config: ExtractConfig) -> None:
             output = Output(directory, config)
             pending: list[int] = []
             if process.is_main:
-                output.open(settings)
+                output.open(settings, clips)
                 output.note_unusable(selection.unusable)
                 done = output.done()
                 pending = [i for i, clip in enumerate(clips) if clip.path not in done]
@@ -221,10 +223,9 @@ def _extract(
                 if windows.bad is not None:
                     row["error"] = windows.bad.error
                     say.line(f"cannot be read: {windows.bad.error}")
-                else:
-                    features = torch.cat(video.features)
+                elif file := output.write(clip, features := torch.cat(video.features)):
                     row |= {
-                        "file": output.write(clip, features),
+                        "file": file,
                         "shape": list(features.shape),
                         "starts": video.starts,
                         "frames": data.clip.frames,
@@ -232,6 +233,9 @@ def _extract(
                         "num_frames": windows.num_frames,
                         "fps": windows.fps,
                     }
+                else:
+                    row["error"] = f"{clip.path}: no file can have the name of its features"
+                    say.line(row["error"])
                 manifest.write(json.dumps(row) + "\n")
                 manifest.flush()
                 bar.advance()
@@ -268,14 +272,20 @@ class Output:
         """The manifest that a process writes to."""
         return self.directory / (f"manifest.{rank}.jsonl" if rank else MANIFEST)
 
-    def open(self, settings: dict[str, Any]) -> None:
+    def open(self, settings: dict[str, Any], clips: Sequence[Clip]) -> None:
         """Make the directory ready, less what a killed run has left unfinished.
 
         Raises:
             ConfigError: it holds features of other settings.
         """
         path = self.directory / SETTINGS
-        if path.is_file():
+        begun = os.path.isfile(path)
+        if not begun and os.path.lexists(self.directory / MANIFEST):
+            raise ConfigError(
+                f"output_dir={self.directory} holds a {MANIFEST} of something else than features "
+                f"(there is no {SETTINGS}): choose another output_dir"
+            )
+        if begun:
             before = _read_settings(path)
             names = [name for name in settings if before.get(name) != settings[name]]
             if names:
@@ -284,11 +294,21 @@ class Output:
                     + ", ".join(f"{n}: {before.get(n)} there, {settings[n]} here" for n in names)
                     + "): choose another output_dir"
                 )
-        for left in self.directory.rglob(f".*.{self.config.format.name}"):
-            if re.search(r"\.\d+\.\w+$", left.name):
-                left.unlink()
+        if begun:
+            self._remove_unfinished({self._name(clip.path) for clip in clips})
         write_text(path, json.dumps(settings, indent=2) + "\n")
         self.fold([])
+
+    def _remove_unfinished(self, files: Set[str]) -> None:
+        """Remove what killed processes left of these files."""
+        for left in self.directory.rglob(f".*.{self.config.format.name}"):
+            if found := re.fullmatch(r"\.(.+)\.\d+(\.\w+)", left.name):
+                whole = left.with_name(found[1] + found[2]).relative_to(self.directory)
+                if whole.as_posix() in files:
+                    left.unlink()
+
+    def _name(self, video: str) -> str:
+        return f"{video}.{self.config.format.name}"
 
     def note_unusable(self, unusable: Mapping[str, str]) -> None:
         """Write into the manifest what is wrong with that which no features can be made of."""
@@ -299,16 +319,23 @@ class Output:
     def done(self) -> set[str]:
         """The paths of the videos whose features are there."""
         rows = read_rows(self.directory / MANIFEST, names_a_video)
-        return {r["path"] for r in rows if "file" in r and (self.directory / r["file"]).is_file()}
+        return {
+            r["path"] for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
+        }
 
-    def write(self, clip: Clip, features: Tensor) -> str:
-        """Write a video's features; the file's name in the directory."""
-        name = f"{clip.path}.{self.config.format.name}"
-        with replacing(self.directory / name) as temporary:
-            if self.config.format is FeatureFormat.npy:
-                np.save(temporary, features.numpy())
-            else:
-                save_file({"features": features}, temporary)
+    def write(self, clip: Clip, features: Tensor) -> str | None:
+        """Write a video's features; the file's name in the directory, None if it is too long."""
+        name = self._name(clip.path)
+        try:
+            with replacing(self.directory / name) as temporary:
+                if self.config.format is FeatureFormat.npy:
+                    np.save(temporary, features.numpy())
+                else:
+                    save_file({"features": features}, temporary)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
         return name
 
     def fold(self, paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 MOST_JSON = 2**25
 """Bytes of the largest JSON document that is read; a hostile one takes 30 times as much."""
+DOES_NOT_EXIST = "does not exist"
 
 
 @contextmanager
@@ -41,6 +42,17 @@ def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
     for name in names:
         for path in directory.glob(_temporary(name, "[0-9]*")):
             path.unlink(missing_ok=True)
+
+
+def why_missing(path: str | Path) -> str | None:
+    """Say why there is nothing at a path, or nothing that can be looked at; None where there is."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return DOES_NOT_EXIST
+    except (OSError, ValueError) as error:  # a name too long, a folder not to be entered, a NUL
+        return f"cannot be looked at ({getattr(error, 'strerror', None) or error})"
+    return None
 
 
 def _umask() -> int:

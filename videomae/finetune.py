@@ -53,6 +53,7 @@ from videomae.model.flops import finetuning_flops
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
+from videomae.record import made
 from videomae.report.console import Say, note
 from videomae.report.figures import save_clips, save_loss_curve
 from videomae.report.labels import compare_labels, count_labels
@@ -177,7 +178,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         trained = distributed.whole()
         if process.is_main:
             info = replace(info, step=outcome.step)
-            save_weights(directory / FILE_NAME, trained.state_dict(), info)
+            save_weights(made(directory, FILE_NAME), trained.state_dict(), info)
             save_loss_curve(directory)
         process.barrier()
         file = directory / FILE_NAME
@@ -280,7 +281,7 @@ def show_data(dataset: TrainingClips, lists: Lists, directory: Path, say: Say) -
         shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
         say.line(f"  {captions[-1]}")
-    path = directory / "figures" / "training_clips.png"
+    path = made(directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)
     say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
 
@@ -295,8 +296,8 @@ def offer(
     best = best_of(directory)
     if best and best["step"] < step and best["val_top1"] >= top1:
         return False
-    save_weights(directory / BEST_WEIGHTS, model.state_dict(), replace(info, step=step))
-    write_text(directory / BEST, json.dumps({"step": step, "val_top1": top1}) + "\n")
+    save_weights(made(directory, BEST_WEIGHTS), model.state_dict(), replace(info, step=step))
+    write_text(made(directory, BEST), json.dumps({"step": step, "val_top1": top1}) + "\n")
     return True
 
 

@@ -91,7 +91,7 @@ def inspect_all(
 def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
 

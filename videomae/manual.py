@@ -8,16 +8,17 @@ from enum import Enum
 from functools import cache
 from typing import get_args, get_origin, get_type_hints
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from videomae import config
+from videomae.report.console import SafeConsole
 
 
 def print_manual(words: str, config_class: type) -> None:
     """Print the help of the command that is configured by `config_class`."""
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.print(Text(words), soft_wrap=True)  # commands in it are copied
     if groups := _groups(config_class):
         console.print(_table_of(groups))

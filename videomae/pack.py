@@ -22,6 +22,7 @@ the same paths. A killed run goes on with the same command, to the same bytes.
 """
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def pack(config: PackConfig) -> None:
         "encoding": vars(encoding),
         "shard_mb": config.shard_mb,
     }
-    if (out / MANIFEST).exists():
+    if os.path.exists(out / MANIFEST):
         if Pack(out).manifest["settings"] != json.loads(json.dumps(settings)):
             raise ConfigError(
                 f"{out} holds a pack of another list or of other settings: choose another out"

@@ -16,14 +16,15 @@ is hidden in a folder, or no video by its name, is left out and counted.
     top=5                         how many classes
 """
 
+import errno
 import json
+import os
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -39,7 +40,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of
 from videomae.model.weights import Kind, WeightsInfo
-from videomae.report.console import Say, note
+from videomae.report.console import SafeConsole, Say, note
 from videomae.report.figures import save_contact_sheet
 from videomae.report.views import Prediction, Predictions, predict_videos
 from videomae.schema import command
@@ -94,7 +95,7 @@ def predict(config: PredictConfig) -> None:
     document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
-    Console(highlight=False, width=width).print(_table(rows))
+    SafeConsole(highlight=False, width=width).print(_table(rows))
     say.line(f"{len(probs)} of {len(rows)} videos: {config.output}")
     if errors or selection.unusable:
         sys.exit(1)
@@ -137,7 +138,12 @@ def _predictions(
                     title = f"{clip.path}: {names[best]}, {probs[best]:.1%}"
                     frames = batch.clip[batch.video == index]
                     path = _sheet(config.sheet, clip)
-                    save_contact_sheet(path, frames, data.segments, data.crops, title)
+                    try:
+                        save_contact_sheet(path, frames, data.segments, data.crops, title)
+                    except OSError as error:
+                        if error.errno != errno.ENAMETOOLONG:
+                            raise
+                        say.line(f"{clip.path}: no file can have the name of its picture")
     return found
 
 
@@ -152,7 +158,7 @@ def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
 
 def _check_outputs(config: PredictConfig, num_videos: int) -> None:
     """ConfigError unless config.output and config.sheet can be written."""
-    if Path(config.output).is_dir():
+    if os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} is a directory: give output=NAME.json")
     check_place("output", Path(config.output).parent)
     if config.sheet is None:
@@ -163,7 +169,7 @@ def _check_outputs(config: PredictConfig, num_videos: int) -> None:
         raise ConfigError(
             f"sheet={sheet} is one picture, for {num_videos} videos: give a folder, sheet=DIR"
         )
-    if one and sheet.is_dir():
+    if one and os.path.isdir(sheet):
         raise ConfigError(f"sheet={sheet} is a directory: give a sheet=NAME.png that is none")
     check_place("sheet", sheet.parent if one else sheet)
 

@@ -29,6 +29,7 @@ train and test is an error.
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,7 @@ from videomae.lists.matching import (
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
+from videomae.record import made, recorded
 from videomae.report.console import Say
 from videomae.schema import command
 from videomae.train.parallel import available_cores
@@ -81,9 +83,14 @@ def prepare(config: PrepareConfig) -> None:
     assert config.dataset is not None
     out, root, say = Path(str(config.out)), Path(str(config.videos)), Say(enabled=True)
     check_place("out", out)
-    if (out / FILE_NAME).exists() and not config.overwrite:
+    if os.path.exists(out / FILE_NAME) and not config.overwrite:
         raise ConfigError(f"out={out} holds prepared lists already: overwrite=true replaces them")
-    if not root.is_dir():
+    if strange := [name for name in _lists_in(out) if name not in _lists_of_ours(out)]:
+        raise ConfigError(
+            f"out={out} holds lists that were not prepared here ({', '.join(strange)}): choose "
+            "another out, or move them away"
+        )
+    if not os.path.isdir(root):
         raise ConfigError(f"videos={root} is a file: give the folder below which the videos lie")
     located, annotations = _read(config, root)
     lists = match(divided(annotations, config), located, root)
@@ -245,15 +252,34 @@ def _check_lists(
                 )
 
 
+def _lists_in(out: Path) -> list[str]:
+    """The files of a directory that are named as prepared lists are."""
+    found = (path for pattern in (*LISTS, CLASSES) for path in out.glob(pattern))
+    return sorted(path.relative_to(out).as_posix() for path in found)
+
+
+def _lists_of_ours(out: Path) -> list[str]:
+    """Those that prepare wrote: by the record, or of before there were records all, where there is
+    a prepared.json."""
+    there = _lists_in(out)
+    names = recorded(out)
+    if names is None:
+        return there if os.path.isfile(out / FILE_NAME) else []
+    return [name for name in there if name in names]
+
+
 def _write(
     lists: Lists, annotations: Annotations, located: Located, config: PrepareConfig, out: Path
 ) -> None:
     """Write everything; prepared.json, without which the rest does not count, last."""
     assert config.dataset is not None
+    before = _lists_of_ours(out)
+    files = [PreparedList(split, part, 0, None, "").file for split, part in lists.entries]
+    for name in dict.fromkeys([*before, *files, CLASSES]):
+        made(out, name)
     (out / FILE_NAME).unlink(missing_ok=True)
-    for pattern in LISTS:
-        for old in out.glob(pattern):
-            old.unlink()
+    for name in before:
+        (out / name).unlink(missing_ok=True)
     write_text(out / CLASSES, "".join(f"{name}\n" for name in annotations.classes))
     written = []
     for (split, part), entries in lists.entries.items():

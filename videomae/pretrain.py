@@ -57,6 +57,7 @@ from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.pixels import normalise
+from videomae.record import made
 from videomae.report.console import Say, note
 from videomae.report.figures import (
     filmstrip,
@@ -157,12 +158,11 @@ def pretrain(config: PretrainConfig) -> None:
         trained = distributed.whole()
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
-            save_weights(
-                directory / FILE_NAME, trained.state_dict(), replace(info, step=outcome.step)
-            )
+            file = made(directory, FILE_NAME)
+            save_weights(file, trained.state_dict(), replace(info, step=outcome.step))
             save_loss_curve(directory)
-            draw_reconstructions(trained, dataset, directory / "figures" / "reconstruction.png")
-            say.line(f"weights: {directory / FILE_NAME}   pictures: {directory / 'figures'}")
+            draw_reconstructions(trained, dataset, made(directory, "figures/reconstruction.png"))
+            say.line(f"weights: {file}   pictures: {directory / 'figures'}")
         process.barrier()
     exit_if_stopped(outcome)
 

@@ -24,6 +24,7 @@ bad_files.jsonl. Writes results.json, an entry for each probe.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -33,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -46,9 +46,11 @@ from videomae.model.formats import read_weights
 from videomae.model.load import encoder_of
 from videomae.model.mae import VideoMAE
 from videomae.model.probes import AttentiveProbe, LinearProbe, knn_probs
+from videomae.record import made
 from videomae.report import runlog
-from videomae.report.console import Say
+from videomae.report.console import SafeConsole, Say
 from videomae.report.metrics import Scores
+from videomae.report.overwrite import check_no_training
 from videomae.run import describe_run
 from videomae.schema import command
 from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
@@ -81,6 +83,7 @@ def probe(config: ProbeConfig) -> None:
             for name in (runlog.RESULTS, runlog.BAD_FILES):
                 (directory / name).unlink(missing_ok=True)
             describe_run(config, directory, process, hashes | {"weights": str(made_of["weights"])})
+            made(directory, runlog.BAD_FILES)
         made_of["bf16"] = uses_bf16(process.device, config.run.precision)
         encoder = Encoder(model, process.device, config.run.precision)
         found = [
@@ -93,19 +96,16 @@ def probe(config: ProbeConfig) -> None:
             runlog.add_bad_files(directory, test.bad, runlog.TEST, say)
             labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
             results = _results(config, encoder, train, test, labels, classes, say)
-            write_text(directory / runlog.RESULTS, json.dumps(results, indent=2) + "\n")
-            Console(highlight=False).print(_table(results))
+            write_text(made(directory, runlog.RESULTS), json.dumps(results, indent=2) + "\n")
+            SafeConsole(highlight=False).print(_table(results))
             say.line(f"{len(lists['test_list'])} test videos: {directory / runlog.RESULTS}")
 
 
 def _check_output(config: ProbeConfig, directory: Path) -> None:
     """Raise unless the results can be written, and replace nothing unasked."""
     check_place("output_dir", directory)
-    if (directory / runlog.METRICS).exists():
-        raise runlog.RunExistsError(
-            f"output_dir={directory} holds a training run: choose another output_dir"
-        )
-    if (directory / runlog.RESULTS).exists() and not config.overwrite:
+    check_no_training(directory)
+    if os.path.exists(directory / runlog.RESULTS) and not config.overwrite:
         raise runlog.RunExistsError(
             f"output_dir={directory} already holds {runlog.RESULTS}: replace it by "
             "overwrite=true (the features are kept), or choose another output_dir"

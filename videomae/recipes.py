@@ -17,11 +17,12 @@ from typing import NamedTuple
 from hydra import compose
 from omegaconf import open_dict
 from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from videomae.config import ConfigError, RecipesConfig, Stage, TrainConfig, config_dir
+from videomae.report.console import SafeConsole
 from videomae.schema import command, config_object
 from videomae.train.schedule import LR_UNIT, Plan
 
@@ -112,7 +113,7 @@ def row(exp: Path, header: Header) -> tuple[str, ...]:
 
 def recipes(config: RecipesConfig) -> None:
     """Print the table."""
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.width = max(console.width, LEAST) if console.is_terminal else WIDE
     table = Table(box=box.SIMPLE if console.is_terminal else box.MARKDOWN)
     for column in COLUMNS:

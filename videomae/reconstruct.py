@@ -11,6 +11,7 @@ each rebuilt tubelet takes its own from the original video, which flatters colou
     seed=N                        another mask
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from videomae.model.load import check_kind, model_of
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import Kind
 from videomae.pixels import normalise
+from videomae.report.console import tell
 from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
 from videomae.schema import command
 from videomae.train.parallel import processes
@@ -50,7 +52,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     """Draw one clip of config.video."""
     require({"weights": config.weights, "video": config.video})
     check_decoder(config.decoder)
-    if Path(config.output).suffix != ".png" or Path(config.output).is_dir():
+    if Path(config.output).suffix != ".png" or os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} must name a picture, NAME.png")
     check_place("output", Path(config.output).parent)
     weights = read_weights(
@@ -62,7 +64,7 @@ def reconstruct(config: ReconstructConfig) -> None:
     info = weights.info
     model, report = model_of(weights)
     assert isinstance(model, VideoMAE)
-    print(f"{weights.path}: {report}")
+    tell(f"{weights.path}: {report}")
     trained_with = info.mask or UNKNOWN_MASK
     mask = replace(
         trained_with,
@@ -95,7 +97,7 @@ def reconstruct(config: ReconstructConfig) -> None:
         rows = reconstruction_rows(model, normalise(pixels), encoder_mask[None])
     title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
     save_reconstructions(Path(config.output), rows, title)
-    print(f"{config.output}: frames {indices[0]} to {indices[-1]} of {config.video}; {STATISTICS}")
+    tell(f"{config.output}: frames {indices[0]} to {indices[-1]} of {config.video}; {STATISTICS}")
 
 
 main = command("reconstruct")(reconstruct)

@@ -25,8 +25,10 @@ from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip
 from videomae.model.flops import matmul_peak
 from videomae.model.weights import WeightsInfo
+from videomae.record import made
 from videomae.report import runlog
 from videomae.report.console import Say, note
+from videomae.report.overwrite import begin_record, clear_run
 from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
@@ -180,8 +182,10 @@ def train_run(
             if own:
                 store.remove_after(start)
             else:
-                runlog.clear_run(directory)
+                clear_run(directory, keep_links=not config.overwrite)
             describe_run(config, directory, processes, hashes)
+            for name in _logged(config):
+                made(directory, name)
             if on_start and start == 0:
                 on_start()
         order = TrainingOrder(len(dataset.clips), batch, config.seed)
@@ -233,6 +237,13 @@ def train_run(
     return outcome
 
 
+def _logged(config: TrainConfig) -> list[str]:
+    """What a run's log and profile are called in its directory."""
+    names = [runlog.METRICS, runlog.SPIKES, runlog.BAD_FILES, "tensorboard"]
+    names += [runlog.WANDB] if config.run.wandb else []
+    return names + [runlog.PROFILE] * config.run.profile
+
+
 def _peak(config: TrainConfig, processes: Processes) -> float | None:
     """What the device does in a second, measured where that is a matter of a moment."""
     device = processes.device
@@ -246,8 +257,12 @@ def describe_run(
     config: object, directory: Path, processes: Processes, hashes: Mapping[str, str]
 ) -> None:
     """Write environment.json, which tells that a run began here, then config.yaml and .hydra/."""
+    begin_record(directory)
+    texts = {"config.yaml": as_yaml(config)} | composition()
+    for name in (runlog.ENVIRONMENT, *texts):
+        made(directory, name)
     runlog.write_environment(directory, processes.device, hashes)
-    for name, text in ({"config.yaml": as_yaml(config)} | composition()).items():
+    for name, text in texts.items():
         write_text(directory / name, text)
 
 

@@ -16,6 +16,7 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
     timeout_s=600                                a video that takes longer counts as damaged
 """
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -60,8 +61,14 @@ def scan(config: ScanConfig) -> None:
     require({"list": config.list, "root": config.root, "out": config.out})
     source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
     check_place("out", out)
-    if (out / CLEAN).resolve() == source.resolve():
+    if os.path.realpath(out / CLEAN) == os.path.realpath(source):
         raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
+    there = [name for name in (CLEAN, TABLE) if os.path.lexists(out / name)]
+    if there and not os.path.exists(out / PROGRESS):
+        raise ConfigError(
+            f"out={out} holds {' and '.join(there)}, and no {PROGRESS} of a scan: choose another "
+            "out, or move them away"
+        )
     data = DataConfig(
         clip=ClipConfig(frames=1, stride=1, size=1),  # has no say here
         root=config.root,

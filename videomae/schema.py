@@ -11,9 +11,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import hydra
 import torch
@@ -43,6 +44,7 @@ from videomae.config import (
     config_dir,
 )
 from videomae.manual import print_manual
+from videomae.text import redacted, redacted_settings, shown
 from videomae.train.parallel import ProcessLost, tell_torchrun
 
 C = TypeVar("C")
@@ -108,22 +110,38 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
                 message = _what_to_do(error, go_on)
+                said = shown(message or traceback.format_exc())
                 if not isinstance(error, ProcessLost):  # a consequence of what another tells
-                    tell_torchrun(message or traceback.format_exc())
-                if message is None:
-                    raise
-                print(message, file=sys.stderr)
-                sys.exit(2)
+                    tell_torchrun(said)
+                print(said, file=sys.stderr)
+                sys.exit(1 if message is None else 2)
 
         def main() -> None:
             if {"--help", "-h"} & set(sys.argv):
                 print_manual(inspect.getdoc(inspect.getmodule(function)) or "", COMMANDS[name])
                 return
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(run)()
+            with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
+                hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
+                    run
+                )()
 
         return main
 
     return decorate
+
+
+class Redacting:
+    """A stream that masks secrets: Hydra's own messages repeat the command line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """As that of the stream."""
+        return self.stream.write(redacted(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def _what_to_do(error: Exception, go_on: str) -> str | None:
@@ -132,6 +150,8 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         return f"error: {error}"
     if isinstance(error, OSError) and error.errno in STORAGE:
         return f"error: {error}: make room or mend the permissions{go_on}"
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return f"error: {error}: give another name{go_on}"
     if isinstance(error, torch.OutOfMemoryError):
         return f"error: {str(error).splitlines()[0]} Set a smaller run.device_batch{go_on}"
     return None
@@ -186,11 +206,16 @@ def composition() -> dict[str, str]:
         return {}
     cfg = HydraConfig.get()
     return {
-        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": cfg})),
-        ".hydra/overrides.yaml": OmegaConf.to_yaml(cfg.overrides.task),
+        ".hydra/hydra.yaml": _yaml(OmegaConf.create({"hydra": cfg})),
+        ".hydra/overrides.yaml": _yaml(cfg.overrides.task),
     }
 
 
 def as_yaml(config: object) -> str:
-    """A config object as the yaml that config.yaml holds."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    """A config object as the yaml that config.yaml holds, secrets masked."""
+    return _yaml(OmegaConf.structured(config))
+
+
+def _yaml(node: Any) -> str:
+    values = OmegaConf.to_container(node, enum_to_str=True)
+    return OmegaConf.to_yaml(OmegaConf.create(redacted_settings(values)))

@@ -1,6 +1,7 @@
 """data.split=all: every split of a prepared data set in turn, and the mean of their results."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TypeVar
 from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
 from videomae.files import write_text
 from videomae.lists.prepared import ALL, read_prepared, with_prepared
+from videomae.record import made
 from videomae.report.console import Say
 from videomae.report.metrics import mean_of_splits
+from videomae.report.overwrite import check_no_training
 from videomae.report.runlog import RESULTS
 from videomae.run import describe_run
 from videomae.train.parallel import Processes
@@ -39,12 +42,13 @@ def config_of_splits(config: C) -> list[C]:
             f"data.split={ALL} with resume={config.resume}: it is the checkpoint of one split; "
             "give resume=auto, by which each split goes on"
         )
+    check_no_training(Path(config.output_dir))  # the mean of the splits is written there
     configs = []
     for number in numbers:
         weights = config.weights
         if isinstance(config, EvaluateConfig) and weights is not None:
             weights = str(Path(weights) / f"split{number}")
-            if not Path(weights).is_dir():
+            if not os.path.isdir(weights):
                 raise ConfigError(
                     f"data.split={ALL}: weights={config.weights} holds no split{number}: give the "
                     f"output_dir of python -m videomae.finetune with data.split={ALL}"
@@ -72,7 +76,7 @@ def write_mean(config: C, splits: Sequence[C], process: Processes) -> None:
     mean = mean_of_splits(found)
     directory = Path(config.output_dir)
     describe_run(config, directory, process, {})
-    path = directory / RESULTS
+    path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     Say(enabled=True).line(

@@ -17,14 +17,11 @@ from videomae.lists.clips import Clip
 from videomae.report import runlog
 from videomae.report.console import Say
 from videomae.report.runlog import (
-    MADE_BY_A_RUN,
     TEST,
     RunExistsError,
     RunLog,
     add_bad_files,
     alone,
-    check_unused,
-    clear_run,
     logged,
     read_bad_files,
     write_environment,
@@ -57,64 +54,6 @@ def row(step: int, loss: float = 1.0) -> dict[str, float | None]:
 
 def lines(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> Path:
-    """The directory of a run that has just begun."""
-    (tmp_path / "environment.json").touch()
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
-def test_anything_that_a_run_made_is_not_mixed_with(begun: Path, name: str) -> None:
-    (begun / name).mkdir()
-    with pytest.raises(RunExistsError, match=f"already holds a run \\(.*{name}\\)") as error:
-        check_unused(begun, overwrite=False)
-    for words in (str(begun), "resume=auto", "overwrite=true", "output_dir"):
-        assert words in str(error.value)
-    check_unused(begun, overwrite=True)
-
-
-@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
-def test_a_run_that_begins_again_replaces_no_results(begun: Path, name: str) -> None:
-    (begun / name).mkdir()
-    if name in ("weights.safetensors", "results.json"):
-        with pytest.raises(RunExistsError, match=name):
-            check_unused(begun, overwrite=False, restart=True)
-    else:
-        check_unused(begun, overwrite=False, restart=True)
-
-
-@pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("name", MADE_BY_A_RUN[1:])
-def test_things_of_others_with_the_same_names_are_kept(
-    tmp_path: Path, name: str, restart: bool
-) -> None:
-    (tmp_path / name).mkdir()
-    with pytest.raises(RunExistsError, match=f"holds no run, but .*{name}") as error:
-        check_unused(tmp_path, overwrite=False, restart=restart)
-    assert "resume=auto" not in str(error.value)
-    check_unused(tmp_path, overwrite=True, restart=restart)
-
-
-def test_a_directory_with_other_things_is_free(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    check_unused(tmp_path, overwrite=False)
-    check_unused(tmp_path / "not there", overwrite=False)
-
-
-def test_clearing_removes_what_a_run_made_and_nothing_else(tmp_path: Path) -> None:
-    for name in MADE_BY_A_RUN:
-        if "." in name[1:]:
-            (tmp_path / name).write_text("x")
-        else:
-            (tmp_path / name / "below").mkdir(parents=True)
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "evaluation").mkdir()  # of the weights that go
-    clear_run(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt"}
-    clear_run(tmp_path / "not there")
 
 
 def test_only_one_run_at_a_time_is_in_a_directory(tmp_path: Path) -> None:

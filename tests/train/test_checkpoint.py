@@ -449,6 +449,7 @@ FREE_DATA = {
     "class_names",
     "decoder",
     "timeout_s",
+    "max_clip_bytes",
     "max_bad_fraction",
     "segments",
     "crops",

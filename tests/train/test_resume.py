@@ -162,11 +162,81 @@ def test_overwrite_replaces_the_run_and_nothing_else(
     videos: Path, tmp_path: Path, straight: dict[Make, Path]
 ) -> None:
     directory = train(finetuning(videos, tmp_path / "run", seed=1))
-    (directory / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "evaluation/results.json", "features/manifest.jsonl"):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text("mine")
     train(pretraining(videos, directory, overwrite=True))
     assert_same_run(directory, straight[pretraining])
     assert not (directory / "results.json").exists()  # of the fine-tuning
-    assert (directory / "notes.txt").read_text() == "mine"
+    for name in ("notes.txt", "evaluation/results.json", "features/manifest.jsonl"):
+        assert (directory / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_checkpoint_of_a_replaced_run_is_gone_on_with(
+    videos: Path,
+    tmp_path: Path,
+    straight: dict[Make, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    linked: bool,
+) -> None:
+    def crash(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    directory, scratch = tmp_path / "run", tmp_path / "scratch"
+    train(pretraining(videos, directory, "run.checkpoint_every=2", max_steps=4))
+    if linked:
+        shutil.move(directory / "checkpoints", scratch)
+        (directory / "checkpoints").symlink_to(scratch)
+        kept = snapshot(scratch)
+    monkeypatch.setattr(loop, "train_step", crash)
+    with pytest.raises(Crash):
+        train(pretraining(videos, directory, overwrite=True))
+    monkeypatch.undo()
+    capsys.readouterr()
+    train(pretraining(videos, directory, resume="auto"))
+    assert "going on from" not in capsys.readouterr().err
+    assert_same_run(directory, straight[pretraining])
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["last", "step_6"]
+    if linked:
+        assert snapshot(scratch) == kept
+
+
+def test_a_run_goes_on_with_checkpoints_on_a_scratch_disk(
+    videos: Path, tmp_path: Path, straight: dict[Make, Path]
+) -> None:
+    directory = train(pretraining(videos, tmp_path / "run", max_steps=3))
+    shutil.move(directory / "checkpoints", tmp_path / "scratch")
+    (directory / "checkpoints").symlink_to(tmp_path / "scratch")
+    train(pretraining(videos, directory, resume="auto"))
+    assert_same_run(directory, straight[pretraining])
+    assert (tmp_path / "scratch" / "step_6" / "run.json").is_file()
+
+
+def test_a_link_among_the_checkpoints_does_not_cost_what_it_leads_to(
+    videos: Path, tmp_path: Path
+) -> None:
+    both = ("run.checkpoint_every=1", "run.keep_checkpoints=2")
+    directory = train(pretraining(videos, tmp_path / "run", *both, max_steps=2))
+    step = directory / "checkpoints" / "step_1"
+    shutil.move(step, tmp_path / "mine")
+    step.symlink_to(tmp_path / "mine")
+    kept = snapshot(tmp_path / "mine")
+    train(pretraining(videos, directory, *both, resume="auto", max_steps=4))
+    assert not step.is_symlink()
+    assert snapshot(tmp_path / "mine") == kept
+
+
+def test_a_folder_of_others_is_refused_even_to_overwrite(videos: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "theirs"
+    for name in ("figures/a.png", "wandb/run", "evaluation/results.json", "config.yaml"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("theirs")
+    before = snapshot(directory)
+    with pytest.raises(RunExistsError, match="holds no run, but things"):
+        train(pretraining(videos, directory, overwrite=True))
+    assert snapshot(directory) == before
 
 
 @pytest.mark.parametrize("resume", ["never", "auto"])

@@ -111,7 +111,7 @@ def _is_empty(root: Path, video: Found) -> bool:
     """Whether a video file holds nothing, or is no longer there."""
     try:
         return video.frames is None and (root / video.path).stat().st_size == 0
-    except OSError:
+    except (OSError, ValueError):
         return True
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, ListFormat
-from videomae.lists.annotations import TEST, TRAIN, VAL
+from videomae.lists.annotations import PARTS, TEST, TRAIN, VAL
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
@@ -30,6 +30,10 @@ class PreparedList:
     published: int | None
     """Videos of the published list; None: there is none."""
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not (self.split is None or type(self.split) is int) or self.part not in PARTS:
+            raise ValueError(f"split {self.split!r}, part {self.part!r} name no list")
 
     @property
     def file(self) -> str:

@@ -221,7 +221,7 @@ def clips_below(path: Path, key: str = "video") -> Selection:
     Raises:
         ClipListError: there is no video.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return Selection(path.parent, [Clip(path.name, line=1)])
     below = walk(path)
     below.leave_out_images()

@@ -17,6 +17,7 @@ from videomae.model.positions import interpolated
 from videomae.model.presets import preset_names
 from videomae.model.tensors import WeightsError
 from videomae.model.weights import Kind, Weights, WeightsInfo, as_json
+from videomae.text import shown
 
 REAL = torch.float32
 """Other floating-point numbers became these while they were read."""
@@ -96,7 +97,7 @@ def load_model(
     weights = replace(weights, info=replace(info, model=model_config))
     model, report = model_of(weights, clip)
     if verbose:
-        print(f"{weights.path}: {report}", file=sys.stderr)
+        print(shown(f"{weights.path}: {report}"), file=sys.stderr)
     return model
 
 

@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from videomae.checks import check_place, require
 from videomae.config import DataConfig, ReportConfig, UserError
 from videomae.files import write_text
-from videomae.report.console import Say
+from videomae.report.console import Say, tell
 from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
 from videomae.report.page import page
 from videomae.report.samples import choose, look
@@ -61,7 +61,7 @@ def report(config: ReportConfig) -> None:
     tables = [markdown(COLUMNS, table, WORDS)] if table else []
     if pretraining_table:
         tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
-    print("\n".join(tables), end="")
+    tell("\n".join(tables).removesuffix("\n"))
     samples = {
         run.directory: look(choose(run.predictions, config.samples), data_of(run)) for run in runs
     }

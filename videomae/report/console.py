@@ -1,10 +1,14 @@
-"""What people see while a command runs: lines, tables, a progress bar. All of it goes to stderr."""
+"""What people see: lines, tables, a progress bar, on stderr while a command runs.
 
-from collections.abc import Iterator, Sequence
+Everything printed passes through here, or through videomae.text.shown: no name and no message can
+steer a terminal, and no secret stays in a log.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,14 +18,33 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 
-console = Console(stderr=True, highlight=False)
+from videomae.text import shown
+
+
+class SafeConsole(Console):
+    """rich's console, on which control characters of what is printed are escapes."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+
+console = SafeConsole(stderr=True, highlight=False)
 
 
 def note(text: str) -> None:
     """One line to people, from whichever process has something to tell."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(shown(text), markup=False, soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """A line of a command's result, to stdout."""
+    print(shown(text))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.model.tubelet import cut_tubelets, take
 from videomae.pixels import unnormalise
+from videomae.record import made
 from videomae.report.runlog import logged
 
 mpl.use("agg")  # no screen is needed
@@ -175,9 +176,8 @@ def save_curves(
 
 def save_loss_curve(directory: Path) -> None:
     """figures/loss.png of a run directory, from its metrics."""
-    save_curves(
-        directory / "figures" / "loss.png", {"loss": logged(directory, "loss")}, "loss", "Training"
-    )
+    path = made(directory, "figures/loss.png")
+    save_curves(path, {"loss": logged(directory, "loss")}, "loss", "Training")
 
 
 def save_confusion(

@@ -1,6 +1,7 @@
 """What run directories hold: results, curves, predictions, and what of it is missing or damaged."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -169,12 +170,12 @@ class Run:
     @property
     def trained(self) -> bool:
         """Whether the directory is that of a training run."""
-        return (self.directory / METRICS).is_file()
+        return os.path.isfile(self.directory / METRICS)
 
     @property
     def finished(self) -> bool:
         """Whether its training has come to its end."""
-        return (self.directory / FILE_NAME).is_file()
+        return os.path.isfile(self.directory / FILE_NAME)
 
     def setting(self, key: str) -> Any:
         """Of config.yaml, by its dotted name; None where it is not there."""
@@ -200,7 +201,7 @@ def find_runs(patterns: str | Sequence[str]) -> list[Path]:
     for pattern in (pattern.strip() for pattern in patterns):
         matches = [Path(match) for match in sorted(glob(pattern, recursive=True))]
         runs = [path.parent if path.name == RESULTS else path for path in matches]
-        runs = [path for path in runs if path.is_dir() and holds_run(path)]
+        runs = [path for path in runs if os.path.isdir(path) and holds_run(path)]
         if not matches:
             raise ConfigError(
                 f"runs={pattern} matches nothing: give run directories or their {RESULTS}, as a "
@@ -218,7 +219,7 @@ def find_runs(patterns: str | Sequence[str]) -> list[Path]:
 
 def holds_run(directory: Path) -> bool:
     """Whether there is something to report."""
-    return any((directory / name).is_file() for name in (RESULTS, METRICS))
+    return any(os.path.isfile(directory / name) for name in (RESULTS, METRICS))
 
 
 def read_run(directory: Path) -> Run:
@@ -274,6 +275,8 @@ def _mapping(run: Run, name: str, parse: Callable[[str], Any]) -> dict[str, Any]
 def _rows(run: Run, name: str, check: Check = is_any) -> list[dict[str, Any]]:
     """The objects of a .jsonl file, less those of damaged lines, which are noted."""
     path = run.directory / name
+    if not os.path.isfile(path):
+        return []
     try:
         rows = parse_rows(path, check)
     except OSError as error:
@@ -293,7 +296,7 @@ def _data_name(run: Run) -> str:
     prepared directory, or of its list."""
     path = run.directory / ".hydra" / "hydra.yaml"
     name = None
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             name = yaml.safe_load(path.read_text())["hydra"]["runtime"]["choices"]["data"]
         except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
@@ -308,7 +311,7 @@ def _data_name(run: Run) -> str:
 
 def _read_results(run: Run) -> None:
     path = run.directory / RESULTS
-    if not path.is_file():
+    if not os.path.isfile(path):
         if not run.is_pretraining:
             run.missing.append(f"{path} is not there: not evaluated yet")
         return
@@ -352,7 +355,7 @@ def _finite(value: float | None) -> float | None:
 
 def _read_predictions(run: Run, result: Result) -> None:
     path = run.directory / PREDICTIONS
-    if not path.is_file():
+    if not os.path.isfile(path):
         run.missing.append(f"{path} is not there: evaluate the weights again to see single videos")
         return
     try:

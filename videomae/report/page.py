@@ -20,6 +20,7 @@ from videomae.report.summary import (
     Row,
     weights_of,
 )
+from videomae.text import redacted
 
 CHARTS = (
     ("Loss", ("loss",), True),
@@ -273,4 +274,4 @@ def _facts(run: Run, result: Result | None) -> list[tuple[str, str]]:
     facts += [(f"sha256 of {name} (start of the run)", value) for name, value in hashes.items()]
     evaluated = result.sha256 if result else {}
     facts += [(f"sha256 of {name} (evaluated)", value) for name, value in evaluated.items()]
-    return [(key, str(value)) for key, value in facts if value is not None]
+    return [(key, redacted(str(value))) for key, value in facts if value is not None]

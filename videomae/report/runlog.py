@@ -5,6 +5,7 @@ environment.json       commit, versions, device, hashes of the lists and of the 
 metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+written.json           the names of all that was written, see videomae.record
 spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
 predictions.jsonl      one JSON object per test video, in the order of the list
 *.damaged              a file of the above that could not be read in full when the run went on
@@ -15,7 +16,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,7 @@ from videomae.report.sidefiles import (
     read_rows,
 )
 from videomae.report.sinks import Sink, TensorBoard, WeightsAndBiases
+from videomae.text import redacted
 
 try:
     import fcntl
@@ -59,59 +60,11 @@ BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
 """The best evaluation of a fine-tuning on data.val_list, and its weights."""
 WANDB = "wandb"
 TRAIN, TEST = "train", "test"
-MADE_BY_A_RUN = (
-    ENVIRONMENT,
-    "config.yaml",
-    METRICS,
-    "tensorboard",
-    "checkpoints",
-    "weights.safetensors",
-    BEST,
-    BEST_WEIGHTS,
-    BAD_FILES,
-    SPIKES,
-    RESULTS,
-    PREDICTIONS,
-    "figures",
-    PROFILE,
-    WANDB,
-    ".hydra",
-)
-EVALUATION = "evaluation"
-"""Where videomae.evaluate writes unless told otherwise."""
-RESULTS_OF_A_RUN = ("weights.safetensors", RESULTS)
 PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
 
 
 class RunExistsError(UserError):
     """The output directory already holds a run."""
-
-
-def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> None:
-    """Raise RunExistsError where a new run would mix with, or replace, what is there.
-
-    Args:
-        overwrite: whatever is there may go.
-        restart: what a run leaves that was killed before its first checkpoint may go. Such a
-            directory holds environment.json, which a run writes before all else.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise RunExistsError(f"output_dir={directory} is a file: choose another output_dir")
-    if overwrite:
-        return
-    begun = (directory / ENVIRONMENT).is_file()
-    kept = RESULTS_OF_A_RUN if restart and begun else MADE_BY_A_RUN
-    found = [name for name in kept if (directory / name).exists()]
-    if found and begun:
-        raise RunExistsError(
-            f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
-            "resume=auto, replace it by overwrite=true, or choose another output_dir"
-        )
-    if found:
-        raise RunExistsError(
-            f"output_dir={directory} holds no run, but things named like one's "
-            f"({', '.join(found)}): choose another output_dir, or let overwrite=true delete them"
-        )
 
 
 @contextmanager
@@ -141,16 +94,6 @@ def alone(directory: Path, say: Say) -> Iterator[None]:
         os.close(handle)  # which also unlocks
 
 
-def clear_run(directory: Path) -> None:
-    """Remove what a run has made, and nothing else."""
-    for name in (*MADE_BY_A_RUN, EVALUATION):  # which was of the weights that go now
-        path = directory / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
     for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
@@ -174,7 +117,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
             continue
     cuda = device.type == "cuda"
     facts: dict[str, object] = {
-        "command": sys.argv,
+        "command": [redacted(argument) for argument in sys.argv],
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -3,7 +3,9 @@
 import importlib
 import re
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,7 @@ from videomae.config import ConfigError
 from videomae.files import write_text
 from videomae.report.console import note
 from videomae.report.sidefiles import set_aside
+from videomae.text import redacted
 
 
 class Sink(Protocol):
@@ -47,6 +50,17 @@ class TensorBoard:
         self.writer.close()
 
 
+@contextmanager
+def _redacted_command() -> Iterator[None]:
+    """Mask the secrets of the command line while wandb.init reads it."""
+    arguments = sys.argv
+    sys.argv = [redacted(argument) for argument in arguments]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+
+
 class WeightsAndBiases:
     """A run of https://wandb.ai, the same one after the training has gone on.
 
@@ -71,14 +85,15 @@ class WeightsAndBiases:
         if not place.exists():
             write_text(place, secrets.token_hex(4))
         self.picture = wandb.Image
-        self.run = wandb.init(
-            project=project,
-            name=name,
-            id=place.read_text(),
-            resume="allow",
-            dir=str(directory.parent),
-            settings=wandb.Settings(silent=True),
-        )
+        with _redacted_command():
+            self.run = wandb.init(
+                project=project,
+                name=name,
+                id=place.read_text(),
+                resume="allow",
+                dir=str(directory.parent),
+                settings=wandb.Settings(silent=True),
+            )
         self.run.define_metric("*", step_metric="step")  # a run that goes on may repeat steps
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:

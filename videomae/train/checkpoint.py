@@ -7,6 +7,7 @@ Its weights alone are read by weights= (videomae.model.saved).
 """
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -27,6 +28,7 @@ from videomae.files import write_text
 from videomae.model.checkpoint_reader import CheckpointReader, read_metadata
 from videomae.model.saved import RUN_FILE, as_record, damaged_files, hashes, read_run_file
 from videomae.model.weights import Link, WeightsInfo
+from videomae.record import made
 from videomae.train.parallel import Processes
 from videomae.train.sharding import DistributedModel
 
@@ -129,6 +131,8 @@ class Checkpoints:
 
     def _write(self, step: int, path: Path, state: Mapping[str, Any]) -> None:
         def begin() -> None:
+            for name in ("last", path.name):
+                made(self.directory.parent, f"{self.directory.name}/{name}")
             _remove(path)  # what an interrupted save left
             path.mkdir(parents=True)
 
@@ -298,7 +302,7 @@ def _complete(directory: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     found = [
         path
-        for path in directory.glob("step_*")
+        for path in (directory.glob("step_*") if os.path.isdir(directory) else ())
         if re.fullmatch(r"step_\d+", path.name) and _is_complete(path)
     ]
     return sorted(found, key=_step)
@@ -310,11 +314,14 @@ def _step(path: Path) -> int:
 
 def _is_complete(path: Path) -> bool:
     """run.json is written last."""
-    return (path / RUN_FILE).is_file()
+    return os.path.isfile(path / RUN_FILE)
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint, which from the first moment on is no complete one."""
+    """Delete a checkpoint, which from the first moment on is no complete one; or a link to one."""
+    if path.is_symlink():
+        path.unlink()
+        return
     (path / RUN_FILE).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 

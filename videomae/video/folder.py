@@ -1,5 +1,6 @@
 """Folders of extracted frames, through Pillow."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class FrameFolder:
         total: int,
         max_bytes: int = MAX_CLIP_BYTES,
     ) -> None:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise DecodeError(f"{path} is not a folder of frames")
         self.path = path
         self.template = template

@@ -5,6 +5,7 @@ along and nothing else. It then reads one JSON array [path, frames, max_bytes] a
 each with one line, the JSON object of an Inspection. Without torch, so that it starts at once.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from videomae.config import MAX_CLIP_BYTES
+from videomae.files import DOES_NOT_EXIST, why_missing
 from videomae.video.completeness import incomplete
 from videomae.video.container import (
     VideoPacket,
@@ -79,9 +81,9 @@ def inspect_video(
         each: called with every frame that a reader would give, in order.
         max_bytes: of memory that reading it may take.
     """
-    if not path.exists():
-        return Inspection(ok=False, error="missing")
-    if path.is_dir():
+    if reason := why_missing(path):
+        return Inspection(ok=False, error="missing" if reason == DOES_NOT_EXIST else reason)
+    if os.path.isdir(path):
         return Inspection(ok=False, error="a directory, not a video file")
     size = path.stat().st_size
     if size == 0:
@@ -362,7 +364,7 @@ def inspect_frames(
         each: called with every frame, in order.
         max_bytes: of memory that reading one may take.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return Inspection(ok=False, error="missing")
     width = height = None
     for count in range(total):
@@ -377,7 +379,7 @@ def inspect_frames(
         except DecodeError as error:
             return Inspection(False, str(error), num_frames=count, width=width, height=height)
         except BROKEN_IMAGE as error:
-            what = "damaged" if file.exists() else "frames missing"
+            what = "damaged" if os.path.exists(file) else "frames missing"
             reason = f"{what} ({file.name}: {type(error).__name__})"
             return Inspection(False, reason, num_frames=count, width=width, height=height)
     return Inspection(True, num_frames=total, width=width, height=height)

@@ -1,6 +1,7 @@
 """A line of a clip list to an open video, by whichever decoder is there."""
 
 import importlib
+import os
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def pack_at(root: Path) -> Pack | None:
     Raises:
         PackError: it cannot be read.
     """
-    if not (root / PACK_INDEX).exists():
+    if not os.path.exists(root / PACK_INDEX):
         return None
     return Pack(root)
 

@@ -74,14 +74,17 @@ class Packing:
         self.size = 0
 
     def __enter__(self) -> "Packing":
-        (self.out / STAGING).mkdir(parents=True, exist_ok=True)
         path = self.out / PROGRESS
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            self._check_free()
         self.progress: IO[str] = path.open("a", encoding="utf-8")
         try:
             fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
+        (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
         if path.stat().st_size == 0:
@@ -93,6 +96,15 @@ class Packing:
 
     def __exit__(self, *_: object) -> None:
         self.progress.close()
+
+    def _check_free(self) -> None:
+        """PackingError where there are things named like a pack's before a pack is begun."""
+        there = [path.name for name in (STAGING, *PACK_FILES) for path in self.out.glob(name)]
+        if there:
+            raise PackingError(
+                f"{self.out} holds things named like those of a pack, and no {PROGRESS} of one "
+                f"({', '.join(sorted(there)[:5])}): choose another out, or move them away"
+            )
 
     def staged(self, number: int) -> Path:
         """Where the transcoded video of a clip is put."""
