@@ -15,6 +15,8 @@ TIMEOUT_S = 300.0
 """For one file through one decoder, with everything that ffmpeg does before."""
 PROGRAM = (sys.executable, "-m", "tests.video.conformance")
 
+EXPLAINED = ("mjpeg_mp4-ss0.37", "mjpeg_mp4-ss1.53", "mjpeg_mov-9x7x30at25")
+"""Healthy recipes of which ffmpeg 5.1 shows other frames, as the README's limits say."""
 DAMAGED = {
     True: "damaged files of which ffmpeg complains, named by the scan",
     False: "damaged files of which ffmpeg says nothing, named by the scan",
@@ -69,9 +71,13 @@ def run(requests: Sequence[Request], workers: int) -> list[Row]:
 
 
 def counts(row: Row) -> bool:
-    """Whether a fault of this row is one of the project: other decoders have theirs, and no scan
-    can name damage of which ffmpeg, too, says nothing."""
-    return row.decoder == OWN and (row.healthy or bool(row.verdict.complaints))
+    """Whether a fault of this row is one of the project.
+
+    Other decoders have theirs, no scan can name damage of which ffmpeg, too, says nothing, and some
+    faults are explained.
+    """
+    told = row.healthy or bool(row.verdict.complaints)
+    return row.decoder == OWN and told and row.name not in EXPLAINED
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
