@@ -22,9 +22,13 @@ def normalise(frames: Tensor) -> Tensor:
 
     Runs on the device of `frames`, so that what travels there is one byte a value.
     """
-    mean, std = _constants(frames.device)
-    clip = torch.addcmul(-mean / std, frames.float(), 1 / (255 * std))  # (x / 255 - mean) / std
-    return clip.permute(0, 4, 1, 2, 3)
+    return normalise_pixels(frames).permute(0, 4, 1, 2, 3)
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """Decoded pixels, uint8, as a model wants them: float32. Colour is last: (..., 3)."""
+    mean, std = _constants(pixels.device)
+    return torch.addcmul(-mean / std, pixels.float(), 1 / (255 * std))  # (x / 255 - mean) / std
 
 
 def unnormalise(pixels: Tensor) -> Tensor:

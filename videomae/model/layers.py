@@ -1,9 +1,9 @@
 """The transformer block, under the parameter names of the official checkpoints."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from videomae.config import Recompute
@@ -40,9 +40,10 @@ class Attention(nn.Module):
             qkv = qkv + bias.to(qkv.dtype)
         else:
             qkv = F.linear(x, self.qkv.weight, bias)
-        q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
-        mixed = attend(q, k, v, self.way)  # (B, h, N, d)
-        return self.proj(rearrange(mixed, "b h n d -> b n (h d)"))
+        # Taken apart where they lie: their gradients are put together by one copy.
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, N, h, d)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.way)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -50,12 +51,59 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
+        self.padding = 0
+        """Hidden units of zeros that are computed along: see `use_padding`."""
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        if not self.padding:
+            return self.fc2(self.act(self.fc1(x)))
+        more = self.padding
+        weight, bias = F.pad(self.fc1.weight, (0, 0, 0, more)), F.pad(self.fc1.bias, (0, more))
+        hidden = self.act(F.linear(x, weight, bias))  # gelu(0) = 0
+        return F.linear(hidden, F.pad(self.fc2.weight, (0, more)), self.fc2.bias)
+
+
+def use_padding(blocks: nn.Module, multiple: int) -> int:
+    """Let MLPs compute at a width that is a multiple, by zeros appended when they compute: the
+    same function of the same weights, in products whose rows begin where fast kernels want them.
+
+    Args:
+        multiple: 1: no zeros.
+
+    Returns:
+        how many zeros.
+    """
+    most = 0
+    for module in blocks.modules():
+        if isinstance(module, Mlp):
+            module.padding = -module.fc1.out_features % multiple
+            most = max(most, module.padding)
+    return most
+
+
+class DropPath(nn.Module):
+    """Leave out a branch of the block, for each example by itself: stochastic depth.
+
+    Huang et al., "Deep Networks with Stochastic Depth", https://arxiv.org/abs/1603.09382. What is
+    kept is divided by the share that is kept, so that the mean stays.
+    """
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def draw(self, x: Tensor) -> Tensor | None:
+        """What two branches of each example are multiplied with, (2, B, 1, 1) float32; None: 1."""
+        if not self.training or self.drop_prob == 0:
+            return None
+        kept = 1 - self.drop_prob
+        scale = torch.empty(2, len(x), 1, 1, device=x.device)
+        for branch in scale:  # two draws, as if each branch drew its own
+            branch.bernoulli_(kept)
+        return scale.div_(kept) if kept > 0 else scale
 
 
 class Block(nn.Module):
@@ -69,13 +117,27 @@ class Block(nn.Module):
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, mlp_dim)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = DropPath(drop_path)
         self.recompute = Recompute.none
+        self.compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
+        """`compute`, compiled, for training alone."""
 
     def forward(self, x: Tensor) -> Tensor:
-        noisy = isinstance(self.drop_path, DropPath)
-        return recomputed(self._through, x, self.recompute, noisy=noisy)
+        # Drawn here, so that compiled code neither draws nor knows the rate.
+        scale = self.drop_path.draw(x)
+        if self.compiled is not None and self.training and torch.is_grad_enabled():
+            return self.compiled(x, scale)
+        return self.compute(x, scale)
 
-    def _through(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+    def compute(self, x: Tensor, scale: Tensor | None) -> Tensor:
+        """The block; `scale`, (2, B, 1, 1), is what its two branches are multiplied with."""
+        return recomputed(self._through, x, scale, self.recompute)
+
+    def _through(self, x: Tensor, scale: Tensor | None) -> Tensor:
+        if scale is None:
+            x = x + self.attn(self.norm1(x))
+            return x + self.mlp(self.norm2(x))
+        branch = self.attn(self.norm1(x))
+        x = x + branch * scale[0].to(branch.dtype)
+        branch = self.mlp(self.norm2(x))
+        return x + branch * scale[1].to(branch.dtype)

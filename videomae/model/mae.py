@@ -13,8 +13,8 @@ from videomae.config import ClipConfig, ModelConfig
 from videomae.model.layers import Block, init_linear
 from videomae.model.loss import pixel_targets, token_errors
 from videomae.model.positions import fixed_positions, register_positions
-from videomae.model.tubelet import TubeletEmbed, cut_tubelets, take
-from videomae.pixels import unnormalise
+from videomae.model.tubelet import TubeletEmbed, cut_frames, cut_tubelets, take
+from videomae.pixels import normalise_pixels, unnormalise
 
 
 class MaskIndices(NamedTuple):
@@ -150,12 +150,27 @@ class VideoMAE(nn.Module):
         return Reconstruction(loss, prediction, target)
 
     def rebuild(self, clip: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
-        """Prediction and target of the decoded tokens, both (B, K, P). The training loop's form."""
-        visible, decoded, _ = masks
+        """Prediction and target of the decoded tokens, both (B, K, P), of a clip in floats."""
         tubelets = self._cut(clip)
-        positions = self.encoder.pos_embed.expand(len(clip), -1, -1)
-        encoded = self.encoder(take(tubelets, visible), take(positions, visible))
-        positions = self.decoder_positions.expand(len(clip), -1, -1)
+        prediction = self._predict(take(tubelets, masks.visible), masks)
+        return prediction, self._targets(unnormalise(take(tubelets, masks.decoded)))
+
+    def rebuild_frames(self, frames: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
+        """The same of decoded frames, (B, T, H, W, 3) uint8: the training loop's form.
+
+        Tokens are taken out while a pixel is one byte; only those that are used become floats.
+        """
+        check_clip(frames.permute(0, 4, 1, 2, 3), self.clip)
+        tubelets = cut_frames(frames, self.config.patch, self.config.tubelet)
+        prediction = self._predict(normalise_pixels(take(tubelets, masks.visible)), masks)
+        return prediction, self._targets(take(tubelets, masks.decoded).float() / 255)
+
+    def _predict(self, tubelets: Tensor, masks: MaskIndices) -> Tensor:
+        """Of the decoded tokens, from the visible ones: (B, V, ..., 3) normalised -> (B, K, P)."""
+        visible, decoded, _ = masks
+        positions = self.encoder.pos_embed.expand(len(tubelets), -1, -1)
+        encoded = self.encoder(tubelets, take(positions, visible))
+        positions = self.decoder_positions.expand(len(tubelets), -1, -1)
         x = torch.cat(
             [
                 self.encoder_to_decoder(encoded) + take(positions, visible),
@@ -163,9 +178,11 @@ class VideoMAE(nn.Module):
             ],
             dim=1,
         )  # (B, V + K, decoder_dim): a token that is visible and decoded appears twice
-        prediction = self.decoder(x, decoded.shape[1])
-        pixels = unnormalise(take(tubelets, decoded))
-        return prediction, pixel_targets(pixels, normalised=self.config.normalise_targets)
+        return self.decoder(x, decoded.shape[1])
+
+    def _targets(self, pixels: Tensor) -> Tensor:
+        """(B, K, ..., 3) in [0, 1] -> (B, K, P)"""
+        return pixel_targets(pixels, normalised=self.config.normalise_targets)
 
     def features(self, clip: Tensor) -> Tensor:
         """Every token of the encoder, all of them visible: (B, 3, T, H, W) -> (B, N, D)."""

@@ -32,20 +32,20 @@ casts and sums are cheap to compute again, and half of what a block keeps."""
 
 
 def recomputed(
-    function: Callable[[Tensor], Tensor], x: Tensor, recompute: Recompute, *, noisy: bool
+    function: Callable[..., Tensor], x: Tensor, scale: Tensor | None, recompute: Recompute
 ) -> Tensor:
-    """function(x), of which the backward pass computes again what is not kept.
+    """function(x, scale), of which the backward pass computes again what is not kept.
 
     Args:
-        recompute: none: all is kept; selective: what is costly; full: x alone.
-        noisy: whether the function draws random numbers, which must be drawn alike again.
+        function: must draw no random numbers.
+        recompute: none: all is kept; selective: what is costly; full: x and scale alone.
     """
     if recompute is Recompute.none or not torch.is_grad_enabled():
-        return function(x)
-    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": noisy}
+        return function(x, scale)
+    options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     if recompute is Recompute.selective:
         options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-    result: Tensor = checkpoint(function, x, **options)
+    result: Tensor = checkpoint(function, x, scale, **options)
     return result
 
 

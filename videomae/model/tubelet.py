@@ -24,6 +24,13 @@ def cut_tubelets(clip: Tensor, patch: int, tubelet: int) -> Tensor:
     )
 
 
+def cut_frames(frames: Tensor, patch: int, tubelet: int) -> Tensor:
+    """The same of decoded frames, in their type: (B, T, H, W, 3) -> (B, N, ..., 3)."""
+    return rearrange(
+        frames, "b (t u) (h p) (w q) c -> b (t h w) (u p q) c", u=tubelet, p=patch, q=patch
+    )
+
+
 class TubeletEmbed(nn.Module):
     """Embed tubelets, any of them in any order: (B, V, tubelet * patch * patch, 3) -> (B, V, D)."""
 

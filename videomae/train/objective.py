@@ -61,7 +61,7 @@ class Reconstruct(nn.Module):
 
     def forward(self, frames: Tensor, visible: Tensor, decoded: Tensor, scored: Tensor) -> Tensor:
         masks = MaskIndices(visible, decoded, scored)
-        prediction, target = self.model.rebuild(normalise(frames), masks)
+        prediction, target = self.model.rebuild_frames(frames, masks)
         return (token_errors(prediction, target) * scored).sum()
 
 

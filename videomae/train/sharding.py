@@ -18,7 +18,6 @@ from typing import Generic, TypeVar
 import torch
 import torch._dynamo
 import torch.distributed as dist
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
@@ -35,6 +34,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.float8 import use_float8
 from videomae.model.layers import Block
 from videomae.model.mae import VideoMAE
+from videomae.train.average import RunningMean
 from videomae.train.parallel import Processes, uses_bf16
 
 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
@@ -64,7 +64,9 @@ class DistributedModel(Generic[Model]):
                 module.recompute = run.recompute
         self.model: Model = model
         self.processes = processes
-        self.average = None if ema_decay is None else ModelEmaV3(model, ema_decay)
+        self.average: RunningMean[Model] | None = (
+            None if ema_decay is None else RunningMean(model, ema_decay)
+        )
         self.sharding = sharding_of(run, sum(p.numel() for p in model.parameters()), processes)
         self.shards = num_shards(self.sharding, run.shards, processes)
         if self.sharding in SHARDED or run.float8:
@@ -174,14 +176,15 @@ def gradients_exchanged(replicated: nn.Module, *, now: bool) -> Iterator[None]:
 def compile_blocks(model: nn.Module) -> None:
     """Compile each block by itself, so that names stay and gathering its weights is no part of it.
 
-    Blocks of equal sizes share what is compiled, unless their rates of drop path differ.
+    Blocks of equal sizes share what is compiled. It is made for fixed sizes: else the second of
+    encoder and decoder, which share their code, would get one for every number of tokens.
     """
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(blocks))
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 8 * len(blocks))
     for block in blocks:
-        block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
+        block.compiled = torch.compile(block.compute, dynamic=False)
 
 
 def _mesh(processes: Processes, shards: int) -> DeviceMesh:
@@ -211,6 +214,7 @@ def _shard(model: nn.Module, mesh: DeviceMesh, gathered: torch.dtype | None) -> 
     fully_shard(model, mesh=mesh, mp_policy=plain, reshard_after_forward=True)
     if isinstance(model, VideoMAE):
         register_fsdp_forward_method(model, "rebuild")
+        register_fsdp_forward_method(model, "rebuild_frames")
 
 
 def _weightless(model: Model) -> Model:
