@@ -28,9 +28,10 @@ from videomae.config import (
     check_mask,
     token_grid,
 )
-from videomae.data.dataset import Stream, random_stream, read_crops
+from videomae.data.dataset import read_crops
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip
 from videomae.model.formats import read_weights
 from videomae.model.load import check_kind, model_of

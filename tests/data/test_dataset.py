@@ -31,12 +31,11 @@ from videomae.data.dataset import (
     EvaluationClips,
     Example,
     Item,
-    Stream,
     TrainingClips,
     ValidationClips,
-    random_stream,
 )
 from videomae.data.mask import Masking
+from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip
 from videomae.video import interface
 from videomae.video.folder import FrameFolder

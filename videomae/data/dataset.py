@@ -6,7 +6,6 @@ What an item gets is a function of (seed, epoch, index of its line, view) and of
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
 from videomae.data.augment import Augmentation, draw_augmentation, erase_box, evaluation_crops
 from videomae.data.mask import Masking
+from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip, ClipList
 from videomae.video.interface import DecodeError, Part, Video, within_memory
 from videomae.video.opening import open_clip
@@ -68,20 +68,6 @@ class Example(NamedTuple):
     """Why the slot is empty. Its views have weight 0; no other video takes their place."""
     erase: Tensor | None = None
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
-
-
-class Stream(IntEnum):
-    """Independent streams of random numbers. Numbers of old runs depend on these values."""
-
-    order = 0
-    window = 1
-    view = 2
-    mix = 3
-
-
-def random_stream(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """The random numbers of one purpose at one place, whatever else was drawn before."""
-    return np.random.default_rng(np.random.SeedSequence([seed, stream, *key]))
 
 
 class TrainingClips:

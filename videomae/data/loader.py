@@ -14,10 +14,9 @@ from videomae.data.dataset import (
     EvaluationClips,
     Example,
     Item,
-    Stream,
     TrainingClips,
-    random_stream,
 )
+from videomae.data.streams import Stream, random_stream
 from videomae.data.windows import VideoWindows, Windows
 from videomae.data.workers import Desk, Loader
 

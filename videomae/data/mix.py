@@ -5,15 +5,17 @@ Within a block, groups of videos exchange their pixels.
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from videomae.config import AugmentConfig
-from videomae.data.augment import Box
-from videomae.data.dataset import Stream, random_stream
+from videomae.data.streams import Stream, random_stream
+
+if TYPE_CHECKING:
+    from videomae.data.augment import Box
 
 
 class Mix(NamedTuple):
@@ -85,7 +87,7 @@ class Mixing:
         own[alone], label[alone], box[alone] = 1.0, 1.0, 0
         return Mix(partner, own, box, label)
 
-    def _strength(self, rng: np.random.Generator) -> tuple[float, Box, float]:
+    def _strength(self, rng: np.random.Generator) -> "tuple[float, Box, float]":
         """Weight of the own pixels, box of the partner's, weight of the own label."""
         config, empty = self.config, (0, 0, 0, 0)
         if rng.random() >= config.mix_prob:

@@ -1,9 +1,7 @@
-"""The model sizes by name, read from configs/model, for code that runs without Hydra."""
+"""The model sizes by name, read from configs/model, for code that runs without Hydra or PyYAML."""
 
 from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from videomae.config import ConfigError, ModelConfig, Positions, config_dir
 
@@ -28,4 +26,20 @@ def preset(name: str) -> ModelConfig:
     path = config_dir() / "model" / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no model preset {name!r}; there are {', '.join(preset_names())}")
-    return model_config(yaml.safe_load(path.read_text()))
+    return model_config(flat_yaml(path.read_text()))
+
+
+def flat_yaml(text: str) -> dict[str, int | float | str]:
+    """The numbers and names of a file whose lines are `key: value`."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    pairs = (line.partition(":") for line in lines if line)
+    return {key.strip(): _value(value.strip()) for key, _, value in pairs}
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

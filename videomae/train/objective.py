@@ -4,19 +4,21 @@ An objective takes a micro-batch to the sum of its errors; how many errors that 
 CPU before the step (`num_errors`), so that the mean over the whole global batch needs no waiting.
 """
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videomae.data.loader import Batch
 from videomae.data.mix import Mix, Mixing, erase, mixed
 from videomae.model.classifier import VideoClassifier
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.pixels import normalise
 from videomae.train.parallel import send
+
+if TYPE_CHECKING:
+    from videomae.data.loader import Batch
 
 
 class Inputs(NamedTuple):
@@ -36,7 +38,7 @@ class Objective(Protocol):
 
     model: VideoMAE | VideoClassifier
 
-    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
+    def inputs(self, batch: "Batch", step: int, first: int) -> Inputs:
         """Of a micro-batch, on the CPU.
 
         Args:
@@ -52,7 +54,7 @@ class Reconstruct(nn.Module):
         super().__init__()
         self.model = model
 
-    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
+    def inputs(self, batch: "Batch", step: int, first: int) -> Inputs:
         """Frames and masks; an unreadable video's tokens are not scored."""
         assert batch.mask is not None
         visible, decoded, scored = MaskIndices.of(batch.mask, batch.decoder_mask)
@@ -80,7 +82,7 @@ class Classify(nn.Module):
         self.label_smoothing = label_smoothing
         self.mixing = mixing
 
-    def inputs(self, batch: Batch, step: int, first: int) -> Inputs:
+    def inputs(self, batch: "Batch", step: int, first: int) -> Inputs:
         """Frames, labels, what is erased and what is mixed; an unreadable video weighs nothing."""
         weight = batch.valid.float()
         nothing = torch.zeros(0, 4, dtype=torch.int64)
