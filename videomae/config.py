@@ -621,6 +621,12 @@ class OptimConfig:
         )
 
 
+AUTO = "auto"
+"""Of a number: to be found out."""
+UNTRAINED = 8
+"""Videos at once in evaluations where run.device_batch=auto."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """The hardware, and how often things are written.
@@ -646,8 +652,9 @@ class RunConfig:
     attention: AttentionBackend = AttentionBackend.auto
     """Which implementation computes attention. auto: on GPUs each is tried at the start, for the
     encoder and for the decoder, and the fastest is taken; on CPUs torch's own choice."""
-    device_batch: int = 16
-    """Most videos per device and micro-batch; the largest divisor that fits is taken."""
+    device_batch: int | str = 16
+    """Most videos per device and micro-batch; the largest divisor that fits is taken. auto: as many
+    as the memory takes, measured when training begins, and kept in config.yaml for a restart."""
     workers: int | None = None
     """Decoding processes per training process; null: its share of the cores, half of it on CPUs."""
     log_every: int = 10
@@ -677,7 +684,16 @@ class RunConfig:
     max_nonfinite: int = 3
     """Training stops after this many steps in a row without a finite gradient."""
 
+    @property
+    def untrained_batch(self) -> int:
+        """Videos at once where nothing is trained, and so little memory is needed."""
+        return UNTRAINED if isinstance(self.device_batch, str) else self.device_batch
+
     def __post_init__(self) -> None:
+        _check(
+            not isinstance(self.device_batch, str) or self.device_batch == AUTO,
+            f"run.device_batch must be a number or {AUTO}, got {self.device_batch!r}",
+        )
         _check(
             self.shards is None or self.sharding in (Sharding.auto, Sharding.hsdp),
             f"run.shards={self.shards} is for run.sharding=hsdp, not {self.sharding.name}",

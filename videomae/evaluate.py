@@ -147,7 +147,7 @@ def score_model(
     """
     model.eval()
     num_videos, num_views = len(dataset.clips), dataset.shape[0]
-    batch = max(1, run.device_batch // num_views)
+    batch = max(1, run.untrained_batch // num_views)
     loader = evaluation_loader(
         dataset,
         rank=process.rank,

@@ -195,7 +195,7 @@ def _extract(
         FeatureError: they are not finite.
     """
     loader = window_loader(
-        VideoWindows(clips, data, hop, config.run.device_batch),
+        VideoWindows(clips, data, hop, config.run.untrained_batch),
         workers=min(len(clips), process.num_workers(config.run.workers)),
         pin=process.device.type == "cuda",
         note=note,

@@ -53,20 +53,21 @@ from videomae.model.flops import finetuning_flops
 from videomae.model.formats import read_weights
 from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
+from videomae.planning import choices_of, plan_run, settle_batch
 from videomae.record import made
 from videomae.report.console import Say, note
 from videomae.report.figures import save_clips, save_loss_curve
 from videomae.report.labels import compare_labels, count_labels
 from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog, logged
 from videomae.report.sidefiles import is_best, mended_object
-from videomae.run import exit_if_stopped, plan_run, train_run
+from videomae.run import exit_if_stopped, train_run
 from videomae.schema import command
 from videomae.splits import config_of_splits, write_mean
 from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
 from videomae.train.parallel import Processes, processes
 from videomae.train.sharding import DistributedModel
-from videomae.train.tuning import choose_attention
+from videomae.train.tuning import Part, tune
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -124,13 +125,13 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     )
     say.line(f"sharding: {distributed}")
 
-    parts = {"encoder": (model.blocks, math.prod(token_grid(config.model, data.clip)))}
-    views = plan.micro_batch * data.repeats
-    for line in choose_attention(parts, views, config.run, process):
-        say.line(line)
-
     dataset = TrainingClips(lists.train, data, config.augment, None, config.seed)
     objective = Classify(model, config.optim.label_smoothing, mixing(config))
+    config, plan = settle_batch(config, plan, objective, dataset, checkpoint, process, say)
+    parts = {"encoder": Part(model.blocks, math.prod(token_grid(config.model, data.clip)))}
+    views, choices = plan.micro_batch * data.repeats, choices_of(checkpoint, process)
+    for line in tune(parts, views, config.run, process, choices):
+        say.line(line)
     directory = Path(config.output_dir)
     info = WeightsInfo(
         kind=Kind.classifier,
@@ -168,6 +169,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         checkpoint,
         info,
         process,
+        choices,
         say,
         on_start=lambda: show_data(dataset, lists, directory, say),
         on_epoch=validate if lists.val else None,

@@ -111,7 +111,7 @@ def _predictions(
     say: Say,
 ) -> Predictions:
     """Of this process's share of the clips; their contact sheets are drawn on the way."""
-    batch_size = max(1, config.run.device_batch // (data.segments * data.crops))
+    batch_size = max(1, config.run.untrained_batch // (data.segments * data.crops))
     rank, world = process.rank, process.world
     loader = evaluation_loader(
         EvaluationClips(clips, data),

@@ -57,6 +57,7 @@ from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
 from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
 from videomae.pixels import normalise
+from videomae.planning import choices_of, plan_run, settle_batch
 from videomae.record import made
 from videomae.report.console import Say, note
 from videomae.report.figures import (
@@ -66,13 +67,13 @@ from videomae.report.figures import (
     save_reconstructions,
 )
 from videomae.report.runlog import RunLog
-from videomae.run import exit_if_stopped, plan_run, train_run
+from videomae.run import exit_if_stopped, train_run
 from videomae.schema import command
 from videomae.train.objective import Reconstruct
 from videomae.train.parallel import Processes, processes
 from videomae.train.probing import EpochProbe, probe_data
 from videomae.train.sharding import DistributedModel
-from videomae.train.tuning import choose_attention
+from videomae.train.tuning import Part, tune
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -104,14 +105,15 @@ def pretrain(config: PretrainConfig) -> None:
         masking = Masking(config.mask, token_grid(config.model, config.data.clip))
         dataset = TrainingClips(clips, config.data, config.augment, masking, config.seed)
         visible, decoded = masking.num_tokens()
-        parts = {
-            "encoder": (model.encoder.blocks, visible),
-            "decoder": (model.decoder.blocks, visible + decoded),
-        }
-        views = plan.micro_batch * config.data.repeats
-        for line in choose_attention(parts, views, config.run, process):
-            say.line(line)
         objective = Reconstruct(model)
+        config, plan = settle_batch(config, plan, objective, dataset, checkpoint, process, say)
+        parts = {
+            "encoder": Part(model.encoder.blocks, visible),
+            "decoder": Part(model.decoder.blocks, visible + decoded),
+        }
+        views, choices = plan.micro_batch * config.data.repeats, choices_of(checkpoint, process)
+        for line in tune(parts, views, config.run, process, choices):
+            say.line(line)
         info = WeightsInfo(
             kind=Kind.pretrain,
             name=config.name,
@@ -149,6 +151,7 @@ def pretrain(config: PretrainConfig) -> None:
             checkpoint,
             info,
             process,
+            choices,
             say,
             on_batch=show,
             on_epoch=measure if probe else None,

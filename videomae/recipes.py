@@ -82,7 +82,7 @@ def plan_of(config: TrainConfig) -> Plan | None:
         num_clips=config.data.num_train,
         repeats=config.data.repeats,
         world=1,
-        device_batch=config.run.device_batch,
+        device_batch=config.run.untrained_batch,
     )
 
 

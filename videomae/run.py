@@ -1,12 +1,11 @@
 """A training run: what it is, its directory, and how it is gone on with."""
 
-import math
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -17,12 +16,9 @@ from torch import nn
 
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
-from videomae.data.dataset import BadFile, Item, TrainingClips, view_shape
+from videomae.data.dataset import BadFile, Item, TrainingClips
 from videomae.data.loader import Batch, TrainingOrder, training_loader
-from videomae.data.mix import block_of, group_of
-from videomae.data.workers import most_memory
 from videomae.files import sha256, write_text
-from videomae.lists.clips import Clip
 from videomae.model.flops import matmul_peak
 from videomae.model.weights import WeightsInfo
 from videomae.record import made
@@ -32,6 +28,7 @@ from videomae.report.overwrite import begin_record, clear_run
 from videomae.report.runlog import RunLog
 from videomae.schema import as_yaml, composition
 from videomae.train.checkpoint import Checkpoints
+from videomae.train.choices import Choices
 from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
@@ -40,7 +37,7 @@ from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES
-from videomae.video.opening import check_decoder, pack_at
+from videomae.video.opening import pack_at
 from videomae.video.packs import MANIFEST
 
 FREE_DATA = (
@@ -64,49 +61,6 @@ REQUEUED_IN_S = 60
 """What Slurm may take to end a job that it was told to put back into the queue."""
 
 
-def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, say: Say) -> Plan:
-    """Work out the batch arithmetic and print it, and where the list is not the published one.
-
-    Raises:
-        ConfigError: the list is shorter than a global batch, or the processes do not divide it.
-    """
-    plan = Plan.of(
-        config.optim,
-        num_clips=len(clips),
-        repeats=config.data.repeats,
-        world=processes.world,
-        device_batch=config.run.device_batch,
-        group=group_of(block_of(config.augment, config.optim.global_batch)),
-    )
-    say.table(
-        f"{config.name}: {config.model.name} on {processes.device}",
-        [
-            *plan.describe(config.optim),
-            ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
-            _memory_row(config, plan, processes),
-        ],
-    )
-    published = config.data.num_train
-    if published not in (None, len(clips)):
-        say.line(
-            f"the training list holds {len(clips):,} videos, the published one {published:,} "
-            "(data.num_train): the steps are not those of the recipe"
-        )
-    return plan
-
-
-def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
-    """How much memory the decoding of this process's batches may take, and why."""
-    data, workers = config.data, processes.num_workers(config.run.workers)
-    batch = plan.micro_batch * data.repeats * math.prod(view_shape(data))
-    most = most_memory(max(1, workers), batch, data.max_clip_bytes)
-    clip = data.max_clip_bytes / 1e9
-    why = (
-        f"{workers} decoding processes, each {clip:.3g} (data.max_clip_bytes), its batches and 0.3"
-    )
-    return "memory for data", f"{most / 1e9:.1f} GB at most", why
-
-
 def train_run(
     config: TrainConfig,
     objective: nn.Module,
@@ -116,6 +70,7 @@ def train_run(
     checkpoint: Path | None,
     info: WeightsInfo,
     processes: Processes,
+    choices: Choices,
     say: Say,
     *,
     on_start: Callable[[], None] | None = None,
@@ -130,6 +85,7 @@ def train_run(
         distributed: the objective's model.
         checkpoint: to go on from.
         info: what the weights are that are trained.
+        choices: of how it is computed; they are kept in the run directory.
         on_start: called by the main process when the run directory is its own, before step 1.
         on_batch: called by all processes with (log, step, micro-batch) every run.image_every steps.
         on_epoch: called by all processes with (log, step, stop), every `epochs_apart` epochs; see
@@ -184,6 +140,7 @@ def train_run(
             else:
                 clear_run(directory, keep_links=not config.overwrite)
             describe_run(config, directory, processes, hashes)
+            choices.write(made(directory, runlog.CHOICES))
             for name in _logged(config):
                 made(directory, name)
             if on_start and start == 0:

@@ -140,7 +140,7 @@ def plan_of(config: Any, run: RunConfig, world: int = 1) -> Plan:
         num_clips=3 * optim.global_batch,
         repeats=config.data.repeats,
         world=world,
-        device_batch=run.device_batch,
+        device_batch=run.untrained_batch,
         group=group_of(block_of(config.augment, optim.global_batch)),
     )
 
@@ -170,7 +170,7 @@ def test_every_exp_starts_on_one_gpu_and_on_eight(subtests: pytest.Subtests) -> 
             config = composed(header.stage.name, *header.overrides)
             if exp.stem == "k600_vith_v2":
                 world = 1  # a batch of four
-            assert plan_of(config, run, world).micro_batch <= run.device_batch == 8
+            assert plan_of(config, run, world).micro_batch <= run.untrained_batch == 8
 
 
 @pytest.mark.parametrize(

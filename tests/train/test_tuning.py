@@ -28,7 +28,7 @@ def test_the_losses_are_the_same_however_attention_is_computed(
     # 2 x 4 x 4 tokens: a quarter is visible, half are decoded
     tokens = {"encoder": 8, "decoder": 24} if make is pretraining else {"encoder": 32}
     for part, number in tokens.items():
-        assert f"attention of the {part}, {number} tokens: {backend} " in said
+        assert f"attention of the {part} by {backend}, {number} tokens x " in said
 
 
 def test_what_a_device_does_not_have_is_refused(videos: Path, tmp_path: Path) -> None:

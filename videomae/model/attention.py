@@ -5,10 +5,10 @@ appended to the heads, since some are made for heads of 64 or 128 and ViT-g's ha
 nothing to a product, and what comes out for them is left away.
 """
 
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from videomae.config import AttentionBackend
+from videomae.model.timing import device_seconds
 
 SDP = {
     AttentionBackend.flash: SDPBackend.FLASH_ATTENTION,
@@ -70,8 +71,8 @@ def measure(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[Way, float]:
-    """Seconds that each takes forward and backward, the fastest first; those that cannot do it on
-    this device are left out.
+    """Seconds of the device that each takes forward and backward, the fastest first; those that
+    cannot do it on this device are left out.
 
     Args:
         shape: (B, h, N, d) of queries, keys and values.
@@ -83,19 +84,14 @@ def measure(
     times = {}
     for way in tried:
         try:
-            times[way] = min(_seconds(qkv, way, repeats) for repeats in (1, 5, 5))
+            times[way] = device_seconds(partial(_pass, qkv, way), device)
         except RuntimeError:  # as torch says that there is no such kernel
             continue
     return dict(sorted(times.items(), key=lambda item: item[1]))
 
 
-def _seconds(qkv: Tensor, way: Way, repeats: int) -> float:
-    """Of one pass, forward and backward, laid out in memory as in a block."""
-    start = time.perf_counter()
-    for _ in range(repeats):
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = attend(q, k, v, way).transpose(1, 2).flatten(2)
-        torch.autograd.grad(mixed, qkv, torch.ones_like(mixed))
-    if qkv.is_cuda:
-        torch.cuda.synchronize(qkv.device)
-    return (time.perf_counter() - start) / repeats
+def _pass(qkv: Tensor, way: Way) -> None:
+    """Forward and backward, laid out in memory as in a block."""
+    q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+    mixed = attend(q, k, v, way).transpose(1, 2).flatten(2)
+    torch.autograd.grad(mixed, qkv, torch.ones_like(mixed))

@@ -21,6 +21,7 @@ from videomae.report.runlog import (
     BAD_FILES,
     BEST,
     BEST_WEIGHTS,
+    CHOICES,
     ENVIRONMENT,
     METRICS,
     PREDICTIONS,
@@ -35,6 +36,7 @@ CHECKPOINTS = "checkpoints"
 MADE_BY_A_RUN = (
     ENVIRONMENT,
     "config.yaml",
+    CHOICES,
     METRICS,
     "tensorboard",
     CHECKPOINTS,

@@ -2,6 +2,7 @@
 
 config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
+choices.json           what was found fastest on the devices, and is taken again by a restart
 metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
@@ -51,6 +52,7 @@ except ModuleNotFoundError:  # Windows
 
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
+CHOICES = "choices.json"
 BAD_FILES = "bad_files.jsonl"
 SPIKES = "spikes.jsonl"
 PROFILE = "profile"

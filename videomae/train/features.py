@@ -238,7 +238,7 @@ def _batches(
         EvaluationClips(ClipList.of(clips).take(places), data),
         rank=0,
         world=1,
-        batch=max(1, run.device_batch // (data.segments * data.crops)),
+        batch=max(1, run.untrained_batch // (data.segments * data.crops)),
         workers=min(len(places), process.num_workers(run.workers)),
         pin=process.device.type == "cuda",
         note=note,

@@ -1,53 +1,118 @@
 """What a run decides by measuring, before its first step."""
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from videomae.config import AttentionBackend, ConfigError, RunConfig
 from videomae.model.attention import Way, measure, ways
-from videomae.model.layers import Attention
-from videomae.train.parallel import Processes, uses_bf16
+from videomae.model.layers import Attention, Mlp, use_padding
+from videomae.model.timing import device_seconds
+from videomae.train.choices import Choices
+from videomae.train.parallel import Processes, autocast, uses_bf16
+
+ALIGNED = 8
+"""Widths of which multiple matrix products are fast in 16-bit floats: rows of 16 bytes."""
 
 
-def choose_attention(
-    parts: Mapping[str, tuple[nn.ModuleList, int]],
+class Part(NamedTuple):
+    """Of a model."""
+
+    blocks: nn.ModuleList
+    tokens: int
+    """Of a view, that the blocks see."""
+
+
+def tune(
+    parts: Mapping[str, Part],
     views: int,
     run: RunConfig,
     processes: Processes,
+    choices: Choices,
 ) -> Iterator[str]:
-    """Let each part of a model compute attention as run.attention says; yields what to say of it.
+    """Let each part of a model, by name, compute in the way that is fastest on this device; yields
+    what to say of it.
 
     Args:
-        parts: of the model, by name: blocks, and the tokens of a view that they see.
         views: that a process's device takes at once.
 
     Raises:
-        ConfigError: this device does not have that implementation.
+        ConfigError: this device does not have the implementation that run.attention names.
     """
+    for name, part in parts.items():
+        yield from choose_attention(name, part, views, run, processes, choices)
+        yield from choose_padding(name, part, views, run, processes, choices)
+
+
+def choose_attention(
+    name: str, part: Part, views: int, run: RunConfig, processes: Processes, choices: Choices
+) -> Iterator[str]:
+    """How attention is computed, as run.attention says."""
     asked, device = run.attention, processes.device
     if asked is AttentionBackend.auto and device.type == "cpu":
         asked = AttentionBackend.torch  # as on any other CPU: the numbers are to be the same
-    dtype = torch.bfloat16 if uses_bf16(device, run.precision) else torch.float32
-    for name, (blocks, tokens) in parts.items():
-        attentions = [module for module in blocks.modules() if isinstance(module, Attention)]
-        heads, dim = attentions[0].heads, attentions[0].qkv.in_features
-        tried, shape = ways(asked, dim // heads), (views, heads, tokens, dim // heads)
-        if asked is AttentionBackend.torch:
-            chosen = Way()
-        else:
-            times: dict[Way, float] = {}
-            if processes.is_main:
-                times = measure(tried, shape, device, dtype)
-            times = processes.from_main(times)
-            if not times:
-                raise ConfigError(
-                    f"run.attention={asked.name}: {device} has no such attention for the {name}'s "
-                    f"heads of {dim // heads}; leave run.attention at auto"
-                )
-            chosen = next(iter(times))
-            rest = [f"{way} {1e3 * seconds:.3g} ms" for way, seconds in times.items()]
-            yield f"attention of the {name}, {tokens} tokens: {'; '.join(rest)}"
-        for attention in attentions:
-            attention.way = chosen
+    attentions = [module for module in part.blocks.modules() if isinstance(module, Attention)]
+    heads, dim = attentions[0].heads, attentions[0].qkv.in_features
+    chosen = Way()
+    if asked is not AttentionBackend.torch:
+        dtype = torch.bfloat16 if uses_bf16(device, run.precision) else torch.float32
+        tried, shape = ways(asked, dim // heads), (views, heads, part.tokens, dim // heads)
+        kind = "" if asked is AttentionBackend.auto else f" by {asked.name}"
+        found, said = choices.choose(
+            f"attention of the {name}{kind}, {part.tokens} tokens x {views} views, "
+            f"{heads} heads of {dim // heads}",
+            {str(way): way for way in tried},
+            lambda: {str(way): time for way, time in measure(tried, shape, device, dtype).items()},
+            processes,
+        )
+        if found is None:
+            raise ConfigError(
+                f"run.attention={asked.name}: {device} has no such attention for the {name}'s "
+                f"heads of {dim // heads}; leave run.attention at auto"
+            )
+        yield said
+        chosen = found
+    for attention in attentions:
+        attention.way = chosen
+
+
+def choose_padding(
+    name: str, part: Part, views: int, run: RunConfig, processes: Processes, choices: Choices
+) -> Iterator[str]:
+    """Whether MLPs whose width is no multiple of 8 are computed at the next one that is: on GPUs,
+    where that is faster."""
+    mlp = next(module for module in part.blocks.modules() if isinstance(module, Mlp))
+    dim, width = mlp.fc1.in_features, mlp.fc1.out_features
+    if processes.device.type == "cpu" or width % ALIGNED == 0:
+        return
+    multiple, said = choices.choose(
+        f"MLPs of the {name}, {part.tokens} tokens x {views} views, {dim} x {width}",
+        {"as they are": 1, f"padded to {width + -width % ALIGNED}": ALIGNED},
+        lambda: measure_padding(dim, width, views * part.tokens, run, processes.device),
+        processes,
+    )
+    use_padding(part.blocks, multiple or 1)
+    yield said
+
+
+def measure_padding(
+    dim: int, width: int, tokens: int, run: RunConfig, device: torch.device
+) -> dict[str, float]:
+    """Seconds that an MLP takes forward and backward as it is, and padded; the faster first."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        mlp = Mlp(dim, width).to(device)
+        x = torch.randn(tokens, dim, device=device, requires_grad=True)
+
+    def through() -> None:
+        with autocast(device, run.precision):
+            y = mlp(x)
+        torch.autograd.grad(y, [x, *mlp.parameters()], torch.ones_like(y))
+
+    times = {}
+    for multiple in (1, ALIGNED):
+        more = use_padding(mlp, multiple)
+        name = f"padded to {width + more}" if more else "as they are"
+        times[name] = device_seconds(through, device)
+    return dict(sorted(times.items(), key=lambda item: item[1]))
