@@ -60,7 +60,7 @@ from videomae.data.loader import ExampleBatches
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.slots import Slots
-from videomae.data.workers import Desk
+from videomae.data.working import Desk
 from videomae.lists.clips import Clip, read_clips
 from videomae.model import preset
 from videomae.model.flops import pretraining_flops

@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from videomae.config import AUTO, TrainConfig
 from videomae.data.dataset import TrainingClips, view_shape
+from videomae.data.loader import piece_size
 from videomae.data.mix import block_of, group_of
 from videomae.data.workers import most_memory
 from videomae.lists.clips import Clip
@@ -125,7 +126,8 @@ def _earlier_batch(checkpoint: Path | None) -> int | None:
 def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
     """How much memory the decoding of this process's batches may take, and why."""
     data, workers = config.data, processes.num_workers(config.run.workers)
-    batch = plan.micro_batch * data.repeats * math.prod(view_shape(data))
+    videos = piece_size(plan.micro_batch)
+    batch = videos * data.repeats * math.prod(view_shape(data))
     most = most_memory(max(1, workers), batch, data.max_clip_bytes)
     clip = data.max_clip_bytes / 1e9
     why = (

@@ -37,7 +37,7 @@ from videomae.data.loader import (
     training_loader,
 )
 from videomae.data.mask import Masking
-from videomae.data.workers import Desk
+from videomae.data.working import Desk
 from videomae.lists.clips import Clip, read_clips
 
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (2, 4, 4))

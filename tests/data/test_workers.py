@@ -18,7 +18,7 @@ import torch
 from tests.conftest import write_list
 from tests.data.test_loader import AUGMENT, DATA, MASKING, assert_same
 from videomae.config import MIN_CLIP_BYTES, DataConfig
-from videomae.data import dataset, windows, workers
+from videomae.data import dataset, windows, workers, working
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import (
     Batch,
@@ -227,7 +227,7 @@ def test_processes_killed_at_any_moment_cost_no_batch(clips: list[Clip], data: D
 def test_processes_that_always_die_end_the_run(
     clips: list[Clip], data: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_leave_signals_to", lambda _: kill(signal.SIGBUS)())
+    monkeypatch.setattr(working, "_leave_signals_to", lambda _: kill(signal.SIGBUS)())
     notes: list[str] = []
     with pytest.raises(WorkerDied, match=r"3 times.*SIGBUS.*resume=auto"):
         next(iter(training(clips, data, notes)))

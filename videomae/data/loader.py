@@ -1,8 +1,10 @@
 """Examples to batches, in an order that depends on nothing but the seed."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +18,14 @@ from videomae.data.dataset import (
     Item,
     TrainingClips,
 )
+from videomae.data.slots import Register, copied
 from videomae.data.streams import Stream, random_stream
 from videomae.data.windows import VideoWindows, Windows
-from videomae.data.workers import Desk, Loader
+from videomae.data.workers import LENT, Loader
+from videomae.data.working import Desk
+
+PIECE = 8
+"""Videos that a process decodes at a time, at most: its slots have room for so many."""
 
 
 class Batch(NamedTuple):
@@ -159,6 +166,81 @@ class ExampleBatches:
             with desk.at(item.video if isinstance(item, Item) else item):
                 found.append(self.examples.read(item, views))
         yield collate(found, clip.flatten(0, 1)), True
+
+
+def piece_size(videos: int) -> int:
+    """Videos that a process decodes at a time of a micro-batch of so many: equal parts but for the
+    last, so that no process needs memory for a whole one."""
+    return -(-videos // -(-videos // PIECE))
+
+
+class Delivers(Protocol):
+    """Puts parts of batches where they are used; see videomae.train.delivery."""
+
+    @property
+    def register(self) -> Register | None: ...
+    def room(self, *shape: int) -> Tensor: ...
+    def put(self, room: Tensor, values: Tensor) -> None: ...
+    def arrive(self, room: Tensor) -> Tensor: ...
+    def settle(self, outstanding: int = 0) -> None: ...
+
+
+def delivered_batches(
+    clips: TrainingClips,
+    batches: Iterable[list[Item]],
+    delivery: Delivers,
+    *,
+    size: int,
+    workers: int,
+    note: Callable[[str], None],
+) -> Generator[Batch]:
+    """Batches of the whole run, their clips on the device; the rest stays on the CPU.
+
+    They are decoded in pieces, which are copied from where they were decoded.
+
+    Args:
+        size: videos of each batch.
+    """
+    most = piece_size(size)
+    starts = range(0, size, most)
+    loader = Loader(
+        ExampleBatches(clips, most),
+        (items[start : start + most] for items in batches for start in starts),
+        workers=workers,
+        in_order=True,
+        pin=False,
+        timeout_s=clips.data.timeout_s,
+        note=note,
+        lend=True,
+        register=delivery.register,
+    )
+    views = clips.shape[0]
+    with closing(iter(loader)) as pieces:
+        try:
+            for first in pieces:
+                clip = delivery.room(size * views, *clips.shape[1:])
+                taken = []
+                for start, piece in zip(starts, chain([first], pieces), strict=False):
+                    delivery.put(clip[start * views :][: len(piece.clip)], piece.clip)
+                    taken.append(copied(piece._replace(clip=piece.clip[:0]), pin=False))
+                    delivery.settle(outstanding=LENT)  # before the next but one is asked for
+                yield join(taken, delivery.arrive(clip))
+        finally:
+            delivery.settle()
+
+
+def join(pieces: Sequence[Batch], clip: Tensor) -> Batch:
+    """Pieces of a batch as one, whose clips are joined already."""
+    if len(pieces) == 1:
+        return pieces[0]._replace(clip=clip)
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(piece, name) for piece in pieces])
+        for name, value in pieces[0]._asdict().items()
+        if isinstance(value, Tensor)
+    }
+    joined["num_short"] = sum(piece.num_short for piece in pieces)
+    joined["bad"] = [bad for piece in pieces for bad in piece.bad]
+    return pieces[0]._replace(**joined | {"clip": clip})
 
 
 def training_loader(

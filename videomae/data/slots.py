@@ -6,6 +6,8 @@ to it; taking a batch over needs no word from that process, and no room in /dev/
 
 import mmap
 import sys
+import weakref
+from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,11 +31,21 @@ class Place(NamedTuple):
     dtype: torch.dtype
 
 
-class Slots:
-    """Room for `count` batches, whose tensors have `nbytes` bytes at most."""
+Register = Callable[[Tensor], Callable[[], None]]
+"""Does something with memory, and returns what undoes it."""
 
-    def __init__(self, count: int, nbytes: int) -> None:
+
+class Slots:
+    """Room for `count` batches, whose tensors have `nbytes` bytes at most.
+
+    Args:
+        register: called with the memory; it is undone when these slots are nobody's any more.
+    """
+
+    def __init__(self, count: int, nbytes: int, register: Register | None = None) -> None:
         self.memory = shared_memory(count * aligned(nbytes)).view(count, -1)
+        if register is not None:
+            weakref.finalize(self, register(self.memory))
 
     def __len__(self) -> int:
         return len(self.memory)

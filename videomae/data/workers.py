@@ -6,80 +6,42 @@ through a pipe of each process's own, which another's end does not spoil.
 """
 
 import atexit
-import gc
 import multiprocessing
-import os
-import pickle
 import signal
-import threading
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
+from contextlib import suppress
+from multiprocessing.connection import wait
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 from videomae.config import UserError
-from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
-from videomae.lists.clips import Clip
-from videomae.video.programs import OWN_BYTES, end_with_parent, limit_memory
+from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
+from videomae.data.working import IDLE, POLL_S, Assigned, Desk, Maker, work
+from videomae.video.programs import OWN_BYTES
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
-Task = TypeVar("Task", contravariant=True)
-Made = TypeVar("Made", bound=NamedTuple, covariant=True)
 AHEAD = 2
 """Batches that a process makes before they are asked for."""
-POLL_S = 1.0
-"""How often the main process looks around while it waits."""
+LENT = 1
+"""Batches whose memory is still somebody's while the next is made."""
 PATIENCE = 2
 """Processes that one video may take along before it is given up."""
 RESTARTS = 3
 """Losses in a row that no video is to blame for, and between which no batch came."""
-IDLE = -1.0
 
 
 def most_memory(workers: int, batch_bytes: int, max_clip_bytes: int) -> int:
     """Bytes that so many decoding processes may take beside what they share with this one."""
-    return workers * (AHEAD * batch_bytes + max_clip_bytes + batch_bytes + OWN_BYTES)
+    slots = (AHEAD + LENT) * batch_bytes
+    return workers * (slots + max_clip_bytes + batch_bytes + OWN_BYTES)
 
 
 class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an -Error would
     """Decoding processes end, whatever they are given to do."""
-
-
-class Desk:
-    """Where a batch is made."""
-
-    def at(self, video: int) -> AbstractContextManager[None]:
-        """A context in which the video of that place in the list is decoded."""
-        return nullcontext()
-
-    def empty(self, *shape: int) -> Tensor:
-        """A tensor of uint8 for the next batch, one at most, that need not be copied later."""
-        return torch.empty(shape, dtype=torch.uint8)
-
-
-class Maker(Protocol[Task, Made]):
-    """What batches come from."""
-
-    given_up: dict[int, str]
-    """Videos that are not to be opened, by their place in the list: why."""
-    nbytes: int
-    """Of the tensors of one batch, at most."""
-    max_clip_bytes: int
-    """Of memory that reading one video may take."""
-
-    @property
-    def clips(self) -> Sequence[Clip]:
-        """The list."""
-
-    def make(self, task: Task, first: int, desk: Desk) -> Iterator[tuple[Made, bool]]:
-        """The batches of a task without the `first` ones, and whether each is the task's last."""
 
 
 class Loader(Generic[T, B]):
@@ -94,6 +56,9 @@ class Loader(Generic[T, B]):
             ready, those of one task in their order.
         pin: whether batches come in pinned memory.
         note: is told of every loss.
+        lend: whether batches come in the memory that they were made in, which is theirs until the
+            next but one is asked for.
+        register: see Slots. (lend)
     """
 
     def __init__(
@@ -106,6 +71,8 @@ class Loader(Generic[T, B]):
         pin: bool,
         timeout_s: float,
         note: Callable[[str], None],
+        lend: bool = False,
+        register: Register | None = None,
     ) -> None:
         self.maker = maker
         self.tasks = tasks
@@ -114,6 +81,8 @@ class Loader(Generic[T, B]):
         self.pin = pin
         self.timeout_s = timeout_s
         self.note = note
+        self.lend = lend
+        self.register = register
         self.losses: Counter[tuple[int, int]] = Counter()  # by task and video
         self.unexplained = 0
 
@@ -128,7 +97,7 @@ class Loader(Generic[T, B]):
                 for batch, _ in self.maker.make(task, 0, Desk()):
                     yield copied(batch, pin=True) if self.pin else batch
             return
-        crew = [Worker(self.maker) for _ in range(self.workers)]
+        crew = [Worker(self.maker, self.lend, self.register) for _ in range(self.workers)]
 
         def stop() -> None:
             for worker in crew:
@@ -151,6 +120,12 @@ class Loader(Generic[T, B]):
                 worker.assign(number, task)
                 return
 
+        lent: deque[tuple[Worker[T, B], Slots]] = deque()
+
+        def give_back() -> None:
+            worker, slots = lent.popleft()
+            worker.give_back(slots)
+
         for _ in range(AHEAD):
             for worker in crew:
                 assign(worker)
@@ -158,12 +133,19 @@ class Loader(Generic[T, B]):
             if self.in_order:
                 busy = [min(busy, key=lambda worker: worker.assigned[0].number)]
             worker, made, last = self._receive(busy, crew)
-            batch = copied(worker.slots.get(made), pin=self.pin)
-            worker.give_back(last)
+            batch, slots = worker.slots.get(made), worker.slots
+            if not self.lend:
+                batch = copied(batch, pin=self.pin)
+            worker.has_made(last)
             if last:
                 assign(worker)
             self.unexplained = 0
+            lent.append((worker, slots))
+            if not self.lend:
+                give_back()
             yield batch
+            if len(lent) > LENT:
+                give_back()
 
     def _receive(
         self, wanted: Sequence["Worker[T, B]"], crew: Sequence["Worker[T, B]"]
@@ -215,20 +197,20 @@ class Loader(Generic[T, B]):
         worker.start()
 
 
-class Assigned(NamedTuple):
-    """A task of one process."""
-
-    number: int
-    task: Any
-    first: int
-    """Batches of it that have been handed out."""
-
-
 class Worker(Generic[T, B]):
-    """A process that decodes, as the main one sees it. It can be started again once stopped."""
+    """A process that decodes, as the main one sees it. It can be started again once stopped.
 
-    def __init__(self, maker: Maker[T, B]) -> None:
+    Args:
+        lends: whether its batches are used where they lie.
+        register: see Slots.
+    """
+
+    def __init__(
+        self, maker: Maker[T, B], lends: bool = False, register: Register | None = None
+    ) -> None:
         self.maker = maker
+        self.num_slots = AHEAD + LENT * lends
+        self.register = register
         self.assigned: deque[Assigned] = deque()  # it is at the first
         self.process: multiprocessing.process.BaseProcess | None = None
 
@@ -238,11 +220,11 @@ class Worker(Generic[T, B]):
         # Memory of its own: a process may live on for a while after it was killed.
         self.state = shared_memory(ALIGNED).view(torch.float64)
         self.state[0] = IDLE  # the video that it is at, since when, and for which task
-        self.slots = Slots(AHEAD, self.maker.nbytes)
+        self.slots = Slots(self.num_slots, self.maker.nbytes, self.register)
         tasks, self.tasks = context.Pipe(duplex=False)
         self.results, results = context.Pipe(duplex=False)
         self.process = context.Process(
-            target=_work,
+            target=work,
             args=(self.maker, self.state, self.slots, tasks, results),
             daemon=True,
         )
@@ -257,12 +239,16 @@ class Worker(Generic[T, B]):
         self.assigned.append(Assigned(number, task, first=0))
         self._send((self.assigned[-1], self.maker.given_up))
 
-    def give_back(self, last: bool) -> None:
-        """A batch has been taken over from its slot; was it the task's last?"""
+    def has_made(self, last: bool) -> None:
+        """A batch has come; was it the task's last?"""
         current = self.assigned.popleft()
         if not last:
             self.assigned.appendleft(current._replace(first=current.first + 1))
-        self._send(None)
+
+    def give_back(self, slots: Slots) -> None:
+        """The batch that came first of those in these slots is nobody's any more."""
+        if slots is self.slots:  # not those of a process that is gone
+            self._send(None)
 
     def _send(self, message: Any) -> None:
         with suppress(OSError):  # it has died, which shows when its results are asked for
@@ -300,122 +286,3 @@ class Worker(Generic[T, B]):
         self.tasks.close()
         self.results.close()
         self.process = None
-
-
-class _SharedDesk(Desk):
-    """That of a process of its own.
-
-    Args:
-        state: the video that it is at, since when, and for which task.
-        tasks: tasks come in, and None for every batch that has been taken over.
-        parent: the process that wants the batches.
-    """
-
-    def __init__(
-        self, maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, parent: int
-    ) -> None:
-        self.maker = maker
-        self.state = state
-        self.slots = slots
-        self.tasks = tasks
-        self.parent = parent
-        self.assigned: deque[Assigned] = deque()
-        self.free = deque(range(len(slots)))
-        self.used: deque[int] = deque()  # they are given back in this order
-
-    def at(self, video: int) -> AbstractContextManager[None]:
-        self.state[1] = time.monotonic()
-        self.state[0] = video
-        return self._until_done()
-
-    @contextmanager
-    def _until_done(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self.state[0] = IDLE
-
-    def empty(self, *shape: int) -> Tensor:
-        return self.slots.empty(self._slot(), *shape)
-
-    def next_task(self) -> Assigned:
-        """What to do; it is waited for."""
-        while not self.assigned:
-            self._receive()
-        self.state[2] = self.assigned[0].number
-        return self.assigned.popleft()
-
-    def finish(self, batch: B) -> B:
-        """The batch as it is sent."""
-        slot = self._slot()
-        self.used.append(self.free.popleft())
-        return self.slots.put(slot, batch)
-
-    def _slot(self) -> int:
-        """That of the next batch; it is waited for."""
-        while not self.free:
-            self._receive()
-        return self.free[0]
-
-    def _receive(self) -> None:
-        while not self.tasks.poll(POLL_S):
-            if os.getppid() != self.parent:
-                os._exit(1)
-        message = self.tasks.recv()
-        if message is None:
-            self.free.append(self.used.popleft())
-        else:
-            task, given_up = message
-            self.assigned.append(task)
-            self.maker.given_up.update(given_up)
-
-
-def _work(
-    maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, results: Connection
-) -> None:
-    """What a process does."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    assert parent.pid is not None
-    end_with_parent()
-    _leave_signals_to(parent.pid)
-    torch.set_num_threads(1)
-    limit_memory(maker.max_clip_bytes + maker.nbytes + OWN_BYTES)
-    gc.freeze()  # what is there already stays, and stays shared with the main process
-    desk = _SharedDesk(maker, state, slots, tasks, parent.pid)
-    try:
-        while True:
-            current = desk.next_task()
-            for batch, last in maker.make(current.task, current.first, desk):
-                results.send((desk.finish(batch), last))
-            gc.collect()  # open videos are in cycles of small objects that hold much memory
-    except Exception as error:  # the main process raises it
-        error.add_note("".join(traceback.format_exception(error)))
-        _send_error(results, error)
-
-
-def _send_error(results: Connection, error: Exception) -> None:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        error = RuntimeError("".join(traceback.format_exception(error)))
-    results.send(error)
-
-
-def _leave_signals_to(parent: int) -> None:
-    """Signals to the whole job are the training process's to handle: it still wants the batches.
-
-    Ctrl-C goes to every process of a terminal, SIGTERM and SIGUSR1 often to every process of a
-    job. A worker ends on SIGTERM only when its own training process sent it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> NoReturn:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    os._exit(0)

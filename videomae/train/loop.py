@@ -17,10 +17,11 @@ from videomae.data.loader import (
     Batch,
     MicroBatches,
     TrainingOrder,
-    training_loader,
+    delivered_batches,
 )
 from videomae.data.workers import WorkerDied
 from videomae.train.checkpoint import Checkpoints
+from videomae.train.delivery import delivery_to
 from videomae.train.judge import Judge
 from videomae.train.log import Log
 from videomae.train.meter import Meter
@@ -130,6 +131,9 @@ class Training:
         self.on_epoch = on_epoch
         self.epochs_apart = epochs_apart
         self.profile_to = profile_to
+        self.delivery, said = delivery_to(processes.device)
+        if said and processes.is_main:
+            log.note(said)
         self.num_skipped = 0
 
     def train(self, start: int, last: int) -> Outcome:
@@ -198,12 +202,12 @@ class Training:
             last=last,
         )
         if first <= last:
-            yield from training_loader(
+            yield from delivered_batches(
                 self.clips,
                 batches,
+                self.delivery,
                 size=self.plan.micro_batch,
                 workers=self.processes.num_workers(self.run.workers),
-                pin=self.processes.device.type == "cuda",
                 note=self.log.note,
             )
 

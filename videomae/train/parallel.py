@@ -18,6 +18,8 @@ from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding,
 from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
+KEPT_CORES = 2
+"""Of a process that trains on a GPU, left to it: it asks for kernels, and copies."""
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun for the processes that it starts."""
 LAST_WORDS = "TORCHELASTIC_ERROR_FILE"
@@ -46,7 +48,7 @@ class Processes:
         """Decoding processes for this process: as asked, else what is left of its cores."""
         if asked is not None:
             return asked
-        busy = torch.get_num_threads() if self.device.type == "cpu" else 0
+        busy = torch.get_num_threads() if self.device.type == "cpu" else KEPT_CORES
         return max(1, own_cores(self.local_world) - busy)
 
     @property
@@ -80,6 +82,8 @@ class Processes:
 
 def send(values: Tensor, device: torch.device) -> Tensor:
     """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
+    if values.device == device:
+        return values
     if device.type == "cuda":
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
