@@ -1,6 +1,7 @@
 """The benchmarks and the soak run, and print what they are for. How fast, no test can tell."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -56,12 +57,62 @@ def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
         )
 
 
+BARE = """
+import sys
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ModuleNotFoundError(f"refused: {{name}}")
+sys.meta_path.insert(0, Refused())
+sys.path.insert(0, {scripts!r})
+import videomae.model
+import gpu_check
+sys.exit(gpu_check.main({arguments!r}))
+"""
+REFUSED = (
+    *("timm", "torchvision", "yaml", "safetensors", "omegaconf", "hydra", "av", "decord"),
+    *("pyarrow", "matplotlib", "PIL", "rich", "tensorboard"),
+)
+
+
+def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(tmp_path: Path) -> None:
+    """Every part, compiling among them; each leaves its table."""
+    arguments = ["--self-test", "--out", str(tmp_path)]
+    program = BARE.format(refused=REFUSED, scripts=str(SCRIPTS), arguments=arguments)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    parts = ("crashes", "attention", "gemm", "step", "compare", "vitb", "finetune")
+    rows = {part: json.loads((tmp_path / f"{part}.json").read_text())["rows"] for part in parts}
+    assert all(rows.values())
+    for part in parts:
+        assert (tmp_path / f"{part}.md").read_text() in done.stdout
+    results = {row["what"]: row["result"] for row in rows["crashes"]}
+    compiler = shutil.which("g++") is not None
+    wanted = ["steps: eager", "steps: padded", "fine-tuning, mixed", "a picture in bf16"]
+    for what in [*wanted, *(["steps: all"] if compiler else [])]:
+        assert results[what].startswith("works"), (what, results[what])
+    same = {row["way"]: row["result"] for row in rows["compare"] if "way" in row}
+    for way in ("padded", "compiled", "flash", "as VideoMAE V2"):
+        assert same[way] == "same", (way, same)
+    assert same["copied plainly"] == "same bytes"
+    timed = [row for row in rows["step"] if "ms" in row]
+    assert len(timed) == len(rows["step"]) == 9
+
+
+def test_the_check_of_gpus_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert script("gpu_check").main([]) == 1
+    assert "--self-test" in capsys.readouterr().err
+
+
 def test_the_plain_step_computes_the_same() -> None:
     """Else the benchmark would compare two models."""
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 4, 10, 8)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    with script("bench_step").written_out_attention():
+    with script("measuring").written_out_attention():
         found = layers.attend(q, k, v, Way())
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected)
