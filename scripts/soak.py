@@ -22,6 +22,8 @@ python scripts/soak.py conformance --files DIR
     conformance
               hundreds of small files of every codec and container, made and handled as people do,
               are read, scanned and packed as the ffmpeg command shows them
+    bare      where nothing but torch, einops and NumPy is installed, the model is imported and
+              gpu_check.py --self-test runs
 
 Prints one line a trial and exits 1 where a property failed.
 """
@@ -30,6 +32,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -661,6 +664,30 @@ def hold_against_ffmpeg(args: argparse.Namespace, rng: random.Random, folder: Pa
     return not any(row.verdict.faults for row in rows if campaign.counts(row))
 
 
+def run_bare(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """In a virtual environment of its own, with the versions of constraints.txt."""
+    root = Path(__file__).resolve().parent.parent
+    python = folder / "venv" / "bin" / "python"
+    wanted = ("torch", "einops", "numpy")
+    install = ("-m", "pip", "install", "--quiet", "-c", str(root / "constraints.txt"), *wanted)
+    check = (str(root / "scripts" / "gpu_check.py"), "--self-test", "--out", str(folder / "out"))
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    for command in (
+        [sys.executable, "-m", "venv", str(folder / "venv")],
+        [str(python), *install],
+        [str(python), "-c", "import videomae.model"],
+        [str(python), *check],
+    ):
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            print(f"{shlex.join(command)}:\n{done.stderr[-2000:]}")
+            return False
+    print(f"{len(list((folder / 'out').glob('*.json')))} parts of gpu_check.py --self-test")
+    return True
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -670,6 +697,7 @@ CAMPAIGNS = {
     "damaged": go_through_damage,
     "memory": watch_memory,
     "conformance": hold_against_ffmpeg,
+    "bare": run_bare,
 }
 
 
