@@ -656,7 +656,8 @@ class RunConfig:
     """Most videos per device and micro-batch; the largest divisor that fits is taken. auto: as many
     as the memory takes, measured when training begins, and kept in config.yaml for a restart."""
     workers: int | None = None
-    """Decoding processes per training process; null: its share of the cores, half of it on CPUs."""
+    """Decoding processes per training process; null: its share of the cores, less two on GPUs, half
+    of it on CPUs."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
     image_every: int = 1000

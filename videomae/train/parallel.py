@@ -85,8 +85,17 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     if values.device == device:
         return values
     if device.type == "cuda":
-        values = values.pin_memory()
+        values = pinned(values)
     return values.to(device, non_blocking=True)
+
+
+def pinned(values: Tensor) -> Tensor:
+    """A copy that a device reads without waiting; the values themselves where the driver pins no
+    more, from which copying is slower."""
+    try:
+        return values.pin_memory()
+    except RuntimeError:
+        return values
 
 
 class Fetched:
@@ -96,7 +105,7 @@ class Fetched:
         self._values = values
         self._done: torch.cuda.Event | None = None
         if values.is_cuda:
-            self._values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self._values = pinned(torch.empty_like(values, device="cpu"))
             self._values.copy_(values, non_blocking=True)
             self._done = torch.cuda.Event()
             self._done.record()
