@@ -31,7 +31,7 @@ from tests.train import (
     weights,
 )
 from videomae.config import DataConfig, PretrainConfig, token_grid
-from videomae.data import dataset, workers
+from videomae.data import dataset, working
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
@@ -425,7 +425,7 @@ def test_workers_that_always_die_cost_no_step(
 ) -> None:
     def kill_all(step: int) -> None:
         if step == 3:
-            monkeypatch.setattr(workers, "_leave_signals_to", lambda _: os._exit(3))
+            monkeypatch.setattr(working, "_leave_signals_to", lambda _: os._exit(3))
             for worker in multiprocessing.active_children():
                 worker.kill()
                 worker.join()
