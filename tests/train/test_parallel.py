@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, TINY, composed, write_list
 from tests.train import (
@@ -263,6 +264,23 @@ def test_sharded_processes_finetune_and_evaluate_like_one(
         del found["sha256"]["weights"]  # they differ by rounding
     assert others == results
     assert len(json_lines(shared / "metrics.jsonl")) > STEPS  # evaluations have lines of their own
+
+
+@pytest.mark.long
+def test_sharded_processes_agree_on_what_they_choose(
+    videos: Path, lists: Path, tmp_path: Path
+) -> None:
+    overrides = pretrain_overrides(videos, lists)
+    auto = ["run.device_batch=auto", "run.attention=math"]
+    here = [each for each in overrides if "device_batch" not in each] + auto
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    train(composed("pretrain", *overrides, f"output_dir={one}"))
+    settings = [*here, "run.sharding=fsdp", f"output_dir={shared}"]
+    assert in_processes(2, Job("pretrain", settings)) == [0, 0]
+    close_curves(metrics(shared), metrics(one))
+    kept = OmegaConf.load(shared / "config.yaml").run.device_batch
+    assert kept == 2  # all of each one's half of four videos
+    assert len(json.loads((shared / "choices.json").read_text())) == 2
 
 
 def run_config(**settings: Any) -> RunConfig:

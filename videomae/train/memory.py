@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from videomae.config import ConfigError, Precision, RunConfig
 from videomae.data.dataset import TrainingClips
@@ -99,11 +100,11 @@ def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.dev
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    own = {_part(value).untyped_storage().data_ptr() for value in model.state_dict().values()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        storage = _part(tensor).untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
@@ -113,11 +114,15 @@ def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.dev
     return sum(kept.values())
 
 
+def _part(tensor: Tensor) -> Tensor:
+    """What this process holds of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def available_bytes(model: nn.Module, processes: Processes) -> float:
     """Memory that training may take on this process's device, moments of AdamW set aside."""
     device = processes.device
-    local = (getattr(p, "to_local", lambda p=p: p)() for p in model.parameters())
-    moments = MOMENTS * sum(part.numel() for part in local)
+    moments = MOMENTS * sum(_part(parameter).numel() for parameter in model.parameters())
     if device.type == "cuda":
         unused, total = torch.cuda.mem_get_info(device)
         free = unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
