@@ -274,6 +274,7 @@ def test_a_pretraining_run_leaves_what_the_readme_says(
         "figures",
         ".hydra",
         "written.json",
+        "choices.json",
     }
     assert {path.name for path in (directory / ".hydra").iterdir()} == {
         "hydra.yaml",
@@ -524,6 +525,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
         "figures",
         ".hydra",
         "written.json",
+        "choices.json",
     }
     hashes = json.loads((own / "environment.json").read_text())["sha256"]
     assert hashes["weights"] == sha256(directory / "weights.safetensors")
