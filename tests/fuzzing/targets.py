@@ -1,6 +1,12 @@
 """All targets of the harness."""
 
-from tests.fuzzing import weights
+from tests.fuzzing import checkpoints, packs, runs, videos, weights
 from tests.fuzzing.base import Target
 
-TARGETS: tuple[Target, ...] = (*weights.TARGETS,)
+TARGETS: tuple[Target, ...] = (
+    *weights.TARGETS,
+    *checkpoints.TARGETS,
+    *runs.TARGETS,
+    *packs.TARGETS,
+    *videos.TARGETS,
+)
