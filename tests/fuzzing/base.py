@@ -45,7 +45,8 @@ class Attack:
     """A change that is made by hand, in the folder of the copy."""
 
     name: str
-    act: Callable[[Bait], None]
+    act: Callable[[Bait], str | None]
+    """May return the name that a refusal is to tell."""
     forged: bool = True
 
 

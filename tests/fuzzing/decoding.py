@@ -61,10 +61,12 @@ def through_loaders(clips: ClipList, data: DataConfig) -> Result:
 
 
 def neighbours_differ(facts: Any, expected: Any) -> str | None:
-    """Whether a video whose file nobody changed, the last of the list, was read otherwise."""
+    """Whether the intact video, which is the first and the last of the list, was read otherwise."""
     for name, read in facts.items():
-        if read[-1] != expected[name][-1]:
-            return f"an undamaged video beside it was read otherwise ({name})"
+        if read[0] != expected[name][0]:
+            return f"an undamaged video before it was read otherwise ({name})"
+    if facts["evaluation"][-1] != expected["evaluation"][-1]:
+        return "an undamaged video after it was read otherwise"
     return None
 
 

@@ -158,8 +158,8 @@ def _prepare(request: Request, target: Target, originals: Path, root: Path, note
             change = Change("nothing")
         elif number < 0:
             attack = target.attacks[-1 - number]
-            attack.act(bait)
-            change = Change(attack.name, forged=attack.forged)
+            name = attack.act(bait)
+            change = Change(attack.name, (name,) if name else (), attack.forged)
         else:
             rng = random.Random(f"{request.seed} {request.target} {number}")
             change = target.change(rng, bait)

@@ -1,6 +1,6 @@
 """All targets of the harness."""
 
-from tests.fuzzing import checkpoints, packs, runs, videos, weights
+from tests.fuzzing import checkpoints, lists, packs, progress, runs, videos, weights
 from tests.fuzzing.base import Target
 
 TARGETS: tuple[Target, ...] = (
@@ -8,5 +8,7 @@ TARGETS: tuple[Target, ...] = (
     *checkpoints.TARGETS,
     *runs.TARGETS,
     *packs.TARGETS,
+    *lists.TARGETS,
+    *progress.TARGETS,
     *videos.TARGETS,
 )

@@ -35,12 +35,17 @@ SUFFIXES = (*WAYS, "gif")
 FRAMES = "img_{:05}.jpg"
 
 
-def make() -> None:
-    """A video of every kind, and an intact one that ends every list."""
+UNREAD = {"decord": ("gif",), "torchcodec": ("ts",)}
+"""Endings of whole videos that a decoder does not read."""
+
+
+def make(name: str) -> None:
+    """A video of every kind, and an intact one that begins and ends every list."""
     for number, suffix in enumerate(SUFFIXES):
         write(Path("videos") / f"clip.{suffix}", seed=number)
     write(Path(INTACT), seed=99)
-    list_only(*(f"videos/clip.{suffix}" for suffix in SUFFIXES))
+    read = [suffix for suffix in SUFFIXES if suffix not in UNREAD.get(name, ())]
+    list_only(*(f"videos/clip.{suffix}" for suffix in read))
 
 
 def make_intact() -> None:
@@ -50,8 +55,8 @@ def make_intact() -> None:
 
 
 def list_only(*paths: str) -> None:
-    """A list of these videos and the intact one."""
-    write_list(LIST, [*paths, INTACT])
+    """A list of these videos between the intact one and itself."""
+    write_list(LIST, [INTACT, *paths, INTACT])
 
 
 def mutate(rng: random.Random, bait: Bait) -> Change:
@@ -86,17 +91,16 @@ def repack() -> Result:
     return through_program(transcode, requests)
 
 
-def last_differs(facts: Any, expected: Any) -> str | None:
+def intact_differs(facts: Any, expected: Any) -> str | None:
     """Whether the intact video was inspected otherwise. A crash takes those after it along."""
-    if None in facts or facts[-1] == expected[-1]:
-        return None
-    return f"the intact video: {facts[-1]}, not {expected[-1]}"
+    wrong = [facts[place] for place in (0, -1) if facts[place] not in (expected[0], None)]
+    return f"the intact video: {wrong[0]}, not {expected[0]}" if wrong else None
 
 
 # Names and sizes made by hand
 
 
-def name_video(name: Callable[[Bait], str], damaged: bool, bait: Bait) -> None:
+def name_video(name: Callable[[Bait], str], damaged: bool, bait: Bait) -> str:
     """A video of such a name, whole or damaged, below the working directory."""
     path = Path(name(bait))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,11 +108,13 @@ def name_video(name: Callable[[Bait], str], damaged: bool, bait: Bait) -> None:
     if damaged:
         path.write_bytes(path.read_bytes()[:700])
     list_only(str(path))
+    return str(path)
 
 
-def list_line(line: Callable[[Bait], str], bait: Bait) -> None:
+def list_line(line: Callable[[Bait], str], bait: Bait) -> str:
     """A list with such a line, which names no file."""
     list_only(line(bait))
+    return line(bait)
 
 
 def write_large(suffix: str, writer: Callable[[Path, int], None], side: int, _: Bait) -> None:
@@ -202,7 +208,7 @@ def script(rng: random.Random, bait: Bait) -> Change:
 def only_intact(facts: Any, expected: Any) -> str | None:
     """Whether anything but the intact video was read."""
     if isinstance(facts, dict):
-        read = {name: [pixels for pixels in each[:-1] if pixels] for name, each in facts.items()}
+        read = {name: [pixels for pixels in each[1:-1] if pixels] for name, each in facts.items()}
         return (
             "a playlist was read as a video"
             if any(read.values())
@@ -210,8 +216,8 @@ def only_intact(facts: Any, expected: Any) -> str | None:
         )
     return (
         "a playlist was read as a video"
-        if facts[0] and facts[0]["ok"]
-        else last_differs(facts, expected)
+        if facts[1] and facts[1]["ok"]
+        else intact_differs(facts, expected)
     )
 
 
@@ -222,7 +228,7 @@ def make_frames() -> None:
     """A folder of JPEG files, and one that stays as it is."""
     for name in ("clip", "intact"):
         write_frames(Path("videos") / name, template=FRAMES)
-    write_list(LIST, ["videos/clip 1 8", "videos/intact 1 8"])
+    write_list(LIST, [f"videos/{name} 1 8" for name in ("intact", "clip", "intact")])
 
 
 def load_frames() -> Result:
@@ -234,7 +240,7 @@ def load_frames() -> Result:
 
 def inspect_frames() -> Result:
     """The folders through the inspection."""
-    folders = [str(Path(f"videos/{name}").absolute()) for name in ("clip", "intact")]
+    folders = [str(Path(f"videos/{name}").absolute()) for name in ("intact", "clip", "intact")]
     return through_program(inspect, [[path, [FRAMES, 1, 8], MAX_BYTES] for path in folders])
 
 
@@ -249,13 +255,20 @@ NAMED = ("videos/", "list.txt")
 
 def target(kind: str, name: str, attempt: Callable[[], Result]) -> Target:
     """A target of this module."""
-    differs = neighbours_differ if name in usable_decoders() else last_differs
+    differs = neighbours_differ if name in usable_decoders() else intact_differs
     if kind == "playlists":
         return Target(
             kind, name, make_intact, attempt, named=NAMED, mutate=script, differs=only_intact
         )
     return Target(
-        kind, name, make, attempt, named=NAMED, mutate=mutate, differs=differs, attacks=ATTACKS
+        kind,
+        name,
+        partial(make, name),
+        attempt,
+        named=NAMED,
+        mutate=mutate,
+        differs=differs,
+        attacks=ATTACKS,
     )
 
 
@@ -265,6 +278,6 @@ TARGETS = (
     *(target("playlists", name, attempt) for name, attempt in WAYS_THROUGH.items()),
     Target("videos", "frames", make_frames, load_frames, FOLDER, NAMED, differs=neighbours_differ),
     Target(
-        "videos", "frames scan", make_frames, inspect_frames, FOLDER, NAMED, differs=last_differs
+        "videos", "frames scan", make_frames, inspect_frames, FOLDER, NAMED, differs=intact_differs
     ),
 )

@@ -1,0 +1,110 @@
+"""Files from which a scan and a pack go on, when they were killed, or come from somebody else."""
+
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.conftest import write_list, write_video
+from tests.fuzzing.base import RIGHT, Result, Target, digest, unequal
+from tests.fuzzing.packs import SETTINGS
+from videomae.config import PackConfig, ScanConfig
+from videomae.pack import pack
+from videomae.scan import scan
+from videomae.video.inspection import inspect
+from videomae.video.packing import Packing
+from videomae.video.packs import Pack
+from videomae.video.transcode import write as transcode
+
+COUNT = 4
+
+
+class StopError(Exception):
+    """Stands for a kill."""
+
+
+def make_sources() -> None:
+    """Undamaged videos and a list of them."""
+    sys.argv = ["x"]
+    for number in range(COUNT):
+        write_video(Path("videos") / f"{number}.mp4", seed=number)
+    write_list(Path("list.txt"), [f"{number}.mp4" for number in range(COUNT)])
+
+
+def in_this_process(answer: Callable[..., Any]) -> Any:
+    """A stand-in of programs.run_all for videos that are known to be whole."""
+
+    def run(_: object, requests: Iterable[Any], *__: object) -> Iterator[tuple[Any, Any]]:
+        for key, request in requests:
+            yield key, asdict(answer(*request))
+
+    return run
+
+
+def scan_it() -> Result:
+    """Scan, or go on with it; facts: the undamaged videos."""
+    sys.argv = ["x"]
+    with patch("videomae.inspecting.run_all", in_this_process(inspect)):
+        scan(ScanConfig(list="list.txt", root="videos", out="scan", workers=1))
+    return Result(RIGHT, Path("scan/clean.txt").read_text())
+
+
+def make_scan() -> None:
+    """A scan whose progress knows the videos at the place where a copy is used."""
+    make_sources()
+    scan_it()
+    place, path = Path.cwd(), Path("scan/progress.jsonl")
+    used = place.parents[2] / "attempt" / "root"
+    path.write_text(path.read_text().replace(str(place), str(used)))
+
+
+def pack_it() -> Result:
+    """Pack, or go on with it; facts: a hash of every shard and of the index."""
+    sys.argv = ["x"]
+    with patch("videomae.pack.run_all", in_this_process(transcode)):
+        pack(PackConfig(list="list.txt", root="videos", out="pack", workers=1, **SETTINGS))
+    whole = Pack(Path("pack"))
+    assert not whole.damage(thorough=True)
+    for row in range(len(whole)):
+        shard, start, length, crc32 = (
+            whole.columns[name][row].as_py() for name in ("shard", "offset", "length", "crc32")
+        )
+        content = (Path("pack") / whole.shards[shard]["name"]).read_bytes()
+        assert zlib.crc32(content[start : start + length]) == crc32, "a row of other bytes"
+    shards = sorted(Path("pack").glob("shard-*.tar"))
+    return Result(RIGHT, [digest(path.read_bytes()) for path in shards])
+
+
+def make_pack() -> None:
+    """A pack that was killed before its last shard was written."""
+    make_sources()
+    with patch.object(Packing, "finish", side_effect=StopError), suppress(StopError):
+        pack_it()
+    assert Path("pack/progress.jsonl").exists()
+    assert list(Path("pack").glob("shard-*"))
+    assert list(Path("pack/staging").iterdir())
+
+
+TARGETS = (
+    Target(
+        "progress",
+        "scan",
+        make_scan,
+        scan_it,
+        ("scan/progress.jsonl", "scan/progress.jsonl", "scan/clean.txt"),
+        named=("scan",),
+    ),
+    Target(
+        "progress",
+        "pack",
+        make_pack,
+        pack_it,
+        ("pack/progress.jsonl", "pack/staging/*", "pack/shard-*"),
+        named=("pack",),
+        differs=unequal,
+    ),
+)
