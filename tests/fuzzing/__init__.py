@@ -1,9 +1,9 @@
-"""The fuzzing harness: damaged and hostile files of every kind through the code that users go through.
+"""The fuzzing harness: damaged and hostile files of every kind through the code that users use.
 
     mutations, documents, archives   what is done to bytes, to JSON and text, to weights and packs
     attacks                          files made by hand, of kinds that mutations hardly find
-    weights, checkpoints, runs, packs, lists, videos
-                                     targets: undamaged originals, and an attempt to use a changed copy
+    weights, checkpoints, runs, packs, lists, progress, videos
+                                     undamaged originals, and an attempt to use a changed copy
     targets                          all of them, by kind
     server, guard                    one process for each attempt: its time, memory, words and end
     watch                            what an attempt opened and whom it called, from strace's log

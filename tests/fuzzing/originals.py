@@ -1,4 +1,4 @@
-"""Original videos of the harness: small ones in many containers and codecs, and hand-made headers."""
+"""Original videos of the harness: small ones of many kinds, and headers of large ones."""
 
 import struct
 import zlib

@@ -93,7 +93,7 @@ def mutate(files: tuple[str, ...], rng: random.Random, bait: Bait) -> Change:
 
 TARGETS = (
     Target(
-        "side files",
+        "side_files",
         "pre-training",
         make_pretrained,
         go_on,
@@ -102,7 +102,7 @@ TARGETS = (
         must_go_on=True,
     ),
     Target(
-        "side files",
+        "side_files",
         "fine-tuning",
         make_tuned,
         go_on_tuning,
@@ -110,5 +110,5 @@ TARGETS = (
         differs=unequal,
         must_go_on=True,
     ),
-    Target("side files", "report", make_tuned, look, mutate=partial(mutate, TUNED), named=("run",)),
+    Target("side_files", "report", make_tuned, look, mutate=partial(mutate, TUNED), named=("run",)),
 )

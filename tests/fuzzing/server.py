@@ -5,7 +5,7 @@ It reads requests, JSON on a line of stdin, and answers with JSON on a line of s
     {"target": "weights/own pretraining", "number": null}    make the originals, and use them once
     {"target": "weights/own pretraining", "number": 7, ...}  change a copy of them, and use it
 
-Below FOLDER lie the originals of each target, and the folder of the attempt, which is removed after.
+Below FOLDER lie the originals of each target, and the folder of an attempt while it lasts.
 """
 
 import contextlib
@@ -74,6 +74,8 @@ class Answer:
     peak_mb: float
     facts: Any = None
     failed: bool = False
+    more_mb: float = 0.0
+    """Memory beyond the usual."""
 
 
 class Server:
@@ -249,8 +251,10 @@ def judged(
         return failed("steers the terminal", repr(printed[max(0, found.start() - 80) :][:200]))
     if (reason := _wrong(request, target, change, result)) is not None:
         return failed("wrong", reason)
-    detail = result.said[:300]
-    return Answer(result.outcome, detail, what, end.seconds, end.peak_mb, result.facts)
+    detail, more = result.said[:300], end.peak_mb - (request.usual_mb or end.peak_mb)
+    return Answer(
+        result.outcome, detail, what, end.seconds, end.peak_mb, result.facts, more_mb=more
+    )
 
 
 def _wrong(request: Request, target: Target, change: Change, result: Result) -> str | None:

@@ -109,7 +109,7 @@ def load(path: str, **heads: int) -> Result:
         model = load_model(path, **heads, verbose=True)
     except WeightsError as error:
         return Result(REFUSED, said=str(error))
-    tensors = {name: tensor for name, tensor in model.state_dict().items()}
+    tensors = model.state_dict()
     assert all(tensor.device.type == "cpu" for tensor in tensors.values())
     sizes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     try_out(model)
