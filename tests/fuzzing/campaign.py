@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.fuzzing import watch
 from tests.fuzzing.base import OUTCOMES, Target
 from tests.fuzzing.originals import write
+from tests.fuzzing.planted import PLANTED
 from tests.fuzzing.server import MORE_MB, Answer, Request
 from tests.fuzzing.targets import TARGETS
 
@@ -42,7 +43,7 @@ class Case:
         return self._place()[1]
 
     def _place(self) -> tuple[Target, int]:
-        targets = [target for target in TARGETS if target.kind == self.kind]
+        targets = [each for each in (*TARGETS, *PLANTED) if each.kind == self.kind]
         if self.number >= 0:
             return targets[self.number % len(targets)], self.number
         every = [(target, -1 - n) for target in targets for n in range(len(target.attacks))]
@@ -157,12 +158,13 @@ class Client:
             self.stop()
             return Answer("the server ended", "", "", 0, 0, None, True)
         answer = Answer(**json.loads(line))
-        if self.listener.calls > calls:
-            return _failed(answer, "called", f"{self.listener.calls - calls} times")
         outside = self.log.outside(self.requests - 1) if self.log else []
         if outside is None:
             return _failed(answer, "not watched", "strace's log is behind")
-        return _failed(answer, "outside", "; ".join(outside[:5])) if outside else answer
+        found = "; ".join(outside[:5])
+        if called := self.listener.calls - calls:
+            return _failed(answer, "called", f"{called} times; {found}")
+        return _failed(answer, "outside", found) if outside else answer
 
     def _start(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -171,7 +173,7 @@ class Client:
         if self.watched:
             self.starts += 1
             self.log = watch.Watch(self.folder / f"log{self.starts}", [self.folder])
-            command = self.log.command(command)
+            command = self.log.traced(command)
         own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "agg"}
         own |= {"MPLCONFIGDIR": str(self.folder), "HOME": str(self.folder)}
         quiet = (self.folder / "server.txt").open("ab")

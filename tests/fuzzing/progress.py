@@ -1,5 +1,6 @@
 """Files from which a scan and a pack go on, when they were killed, or come from somebody else."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.conftest import write_list, write_video
+from tests.conftest import composed, write_list, write_video
 from tests.fuzzing.base import BAD, RIGHT, Result, Target, digest, unequal
 from tests.fuzzing.decoding import DATA
 from tests.fuzzing.packs import SETTINGS
+from tests.fuzzing.weights import make_own
 from videomae.config import PackConfig, ScanConfig
+from videomae.extract import extract
 from videomae.lists.clips import read_clips
+from videomae.model.weights import Kind
 from videomae.pack import pack
 from videomae.scan import scan
 from videomae.video.inspection import inspect
@@ -87,7 +91,44 @@ def make_pack() -> None:
     assert list(Path("pack/staging").iterdir())
 
 
+def extract_it() -> Result:
+    """Extract features, or go on with it; facts: a hash of the features of each video."""
+    sys.argv = ["x"]
+    extract(
+        composed(
+            "extract",
+            "run=debug",
+            "weights=weights",
+            "list=list.txt",
+            "root=videos",
+            "output_dir=out",
+        )
+    )
+    rows = [json.loads(line) for line in Path("out/manifest.jsonl").read_text().splitlines()]
+    assert {f"{number}.mp4" for number in range(COUNT)} <= {row["path"] for row in rows}
+    whole = {f"{number}.mp4": f"out/{number}.mp4.safetensors" for number in range(COUNT)}
+    return Result(RIGHT, {path: digest(Path(file).read_bytes()) for path, file in whole.items()})
+
+
+def make_features() -> None:
+    """Features of some videos, and a manifest."""
+    make_sources()
+    make_own(Kind.pretrain)
+    extract_it()
+    manifest = Path("out/manifest.jsonl")
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))
+
+
 TARGETS = (
+    Target(
+        "progress",
+        "extract",
+        make_features,
+        extract_it,
+        ("out/manifest.jsonl", "out/*.json"),
+        named=("out",),
+        differs=unequal,
+    ),
     Target(
         "progress",
         "scan",

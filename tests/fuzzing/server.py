@@ -9,6 +9,7 @@ Below FOLDER lie the originals of each target, and the folder of an attempt whil
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -31,16 +32,20 @@ from tests.fuzzing.attacks import MARKER
 from tests.fuzzing.base import BAD, REFUSED, RIGHT, Change, Result, Target, copy_here
 from tests.fuzzing.documents import Bait
 from tests.fuzzing.guard import End, guarded
+from tests.fuzzing.planted import PLANTED
 from tests.fuzzing.targets import TARGETS
+from tests.fuzzing.training import compose
+from tests.fuzzing.weights import tiny
 from videomae.schema import _what_to_do
 from videomae.video.interface import DecodeError
 
 TIMEOUT_S = 120.0
 """No attempt takes so long: it hangs."""
-MORE_MB, KILLED_MB = 1000.0, 3000.0
+MORE_MB, KILLED_MB = 1000.0, 2000.0
 """Memory beyond that of the originals from which on an attempt fails, and is killed."""
 ATTEMPT = "attempt"
 RESULT, CHANGE, SAID, NATIVE = "result.json", "change.json", "said.txt", "native.txt"
+MODULES = "modules.txt"
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What steers a terminal, and must not be printed."""
 
@@ -87,7 +92,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.targets = {f"{each.kind}/{each.name}": each for each in TARGETS}
+        self.targets = {f"{each.kind}/{each.name}": each for each in (*TARGETS, *PLANTED)}
 
     def answer(self, request: Request) -> Answer:
         """Make the originals, or change a copy, and use it."""
@@ -113,39 +118,28 @@ class Server:
         number = request.number
         root, notes = place / "root", place / "notes"
         notes.mkdir()
-        _in_fork(lambda: _prepare(request, target, originals, root, notes))
+        if number is not None and number >= 0:
+            _prepare(request, target, originals, root, notes)
+        else:  # attacks may take much memory
+            guarded(lambda: _prepare(request, target, originals, root, notes), 600, 1e6)
         if not (notes / CHANGE).exists():
             return Answer("not changed", (notes / "error").read_text(), "", 0, 0, None, True)
         content = json.loads((notes / CHANGE).read_text())
         change = Change(**content | {"files": tuple(content["files"])})
-        if number is None:
-            self._import_what_is_used(target, originals, place)
         most = request.usual_mb + KILLED_MB if number is not None else 1e6
         end = guarded(lambda: _attempt(target, root, notes), TIMEOUT_S, most)
+        if number is None and (notes / MODULES).exists():
+            import_all((notes / MODULES).read_text().split())
         return judged(request, target, change, end, root, notes)
 
-    def _import_what_is_used(self, target: Target, originals: Path, place: Path) -> None:
-        """Import what an attempt imports, so that those after it need not."""
-        other = place / "first"
-        other.mkdir()
 
-        def listed() -> None:
-            shutil.copytree(originals, other / "root", symlinks=True)
-            before = set(sys.modules)
-            with suppress(BaseException):
-                _in_folder(other / "root", target.attempt)
-            (other / "modules").write_text("\n".join(set(sys.modules) - before))
-
-        guarded(listed, 600, 1e6)
-        for name in (other / "modules").read_text().split("\n"):
-            with suppress(Exception):
-                importlib.import_module(name)
-        shutil.rmtree(other)
-
-
-def _in_fork(work: Callable[[], None]) -> None:
-    """Do some work in a process of its own, which is waited for."""
-    guarded(work, 600, 1e6)
+def import_all(names: list[str]) -> None:
+    """Import what an attempt has imported, so that those after it need not."""
+    for name in names:
+        with suppress(Exception):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # collections in the attempts' processes would copy what they share with this one
 
 
 def _prepare(request: Request, target: Target, originals: Path, root: Path, notes: Path) -> None:
@@ -168,7 +162,8 @@ def _prepare(request: Request, target: Target, originals: Path, root: Path, note
         (notes / CHANGE).write_text(json.dumps(asdict(change)))
     except BaseException:
         (notes / "error").write_text(traceback.format_exc())
-        raise
+    finally:
+        os.chdir("/")
 
 
 @contextlib.contextmanager
@@ -205,7 +200,7 @@ def _attempt(target: Target, root: Path, notes: Path) -> None:
     temporary = notes / "tmp"
     temporary.mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
-    result, trace = None, ""
+    result, trace, before = None, "", set(sys.modules)
     with _words_kept(notes):
         try:
             result = target.attempt()
@@ -218,6 +213,7 @@ def _attempt(target: Target, root: Path, notes: Path) -> None:
             else:
                 result = Result(REFUSED, said=message)
         content = {"trace": trace} if result is None else asdict(result)
+        (notes / MODULES).write_text("\n".join(set(sys.modules) - before))
         temporary = notes / f"{RESULT}.new"
         temporary.write_text(json.dumps(content))
         temporary.rename(notes / RESULT)
@@ -296,16 +292,19 @@ def _remove(path: Path) -> None:
 def main() -> None:
     """Answer requests until there are no more."""
     torch.set_num_threads(1)
-    answers = open(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    tiny()
+    compose()
     server = Server(Path(sys.argv[1]).absolute())
+    import_all([])
+    own = os.dup(1)
+    os.dup2(2, 1)
     for number, line in enumerate(sys.stdin):
         with suppress(OSError):
             os.open(f"/dev/null/begin/{number}", os.O_RDONLY)
         answer = server.answer(Request(**json.loads(line)))
         with suppress(OSError):
             os.open(f"/dev/null/end/{number}", os.O_RDONLY)
-        print(json.dumps(asdict(answer)), file=answers, flush=True)
+        os.write(own, json.dumps(asdict(answer)).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.conftest import write_list, write_video
+from tests.conftest import composed, write_list, write_video
 from tests.fuzzing.base import digest
-from tests.train import finetuning, pretraining
+from tests.train import FINETUNE, PRETRAIN, finetuning, pretraining
 from tests.train import train as train_in_process
 from videomae.config import TrainConfig, WhichWeights
 
 VIDEOS = 5
+TUNING = ("data.val_list=train.txt", "data.test_list=train.txt", "eval_every=1")
 ENVIRONMENT = {"command": ["x"], "commit": "0", "python": "3", "versions": {}, "sha256": {}}
+
+
+def compose() -> None:
+    """Compose the configs of the runs, which takes a while, once for all attempts."""
+    composed("pretrain", *PRETRAIN)
+    composed("finetune", *FINETUNE, *TUNING)
 
 
 def write_data() -> None:
@@ -42,11 +49,10 @@ def train_tiny(steps: int, **settings: Any) -> str:
 def tune_tiny(steps: int, **settings: Any) -> str:
     """Fine-tune for some steps with evaluations, and test the best weights; a hash of the last."""
     write_data()
-    overrides = ("data.val_list=train.txt", "data.test_list=train.txt", "eval_every=1")
     config = finetuning(
         Path("videos"),
         Path("run"),
-        *overrides,
+        *TUNING,
         train_list=Path("train.txt"),
         max_steps=steps,
         **settings,

@@ -62,11 +62,11 @@ class Watch:
         self.allowed |= {os.path.realpath(place) for place in places}
         self.found: dict[int, list[str]] = {}
         self.complete = threading.Condition()
-        os.mkfifo(fifo)
-        threading.Thread(target=self._read, daemon=True).start()
 
-    def command(self, command: Sequence[str]) -> list[str]:
-        """A command, traced."""
+    def traced(self, command: Sequence[str]) -> list[str]:
+        """Begin to read the log, and return the command that writes it."""
+        os.mkfifo(self.fifo)
+        threading.Thread(target=self._read, daemon=True).start()
         options = ["-f", "-y", "-qq", "--seccomp-bpf", "-s", "8192", "-e", f"trace={CALLS}"]
         return ["strace", *options, "-e", "signal=none", "-o", str(self.fifo), *command]
 
