@@ -6,6 +6,8 @@ python scripts/soak.py damaged packs --seed 1
 python scripts/soak.py memory --minutes 60
 python scripts/soak.py conformance --decoder all --keep out
 python scripts/soak.py conformance --files DIR
+python scripts/soak.py fuzz --mutations 5000 --seed 0
+python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
 
     runs      a pre-training run killed at random moments, and begun again with the same command,
               ends with the weights and the metrics of one that was left alone
@@ -22,6 +24,8 @@ python scripts/soak.py conformance --files DIR
     conformance
               hundreds of small files of every codec and container, made and handled as people do,
               are read, scanned and packed as the ffmpeg command shows them
+    fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
+              playlists are right, refused by name or bad files, and lead nowhere
 
 Prints one line a trial and exits 1 where a property failed.
 """
@@ -661,6 +665,22 @@ def hold_against_ffmpeg(args: argparse.Namespace, rng: random.Random, folder: Pa
     return not any(row.verdict.faults for row in rows if campaign.counts(row))
 
 
+# Fuzzing
+
+
+def fuzz(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Mutated and hostile files of every kind through all that reads files of others."""
+    sys.path.insert(0, str(SCRIPTS.parent))  # the harness is among the tests
+    from tests.fuzzing import campaign
+
+    kinds = args.kinds.split(",") if args.kinds else campaign.KINDS
+    if unknown := set(kinds) - set(campaign.KINDS):
+        sys.exit(f"--kinds {', '.join(sorted(unknown))}: choose from {', '.join(campaign.KINDS)}")
+    return campaign.main_run(
+        folder, args.seed, args.mutations, kinds, args.only, args.workers, args.watched
+    )
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -670,6 +690,7 @@ CAMPAIGNS = {
     "damaged": go_through_damage,
     "memory": watch_memory,
     "conformance": hold_against_ffmpeg,
+    "fuzz": fuzz,
 }
 
 
@@ -689,7 +710,15 @@ def main() -> None:
         default="pyav",
         help="of conformance (pyav)",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of conformance")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="of conformance and fuzz"
+    )
+    parser.add_argument("--mutations", type=int, default=5000, help="of fuzz (5000)")
+    parser.add_argument("--kinds", metavar="A,B", help="of fuzz: what is mutated (all)")
+    parser.add_argument("--only", type=int, metavar="N", help="of fuzz: this mutation of each kind")
+    parser.add_argument(
+        "--watched", type=int, default=1, metavar="N", help="strace watches one of N (1); 0: none"
+    )
     parser.add_argument("--keep", metavar="DIR", help="keep its files and its table there")
     parser.add_argument("--files", metavar="DIR", help="judge the files there, not the recipes")
     args = parser.parse_args()

@@ -215,6 +215,22 @@ def test_advice_about_frame_folders_holds_an_example() -> None:
         replace(DATA, list_format=ListFormat.frames_total_label)
 
 
+@pytest.mark.parametrize(
+    "text", ["img_{:05}.jpg", "{}.png", "{0:05d}.jpg", "a{{b}}_{:>4}.jpg", "x/{:d}"]
+)
+def test_a_template_makes_names_of_numbers(text: str) -> None:
+    assert replace(DATA, frame_template=text).frame_template == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["img.jpg", "{:s}", "{:9999999999}", "{:.99999}", "{0.real}", "{1}", "{x}", "{", "{} {}"],
+)
+def test_a_template_that_makes_no_names_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must hold one place for the frame's number"):
+        replace(DATA, frame_template=text)
+
+
 @pytest.mark.parametrize("kind", [int, int | None])
 def test_no_number_of_the_hardware_may_be_negative(kind: object) -> None:
     """Also one that is added later."""

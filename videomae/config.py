@@ -450,18 +450,26 @@ def _check_scanning(workers: int | None, timeout_s: float, max_clip_bytes: int) 
     _check_at_least(MIN_CLIP_BYTES, "", {"max_clip_bytes": max_clip_bytes})
 
 
+def is_template(text: str) -> bool:
+    """Whether a text makes names of a number, of less than a hundred characters each."""
+    place = r"\{0?(?::[^{}\d]{0,2}\d{0,2}d?)?\}"
+    plain = r"(?:[^{}]|\{\{|\}\})*"
+    if not re.fullmatch(plain + place + plain, text):
+        return False
+    try:
+        return text.format(1) != text.format(2)
+    except ValueError:
+        return False
+
+
 def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
     _check(
         config.first_frame >= 0,
         f"{prefix}first_frame must be at least 0, got {config.first_frame}",
     )
     if config.frame_template is not None:
-        try:
-            numbered = config.frame_template.format(1) != config.frame_template.format(2)
-        except (KeyError, IndexError, ValueError):
-            numbered = False
         _check(
-            numbered,
+            is_template(config.frame_template),
             f"{prefix}frame_template must hold one place for the frame's number, such as "
             f'"img_{{:05}}.jpg"; got {config.frame_template!r}',
         )

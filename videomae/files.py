@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and their hashes. Standard library only."""
 
+import errno
 import hashlib
 import json
 import os
@@ -87,6 +88,19 @@ def inside(directory: Path, name: str) -> Path:
     return path
 
 
+def regular(path: Path) -> Path:
+    """Return a path, unless what lies there is no regular file: nobody waits for a pipe's writer,
+    or reads a device that never ends.
+
+    Raises:
+        OSError: it is a pipe, a device, a folder or a socket.
+    """
+    if path.exists() and not path.is_file():
+        code = errno.EISDIR if path.is_dir() else errno.ENXIO
+        raise OSError(code, "is no regular file", str(path))
+    return path
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
@@ -94,9 +108,7 @@ def read_json(path: Path) -> Any:
         ValueError: it holds none, or is larger than any that is meant to be read.
         OSError: it cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         content = file.read(MOST_JSON + 1)
     return parse_json(content)
 
@@ -120,10 +132,13 @@ def whole_json_lines(path: Path) -> list[dict[str, Any]]:
 
     What a killed writer left of a line is cut off, so that the file can be appended to. A line that
     is no object, as damage makes it, is left out.
+
+    Raises:
+        OSError: it cannot be read.
     """
     if not path.exists():
         return []
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))

@@ -80,7 +80,8 @@ class WeightsAndBiases:
                 f"({error})"
             ) from error
         place = directory / "id.txt"
-        if place.exists() and not re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes()):
+        whole = place.is_file() and re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes())
+        if place.exists() and not whole:
             note(f"{place} is damaged: it is kept as {set_aside(place).name}, the run gets another")
         if not place.exists():
             write_text(place, secrets.token_hex(4))
