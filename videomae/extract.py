@@ -34,6 +34,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videomae.arithmetic import uses_bf16
 from videomae.checks import check_place, check_precision, check_videos, require
 from videomae.config import (
     ClipConfig,
@@ -56,7 +57,7 @@ from videomae.report.console import Say, note
 from videomae.report.sidefiles import names_a_video, read_rows
 from videomae.schema import command
 from videomae.train.features import Encoder, FeatureError
-from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.parallel import Processes, processes
 from videomae.video.opening import check_decoder
 
 MANIFEST = "manifest.jsonl"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from videomae.arithmetic import uses_bf16
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.dataset import BadFile, Item, TrainingClips, view_shape
@@ -36,7 +37,7 @@ from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
 from videomae.train.meter import Meter
-from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
+from videomae.train.parallel import UNDER_SUBMITIT, Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding, UserError
+from videomae.config import ConfigError, Device, RunConfig, Sharding, UserError
 from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
@@ -193,22 +193,6 @@ def own_cores(local_world: int) -> int:
     if UNDER_SUBMITIT in os.environ and granted:  # a process may use these, or all of the job's
         return int(granted)
     return available_cores() // local_world
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The arithmetic of a forward pass: matrix products in bf16 or fp16, or all in float32."""
-    if precision is Precision.fp16:
-        return torch.autocast(device.type, torch.float16)
-    if uses_bf16(device, precision):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
-
-
-def uses_bf16(device: torch.device, precision: Precision) -> bool:
-    """Whether matrix products run in bf16: as asked, or on CUDA devices that have it."""
-    if precision is Precision.auto:
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision is Precision.bf16
 
 
 def _device(asked: Device, local_rank: int) -> torch.device:
