@@ -155,7 +155,7 @@ def score_model(
         world=process.world,
         batch=batch,
         workers=process.num_workers(run.workers),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)

@@ -198,7 +198,7 @@ def _extract(
     loader = window_loader(
         VideoWindows(clips, data, hop, config.run.device_batch),
         workers=min(len(clips), process.num_workers(config.run.workers)),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)

@@ -66,6 +66,8 @@ COMMANDS = {
 }
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says where the machine's memory is full."""
 
 
 def schema(config_class: type) -> DictConfig:
@@ -152,8 +154,10 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         return f"error: {error}: make room or mend the permissions{go_on}"
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return f"error: {error}: give another name{go_on}"
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"error: {str(error).splitlines()[0]} Set a smaller run.device_batch{go_on}"
+    if isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error):
+        said = next(line for line in str(error).splitlines() if line.strip())
+        more = " or run.recompute=full" if "resume=auto" in go_on else ""
+        return f"error: {said} Set a smaller run.device_batch{more}{go_on}"
     return None
 
 

@@ -77,12 +77,11 @@ class Checkpoints:
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
         if background:
-            cuda = processes.device.type == "cuda"
             options = StagingOptions(
-                use_pinned_memory=cuda,
+                use_pinned_memory=processes.pins,
                 use_shared_memory=False,
                 use_async_staging=False,
-                use_non_blocking_copy=cuda,
+                use_non_blocking_copy=processes.pins,
             )
             self._stager = DefaultStager(options)
             self._writer = ThreadPoolExecutor(1, "checkpoints")

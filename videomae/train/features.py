@@ -241,7 +241,7 @@ def _batches(
         world=1,
         batch=max(1, run.device_batch // (data.segments * data.crops)),
         workers=min(len(places), process.num_workers(run.workers)),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     numbers = torch.tensor(places, dtype=torch.int64)

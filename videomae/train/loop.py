@@ -203,7 +203,7 @@ class Training:
                 batches,
                 size=self.plan.micro_batch,
                 workers=self.processes.num_workers(self.run.workers),
-                pin=self.processes.device.type == "cuda",
+                pin=self.processes.pins,
                 note=self.log.note,
             )
 
