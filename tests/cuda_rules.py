@@ -6,7 +6,8 @@
 Autocast on CUDA takes layer_norm, softmax, sums and more to float32, where autocast on CPUs leaves
 them in bf16; and CUDA's flash and cuDNN attention take floats of 16 bits only, where the CPU's
 takes any. Here the CPU does as CUDA does. cuDNN's attention, which it lacks, is computed plainly.
-And as on a GPU, whether a step fits into the memory is tried before a run begins.
+And as on a GPU, blocks in parts are gathered in bf16, and whether a step fits into the memory is
+tried before a run begins.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from videomae.train import memory
+from videomae.train import memory, sharding
 
 CPU, AUTOCAST = "cpu", "AutocastCPU"
 IN_FLOAT32 = (
@@ -43,14 +44,14 @@ def cuda_rules() -> Iterator[None]:
         operator, _, overload = name.partition(".")
         packet = getattr(torch.ops.aten, operator)
         library.impl(name, in_float32(getattr(packet, overload or "default")), AUTOCAST)
-    plain, limited = F.scaled_dot_product_attention, memory.LIMITED
+    plain = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = attention_of_cuda(plain)
-    memory.LIMITED = (CPU,)
+    memory.LIMITED = sharding.TAKING_SHORT_WEIGHTS = (CPU,)
     try:
         yield
     finally:
+        memory.LIMITED = sharding.TAKING_SHORT_WEIGHTS = ("cuda",)
         F.scaled_dot_product_attention = plain
-        memory.LIMITED = limited
         library._destroy()
 
 
