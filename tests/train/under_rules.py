@@ -155,3 +155,13 @@ def use(videos: Path, output: Path, pretrained: Path, finetuned: Path, processes
 def checkpoint(directory: Path) -> Path:
     """The newest one of a run."""
     return directory / "checkpoints" / f"step_{STEPS}"
+
+
+def go_on(videos: Path, output: Path, first: Way, then: Way) -> None:
+    """Pre-train to the second step in one way, and to the end in another."""
+    own = tuple(each for each in first.more if each.startswith("run."))
+    shared = [each for each in then.more if not each.startswith("run.")]
+    stopped = pretraining(videos, output, first._replace(more=own))
+    run("pretrain", [*stopped, *shared, "max_steps=2"], first.processes)
+    run("pretrain", [*pretraining(videos, output, then), "resume=auto"], then.processes)
+    check_training(output, "reconstruction")
