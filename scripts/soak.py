@@ -433,8 +433,9 @@ def keep_rules(args: argparse.Namespace, rng: random.Random, folder: Path) -> bo
         for more in RULED
     ]
     compiled = [under_rules.Way(*each, "flash", COMPILED) for each in shardings]
-    good, trials = True, [*ways, *(compiled if shutil.which("g++") else [])]
-    for number, way in enumerate(trials):
+    trials = [*ways, *(compiled if shutil.which("g++") else [])]
+    good = True
+    for number, way in enumerate(rng.sample(trials, len(trials))):
         began, output = time.monotonic(), folder / str(number)
         try:
             with redirect_stdout(io.StringIO()):

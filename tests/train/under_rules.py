@@ -143,12 +143,14 @@ def use(videos: Path, output: Path, pretrained: Path, finetuned: Path, processes
     for command, overrides in each.items():
         run(command, [*common(videos, output / command), *overrides], processes)
         assert (output / command / "results.json").is_file()
-    alone = ["run=debug", "run.precision=bf16", f"video={videos / '0.mp4'}"]
+    alone = ["run=debug", f"video={videos / '0.mp4'}"]
     to = {"predict": f"output={output / 'said.json'}", "extract": f"output_dir={output / 'out'}"}
     to["reconstruct"] = f"output={output / 'rebuilt.png'}"
     of = {"predict": checkpoint(finetuned), "extract": finetuned, "reconstruct": pretrained}
     for command, where in to.items():
-        run(command, [*alone, f"weights={of[command]}", where])
+        precision = "fp16" if command == "predict" else "bf16"
+        given = [*alone, f"run.precision={precision}", f"weights={of[command]}", where]
+        run(command, given)
         assert Path(where.partition("=")[2]).exists()
 
 
