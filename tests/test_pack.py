@@ -514,6 +514,17 @@ def test_one_bad_video_is_put_up_with_but_not_a_pack_of_nothing(
     assert ("left out 1" if good else "1 of 1 videos cannot be packed") in said
 
 
+def test_a_file_system_without_locks_is_packed_to(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    source = write_list(tmp_path / "list.txt", ["0.mp4"])
+    monkeypatch.setattr("videomae.video.packing.fcntl.flock", no_locks)
+    assert call("pack", f"list={source}", f"root={many}", f"out={tmp_path / 'out'}") == 0
+
+
 def test_a_full_disk_stops_packing_and_is_no_bad_video(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The data reach the disk before the name does, so that a crash leaves the old file or the new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(_temporary(path.name, str(os.getpid())))
+    own = f"{os.getpid()}{secrets.randbelow(10**9):09}"  # other hosts have the same process ids
+    temporary = path.with_name(_temporary(path.name, own))
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -45,6 +45,7 @@ from videomae.checks import (
     require,
     starting_weights,
     training_clips,
+    warn_of_shared,
 )
 from videomae.config import Precision, PretrainConfig, token_grid
 from videomae.data.dataset import TrainingClips
@@ -190,6 +191,7 @@ def _epoch_probe(config: PretrainConfig, process: Processes, say: Say) -> EpochP
         return clips
 
     train, test = clips_of("train_list"), clips_of("test_list")
+    warn_of_shared(test, "probe.test_list", {"probe.train_list": train}, say)
     return EpochProbe(probe, train, test, data, config.run, process, say)
 
 

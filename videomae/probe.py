@@ -38,7 +38,14 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from videomae.arithmetic import uses_bf16
-from videomae.checks import SCRATCH, check_place, check_precision, check_videos, require
+from videomae.checks import (
+    SCRATCH,
+    check_place,
+    check_precision,
+    check_videos,
+    require,
+    warn_of_shared,
+)
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
 from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip, ClipList, class_names, read_clips
@@ -76,6 +83,8 @@ def probe(config: ProbeConfig) -> None:
         _check_output(config, directory)
         classes = class_names(config.data)
         lists = {key: _clips(config.data, key) for key in ("train_list", "test_list")}
+        others = {"data.train_list": lists["train_list"]}
+        warn_of_shared(lists["test_list"], "data.test_list", others, say)
         model, data, made_of = _encoder(config, say)
         process.barrier()  # every process has looked before anything changes
         if process.is_main:

@@ -117,9 +117,7 @@ def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[
     batch = plan.micro_batch * data.repeats * math.prod(view_shape(data))
     most = most_memory(max(1, workers), batch, data.max_clip_bytes)
     clip = data.max_clip_bytes / 1e9
-    why = (
-        f"{workers} decoding processes, each {clip:.3g} (data.max_clip_bytes), its batches and 0.3"
-    )
+    why = f"{workers} decoding process(es) of {clip:.3g} (data.max_clip_bytes), batches and 0.3"
     return "memory for data", f"{most / 1e9:.1f} GB at most", why
 
 

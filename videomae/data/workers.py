@@ -26,7 +26,7 @@ from torch import Tensor
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Slots, copied, shared_memory
 from videomae.lists.clips import Clip
-from videomae.video.programs import OWN_BYTES, end_with_parent, limit_memory
+from videomae.video.programs import OWN_BYTES, POLL_S, Watch, end_with_parent, limit_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
@@ -34,8 +34,6 @@ Task = TypeVar("Task", contravariant=True)
 Made = TypeVar("Made", bound=NamedTuple, covariant=True)
 AHEAD = 2
 """Batches that a process makes before they are asked for."""
-POLL_S = 1.0
-"""How often the main process looks around while it waits."""
 PATIENCE = 2
 """Processes that one video may take along before it is given up."""
 RESTARTS = 3
@@ -169,8 +167,12 @@ class Loader(Generic[T, B]):
         self, wanted: Sequence["Worker[T, B]"], crew: Sequence["Worker[T, B]"]
     ) -> tuple["Worker[T, B]", B, bool]:
         """What the first of the wanted processes that has something ready has made."""
+        watch = Watch()
         while True:
             ready = wait([worker.results for worker in wanted], POLL_S)
+            asleep = watch.asleep()
+            for worker in crew:
+                worker.excuse(asleep)
             for worker in wanted:
                 if worker.results not in ready:
                     continue
@@ -277,6 +279,11 @@ class Worker(Generic[T, B]):
     def task(self) -> int:
         """The number of the task that it is at."""
         return int(self.state[2])
+
+    def excuse(self, seconds: float) -> None:
+        """Do not count that much of the time for which it has been at its video."""
+        if seconds and self.video is not None:
+            self.state[1] += seconds
 
     def is_late(self, timeout_s: float) -> bool:
         """Whether it has been at one video for longer than that."""

@@ -91,7 +91,7 @@ class WeightsAndBiases:
                 name=name,
                 id=place.read_text(),
                 resume="allow",
-                dir=str(directory.parent),
+                dir=str(directory.parent.absolute()),  # its process may be at home elsewhere
                 settings=wandb.Settings(silent=True),
             )
         self.run.define_metric("*", step_metric="step")  # a run that goes on may repeat steps

@@ -81,9 +81,11 @@ class Packing:
         self.progress: IO[str] = path.open("a", encoding="utf-8")
         try:
             fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
+        except OSError:
+            pass  # some cluster file systems lock nothing: no guard there
         (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
