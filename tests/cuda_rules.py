@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from videomae.train import memory, sharding
+from videomae.train import sharding, trial
 
 CPU, AUTOCAST = "cpu", "AutocastCPU"
 IN_FLOAT32 = (
@@ -46,11 +46,11 @@ def cuda_rules() -> Iterator[None]:
         library.impl(name, in_float32(getattr(packet, overload or "default")), AUTOCAST)
     plain = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = attention_of_cuda(plain)
-    memory.LIMITED = sharding.TAKING_SHORT_WEIGHTS = (CPU,)
+    trial.LIMITED = sharding.TAKING_SHORT_WEIGHTS = (CPU,)
     try:
         yield
     finally:
-        memory.LIMITED = sharding.TAKING_SHORT_WEIGHTS = ("cuda",)
+        trial.LIMITED = sharding.TAKING_SHORT_WEIGHTS = ("cuda",)
         F.scaled_dot_product_attention = plain
         library._destroy()
 

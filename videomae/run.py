@@ -36,12 +36,12 @@ from videomae.train.checkpoint import Checkpoints
 from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
-from videomae.train.memory import check_memory
 from videomae.train.meter import Meter
 from videomae.train.parallel import UNDER_SUBMITIT, Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES
+from videomae.train.trial import check_memory
 from videomae.video.opening import check_decoder, pack_at
 from videomae.video.packs import MANIFEST
 

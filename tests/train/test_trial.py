@@ -8,11 +8,11 @@ import torch
 
 from tests.train import finetuning, metrics, pretraining, train, weights
 from videomae.config import ConfigError, Precision, Recompute, RunConfig, Sharding
-from videomae.train import memory
-from videomae.train.memory import remedies
+from videomae.train import trial
 from videomae.train.objective import Classify, Reconstruct
 from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
+from videomae.train.trial import remedies
 
 MIXED = ("augment.mixup=0.8", "augment.erase_prob=0.25", "optim.ema_decay=0.5")
 OUT = "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"
@@ -21,7 +21,7 @@ OUT = "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a CPU's memory be tried."""
-    monkeypatch.setattr(memory, "LIMITED", ("cpu",))
+    monkeypatch.setattr(trial, "LIMITED", ("cpu",))
 
 
 @pytest.mark.parametrize(("make", "settings"), [(pretraining, ()), (finetuning, MIXED)])
@@ -33,7 +33,7 @@ def test_the_trial_changes_nothing(
     settings: tuple[str, ...],
 ) -> None:
     plain = train(make(videos, tmp_path / "plain", *settings, max_steps=2))
-    monkeypatch.setattr(memory, "LIMITED", ("cpu",))
+    monkeypatch.setattr(trial, "LIMITED", ("cpu",))
     other = train(make(videos, tmp_path / "tried", *settings, max_steps=2))
     assert metrics(other) == metrics(plain)
     ours, theirs = weights(other), weights(plain)
