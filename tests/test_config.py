@@ -144,6 +144,8 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (RUN, {"log_every": 0}, "run.log_every must be at least 1, got 0"),
     (RUN, {"image_every": -1}, "run.image_every must be at least 0, got -1"),
     (RUN, {"checkpoint_every": 0}, "run.checkpoint_every must be at least 1, got 0"),
+    (RUN, {"checkpoint_every_min": 0.0}, "run.checkpoint_every_min must be above 0, got 0.0"),
+    (RUN, {"checkpoint_every": None}, "run.checkpoint_every and run.checkpoint_every_min are both"),
     (RUN, {"keep_checkpoints": 0}, "run.keep_checkpoints must be at least 1, got 0"),
     (RUN, {"max_nonfinite": 0}, "run.max_nonfinite must be at least 1, got 0"),
     (FINETUNE, {"max_steps": 0}, "max_steps must be at least 1, got 0"),

@@ -37,6 +37,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from videomae.arithmetic import uses_bf16
 from videomae.checks import (
     SCRATCH,
     check_place,
@@ -61,7 +62,7 @@ from videomae.report.overwrite import check_no_training
 from videomae.run import describe_run
 from videomae.schema import command
 from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
-from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.parallel import Processes, processes
 from videomae.train.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
 from videomae.video.opening import check_decoder
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from videomae.arithmetic import has_bf16, uses_bf16
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.dataset import BadFile, Item, TrainingClips, view_shape
@@ -36,10 +37,11 @@ from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
 from videomae.train.meter import Meter
-from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
+from videomae.train.parallel import UNDER_SUBMITIT, Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES
+from videomae.train.trial import check_memory
 from videomae.video.opening import check_decoder, pack_at
 from videomae.video.packs import MANIFEST
 
@@ -83,6 +85,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
         [
             *plan.describe(config.optim),
             ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
+            *_device_rows(config, processes),
             _memory_row(config, plan, processes),
         ],
     )
@@ -93,6 +96,19 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
             "(data.num_train): the steps are not those of the recipe"
         )
     return plan
+
+
+def _device_rows(config: TrainConfig, processes: Processes) -> list[tuple[str, str, str]]:
+    """In which arithmetic, and what this process cannot do, each with why."""
+    device, asked = processes.device, config.run.precision
+    name = "bf16" if uses_bf16(device, asked) else "float32"
+    why = f"run.precision={asked.name}"
+    if device.type == "cuda" and not has_bf16(device):
+        why += f"; {torch.cuda.get_device_name(device)} does not compute in bf16"
+    rows = [("precision", name, why)]
+    if device.type == "cuda" and not processes.pins:
+        rows.append(("copies to the GPU", "slow", "this process cannot pin memory (ulimit -l)"))
+    return rows
 
 
 def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
@@ -136,6 +152,7 @@ def train_run(
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
+        ConfigError: a step does not fit into the device's memory.
         TooManyBadVideos, NonFiniteError: see videomae.train.judge.
     """
     directory = Path(config.output_dir)
@@ -165,6 +182,7 @@ def train_run(
         background=processes.device.type == "cuda" if background is None else background,
     )
     start = store.restore(checkpoint, distributed, optimizer) if checkpoint else 0
+    check_memory(objective, distributed, dataset, plan, config.run, processes)
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     workers = processes.num_workers(config.run.workers)

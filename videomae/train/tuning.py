@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from videomae.arithmetic import uses_bf16
 from videomae.config import AttentionBackend, ConfigError, RunConfig
 from videomae.model.attention import Way, measure, ways
 from videomae.model.layers import Attention
-from videomae.train.parallel import Processes, uses_bf16
+from videomae.train.parallel import Processes
 
 
 def choose_attention(
