@@ -49,6 +49,7 @@ from measuring import (
 )
 from torch import Tensor
 
+from videomae.arithmetic import autocast
 from videomae.config import (
     AttentionBackend,
     ClipConfig,
@@ -65,7 +66,6 @@ from videomae.model.flops import matmul_peak
 from videomae.model.mae import MaskIndices
 from videomae.model.timing import can_record, device_seconds
 from videomae.train.delivery import Delivery, delivery_to, trial
-from videomae.train.parallel import autocast
 from videomae.train.tuning import ALIGNED, measure_padding
 
 FASTEST = AttentionBackend.auto

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from videomae.arithmetic import uses_bf16
 from videomae.config import (
     AttentionBackend,
     AugmentConfig,
@@ -46,7 +47,7 @@ from videomae.pixels import normalise
 from videomae.train.delivery import Delivery
 from videomae.train.groups import adamw
 from videomae.train.objective import Classify, Inputs, Reconstruct
-from videomae.train.parallel import Processes, uses_bf16
+from videomae.train.parallel import Processes
 from videomae.train.sharding import compile_blocks
 from videomae.train.step import train_step
 

@@ -9,6 +9,10 @@ if [[ -z ${PROCESSES:-} ]] && ! nvidia-smi -L > /dev/null 2>&1; then
   echo "no GPU answers here (nvidia-smi): say how many processes, PROCESSES=2 $0 ..." >&2
   exit 2
 fi
+# Decoding processes, shards and connections are open files: up to 65,536, as the machine allows.
+most=$(ulimit -Hn)
+[[ $most != unlimited && $most -lt 65536 ]] || most=65536
+[[ $(ulimit -Sn) == unlimited || $(ulimit -Sn) -ge $most ]] || ulimit -Sn "$most"
 exec "${PYTHON:-python}" -m torch.distributed.run --standalone \
   --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-3}" \
   --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240 \

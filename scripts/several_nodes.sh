@@ -13,6 +13,22 @@ if [[ -z ${PROCESSES:-} ]] && ! nvidia-smi -L > /dev/null 2>&1; then
 fi
 # Else processes that are started again look for those that are gone.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+# Decoding processes, shards and connections are open files: up to 65,536, as the machine allows.
+most=$(ulimit -Hn)
+[[ $most != unlimited && $most -lt 65536 ]] || most=65536
+[[ $(ulimit -Sn) == unlimited || $(ulimit -Sn) -ge $most ]] || ulimit -Sn "$most"
+# Gloo takes the interface of the machine's own name, which may be the loopback: name the one that
+# leads to the first machine or, there, holds its address. Where it cannot be told, none is named.
+set +e
+head=${HEAD:-}
+if [[ -z ${GLOO_SOCKET_IFNAME:-} ]]; then
+  address=$(getent ahostsv4 "$head" | awk 'NR == 1 {print $1}')
+  [[ $address && $address != 127.* ]] || address=1.1.1.1  # its own name leads nowhere: the way out
+  found=$(ip -o -4 address show to "$address" | awk '{print $2; exit}')
+  [[ $found ]] || found=$(ip -o route get "$address" | sed -n 's/.* dev \([^ ]*\).*/\1/p')
+  [[ ! $found ]] || export GLOO_SOCKET_IFNAME=$found
+fi
+set -e
 exec "${PYTHON:-python}" -m torch.distributed.run \
   --nnodes "${NODES:?give the number of machines}" --rdzv-backend c10d \
   --rdzv-endpoint "${HEAD:?give the name of a machine that all reach}:${PORT:-29500}" \

@@ -28,9 +28,26 @@ trap stop USR1
 
 # Else processes that are started again look for those that are gone.
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+# What each node begins with.
+# Gloo takes the interface of the machine's own name, which may be the loopback: name the one that
+# leads to the first machine or, there, holds its address. Where it cannot be told, none is named.
+begin='
+head=$1
+# Decoding processes, shards and connections are open files: up to 65,536, as the machine allows.
+most=$(ulimit -Hn)
+[[ $most != unlimited && $most -lt 65536 ]] || most=65536
+[[ $(ulimit -Sn) == unlimited || $(ulimit -Sn) -ge $most ]] || ulimit -Sn "$most"
+if [[ -z ${GLOO_SOCKET_IFNAME:-} ]]; then
+  address=$(getent ahostsv4 "$head" | awk "NR == 1 {print \$1}")
+  [[ $address && $address != 127.* ]] || address=1.1.1.1  # the name leads nowhere: the way out
+  found=$(ip -o -4 address show to "$address" | awk "{print \$2; exit}")
+  [[ $found ]] || found=$(ip -o route get "$address" | sed -n "s/.* dev \([^ ]*\).*/\1/p")
+  [[ ! $found ]] || export GLOO_SOCKET_IFNAME=$found
+fi
+exec "${@:2}"'
 # SLURM_CPUS_PER_TASK is not passed on to steps by itself.
 srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task "$SLURM_CPUS_PER_TASK"} \
-  "${PYTHON:-python}" -m torch.distributed.run \
+  bash -c "$begin" begin "$head" "${PYTHON:-python}" -m torch.distributed.run \
   --nnodes "$SLURM_JOB_NUM_NODES" --rdzv-backend c10d --rdzv-endpoint "$head:$port" \
   --rdzv-id "$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}" \
   --nproc-per-node "${PROCESSES:-${SLURM_GPUS_ON_NODE:-1}}" --max-restarts "${RESTARTS:-3}" \

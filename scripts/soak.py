@@ -6,6 +6,8 @@ python scripts/soak.py damaged packs --seed 1
 python scripts/soak.py memory --minutes 60
 python scripts/soak.py conformance --decoder all --keep out
 python scripts/soak.py conformance --files DIR
+python scripts/soak.py fuzz --mutations 5000 --seed 0
+python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
 
     runs      a pre-training run killed at random moments, and begun again with the same command,
               ends with the weights and the metrics of one that was left alone
@@ -15,6 +17,8 @@ python scripts/soak.py conformance --files DIR
               are killed, or that Slurm requeues, has the curve of one that was left alone
     shared    pre-training and fine-tuning in 1, 2 and 4 processes with every sharding, stopped and
               resumed in another, have the curve of one process
+    rules     runs of both stages in bf16 under CUDA's rules of arithmetic, with every sharding and
+              attention, and every command that takes their weights, go to their end
     damaged   truncated, flipped, zeroed and spliced videos in three containers go through
               pretrain, finetune, evaluate, scan, pack and every decoder: no crash, no hang, each
               named once, and no video's pixels in the place of another's
@@ -24,11 +28,14 @@ python scripts/soak.py conformance --files DIR
               are read, scanned and packed as the ffmpeg command shows them
     bare      where nothing but torch, einops and NumPy is installed, the model is imported and
               gpu_check.py --self-test runs
+    fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
+              playlists are right, refused by name or bad files, and lead nowhere
 
 Prints one line a trial and exits 1 where a property failed.
 """
 
 import argparse
+import io
 import json
 import os
 import random
@@ -41,6 +48,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -409,6 +417,46 @@ def share_models(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
     return good
 
 
+RULED = (  # what a run may be told besides
+    (),
+    ("run.recompute=selective", "run.reduce_dtype=bf16"),
+    ("run.recompute=full", "run.background_checkpoints=false", "run.checkpoint_every_min=0.001"),
+    ("run.device_batch=4", "model.positions=sincos_3d", "model.norm_eps=1e-5", "data.repeats=1"),
+)
+COMPILED = ("run.compile=true",)
+
+
+def keep_rules(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Both stages and all commands under CUDA's rules, and runs gone on with in another way."""
+    use_tests()
+    from tests.train import under_rules
+
+    videos = write_videos(folder / "videos", 12).parent
+    shardings = [("none", 1), ("ddp", 2), ("fsdp", 2), ("fsdp", 4), ("hsdp", 4)]
+    ways = [
+        under_rules.Way(name, count, attention, more)
+        for name, count in shardings
+        for attention in ("flash", "cudnn")
+        for more in RULED
+    ]
+    compiled = [under_rules.Way(*each, "flash", COMPILED) for each in shardings]
+    trials = [*ways, *(compiled if shutil.which("g++") else [])]
+    good = True
+    for number, way in enumerate(rng.sample(trials, len(trials))):
+        began, output = time.monotonic(), folder / str(number)
+        try:
+            with redirect_stdout(io.StringIO()):
+                trained = under_rules.train_both(videos, output, way)
+                under_rules.use(videos, output, *trained, processes=1 + number % 2)
+                under_rules.go_on(videos, output / "parts", way, rng.choice(ways))
+            said = "to its end"
+        except Exception as error:  # whatever ends a run is what is looked for
+            good, said = False, f"FAILED: {error}"
+        print(f"{way}: {said}, {time.monotonic() - began:.0f} s", flush=True)
+        shutil.rmtree(output, ignore_errors=True)
+    return good
+
+
 def kill_launched(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     """A process, the launcher or all killed; where Slurm answers, jobs put back into its queue."""
     clips = write_videos(folder / "videos", 24)
@@ -642,14 +690,19 @@ def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
 # Conformance
 
 
+def use_tests() -> None:
+    """Let this process, and those that it starts, import the tests."""
+    root = str(SCRIPTS.parent)
+    sys.path.insert(0, root)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
+
+
 def hold_against_ffmpeg(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     """Every recipe, or the files of a folder, through the decoders, the scan and the pack."""
     if shutil.which("ffmpeg") is None:
         print("not run: the command ffmpeg is not installed")
         return True
-    root = str(SCRIPTS.parent)  # the recipes are among the tests
-    sys.path.insert(0, root)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.getenv("PYTHONPATH"))))
+    use_tests()
     from tests.video import campaign
 
     decoders = usable_decoders() if args.decoder == "all" else [args.decoder]
@@ -688,16 +741,34 @@ def run_bare(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool
     return True
 
 
+# Fuzzing
+
+
+def fuzz(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Mutated and hostile files of every kind through all that reads files of others."""
+    sys.path.insert(0, str(SCRIPTS.parent))  # the harness is among the tests
+    from tests.fuzzing import campaign
+
+    kinds = args.kinds.split(",") if args.kinds else campaign.KINDS
+    if unknown := set(kinds) - set(campaign.KINDS):
+        sys.exit(f"--kinds {', '.join(sorted(unknown))}: choose from {', '.join(campaign.KINDS)}")
+    return campaign.main_run(
+        folder, args.seed, args.mutations, kinds, args.only, args.workers, args.watched
+    )
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
     "packs": kill_packs,
     "launched": kill_launched,
     "shared": share_models,
+    "rules": keep_rules,
     "damaged": go_through_damage,
     "memory": watch_memory,
     "conformance": hold_against_ffmpeg,
     "bare": run_bare,
+    "fuzz": fuzz,
 }
 
 
@@ -717,7 +788,15 @@ def main() -> None:
         default="pyav",
         help="of conformance (pyav)",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of conformance")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="of conformance and fuzz"
+    )
+    parser.add_argument("--mutations", type=int, default=5000, help="of fuzz (5000)")
+    parser.add_argument("--kinds", metavar="A,B", help="of fuzz: what is mutated (all)")
+    parser.add_argument("--only", type=int, metavar="N", help="of fuzz: this mutation of each kind")
+    parser.add_argument(
+        "--watched", type=int, default=1, metavar="N", help="strace watches one of N (1); 0: none"
+    )
     parser.add_argument("--keep", metavar="DIR", help="keep its files and its table there")
     parser.add_argument("--files", metavar="DIR", help="judge the files there, not the recipes")
     args = parser.parse_args()

@@ -468,7 +468,12 @@ def test_a_decoder_that_is_none(
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried\nmore words"),
             2,
-            "CUDA out of memory. Tried Set a smaller run.device_batch. Complete checkpoints",
+            "Tried Set a smaller run.device_batch or run.recompute=full. Complete checkpoints",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            2,
+            "can't allocate memory: you tried Set a smaller run.device_batch or",
         ),
     ],
 )

@@ -144,6 +144,8 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (RUN, {"log_every": 0}, "run.log_every must be at least 1, got 0"),
     (RUN, {"image_every": -1}, "run.image_every must be at least 0, got -1"),
     (RUN, {"checkpoint_every": 0}, "run.checkpoint_every must be at least 1, got 0"),
+    (RUN, {"checkpoint_every_min": 0.0}, "run.checkpoint_every_min must be above 0, got 0.0"),
+    (RUN, {"checkpoint_every": None}, "run.checkpoint_every and run.checkpoint_every_min are both"),
     (RUN, {"keep_checkpoints": 0}, "run.keep_checkpoints must be at least 1, got 0"),
     (RUN, {"max_nonfinite": 0}, "run.max_nonfinite must be at least 1, got 0"),
     (FINETUNE, {"max_steps": 0}, "max_steps must be at least 1, got 0"),
@@ -213,6 +215,22 @@ def test_the_seed_is_named_as_it_is_set() -> None:
 def test_advice_about_frame_folders_holds_an_example() -> None:
     with pytest.raises(ConfigError, match=r"'data\.frame_template=\"img_\{:05\}\.jpg\"'$"):
         replace(DATA, list_format=ListFormat.frames_total_label)
+
+
+@pytest.mark.parametrize(
+    "text", ["img_{:05}.jpg", "{}.png", "{0:05d}.jpg", "a{{b}}_{:>4}.jpg", "x/{:d}"]
+)
+def test_a_template_makes_names_of_numbers(text: str) -> None:
+    assert replace(DATA, frame_template=text).frame_template == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["img.jpg", "{:s}", "{:9999999999}", "{:.99999}", "{0.real}", "{1}", "{x}", "{", "{} {}"],
+)
+def test_a_template_that_makes_no_names_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must hold one place for the frame's number"):
+        replace(DATA, frame_template=text)
 
 
 @pytest.mark.parametrize("kind", [int, int | None])

@@ -86,6 +86,15 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "cannot be read" in said
 
 
+def test_a_process_that_cannot_pin_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(doctor, "can_pin", lambda: False)
+    found = by_name(doctor.devices())["pinned memory"]
+    assert found.mark == NOTE
+    assert "ulimit -l" in found.found
+
+
 @pytest.mark.long
 def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
     """As after a failed installation: a decord that fails when it is imported."""

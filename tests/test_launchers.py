@@ -1,6 +1,7 @@
 """Runs under torchrun and under Slurm: what is killed, or asked to stop, goes on by itself."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -261,3 +262,84 @@ def test_the_jobs_of_a_sweep_go_back_into_the_queue_and_on(
     assert "2 x 1 x 2" in next(folder.glob("*_0_log.err")).read_text()
     assert loss_curve(first) == pytest.approx(undisturbed, rel=1e-3)
     assert len(loss_curve(tmp_path / "seed-1")) == STEPS
+
+
+PYTHON_STUB = """#!/bin/bash
+echo "interface ${GLOO_SOCKET_IFNAME:-none}, files $(ulimit -Sn), $*"
+"""
+NETWORK = {
+    "getent": 'case $2 in gpu01) echo "10.0.0.1 STREAM";; own) echo "127.0.1.1 STREAM";; esac',
+    "ip": """case "$*" in
+        *"address show to 10.0.0.1") [[ $HERE != gpu01 ]] || echo "3: ib0 inet 10.0.0.1/24";;
+        *"route get 10.0.0.1") echo "10.0.0.1 dev eth7 src 10.0.0.9 uid 0";;
+        *"route get 1.1.1.1") [[ $HERE == island ]] || echo "1.1.1.1 via 10.0.9.1 dev eth0 src 1";;
+    esac""",
+    "srun": 'shift; exec "$@"',
+    "scontrol": 'echo "$3"',
+}
+"""Programs that know of a head gpu01, reached through eth7, and that names may lead nowhere."""
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let launchers find these programs, and print what they would start."""
+    for name, text in {**NETWORK, "python-stub": PYTHON_STUB}.items():
+        path = tmp_path / name
+        path.write_text(text if text.startswith("#!") else f"#!/bin/bash\n{text}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHON", str(tmp_path / "python-stub"))
+    monkeypatch.setenv("PROCESSES", "1")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize("script", ["several_nodes.sh", "slurm.sh"])
+@pytest.mark.parametrize(
+    ("head", "here", "given", "interface"),
+    [
+        ("gpu01", "gpu02", {}, "eth7"),  # towards the head
+        ("gpu01", "gpu01", {}, "ib0"),  # the head itself, where its address is
+        ("own", "gpu01", {}, "eth0"),  # a name that means the loopback
+        ("unknown", "gpu01", {}, "eth0"),
+        ("own", "island", {}, "none"),
+        ("gpu01", "gpu02", {"GLOO_SOCKET_IFNAME": "mine"}, "mine"),
+    ],
+)
+def test_the_interface_that_leads_to_the_first_machine_is_named(
+    script: str, head: str, here: str, given: dict[str, str], interface: str
+) -> None:
+    slurm = {"SLURM_JOB_NODELIST": head, "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+    more = {"HEAD": head, "NODES": "2", "HERE": here, "OMP_NUM_THREADS": "1", **slurm, **given}
+    said = subprocess.run(
+        [SCRIPTS / script, "pretrain", "a=b"],
+        env=os.environ | more,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in said.stdout.splitlines() if line.startswith("interface")]
+    assert line.startswith(f"interface {interface}, ")
+    assert f"--rdzv-endpoint {head}:" in line
+    assert line.endswith("-m videomae.pretrain resume=auto a=b")
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize("script", ["one_node.sh", "several_nodes.sh", "slurm.sh"])
+@pytest.mark.parametrize(("soft", "hard", "then"), [(256, 4096, 4096), (70000, 70000, 70000)])
+def test_as_many_files_as_the_machine_allows_may_be_open(
+    script: str, soft: int, hard: int, then: int
+) -> None:
+    slurm = {"SLURM_JOB_NODELIST": "own", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most != resource.RLIM_INFINITY and most < hard:
+        pytest.skip(f"no more than {most} files may be open here")
+    limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
+    said = subprocess.run(
+        ["bash", "-c", f"{limits} && exec {SCRIPTS / script} pretrain"],
+        env=os.environ | {"HEAD": "own", "NODES": "1", "HERE": "island", **slurm},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"files {then}, " in said.stdout

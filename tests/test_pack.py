@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -425,6 +425,76 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(
     assert tree(tmp_path / "p") == undisturbed
 
 
+@pytest.fixture
+def halfway(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pack that was stopped after most of its videos, some of them in shards already."""
+    real = __import__("videomae.pack", fromlist=["run_all"]).run_all
+
+    def interrupted(*given: Any) -> Any:
+        answers = real(*given)
+        for _ in range(8):
+            yield next(answers)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("videomae.pack.run_all", interrupted)
+        assert call("pack", *going_on(many, tmp_path / "p")) == 130
+    assert list((tmp_path / "p/staging").iterdir())
+    assert list((tmp_path / "p").glob("shard-*.tar"))
+    return tmp_path / "p"
+
+
+def going_on(many: Path, out: Path) -> list[str]:
+    return [f"list={many / 'list.txt'}", f"root={many}", f"out={out}", *SHARDS, "workers=1"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-600])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [("shard-000000.tar", cut), ("staging/*.mp4", cut), ("staging/*.mp4", flip)],
+)
+def test_what_was_damaged_while_a_pack_was_stopped_is_made_again(
+    halfway: Path,
+    many: Path,
+    undisturbed: dict[str, bytes],
+    name: str,
+    harm: Callable[[Path], None],
+) -> None:
+    harm(next(halfway.glob(name)))
+    assert call("pack", *going_on(many, halfway)) == 0
+    assert tree(halfway) == undisturbed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip": "3"},
+        {"made": {"source": {"ok": True, "num_frames": "many"}}},
+        {"made": {"source": {"ok": True, "num_frames": 2**40}}},
+        {"made": {"source": {"ok": True, "num_frames": 9}, "length": -5}},
+        {"made": {"source": {"ok": True, "num_frames": 9}, "crc32": 2**32}},
+        {"made": {"source": None}},
+    ],
+    ids=str,
+)
+def test_a_line_of_progress_that_cannot_be_is_done_again(
+    halfway: Path, many: Path, undisturbed: dict[str, bytes], change: dict[str, Any]
+) -> None:
+    with (halfway / "progress.jsonl").open("a") as file:
+        file.write(json.dumps({"clip": 3, "made": {}} | change) + "\n")
+    assert call("pack", *going_on(many, halfway)) == 0
+    assert tree(halfway) == undisturbed
+
+
 def test_a_pack_is_not_mixed_with_another(
     many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -512,6 +582,17 @@ def test_one_bad_video_is_put_up_with_but_not_a_pack_of_nothing(
     assert call("pack", f"list={source}", f"root={tmp_path}", f"out={tmp_path / 'p'}") == code
     said = " ".join(capsys.readouterr().err.split())
     assert ("left out 1" if good else "1 of 1 videos cannot be packed") in said
+
+
+def test_a_file_system_without_locks_is_packed_to(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    source = write_list(tmp_path / "list.txt", ["0.mp4"])
+    monkeypatch.setattr("videomae.video.packing.fcntl.flock", no_locks)
+    assert call("pack", f"list={source}", f"root={many}", f"out={tmp_path / 'out'}") == 0
 
 
 def test_a_full_disk_stops_packing_and_is_no_bad_video(

@@ -107,6 +107,16 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
+def test_processes_of_two_hosts_with_one_number_do_not_share_a_temporary_file(
+    tmp_path: Path,
+) -> None:
+    with replacing(tmp_path / "x.txt") as one, replacing(tmp_path / "x.txt") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "x.txt").read_text() == "one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_the_data_reach_the_disk_before_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

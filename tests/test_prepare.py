@@ -851,6 +851,35 @@ def test_a_split_where_there_are_none(tmp_path: Path) -> None:
         data_of(out)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": "3"},
+        {"classes": 10**9},
+        {"classes": -1},
+        {"list_format": "html"},
+        {"list_format": None},
+        {"first_frame": -1},
+        {"root": ["a"]},
+        {"root": "a\0b"},
+        {"frame_template": "../../{:05}.jpg"},
+        {"frame_template": "{:9999999999}.jpg"},
+        {"frame_template": "{0.real}.jpg"},
+        {"frame_template": 7},
+        {"lists": [{"split": None, "part": "train", "videos": "x", "published": 1, "sha256": ""}]},
+    ],
+    ids=str,
+)
+def test_a_prepared_directory_of_others_that_cannot_be_is_refused(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    out = prepared(miniatures.kinetics(tmp_path), tmp_path / "out")
+    facts = json.loads((out / "prepared.json").read_text())
+    (out / "prepared.json").write_text(json.dumps(facts | change))
+    with pytest.raises(ConfigError, match=r"prepared\.json is not what .* prepare it again"):
+        data_of(out)
+
+
 def test_the_published_counts_are_those_of_the_documentation() -> None:
     table = (ROOT / "data_lists/README.md").read_text()
     for splits in PUBLISHED.values():

@@ -52,6 +52,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return (*SETTINGS, *lists, "weights=weights.safetensors")
 
 
+def test_a_probe_on_videos_that_it_learned_from_is_warned_of(
+    place: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed(*place, "data.test_list=train.txt", "probe.kinds=[knn]")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "10 of 10 videos of data.test_list are in data.train_list too" in said
+
+
 def probed(*overrides: str) -> dict[str, dict[str, Any]]:
     """results.json of a run that succeeds."""
     assert call("probe", *overrides) == 0

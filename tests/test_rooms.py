@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import ROOT
 
 MAY_IMPORT = {
-    "lists": {"config", "files", "lists"},
-    "video": {"config", "files", "lists", "video"},
+    "lists": {"config", "files", "lists", "typed"},
+    "video": {"config", "files", "lists", "typed", "video"},
 }
 """The rooms and modules of videomae that those of a room may import."""
 

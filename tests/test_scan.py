@@ -257,6 +257,8 @@ for line in sys.stdin:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hang" in path:
         time.sleep(60)
+    if "slow" in path:
+        time.sleep(1)
     print(json.dumps({"ok": True, "num_frames": 1}), flush=True)
 """
 
@@ -273,6 +275,27 @@ def test_a_decoder_that_crashes_or_hangs_takes_its_video_along_and_no_other(
     assert {name for name, each in found.items() if each.ok} == {"a", "b", "c", "d"}
     assert {found[f"crash {number}"].error for number in (1, 2, 3)} == {"decoder crashed (SIGSEGV)"}
     assert found["hang"].error == "not decoded in time (1 s)"
+
+
+def test_time_in_which_everything_is_stopped_is_nobodys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-Z, an hour of something else, and fg."""
+    program = write_list(tmp_path / "stand_in.py", [STAND_IN])
+    stopped_s = 0.0
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + stopped_s
+
+    monkeypatch.setattr(programs, "time", Clock)
+    jobs = [Job(Path(name)) for name in ("a", "slow", "b", "c")]
+    found = {}
+    for job, each in inspect_all(jobs, 2, 100, [sys.executable, str(program)]):
+        found[job.path.name] = each
+        stopped_s += 3600
+    assert all(each.ok for each in found.values())
 
 
 def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from videomae.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
 from videomae.train.judge import TooManyBadVideos
 from videomae.video.folder import FrameFolder
-from videomae.video.interface import Frames
+from videomae.video.interface import Part
 from videomae.video.pyav import PyAVVideo
 
 FILMS, FOLDERS = 6, 5
@@ -84,11 +84,11 @@ def test_each_source_is_read_from_its_root_at_its_stride(
     read: list[tuple[Path, list[int]]] = []
     for kind in (PyAVVideo, FrameFolder):
 
-        def note(self: PyAVVideo, indices: Sequence[int], read_in=kind.read) -> Frames:  # type: ignore[no-untyped-def]
-            read.append((self.path, list(indices)))
-            return read_in(self, indices)
+        def note(self: PyAVVideo, numbers: Sequence[int], parts=kind.parts) -> Iterator[Part]:  # type: ignore[no-untyped-def]
+            read.append((self.path, list(numbers)))
+            return parts(self, numbers)
 
-        monkeypatch.setattr(kind, "read", note)
+        monkeypatch.setattr(kind, "parts", note)
     directory = train(config_of(place, "output_dir=run"))
 
     found = {root: [i for path, i in read if path.parent == root] for root in place[1:]}

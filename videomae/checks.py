@@ -10,6 +10,7 @@ from videomae.files import DOES_NOT_EXIST, why_missing
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.model.formats import read_weights
 from videomae.model.weights import Link, Weights
+from videomae.report.console import Say
 from videomae.report.overwrite import check_replaceable, check_unused, would_remove
 from videomae.train.checkpoint import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder, pack_at
@@ -174,6 +175,28 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
             f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
             f"{prefix}list_format={data.list_format.name} right?"
         )
+
+
+def warn_of_shared(
+    test: ClipList, key: str, others: Mapping[str, ClipList], say: Say
+) -> dict[str, int]:
+    """Say so where videos that are tested on are in a list that is trained or chosen on.
+
+    Args:
+        key: the setting that names the list of `test`.
+        others: the other lists, by their settings.
+
+    Returns:
+        How many there are, by the setting of the other list, where there are any.
+    """
+    counts = {other: test.num_shared(clips) for other, clips in others.items()}
+    shared = {other: count for other, count in counts.items() if count}
+    for other, count in shared.items():
+        say.line(
+            f"WARNING: {count} of {len(test)} videos of {key} are in {other} too: the result is no "
+            "measure of unseen videos"
+        )
+    return shared
 
 
 def starting_weights(

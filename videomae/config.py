@@ -144,6 +144,13 @@ class Sharding(Enum):
     hsdp = "hsdp"
 
 
+class GradientType(Enum):
+    """Floats of gradients on their way between processes."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
 class AttentionBackend(Enum):
     """An implementation of attention, as torch.nn.attention.SDPBackend names them.
 
@@ -450,18 +457,26 @@ def _check_scanning(workers: int | None, timeout_s: float, max_clip_bytes: int) 
     _check_at_least(MIN_CLIP_BYTES, "", {"max_clip_bytes": max_clip_bytes})
 
 
+def is_template(text: str) -> bool:
+    """Whether a text makes names of a number, of less than a hundred characters each."""
+    place = r"\{0?(?::[^{}\d]{0,2}\d{0,2}d?)?\}"
+    plain = r"(?:[^{}]|\{\{|\}\})*"
+    if not re.fullmatch(plain + place + plain, text):
+        return False
+    try:
+        return text.format(1) != text.format(2)
+    except ValueError:
+        return False
+
+
 def _check_list(prefix: str, config: "ListConfig | ScanConfig | DoctorConfig") -> None:
     _check(
         config.first_frame >= 0,
         f"{prefix}first_frame must be at least 0, got {config.first_frame}",
     )
     if config.frame_template is not None:
-        try:
-            numbered = config.frame_template.format(1) != config.frame_template.format(2)
-        except (KeyError, IndexError, ValueError):
-            numbered = False
         _check(
-            numbered,
+            is_template(config.frame_template),
             f"{prefix}frame_template must hold one place for the frame's number, such as "
             f'"img_{{:05}}.jpg"; got {config.frame_template!r}',
         )
@@ -646,6 +661,9 @@ class RunConfig:
     processes are an error."""
     shards: int | None = None
     """Processes that hold one model between them (hsdp); null: those of one machine."""
+    reduce_dtype: GradientType = GradientType.float32
+    """Floats in which gradients are added up over the processes. bf16: half as much travels, and
+    the sums are rounded to three digits."""
     recompute: Recompute = Recompute.none
     """What is computed again in the backward pass of each block, so that less is kept in memory:
     none; selective: all but matrix products and attention; full: the whole block."""
@@ -672,8 +690,11 @@ class RunConfig:
     """Write profile/trace.json: what a few early steps did when, for https://ui.perfetto.dev."""
     wandb: str | None = None
     """Project of Weights & Biases that gets the metrics too (pip install wandb); null: none."""
-    checkpoint_every: int = 1000
-    """Steps between two checkpoints."""
+    checkpoint_every: int | None = 1000
+    """Steps between two checkpoints; null: run.checkpoint_every_min alone decides."""
+    checkpoint_every_min: float | None = None
+    """Minutes between two checkpoints, by the main process's clock; null: steps alone decide. Where
+    both are given, whichever comes first."""
     background_checkpoints: bool | None = None
     """Whether training goes on while a checkpoint is written, from a copy in the CPU's memory;
     null: on GPUs."""
@@ -702,6 +723,14 @@ class RunConfig:
         _check(
             self.stall_timeout_s > 0,
             f"run.stall_timeout_s must be above 0, got {self.stall_timeout_s}",
+        )
+        _check(
+            self.checkpoint_every is not None or self.checkpoint_every_min is not None,
+            "run.checkpoint_every and run.checkpoint_every_min are both null: give one of them",
+        )
+        _check(
+            self.checkpoint_every_min is None or self.checkpoint_every_min > 0,
+            f"run.checkpoint_every_min must be above 0, got {self.checkpoint_every_min}",
         )
         may_be_zero = {"workers": self.workers, "image_every": self.image_every}
         _check_at_least(0, "run", may_be_zero)

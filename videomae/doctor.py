@@ -36,6 +36,7 @@ from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, U
 from videomae.lists.clips import read_clips
 from videomae.report.console import SafeConsole
 from videomae.schema import command
+from videomae.train.devices import can_pin
 from videomae.train.parallel import available_cores
 from videomae.video.interface import DecodeError
 from videomae.video.opening import DECODERS, decoder, open_clip
@@ -184,6 +185,9 @@ def devices() -> Iterator[Finding]:
         yield Finding(OK, "driver", driver)
     for index in range(torch.cuda.device_count()):
         yield _device(index)
+    if not can_pin():
+        tip = "copies to the GPU take the slow way: is there a limit, as by ulimit -l?"
+        yield Finding(NOTE, "pinned memory", f"this process cannot pin any; {tip}")
 
 
 def _device(index: int) -> Finding:

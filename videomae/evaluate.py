@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from videomae.arithmetic import autocast
 from videomae.checks import check_place, check_videos, require
 from videomae.config import (
     ConfigError,
@@ -55,7 +56,7 @@ from videomae.report.views import gather_probs, predict_videos
 from videomae.run import describe_run
 from videomae.schema import command
 from videomae.splits import config_of_splits, write_mean
-from videomae.train.parallel import Processes, autocast, processes
+from videomae.train.parallel import Processes, processes
 from videomae.video.opening import check_decoder
 
 TOP = 5
@@ -154,7 +155,7 @@ def score_model(
         world=process.world,
         batch=batch,
         workers=process.num_workers(run.workers),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)

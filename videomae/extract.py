@@ -34,6 +34,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videomae.arithmetic import uses_bf16
 from videomae.checks import check_place, check_precision, check_videos, require
 from videomae.config import (
     ClipConfig,
@@ -56,7 +57,7 @@ from videomae.report.console import Say, note
 from videomae.report.sidefiles import names_a_video, read_rows
 from videomae.schema import command
 from videomae.train.features import Encoder, FeatureError
-from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.parallel import Processes, processes
 from videomae.video.opening import check_decoder
 
 MANIFEST = "manifest.jsonl"
@@ -197,7 +198,7 @@ def _extract(
     loader = window_loader(
         VideoWindows(clips, data, hop, config.run.untrained_batch),
         workers=min(len(clips), process.num_workers(config.run.workers)),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)

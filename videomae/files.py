@@ -1,8 +1,10 @@
 """Files that are written whole or not at all, and their hashes. Standard library only."""
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The data reach the disk before the name does, so that a crash leaves the old file or the new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(_temporary(path.name, str(os.getpid())))
+    own = f"{os.getpid()}{secrets.randbelow(10**9):09}"  # other hosts have the same process ids
+    temporary = path.with_name(_temporary(path.name, own))
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -85,6 +88,19 @@ def inside(directory: Path, name: str) -> Path:
     return path
 
 
+def regular(path: Path) -> Path:
+    """Return a path, unless what lies there is no regular file: nobody waits for a pipe's writer,
+    or reads a device that never ends.
+
+    Raises:
+        OSError: it is a pipe, a device, a folder or a socket.
+    """
+    if path.exists() and not path.is_file():
+        code = errno.EISDIR if path.is_dir() else errno.ENXIO
+        raise OSError(code, "is no regular file", str(path))
+    return path
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file.
 
@@ -92,9 +108,7 @@ def read_json(path: Path) -> Any:
         ValueError: it holds none, or is larger than any that is meant to be read.
         OSError: it cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         content = file.read(MOST_JSON + 1)
     return parse_json(content)
 
@@ -118,10 +132,13 @@ def whole_json_lines(path: Path) -> list[dict[str, Any]]:
 
     What a killed writer left of a line is cut off, so that the file can be appended to. A line that
     is no object, as damage makes it, is left out.
+
+    Raises:
+        OSError: it cannot be read.
     """
     if not path.exists():
         return []
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))

@@ -40,6 +40,7 @@ from videomae.checks import (
     require,
     starting_weights,
     training_clips,
+    warn_of_shared,
 )
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
 from videomae.data.dataset import TrainingClips, ValidationClips
@@ -101,16 +102,8 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
     """One fine-tuning run and its evaluation."""
     lists = read_lists(config)
     say = Say(process.is_main)
-    shared = {
-        "data.train_list": lists.test.num_shared(lists.train),
-        "data.val_list": lists.test.num_shared(lists.val),
-    }
-    for key, count in shared.items():
-        if count:
-            say.line(
-                f"WARNING: {count} of {len(lists.test)} videos of data.test_list are in {key} too: "
-                "the result is no measure of unseen videos"
-            )
+    others = {"data.train_list": lists.train, "data.val_list": lists.val}
+    shared = warn_of_shared(lists.test, "data.test_list", others, say)
     checkpoint = check_run(config)
     weights, parents = starting_weights(config, checkpoint)
     data = config.data
@@ -191,7 +184,7 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
             chosen = best_of(directory) if process.is_main else {}
             about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(data.val_list)
-        about |= {"shared_with": {key: count for key, count in shared.items() if count}}
+        about |= {"shared_with": shared}
         about |= hashes_of(sha256(file), data, config.model)
         evaluate_model(
             trained, lists.test, lists.names, data, config.run, directory, process, say, about

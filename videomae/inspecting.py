@@ -12,6 +12,7 @@ from pathlib import Path
 from videomae.config import MAX_CLIP_BYTES
 from videomae.files import whole_json_lines
 from videomae.report.console import Say
+from videomae.typed import check_types
 from videomae.video.inspection import Inspection
 from videomae.video.programs import run_all
 
@@ -117,7 +118,9 @@ def _read_progress(
             job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
             stamp = tuple(entry["stamp"]) if entry["stamp"] else None
             if stamp is not None and stamps.get(job) == stamp:
-                done[job] = Inspection(**entry["found"])
-        except (KeyError, TypeError):
+                found = Inspection(**entry["found"])
+                check_types(found)
+                done[job] = found
+        except (KeyError, TypeError, ValueError):
             continue
     return done

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from yaml import YAMLError
 
+from videomae.arithmetic import has_bf16, uses_bf16
 from videomae.config import AUTO, TrainConfig
 from videomae.data.dataset import TrainingClips, view_shape
 from videomae.data.loader import piece_size
@@ -46,6 +48,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
         [
             *plan.describe(config.optim),
             ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
+            *_device_rows(config, processes),
             _memory_row(config, plan, processes),
         ],
     )
@@ -123,6 +126,19 @@ def _earlier_batch(checkpoint: Path | None) -> int | None:
     return size if type(size) is int and size > 0 else None
 
 
+def _device_rows(config: TrainConfig, processes: Processes) -> list[tuple[str, str, str]]:
+    """In which arithmetic, and what this process cannot do, each with why."""
+    device, asked = processes.device, config.run.precision
+    name = "bf16" if uses_bf16(device, asked) else "float32"
+    why = f"run.precision={asked.name}"
+    if device.type == "cuda" and not has_bf16(device):
+        why += f"; {torch.cuda.get_device_name(device)} does not compute in bf16"
+    rows = [("precision", name, why)]
+    if device.type == "cuda" and not processes.pins:
+        rows.append(("copies to the GPU", "slow", "this process cannot pin memory (ulimit -l)"))
+    return rows
+
+
 def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
     """How much memory the decoding of this process's batches may take, and why."""
     data, workers = config.data, processes.num_workers(config.run.workers)
@@ -130,7 +146,5 @@ def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[
     batch = videos * data.repeats * math.prod(view_shape(data))
     most = most_memory(max(1, workers), batch, data.max_clip_bytes)
     clip = data.max_clip_bytes / 1e9
-    why = (
-        f"{workers} decoding processes, each {clip:.3g} (data.max_clip_bytes), its batches and 0.3"
-    )
+    why = f"{workers} decoding process(es) of {clip:.3g} (data.max_clip_bytes), batches and 0.3"
     return "memory for data", f"{most / 1e9:.1f} GB at most", why

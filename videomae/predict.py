@@ -119,7 +119,7 @@ def _predictions(
         world=world,
         batch=batch_size,
         workers=process.num_workers(config.run.workers),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     logits = partial(logits_of, model, process.device, config.run.precision)

@@ -45,8 +45,9 @@ from videomae.checks import (
     require,
     starting_weights,
     training_clips,
+    warn_of_shared,
 )
-from videomae.config import PretrainConfig, token_grid
+from videomae.config import Precision, PretrainConfig, token_grid
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
@@ -127,7 +128,8 @@ def pretrain(config: PretrainConfig) -> None:
             assert batch.mask is not None
             one_of_each = slice(None, SHOWN * config.data.repeats, config.data.repeats)
             clip = normalise(batch.clip[one_of_each].to(process.device))
-            rows = reconstruction_rows(model, clip, batch.mask[one_of_each])  # by all processes
+            mask, precision = batch.mask[one_of_each], config.run.precision
+            rows = reconstruction_rows(model, clip, mask, precision)  # by all processes
             log.image(
                 "reconstruction",
                 filmstrip([row[i] for i in range(len(clip)) for row in rows]),
@@ -164,7 +166,8 @@ def pretrain(config: PretrainConfig) -> None:
             file = made(directory, FILE_NAME)
             save_weights(file, trained.state_dict(), replace(info, step=outcome.step))
             save_loss_curve(directory)
-            draw_reconstructions(trained, dataset, made(directory, "figures/reconstruction.png"))
+            picture = made(directory, "figures/reconstruction.png")
+            draw_reconstructions(trained, dataset, picture, config.run.precision)
             say.line(f"weights: {file}   pictures: {directory / 'figures'}")
         process.barrier()
     exit_if_stopped(outcome)
@@ -191,10 +194,13 @@ def _epoch_probe(config: PretrainConfig, process: Processes, say: Say) -> EpochP
         return clips
 
     train, test = clips_of("train_list"), clips_of("test_list")
+    warn_of_shared(test, "probe.test_list", {"probe.train_list": train}, say)
     return EpochProbe(probe, train, test, data, config.run, process, say)
 
 
-def draw_reconstructions(model: VideoMAE, dataset: TrainingClips, path: Path) -> None:
+def draw_reconstructions(
+    model: VideoMAE, dataset: TrainingClips, path: Path, precision: Precision
+) -> None:
     """A few clips, evenly spaced over the list, through the trained model."""
     places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
     batches = [batch for batch in single_examples(dataset, places[:SHOWN], note) if not batch.bad]
@@ -203,7 +209,7 @@ def draw_reconstructions(model: VideoMAE, dataset: TrainingClips, path: Path) ->
     device = next(model.parameters()).device
     clip = normalise(torch.stack([batch.clip[0] for batch in batches]).to(device))
     masks = torch.stack([batch.mask[0] for batch in batches if batch.mask is not None])
-    rows = reconstruction_rows(model, clip, masks)
+    rows = reconstruction_rows(model, clip, masks, precision)
     save_reconstructions(path, rows, f"{model.config.name}: clips of the training list")
 
 

@@ -37,7 +37,15 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from videomae.checks import SCRATCH, check_place, check_precision, check_videos, require
+from videomae.arithmetic import uses_bf16
+from videomae.checks import (
+    SCRATCH,
+    check_place,
+    check_precision,
+    check_videos,
+    require,
+    warn_of_shared,
+)
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
 from videomae.files import sha256, write_text
 from videomae.lists.clips import Clip, ClipList, class_names, read_clips
@@ -54,7 +62,7 @@ from videomae.report.overwrite import check_no_training
 from videomae.run import describe_run
 from videomae.schema import command
 from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
-from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.parallel import Processes, processes
 from videomae.train.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
 from videomae.video.opening import check_decoder
 
@@ -75,6 +83,8 @@ def probe(config: ProbeConfig) -> None:
         _check_output(config, directory)
         classes = class_names(config.data)
         lists = {key: _clips(config.data, key) for key in ("train_list", "test_list")}
+        others = {"data.train_list": lists["train_list"]}
+        warn_of_shared(lists["test_list"], "data.test_list", others, say)
         model, data, made_of = _encoder(config, say)
         process.barrier()  # every process has looked before anything changes
         if process.is_main:

@@ -95,7 +95,8 @@ def reconstruct(config: ReconstructConfig) -> None:
     with processes(config.run) as process:
         model.to(process.device).eval()
         pixels = cut[torch.from_numpy(places)][None].to(process.device)
-        rows = reconstruction_rows(model, normalise(pixels), encoder_mask[None])
+        masks, precision = encoder_mask[None], config.run.precision
+        rows = reconstruction_rows(model, normalise(pixels), masks, precision)
     title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
     save_reconstructions(Path(config.output), rows, title)
     tell(f"{config.output}: frames {indices[0]} to {indices[-1]} of {config.video}; {STATISTICS}")

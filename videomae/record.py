@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from videomae.files import write_text
+from videomae.files import read_json, write_text
 
 RECORD = "written.json"
 _writing = threading.Lock()
@@ -35,7 +35,7 @@ def recorded(directory: Path) -> list[str] | None:
     A name that would lead out of the directory is left out: the record may come from others.
     """
     try:
-        names = json.loads((directory / RECORD).read_text(encoding="utf-8"))["names"]
+        names = read_json(directory / RECORD)["names"]
         return [name for name in names if _stays_inside(name)]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from videomae.arithmetic import uses_bf16
 from videomae.checks import is_own
 from videomae.config import FinetuneConfig, TrainConfig
 from videomae.data.dataset import BadFile, Item, TrainingClips
@@ -33,10 +34,11 @@ from videomae.train.groups import adamw
 from videomae.train.judge import Judge
 from videomae.train.loop import Outcome, Training
 from videomae.train.meter import Meter
-from videomae.train.parallel import UNDER_SUBMITIT, Processes, uses_bf16
+from videomae.train.parallel import UNDER_SUBMITIT, Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.signals import REQUEUES
+from videomae.train.trial import check_memory
 from videomae.video.opening import pack_at
 from videomae.video.packs import MANIFEST
 
@@ -94,6 +96,7 @@ def train_run(
 
     Raises:
         CheckpointError: `checkpoint` is damaged or of another run, or none can be written.
+        ConfigError: a step does not fit into the device's memory.
         TooManyBadVideos, NonFiniteError: see videomae.train.judge.
     """
     directory = Path(config.output_dir)
@@ -123,6 +126,7 @@ def train_run(
         background=processes.device.type == "cuda" if background is None else background,
     )
     start = store.restore(checkpoint, distributed, optimizer) if checkpoint else 0
+    check_memory(objective, distributed, dataset, plan, config.run, processes)
     own = is_own(checkpoint, directory)
     # One process looks, for all must agree; and all have looked before anything changes.
     workers = processes.num_workers(config.run.workers)

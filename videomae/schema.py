@@ -64,8 +64,12 @@ COMMANDS = {
     "doctor": DoctorConfig,
     "report": ReportConfig,
 }
+UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO)
+"""What the system says of a name that no file can have, or that a folder or a pipe has."""
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says where the machine's memory is full."""
 
 
 def schema(config_class: type) -> DictConfig:
@@ -150,10 +154,12 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         return f"error: {error}"
     if isinstance(error, OSError) and error.errno in STORAGE:
         return f"error: {error}: make room or mend the permissions{go_on}"
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        return f"error: {error}: give another name{go_on}"
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"error: {str(error).splitlines()[0]} Set a smaller run.device_batch{go_on}"
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        return f"error: {error}: give another name, or move away what is there{go_on}"
+    if isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error):
+        said = next(line for line in str(error).splitlines() if line.strip())
+        more = " or run.recompute=full" if "resume=auto" in go_on else ""
+        return f"error: {said} Set a smaller run.device_batch{more}{go_on}"
     return None
 
 

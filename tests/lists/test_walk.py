@@ -55,6 +55,14 @@ def test_what_is_left_out_is_counted_by_reason_and_ending(tmp_path: Path) -> Non
     assert "and 12 other endings" in next(told(many))
 
 
+def test_empty_folders_are_counted(tmp_path: Path) -> None:
+    for name in ("a/none", "none", "a"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a/x.mp4").touch()
+    found = [(each.reason, each.ending, each.num_files) for each in walk(tmp_path).left_out]
+    assert found == [("empty", "folder", 2)]
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     root = tmp_path / "root"
     touch(root / "z/real.mp4")

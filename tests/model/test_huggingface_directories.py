@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.model.test_huggingface import (
     CLASSIFIER,
@@ -228,7 +228,14 @@ def index_of(content: object) -> Callable[[Path], None]:
     return replace_tensors
 
 
+def key_of_another_shape(directory: Path) -> None:
+    tensors = load_file(directory / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("attention.key.weight"))
+    save_file(tensors | {name: torch.zeros(1, 7)}, directory / "model.safetensors")
+
+
 REFUSED = {
+    "key_of_another_shape": (key_of_another_shape, r"query\.weight and others of .*\[1, 7\]"),
     "no_tensors": (without("model.safetensors"), "but no tensors: expected model.safetensors or"),
     "lost_shard": (shards_without_the_second, "index.json names model-00002-of-.*, which is not"),
     "empty_index": (index_of({}), "index.json"),

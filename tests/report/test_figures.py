@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomae.config import ClipConfig, ModelConfig
+from videomae.config import ClipConfig, ModelConfig, Precision
 from videomae.model import VideoMAE
 from videomae.model.mae import MaskIndices
 from videomae.pixels import normalise
@@ -38,6 +38,7 @@ MODEL = ModelConfig(
 )
 CLIP = ClipConfig(frames=4, stride=1, size=32)
 TOKENS = 2 * 4 * 4
+FLOAT32 = Precision.float32
 
 
 @pytest.fixture
@@ -77,7 +78,9 @@ def hidden_pixels(mask: Tensor) -> Tensor:
 def test_visible_places_are_the_original_and_hidden_ones_grey(
     model: VideoMAE, frames: Tensor, mask: Tensor
 ) -> None:
-    original, masked, rebuilt = reconstruction_rows(model, normalise(frames), mask)
+    original, masked, rebuilt = reconstruction_rows(
+        model, normalise(frames), mask, Precision.float32
+    )
     hidden = hidden_pixels(mask)
     assert original.shape == masked.shape == rebuilt.shape == frames.shape
     torch.testing.assert_close(original, frames.float() / 255, rtol=0, atol=1e-6)
@@ -100,7 +103,9 @@ def test_a_perfect_prediction_rebuilds_the_original(
         return target, target
 
     monkeypatch.setattr(model, "rebuild", perfect)
-    original, masked, rebuilt = reconstruction_rows(model, normalise(frames), mask)
+    original, masked, rebuilt = reconstruction_rows(
+        model, normalise(frames), mask, Precision.float32
+    )
     torch.testing.assert_close(rebuilt, original, rtol=0, atol=1e-5)
     assert not torch.allclose(masked, original, atol=0.1)
 
@@ -116,13 +121,13 @@ def test_a_prediction_of_zero_is_the_mean_colour_of_each_tubelet(
         return prediction, prediction
 
     monkeypatch.setattr(model, "rebuild", nothing)
-    original, _, rebuilt = reconstruction_rows(model, normalise(frames), mask)
+    original, _, rebuilt = reconstruction_rows(model, normalise(frames), mask, FLOAT32)
     first = original[0, :2, :8, :8].mean((0, 1, 2))  # token 0
     torch.testing.assert_close(rebuilt[0, :2, :8, :8], first.expand(2, 8, 8, 3))
 
 
 def test_drawing_leaves_the_model_as_it_was(model: VideoMAE, frames: Tensor, mask: Tensor) -> None:
-    reconstruction_rows(model.train(), normalise(frames), mask)
+    reconstruction_rows(model.train(), normalise(frames), mask, FLOAT32)
     assert model.training
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 

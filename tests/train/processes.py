@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,12 @@ from typing import Any, NamedTuple
 import torch
 
 from tests.conftest import composed
+from tests.cuda_rules import cuda_rules
 from tests.train import train
-from videomae.config import ConfigError, TrainConfig
+from videomae.config import ConfigError
 from videomae.evaluate import evaluate
+from videomae.finetune import finetune
+from videomae.pretrain import pretrain
 from videomae.probe import probe
 from videomae.train import loop
 from videomae.train.step import train_step
@@ -40,6 +44,8 @@ class Job(NamedTuple):
     """The step in which process 1 does nothing more."""
     directory: str = "."
     """Where relative paths begin."""
+    rules: bool = False
+    """Whether the CPU keeps CUDA's rules. Then pictures are drawn, too."""
 
     def run(self, environment: dict[str, str]) -> None:
         """In one of the processes, as torchrun would start it."""
@@ -51,13 +57,11 @@ class Job(NamedTuple):
         if environment["RANK"] == "1":
             loop.train_step = self.stopping_step
         config = composed(self.command, *self.overrides)
-        commands = {"evaluate": evaluate, "probe": probe}
+        commands: dict[str, Callable[[Any], object]] = {"evaluate": evaluate, "probe": probe}
+        drawing = {"pretrain": pretrain, "finetune": finetune} if self.rules else {}
         try:
-            if self.command in commands:
-                commands[self.command](config)
-            else:
-                assert isinstance(config, TrainConfig)
-                train(config)
+            with cuda_rules() if self.rules else nullcontext():
+                (commands | drawing).get(self.command, train)(config)
         except ConfigError as error:
             Path(self.error_file + environment["RANK"]).write_text(str(error))
 

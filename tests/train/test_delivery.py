@@ -26,7 +26,7 @@ from videomae.data.loader import (
 from videomae.lists.clips import read_clips
 from videomae.train import delivery as delivery_module
 from videomae.train.delivery import Delivery, delivery_to, trial
-from videomae.train.parallel import KEPT_CORES, Processes, own_cores, pinned
+from videomae.train.parallel import KEPT_CORES, Processes, own_cores
 
 CPU = torch.device("cpu")
 
@@ -158,12 +158,3 @@ def test_a_process_with_a_gpu_keeps_two_cores(monkeypatch: pytest.MonkeyPatch) -
     assert gpu.num_workers(3) == 3
     monkeypatch.setattr("videomae.train.parallel.available_cores", lambda: 2)
     assert gpu.num_workers(None) == 1
-
-
-def test_a_process_that_cannot_pin_memory_copies_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Tensor) -> Tensor:
-        raise RuntimeError("CUDA error: out of memory")
-
-    values = torch.arange(3)
-    monkeypatch.setattr(Tensor, "pin_memory", refuse)
-    assert pinned(values) is values

@@ -29,10 +29,11 @@ from tests.train import (
     weights,
 )
 from tests.train.processes import Job, in_processes
+from videomae.arithmetic import uses_bf16
 from videomae.config import ConfigError, Device, RunConfig, Sharding
 from videomae.evaluate import evaluate
 from videomae.model.formats import read_weights
-from videomae.train.parallel import Processes, processes, uses_bf16
+from videomae.train.parallel import Processes, processes
 from videomae.train.sharding import DistributedModel, num_shards, sharding_of
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"

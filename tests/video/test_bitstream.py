@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from videomae.video.bitstream import look, needless, pictureless
+from videomae.video.bitstream import look, needless, pictureless, whole_pictures
 from videomae.video.container import VideoPacket
 
 CODECS = {
@@ -108,3 +108,28 @@ def test_packets_without_a_part_of_a_picture_are_told(video: Path) -> None:
     delimiter = {"h264": b"\0\0\0\2\x09\xf0", "hevc": b"\0\0\0\3\x46\x01\x50"}.get(name)
     if delimiter:
         assert pictureless(name, extradata)(delimiter)
+
+
+@pytest.mark.parametrize(
+    ("profile", "interlaced"),
+    [("baseline", False), ("high", False), ("high", True), ("high444", False), ("high444", True)],
+)
+def test_parameter_sets_tell_whether_pictures_are_whole(
+    profile: str, interlaced: bool, tmp_path: Path
+) -> None:
+    """FLV files do not say how their fields lie."""
+    path = tmp_path / "a.flv"
+    given = "interlaced=1:" if interlaced else ""
+    options = {"x264-params": f"{given}cqm=jvt:8x8dct=1" if profile != "baseline" else given}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"profile": profile} | options)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuv444p" if profile == "high444" else "yuv420p"
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame(64, 48, stream.pix_fmt)))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        extradata = container.streams.video[0].codec_context.extradata or b""
+    assert whole_pictures(extradata, []) is not interlaced
+    assert not whole_pictures(extradata[:12], [])  # cut off
+    assert not whole_pictures(b"", [])

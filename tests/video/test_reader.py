@@ -27,6 +27,21 @@ def shot(size: tuple[int, int], angle: int = 0) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(image.astype(np.uint8), "rgb24").reformat(format="yuv420p")
 
 
+def write_with(
+    codec: str, path: Path, *, frames: int = 4, pixels: str = "yuv420p", colorspace: int = 2
+) -> Path:
+    """A video of 64 x 48 pixels."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.codec_context.thread_count = 1  # so that the bytes are always the same
+        stream.codec_context.colorspace = colorspace
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for number in range(frames):
+            container.mux(stream.encode(shot((64, 48), number)))
+        container.mux(stream.encode())
+    return path
+
+
 @pytest.mark.parametrize("signs", TURNS, ids=str)
 def test_a_packed_frame_of_any_even_size_is_turned(
     signs: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -95,14 +110,7 @@ def test_a_transport_stream_may_be_padded_and_not_torn(tmp_path: Path) -> None:
 
 
 def test_an_avi_file_lacks_its_index_or_its_frames(tmp_path: Path) -> None:
-    path = tmp_path / "a.avi"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.codec_context.thread_count = 1  # so that the bytes are always the same
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(40):
-            container.mux(stream.encode(shot((64, 48), number)))
-        container.mux(stream.encode())
+    path = write_with("mpeg4", tmp_path / "a.avi", frames=40)
     content = path.read_bytes()
     frames = PyAVVideo(path).read(range(40))
     path.write_bytes(content[: content.rindex(b"idx1")])
@@ -188,15 +196,7 @@ def test_a_wrecked_packet_is_no_packet_without_a_picture(tmp_path: Path) -> None
 
 def test_what_cannot_become_a_picture_is_named_by_a_scan_too(tmp_path: Path) -> None:
     """FFmpeg 8 does not convert from YCgCo, which 5.1 does."""
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.codec_context.thread_count = 1  # so that the bytes are always the same
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.colorspace = 8
-        for number in range(4):
-            container.mux(stream.encode(shot((64, 48), number)))
-        container.mux(stream.encode())
+    path = write_with("libx264", tmp_path / "a.mp4", colorspace=8)
     found = inspect_video(path)
     assert "cannot become a picture in RGB" in str(found.error)
     with pytest.raises(DecodeError):
@@ -204,14 +204,7 @@ def test_what_cannot_become_a_picture_is_named_by_a_scan_too(tmp_path: Path) -> 
 
 
 def test_a_video_of_which_no_frame_is_shown_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=25)
-        stream.codec_context.thread_count = 1  # so that the bytes are always the same
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for number in range(4):
-            container.mux(stream.encode(shot((64, 48), number)))
-        container.mux(stream.encode())
+    path = write_with("mjpeg", tmp_path / "a.mp4", pixels="yuvj420p")
     content = bytearray(path.read_bytes())
     edit = content.index(b"elst") + 12  # duration, then the time at which it begins
     content[edit + 4 : edit + 8] = (10**6).to_bytes(4, "big")

@@ -19,8 +19,8 @@ import torch
 
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
-from videomae.data.working import IDLE, POLL_S, Assigned, Desk, Maker, work
-from videomae.video.programs import OWN_BYTES
+from videomae.data.working import IDLE, Assigned, Desk, Maker, work
+from videomae.video.programs import OWN_BYTES, POLL_S, Watch
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
@@ -151,8 +151,12 @@ class Loader(Generic[T, B]):
         self, wanted: Sequence["Worker[T, B]"], crew: Sequence["Worker[T, B]"]
     ) -> tuple["Worker[T, B]", B, bool]:
         """What the first of the wanted processes that has something ready has made."""
+        watch = Watch()
         while True:
             ready = wait([worker.results for worker in wanted], POLL_S)
+            asleep = watch.asleep()
+            for worker in crew:
+                worker.excuse(asleep)
             for worker in wanted:
                 if worker.results not in ready:
                     continue
@@ -263,6 +267,11 @@ class Worker(Generic[T, B]):
     def task(self) -> int:
         """The number of the task that it is at."""
         return int(self.state[2])
+
+    def excuse(self, seconds: float) -> None:
+        """Do not count that much of the time for which it has been at its video."""
+        if seconds and self.video is not None:
+            self.state[1] += seconds
 
     def is_late(self, timeout_s: float) -> bool:
         """Whether it has been at one video for longer than that."""

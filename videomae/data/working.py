@@ -19,14 +19,12 @@ from torch import Tensor
 
 from videomae.data.slots import Slots
 from videomae.lists.clips import Clip
-from videomae.video.programs import OWN_BYTES, end_with_parent, limit_memory
+from videomae.video.programs import OWN_BYTES, POLL_S, end_with_parent, limit_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
 Task = TypeVar("Task", contravariant=True)
 Made = TypeVar("Made", bound=NamedTuple, covariant=True)
-POLL_S = 1.0
-"""How often a process looks around while it waits."""
 IDLE = -1.0
 NICENESS = 5
 """How much a decoding process stands back for the one that trains."""

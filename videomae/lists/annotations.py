@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
+from videomae.files import regular
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 """The lists of a split."""
@@ -362,7 +363,7 @@ def _json(file: Path) -> Any:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return regular(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(
             f"{file} cannot be read ({error}): give a text file in UTF-8"

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from videomae.config import DataConfig, ListFormat, UserError
-from videomae.files import write_text
+from videomae.files import regular, write_text
 from videomae.lists.columns import Columns, Integers
 from videomae.lists.plain import plain_lines
 
@@ -181,7 +181,7 @@ def read_clips(
     path = Path(path)
     section = key.rpartition(".")[0]
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ClipListError(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
@@ -327,7 +327,7 @@ def read_class_names(path: str, classes: int, key: str, count: str) -> list[str]
         ClipListError: the file cannot be read, or does not name each class once.
     """
     try:
-        names = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        names = regular(Path(path)).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ClipListError(f"{key}={path} cannot be read ({error})") from error
     names = [name.strip() for name in names]

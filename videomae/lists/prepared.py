@@ -9,8 +9,10 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from videomae.config import ConfigError, DataConfig, ListFormat
-from videomae.lists.annotations import PARTS, TEST, TRAIN, VAL
+from videomae.config import ConfigError, DataConfig, ListFormat, is_template
+from videomae.files import read_json
+from videomae.lists.annotations import MOST_CLASSES, PARTS, TEST, TRAIN, VAL
+from videomae.typed import check_types
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
@@ -77,9 +79,11 @@ def read_prepared(directory: Path) -> Prepared:
     """
     file = directory / FILE_NAME
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         lists = [PreparedList(**each) for each in facts.pop("lists")]
-        return Prepared(**facts, lists=lists)
+        prepared = Prepared(**facts, lists=lists)
+        _check(prepared)
+        return prepared
     except OSError as error:
         raise ConfigError(
             f"data.prepared={directory} holds no {FILE_NAME}: give a directory that "
@@ -89,6 +93,27 @@ def read_prepared(directory: Path) -> Prepared:
         raise ConfigError(
             f"{file} is not what python -m videomae.prepare writes ({error}): prepare it again"
         ) from error
+
+
+def _check(prepared: Prepared) -> None:
+    """Check that settings of lists, which may come from others, can be.
+
+    Raises:
+        ValueError: naming the first that cannot.
+    """
+    for part in (prepared, *prepared.lists):
+        check_types(part)
+    template = prepared.frame_template
+    right = {
+        "classes": 1 <= prepared.classes <= MOST_CLASSES,
+        "list_format": prepared.list_format in ListFormat.__members__,
+        "first_frame": prepared.first_frame >= 0,
+        "root": "\0" not in prepared.root,
+        "frame_template": template is None or (is_template(template) and "/" not in template),
+    }
+    wrong = [f"{name}={getattr(prepared, name)!r:.60}" for name, good in right.items() if not good]
+    if wrong:
+        raise ValueError(wrong[0])
 
 
 def with_prepared(data: DataConfig) -> DataConfig:

@@ -7,6 +7,7 @@ The one walk of prepare, predict and extract. Its rules:
                                               no link leads round in circles
     hidden files and folders (.x, ._x.mp4)    left out, and counted
     other files                               left out, and counted by their ending
+    empty folders                             counted
     broken links, names that are not UTF-8,   left out, and named one by one
     folders that cannot be read
 """
@@ -37,6 +38,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 FOLDER, NO_ENDING = "folder", "no ending"
 """Values of LeftOut.ending for a folder, and for a file without an ending."""
 HIDDEN, NO_VIDEO, NO_FILE, LINKED_AGAIN = "hidden", "not_a_video", "not_a_file", "linked_again"
+EMPTY = "empty"
 """Reasons for which something is left out and counted: see LeftOut."""
 BROKEN_LINK, UNREADABLE = "broken_link", "folder_cannot_be_read"
 UNLISTABLE = "name_no_list_can_hold"
@@ -116,6 +118,8 @@ def walk(root: Path) -> Below:
             below.leave_out(LINKED_AGAIN, folder, folder=True)
             continue
         seen.add((status.st_dev, status.st_ino))
+        if not entries and folder:
+            below.leave_out(EMPTY, folder, folder=True)
         inner: list[str] = []
         for entry in entries:
             _sort_out(entry, _joined(folder, entry.name), below, inner, links)

@@ -8,6 +8,7 @@ tensors and nothing else: what torch would unpickle as an object is refused by i
 
 import io
 import math
+import os
 import pickle
 import reprlib
 from collections.abc import Mapping
@@ -229,7 +230,7 @@ def data_file(directory: Path, name: str) -> Path:
         ValueError: it is no regular file in the directory itself.
     """
     path = inside(directory, name)
-    if path.resolve().parent != directory.resolve():
+    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(directory):
         raise ValueError(f"{path} is a link that leads out of the directory")
     return path
 

@@ -71,7 +71,8 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
         if (path / DEEPSPEED).is_file():
             return read_official(path, path / DEEPSPEED, **heads, like=like)
         if checkpoints := sorted(
-            path.glob("checkpoints/step_*"), key=lambda step: step.stat().st_mtime
+            (step for step in path.glob("checkpoints/step_*") if step.name[5:].isdecimal()),
+            key=lambda step: int(step.name[5:]),
         ):
             raise WeightsError(
                 f"the run at {path} has no {FILE_NAME} yet: name a checkpoint, {checkpoints[-1]}"

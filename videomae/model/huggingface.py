@@ -384,7 +384,11 @@ def _ours(tensors: dict[str, Tensor], kind: Kind, directory: Path) -> dict[str, 
             block = theirs.removesuffix(PARTS[0])
             if missing := [part for part in PARTS if block + part not in tensors]:
                 raise WeightsError(f"{directory} lacks {block}{missing[0]}")
-            ours[name] = torch.cat([tensors.pop(block + part) for part in PARTS])
+            parts = [tensors.pop(block + part) for part in PARTS]
+            if any(part.ndim == 0 or part.shape != parts[0].shape for part in parts):
+                shapes = ", ".join(str(list(part.shape)) for part in parts)
+                raise WeightsError(f"{directory} has {block}{PARTS[0]} and others of {shapes}")
+            ours[name] = torch.cat(parts)
         else:
             ours[name] = tensors.pop(theirs)
     return ours | tensors  # keys and values without a query: left over

@@ -1,7 +1,7 @@
 """Weights out of a training checkpoint: the parts of all processes, put together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,15 @@ def as_record(info: WeightsInfo) -> Any:
     return json.loads(info.metadata()[MARK])
 
 
-def hashes(path: Path) -> dict[str, str]:
-    """Of the files of a checkpoint but run.json, by name."""
-    return {file.name: sha256(file) for file in sorted(path.iterdir()) if file.name != RUN_FILE}
+def written_by(rank: int) -> Callable[[str], bool]:
+    """Whether the process of that rank wrote the file of a checkpoint that has this name."""
+    return lambda name: name.startswith(f"__{rank}_") and name.endswith(DATA)
+
+
+def hashes(path: Path, chosen: Callable[[str], bool]) -> dict[str, str]:
+    """Of the chosen files of a checkpoint, by name; run.json is none of them."""
+    files = [file for file in sorted(path.iterdir()) if file.name != RUN_FILE]
+    return {file.name: sha256(file) for file in files if chosen(file.name)}
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
@@ -59,20 +65,24 @@ def read_run_file(path: Path) -> dict[str, Any]:
     return run
 
 
-def damaged_files(path: Path, recorded: Mapping[str, str]) -> list[str]:
+def damaged_files(
+    path: Path, recorded: Mapping[str, str], rank: int = 0, world: int = 1
+) -> list[str]:
     """The files of a checkpoint that do not hold what they held, or that it does not know.
 
     Args:
         recorded: SHA-256 by name, of run.json.
+        rank: of `world` processes, each of which reads its share of the files it knows.
     """
-    found = [file.name for file in path.iterdir() if file.suffix == DATA or file.name == METADATA]
-    names = sorted({*recorded, *found})
-    return [name for name in names if not _is_whole(path, name, recorded.get(name))]
+    found = {file.name for file in path.iterdir() if file.suffix == DATA or file.name == METADATA}
+    mine = sorted(recorded)[rank::world]
+    changed = [name for name in mine if not _is_whole(path, name, recorded[name])]
+    return sorted([*changed, *(found - recorded.keys())])
 
 
-def _is_whole(path: Path, name: str, recorded: str | None) -> bool:
+def _is_whole(path: Path, name: str, recorded: str) -> bool:
     try:
-        return recorded is not None and sha256(data_file(path, name)) == recorded
+        return sha256(data_file(path, name)) == recorded
     except (OSError, ValueError):
         return False
 

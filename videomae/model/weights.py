@@ -6,14 +6,11 @@ tensors under the official names, float32, in memory of their own.
 
 import hashlib
 import json
-import math
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from types import UnionType
-from typing import Union, get_args, get_origin, get_type_hints
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,6 +22,7 @@ from videomae.model.positions import check_positions
 from videomae.model.presets import model_config
 from videomae.model.tensors import WeightsError, copied, open_safetensors
 from videomae.pixels import MEAN, STD
+from videomae.typed import check_types
 
 FILE_NAME = "weights.safetensors"
 """In a run directory."""
@@ -185,25 +183,6 @@ def is_link(value: object) -> bool:
 def all_text(values: Iterable[object]) -> bool:
     """Whether all of them are text."""
     return all(isinstance(value, str) for value in values)
-
-
-def check_types(config: object) -> None:
-    """Check the types of a dataclass whose values a file said.
-
-    Raises:
-        ValueError: naming the first value that is of another type, or no finite number.
-    """
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        kinds = {get_origin(kind) or kind: get_args(kind) for kind in hints}
-        right = type(value) in kinds or (float in kinds and type(value) is int)
-        if right and isinstance(value, list):
-            right = all(type(entry) in kinds[list] for entry in value)
-        if right and isinstance(value, float):
-            right = math.isfinite(value)
-        if not right:
-            raise ValueError(f"{name}={reprlib.repr(value)}")
 
 
 def check_info(info: WeightsInfo, shapes: Shapes, path: Path) -> None:

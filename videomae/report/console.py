@@ -66,9 +66,9 @@ class Say:
     def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """What, value, how it came about."""
         table = Table(title=title, title_justify="left", show_header=False, box=None)
-        table.add_column()
-        table.add_column(justify="right", style="bold")
-        table.add_column(style="dim")
+        table.add_column(overflow="fold")  # a narrow terminal shows all of a number
+        table.add_column(justify="right", style="bold", overflow="fold")
+        table.add_column(style="dim", overflow="fold")
         for row in rows:
             table.add_row(*row)
         self.rich(table)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomae.config import token_grid
+from videomae.arithmetic import autocast
+from videomae.config import Precision, token_grid
 from videomae.files import replacing
 from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
@@ -29,7 +30,7 @@ STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast f
 
 @torch.inference_mode()
 def reconstruction_rows(
-    model: VideoMAE, clip: Tensor, encoder_mask: Tensor
+    model: VideoMAE, clip: Tensor, encoder_mask: Tensor, precision: Precision
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Original, masked and rebuilt pixels of each clip, all (B, T, H, W, 3) in [0, 1].
 
@@ -39,11 +40,14 @@ def reconstruction_rows(
     Args:
         clip: (B, 3, T, H, W), normalised, on the model's device.
         encoder_mask: (B, N) bool, True = masked.
+        precision: of the model's arithmetic, as in training: a model in parts may hold weights
+            that fit no other, and not every attention takes float32.
     """
     patch, tubelet = model.config.patch, model.config.tubelet
     masks = MaskIndices.of(encoder_mask.cpu())
     masks = MaskIndices(*(indices.to(clip.device) for indices in masks))
-    prediction, _ = model.rebuild(clip, masks)
+    with autocast(clip.device, precision):
+        prediction, _ = model.rebuild(clip, masks)
     original = unnormalise(cut_tubelets(clip, patch, tubelet))  # (B, N, P, 3)
     rebuilt_tubelets = prediction.float().unflatten(2, (-1, 3))
     if model.config.normalise_targets:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from videomae.config import ConfigError
-from videomae.files import parse_json
+from videomae.files import parse_json, regular
 from videomae.model.weights import FILE_NAME
 from videomae.report.runlog import (
     BAD_FILES,
@@ -258,7 +258,7 @@ def _mapping(run: Run, name: str, parse: Callable[[str], Any]) -> dict[str, Any]
     """The mapping that a file holds; empty, and noted, where it does not."""
     path = run.directory / name
     try:
-        found = parse(path.read_text(encoding="utf-8"))
+        found = parse(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         run.missing.append(f"{path} is not there")
         return {}
@@ -373,7 +373,7 @@ def _read_predictions(run: Run, result: Result) -> None:
 def _read_picture(run: Run, name: str) -> None:
     path = run.directory / "figures" / f"{name}.png"
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError:
         run.missing.append(f"{path} is not there")
         return

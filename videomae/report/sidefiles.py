@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videomae.files import json_object, read_json, write_text
+from videomae.files import json_object, read_json, regular, write_text
 from videomae.report.console import note
 
 Row = dict[str, Any]
@@ -87,7 +87,7 @@ def parse_rows(path: Path, check: Check = is_any) -> Rows:
     """
     if not path.exists():
         return Rows([], [], cut=False)
-    *lines, last = path.read_bytes().split(b"\n")
+    *lines, last = regular(path).read_bytes().split(b"\n")
     rows = [json_object(line) for line in (*lines, *([last] if last else []))]
     good = [row for row in rows if row is not None and check(row)]
     bad = [number for number, row in enumerate(rows, 1) if row is None or not check(row)]

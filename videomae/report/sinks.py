@@ -80,7 +80,8 @@ class WeightsAndBiases:
                 f"({error})"
             ) from error
         place = directory / "id.txt"
-        if place.exists() and not re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes()):
+        whole = place.is_file() and re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes())
+        if place.exists() and not whole:
             note(f"{place} is damaged: it is kept as {set_aside(place).name}, the run gets another")
         if not place.exists():
             write_text(place, secrets.token_hex(4))
@@ -91,7 +92,7 @@ class WeightsAndBiases:
                 name=name,
                 id=place.read_text(),
                 resume="allow",
-                dir=str(directory.parent),
+                dir=str(directory.parent.absolute()),  # its process may be at home elsewhere
                 settings=wandb.Settings(silent=True),
             )
         self.run.define_metric("*", step_metric="step")  # a run that goes on may repeat steps

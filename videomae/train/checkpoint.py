@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,13 +26,21 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from videomae.config import UserError
 from videomae.files import write_text
 from videomae.model.checkpoint_reader import CheckpointReader, read_metadata
-from videomae.model.saved import RUN_FILE, as_record, damaged_files, hashes, read_run_file
+from videomae.model.saved import (
+    RUN_FILE,
+    as_record,
+    damaged_files,
+    hashes,
+    read_run_file,
+    written_by,
+)
 from videomae.model.weights import Link, WeightsInfo
 from videomae.record import made
 from videomae.train.parallel import Processes
 from videomae.train.sharding import DistributedModel
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
+T = TypeVar("T")
 Identity = Mapping[str, Any]
 """What must be the same for a run to go on: dotted setting -> value."""
 
@@ -77,12 +85,11 @@ class Checkpoints:
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
         if background:
-            cuda = processes.device.type == "cuda"
             options = StagingOptions(
-                use_pinned_memory=cuda,
+                use_pinned_memory=processes.pins,
                 use_shared_memory=False,
                 use_async_staging=False,
-                use_non_blocking_copy=cuda,
+                use_non_blocking_copy=processes.pins,
             )
             self._stager = DefaultStager(options)
             self._writer = ThreadPoolExecutor(1, "checkpoints")
@@ -136,14 +143,20 @@ class Checkpoints:
             _remove(path)  # what an interrupted save left
             path.mkdir(parents=True)
 
+        def save() -> dict[str, str]:
+            dcp.save(state, checkpoint_id=path, process_group=self._group, no_dist=alone)
+            return hashes(path, written_by(self.processes.rank))  # while the system still has them
+
         def complete() -> None:
             read_metadata(path)  # which compares them with the files
+            parts = {name: digest for part in digests for name, digest in (part or {}).items()}
+            own = hashes(path, lambda name: name not in parts)
             run = {
                 "step": step,
                 "samples": step * self.global_batch,
                 "identity": self.identity,
                 "weights": as_record(self.info),
-                "sha256": hashes(path),
+                "sha256": dict(sorted((parts | own).items())),
             }
             write_text(path / RUN_FILE, json.dumps(run, indent=2) + "\n")
             write_text(self.directory / "last", path.name)
@@ -155,26 +168,26 @@ class Checkpoints:
         alone = self.processes.world == 1
         main = self.processes.is_main
         self._together(step, path, begin if main else None)
-        self._together(
-            step,
-            path,
-            lambda: dcp.save(state, checkpoint_id=path, process_group=self._group, no_dist=alone),
-        )
+        digests = self._together(step, path, save)
         self._together(step, path, complete if main else None)
         self._together(step, path, forget if main else None)
 
-    def _together(self, step: int, path: Path, act: Callable[[], object] | None) -> None:
-        """Do this process's part, and fail if any process fails at its own."""
-        failure = None
+    def _together(self, step: int, path: Path, act: Callable[[], T] | None) -> list[T | None]:
+        """Do this process's part, and fail if any process fails at its own.
+
+        Returns:
+            what came of each, by rank.
+        """
+        failure, found = None, None
         try:
             if act is not None:
-                act()
+                found = act()
         except (OSError, ValueError, CheckpointException, RuntimeError) as error:
             failure = error
-        reasons = self._gather(_first_line(failure) if failure else None)
-        reason = next((reason for reason in reasons if reason is not None), None)
+        outcomes = self._gather((_first_line(failure) if failure else None, found))
+        reason = next((reason for reason, _ in outcomes if reason is not None), None)
         if reason is None:
-            return
+            return [found for _, found in outcomes]
         if self.processes.is_main:
             with suppress(OSError):
                 _remove(path)
@@ -187,9 +200,9 @@ class Checkpoints:
             "Make room or mend the disk, then run the same command with resume=auto"
         ) from failure
 
-    def _gather(self, value: str | None) -> list[str | None]:
+    def _gather(self, value: T) -> list[T]:
         """The value of every process."""
-        values: list[str | None] = [value] * self.processes.world
+        values = [value] * self.processes.world
         if self.processes.world > 1:
             dist.all_gather_object(values, value, group=self._group)
         return values
@@ -233,9 +246,9 @@ class Checkpoints:
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
-        main = self.processes.is_main
-        damaged = self.processes.from_main(damaged_files(path, run["sha256"]) if main else [])
-        if damaged:
+        mine = damaged_files(path, run["sha256"], self.processes.rank, self.processes.world)
+        parts = self.processes.gather(mine)
+        if damaged := sorted({name for part in parts for name in part}):
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             dcp.load(

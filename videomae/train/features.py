@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videomae.arithmetic import autocast
 from videomae.config import DataConfig, Precision, RunConfig, UserError
 from videomae.data.dataset import BadFile, EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
@@ -21,7 +22,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.pixels import normalise
 from videomae.report.console import Say, note
-from videomae.train.parallel import Processes, autocast
+from videomae.train.parallel import Processes
 
 SHARD = 64
 """Videos whose features lie in one file."""
@@ -240,7 +241,7 @@ def _batches(
         world=1,
         batch=max(1, run.untrained_batch // (data.segments * data.crops)),
         workers=min(len(places), process.num_workers(run.workers)),
-        pin=process.device.type == "cuda",
+        pin=process.pins,
         note=note,
     )
     numbers = torch.tensor(places, dtype=torch.int64)

@@ -22,6 +22,7 @@ from videomae.data.loader import (
 from videomae.data.workers import WorkerDied
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.delivery import delivery_to
+from videomae.train.intervals import SaveTimes
 from videomae.train.judge import Judge
 from videomae.train.log import Log
 from videomae.train.meter import Meter
@@ -135,6 +136,7 @@ class Training:
         if said and processes.is_main:
             log.note(said)
         self.num_skipped = 0
+        self.save_times = SaveTimes(run, is_main=processes.is_main)
 
     def train(self, start: int, last: int) -> Outcome:
         """From after step `start` to the end of step `last`, which is checkpointed.
@@ -154,6 +156,7 @@ class Training:
             traced(self.profile_to, self.processes.device, last - start) as step_done,
             dog,
         ):
+            self.save_times.saved()
             self.meter.begin(start, time.perf_counter())
             for step in range(start + 1, last + 1):
                 try:
@@ -170,7 +173,7 @@ class Training:
                 step_done()
                 dog.alive()
                 epoch_ends = self._ends_epoch(step)
-                save = step == last or step % self.run.checkpoint_every == 0
+                save = step == last or self.save_times.due(step)
                 if stopping or save or epoch_ends:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
@@ -244,6 +247,7 @@ class Training:
                 len(intake.bad),
                 intake.num_short,
                 len(received) > 0 or self.checkpoints.failed,
+                self.save_times.asks(),
                 *self.meter.by_rank(intake.waiting),
             ),
         )
@@ -257,7 +261,8 @@ class Training:
     def _read(self, pending: Pending, *, end: float) -> bool:
         """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
         loss, grad_norm, skipped, signals = pending.underway.wait()
-        num_bad, num_short, stopping, *waiting = signals
+        num_bad, num_short, stopping, due, *waiting = signals
+        self.save_times.hears(due > 0)
         step, intake, judge = pending.step, pending.intake, self.judge
         self.num_skipped += skipped
         judge.files(step, intake.bad, found=num_bad > 0)
@@ -295,4 +300,5 @@ class Training:
             self.checkpoints.save(step, self.distributed, self.optimizer)
             if finish:
                 self.checkpoints.finish()
+        self.save_times.saved()
         self.meter.pause(time.perf_counter() - began, saving=True)

@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from videomae.arithmetic import autocast
 from videomae.config import ConfigError, Precision, RunConfig
 from videomae.data.dataset import TrainingClips
-from videomae.data.loader import Batch
 from videomae.model.layers import Block
 from videomae.train.objective import Objective
-from videomae.train.parallel import Processes, autocast
+from videomae.train.parallel import Processes
+from videomae.train.trial import blank
 
 MOST_VIEWS = 128
 """Of a micro-batch on a GPU: more make no step faster (an estimate: 2 % from 64 to 128)."""
@@ -45,28 +45,6 @@ class Need(NamedTuple):
         return max(0, int((available - self.fixed) / max(1.0, self.per_video)))
 
 
-def blank_batch(clips: TrainingClips, videos: int) -> Batch:
-    """A batch like those of the run: black frames, masks drawn from a seed of their own."""
-    views = videos * clips.data.repeats
-    masks: Any = (None, None)
-    if clips.masking is not None:
-        rng = np.random.default_rng(0)
-        drawn = zip(*(clips.masking.draw(rng) for _ in range(views)), strict=True)
-        masks = [torch.stack(part) if part[0] is not None else None for part in drawn]
-    none = torch.zeros(views, dtype=torch.int64)
-    return Batch(
-        clip=torch.zeros(views, *clips.shape[1:], dtype=torch.uint8),
-        video=none,
-        label=none,
-        valid=torch.ones(views, dtype=torch.bool),
-        mask=masks[0],
-        decoder_mask=masks[1],
-        num_short=0,
-        bad=[],
-        erase=torch.zeros(views, 4, dtype=torch.int64) if clips.augment.erase_prob > 0 else None,
-    )
-
-
 def need_of(
     objective: nn.Module, clips: TrainingClips, group: int, precision: Precision, device: Any
 ) -> Need:
@@ -75,7 +53,7 @@ def need_of(
     wanted: Objective = objective  # type: ignore[assignment]  # a module that is one
 
     def through(videos: int) -> None:
-        inputs = wanted.inputs(blank_batch(clips, videos), 1, 0).to(device)
+        inputs = wanted.inputs(blank(clips, videos), 1, 0).to(device)
         with autocast(device, precision):
             error = objective(*inputs.tensors)
         error.backward()

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videomae.config import ConfigError, Device, Precision, RunConfig, Sharding, UserError
+from videomae.config import ConfigError, RunConfig, Sharding, UserError
+from videomae.train.devices import can_pin, check_device, find_device
 from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
@@ -52,6 +53,11 @@ class Processes:
         return max(1, own_cores(self.local_world) - busy)
 
     @property
+    def pins(self) -> bool:
+        """Whether batches are kept in pinned memory, from which they travel to a GPU."""
+        return self.device.type == "cuda" and can_pin()
+
+    @property
     def is_main(self) -> bool:
         """Whether this one writes and prints."""
         return self.rank == 0
@@ -84,18 +90,9 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
     if values.device == device:
         return values
-    if device.type == "cuda":
-        values = pinned(values)
+    if device.type == "cuda" and can_pin():
+        values = values.pin_memory()
     return values.to(device, non_blocking=True)
-
-
-def pinned(values: Tensor) -> Tensor:
-    """A copy that a device reads without waiting; the values themselves where the driver pins no
-    more, from which copying is slower."""
-    try:
-        return values.pin_memory()
-    except RuntimeError:
-        return values
 
 
 class Fetched:
@@ -105,7 +102,7 @@ class Fetched:
         self._values = values
         self._done: torch.cuda.Event | None = None
         if values.is_cuda:
-            self._values = pinned(torch.empty_like(values, device="cpu"))
+            self._values = torch.empty_like(values, device="cpu", pin_memory=can_pin())
             self._values.copy_(values, non_blocking=True)
             self._done = torch.cuda.Event()
             self._done.record()
@@ -122,8 +119,9 @@ def processes(run: RunConfig) -> Iterator[Processes]:
     """Join the other processes of the run. They are left at the end, after an error by exiting.
 
     Raises:
-        ConfigError: run.device is not there, run.sharding forbids several processes, or torchrun
-            starts the processes of several machines anew where the old ones left their addresses.
+        ConfigError: run.device is not there or lacks run.precision, there is no NCCL,
+            run.sharding forbids several processes, or torchrun starts the processes of several
+            machines anew where the old ones left their addresses.
         ProcessLost: another process went, or cannot be reached, while the block ran.
     """
     if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
@@ -140,7 +138,8 @@ def processes(run: RunConfig) -> Iterator[Processes]:
             f"run.sharding=none with {world} processes would train {world} models side by side; "
             "leave run.sharding at auto, or use one process"
         )
-    device = _device(run.device, local_rank)
+    device = find_device(run.device, local_rank)
+    check_device(device, run.precision, world)
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         # The other half decodes: threads that wait for a busy core make a step many times slower.
         torch.set_num_threads(max(1, own_cores(local_world) // 2))
@@ -206,35 +205,3 @@ def own_cores(local_world: int) -> int:
     if UNDER_SUBMITIT in os.environ and granted:  # a process may use these, or all of the job's
         return int(granted)
     return available_cores() // local_world
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The arithmetic of a forward pass: matrix products in bf16 or fp16, or all in float32."""
-    if precision is Precision.fp16:
-        return torch.autocast(device.type, torch.float16)
-    if uses_bf16(device, precision):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
-
-
-def uses_bf16(device: torch.device, precision: Precision) -> bool:
-    """Whether matrix products run in bf16: as asked, or on CUDA devices that have it."""
-    if precision is Precision.auto:
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision is Precision.bf16
-
-
-def _device(asked: Device, local_rank: int) -> torch.device:
-    available = torch.cuda.is_available()
-    if asked is Device.cuda and not available:
-        raise ConfigError("run.device=cuda, but torch finds no CUDA device; use run.device=auto")
-    if asked is Device.cpu or not available:
-        return torch.device("cpu")
-    if local_rank >= torch.cuda.device_count():
-        raise ConfigError(
-            f"process {local_rank} of this machine has no CUDA device of its own: there are "
-            f"{torch.cuda.device_count()}; start as many processes, or use run.device=cpu"
-        )
-    device = torch.device("cuda", local_rank)
-    torch.cuda.set_device(device)
-    return device

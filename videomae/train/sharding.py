@@ -19,6 +19,7 @@ import torch
 import torch._dynamo
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -29,18 +30,23 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from videomae.config import ConfigError, RunConfig, Sharding
+from videomae.arithmetic import uses_bf16
+from videomae.config import ConfigError, GradientType, RunConfig, Sharding
 from videomae.model.classifier import VideoClassifier
 from videomae.model.float8 import use_float8
 from videomae.model.layers import Block
 from videomae.model.mae import VideoMAE
 from videomae.train.average import RunningMean
-from videomae.train.parallel import Processes, uses_bf16
+from videomae.train.parallel import Processes
 
 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
 LARGE = 400_000_000
 """Parameters from which on sharding=auto shards: ViT-H and ViT-g, with 13 GB and more of weights,
 gradients, moments and gathered gradients on every device otherwise."""
+REDUCED = {GradientType.float32: torch.float32, GradientType.bf16: torch.bfloat16}
+TAKING_SHORT_WEIGHTS = ("cuda",)
+"""Devices whose layer_norm takes weights of 16 bits under autocast; a CPU's takes them with inputs
+of 16 bits only."""
 SHARDED = (Sharding.fsdp, Sharding.hsdp)
 Model = TypeVar("Model", VideoMAE, VideoClassifier)
 
@@ -67,6 +73,7 @@ class DistributedModel(Generic[Model]):
         self.average: RunningMean[Model] | None = (
             None if ema_decay is None else RunningMean(model, ema_decay)
         )
+        self.reduce_dtype = run.reduce_dtype
         self.sharding = sharding_of(run, sum(p.numel() for p in model.parameters()), processes)
         self.shards = num_shards(self.sharding, run.shards, processes)
         if self.sharding in SHARDED or run.float8:
@@ -76,9 +83,11 @@ class DistributedModel(Generic[Model]):
         self.num_float8 = use_float8(model, processes.device) if run.float8 else 0
         if self.sharding in SHARDED:
             mesh = _mesh(processes, self.shards)
-            gathered = torch.bfloat16 if uses_bf16(processes.device, run.precision) else None
+            short = uses_bf16(processes.device, run.precision)
+            short = short and processes.device.type in TAKING_SHORT_WEIGHTS
+            gathered = torch.bfloat16 if short else None
             for each in [model, self.average.module] if self.average else [model]:
-                _shard(each, mesh, gathered)
+                _shard(each, mesh, gathered, REDUCED[run.reduce_dtype])
         if run.compile:
             compile_blocks(model)
 
@@ -102,12 +111,15 @@ class DistributedModel(Generic[Model]):
         if self.sharding is not Sharding.ddp:
             return objective
         device = self.processes.device
-        return DistributedDataParallel(
+        replicated = DistributedDataParallel(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
         )
+        if self.reduce_dtype is GradientType.bf16:
+            replicated.register_comm_hook(None, bf16_compress_hook)
+        return replicated
 
     def whole(self) -> Model:
         """What was trained, the running mean if there is one, as one module that needs no other
@@ -196,20 +208,23 @@ def _mesh(processes: Processes, shards: int) -> DeviceMesh:
     return init_device_mesh(kind, grid, mesh_dim_names=("copy", "shard"))
 
 
-def _shard(model: nn.Module, mesh: DeviceMesh, gathered: torch.dtype | None) -> None:
+def _shard(
+    model: nn.Module, mesh: DeviceMesh, gathered: torch.dtype | None, reduced: torch.dtype
+) -> None:
     """Keep this process's part of every parameter, those of the main process.
 
     Args:
-        gathered: what the weights of a block are gathered as; None: as they are. Gradients are
-            added up in float32, and what lies between the blocks is gathered in float32.
+        gathered: what the weights of a block are gathered as; None: as they are. What lies between
+            the blocks is gathered in float32.
+        reduced: what gradients are added up in.
     """
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, 0)
-    policy = MixedPrecisionPolicy(gathered, torch.float32, cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(gathered, reduced, cast_forward_inputs=False)
     for module in model.modules():
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh, mp_policy=policy)
-    plain = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    plain = MixedPrecisionPolicy(reduce_dtype=reduced, cast_forward_inputs=False)
     # The root's few parameters are let go like the blocks': what is looked at is always a part.
     fully_shard(model, mesh=mesh, mp_policy=plain, reshard_after_forward=True)
     if isinstance(model, VideoMAE):

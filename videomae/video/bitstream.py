@@ -4,7 +4,7 @@ Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 11172-2, 13818-2 and 14496-2 
 VP9 bitstream 6.2, AV1 5.9, Theora 7.1, RFC 9043 4.4.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 Buffer = memoryview | bytes
@@ -16,6 +16,10 @@ RECOVERY, ORIENTATION = 6, 47
 """Types of supplemental messages: a recovery point, a display orientation."""
 AV1_UNITS = (*range(1, 9), 15)
 """Types of units that AV1 knows."""
+HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
+"""Profiles of H.264 whose parameter sets tell of colours."""
+MOST_HEADER = 512
+"""Bytes of a parameter set that are looked at."""
 SMALL_VOP = 16
 """Bytes of an MPEG-4 packet that may say no more than "not coded"."""
 
@@ -137,10 +141,103 @@ def _h264(units: Iterator[bytes]) -> Look:
         elif kind == 6:
             messages |= _messages(unit[1:])
         elif kind in (1, 2, 5):
-            recovers = _exp_golomb(messages.get(RECOVERY, b"")) == 0
+            recovers = messages.get(RECOVERY, b"\0")[:1] >= b"\x80"  # recovery_frame_cnt is 0
             turned = ORIENTATION in messages
             return Look(1, kind == 5 or recovers, headers, kind == 5, turned)
     return Look(None, False, headers)
+
+
+def whole_pictures(extradata: bytes, headers: Iterable[bytes]) -> bool:
+    """Whether each packet of an H.264 stream holds a whole picture, as its parameter sets say.
+
+    Args:
+        extradata: the stream's headers, as the container holds them.
+        headers: parameter sets that were found in packets.
+    """
+    found = [unit for unit in (*_stored_headers(extradata), *headers) if unit[0] & 31 == 7]
+    return bool(found) and all(_frame_mbs_only(unit) for unit in found)
+
+
+def _stored_headers(extradata: bytes) -> Iterator[bytes]:
+    """The sequence parameter sets in an avcC box or before a raw stream."""
+    if extradata[:1] != b"\1":
+        yield from filter(None, _units(extradata, 0))
+        return
+    place = 6
+    for _ in range(extradata[5] & 31 if len(extradata) > 5 else 0):
+        end = place + 2 + int.from_bytes(extradata[place : place + 2], "big")
+        yield extradata[place + 2 : end] or b"\0"
+        place = end
+
+
+def _frame_mbs_only(unit: bytes) -> bool:
+    """That flag of a sequence parameter set; False where it cannot be found."""
+    try:
+        bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
+        profile = bits.number(8)
+        bits.number(16)  # constraints and level
+        bits.golomb()  # which set this is
+        if profile in HIGH_PROFILES:
+            _skip_high(bits)
+        bits.golomb()  # bits of a frame's number
+        kind = bits.golomb()  # of picture order
+        if kind == 0:
+            bits.golomb()
+        elif kind == 1:
+            bits.number(1)
+            bits.golomb(2)
+            bits.golomb(bits.golomb())
+        bits.golomb()  # reference frames
+        bits.number(1)  # whether numbers may be left out
+        bits.golomb(2)  # width and height
+        return bits.number(1) == 1
+    except ValueError:
+        return False
+
+
+def _skip_high(bits: "Bits") -> None:
+    """Read past what the sequence parameter sets of high profiles have more."""
+    colours = bits.golomb()
+    if colours == 3:
+        bits.number(1)
+    bits.golomb(2)  # depths
+    bits.number(1)
+    if not bits.number(1):
+        return
+    for size in (16,) * 6 + (64,) * (6 if colours == 3 else 2):
+        last = following = 8
+        if bits.number(1):
+            for _ in range(size):
+                if following:
+                    code = bits.golomb()
+                    following = (last + (code + 1 >> 1) * (1 if code & 1 else -1)) % 256
+                last = following or last
+
+
+class Bits:
+    """Bits of a header, read one number after the other.
+
+    Raises:
+        ValueError: there are no more, or a number is absurd.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.text = "".join(f"{byte:08b}" for byte in data[:MOST_HEADER])
+        self.place = 0
+
+    def number(self, count: int) -> int:
+        """The number in so many bits."""
+        self.place += count
+        return int(self.text[self.place - count : self.place], 2)
+
+    def golomb(self, times: int = 1) -> int:
+        """The last of so many Exp-Golomb codes."""
+        value = 0
+        for _ in range(times):
+            zeros = self.text.index("1", self.place) - self.place
+            self.place += zeros
+            value = self.number(zeros + 1) - 1
+        return value
 
 
 def _hevc(units: Iterator[bytes]) -> Look:
@@ -176,13 +273,6 @@ def _messages(unit: bytes) -> dict[int, bytes]:
         found[values[0]] = data[place : place + values[1]]
         place += values[1]
     return found
-
-
-def _exp_golomb(data: bytes) -> int | None:
-    """The unsigned Exp-Golomb number that data begins with."""
-    bits = "".join(f"{byte:08b}" for byte in data[:9])
-    zeros = bits.find("1")
-    return int(bits[zeros : 2 * zeros + 1], 2) - 1 if zeros >= 0 else None
 
 
 def _mpeg4(data: Buffer, key: bool) -> Look:

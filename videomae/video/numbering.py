@@ -16,7 +16,7 @@ from av.codec import Codec
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from videomae.video.bitstream import ORDINARY, look
+from videomae.video.bitstream import ORDINARY, look, whole_pictures
 from videomae.video.container import VideoPacket
 
 PROGRESSIVE = 1
@@ -137,7 +137,8 @@ def survey(packets: Iterable[VideoPacket], stream: VideoStream) -> Packets:
             looking.at(number, memoryview(packet), key=False)
     found.regular = context.name in ONE_EACH and looking.regular
     if context.name == "h264":
-        found.regular &= context.field_order == PROGRESSIVE
+        whole = whole_pictures(looking.extradata, looking.headers)
+        found.regular &= context.field_order == PROGRESSIVE or whole
         found.regular &= not looking.opens  # where some were cut out, pictures are lost
     found.depth = context.reorder_depth if context.name in ("h264", "hevc") else looking.depth
     found.hidden |= looking.hidden
@@ -168,6 +169,7 @@ class Looking:
         self.unclean: set[int] = set()  # key frames that decoding cannot start from
         self.bare: set[int] = set()  # key frames without parameter sets of their own
         self.oriented = False
+        self.headers: set[bytes] = set()  # parameter sets on the way
         self.opens = False  # whether groups of pictures are open
         self.changes = False  # whether parameter sets change on the way
 
@@ -183,6 +185,7 @@ class Looking:
             self.blind.add(number)
         self.depth = max(self.depth, seen.early)
         self.oriented |= seen.oriented
+        self.headers.update(seen.headers)
         self.changes |= any(unit not in self.extradata for unit in seen.headers)
         if seen.pictures == 0:
             self.hidden.add(number)

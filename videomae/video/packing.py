@@ -11,6 +11,7 @@ import fcntl
 import json
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,8 +23,16 @@ import numpy as np
 import pyarrow as pa
 
 from videomae.config import UserError
-from videomae.files import remove_temporaries, replacing, sha256, whole_json_lines, write_text
+from videomae.files import (
+    regular,
+    remove_temporaries,
+    replacing,
+    sha256,
+    whole_json_lines,
+    write_text,
+)
 from videomae.lists.clips import Clip
+from videomae.typed import check_types
 from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
 from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, source_of
@@ -78,12 +87,14 @@ class Packing:
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             self._check_free()
-        self.progress: IO[str] = path.open("a", encoding="utf-8")
+        self.progress: IO[str] = regular(path).open("a", encoding="utf-8")
         try:
             fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
+        except OSError:
+            pass  # some cluster file systems lock nothing: no guard there
         (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
@@ -176,10 +187,9 @@ class Packing:
                 + "\nGo on with those, or choose another out"
             )
         for line in lines:
-            with suppress(KeyError, TypeError):  # a damaged line: the video is packed again
-                if "made" in line:
-                    source = Inspection(**line["made"]["source"])
-                    self.done[line["clip"]] = Transcoded(**(line["made"] | {"source": source}))
+            with suppress(KeyError, TypeError, ValueError):  # damaged: the video is packed again
+                if "made" in line and type(line["clip"]) is int:
+                    self.done[line["clip"]] = _made_before(line["made"])
         self.hashes = {
             line["shard"]: line["sha256"]
             for line in lines
@@ -187,17 +197,39 @@ class Packing:
         }
         kept = -1
         for shard, members in enumerate(self._layout()):
-            if self._path(shard).exists():
+            if self._is_whole(shard, members):
                 kept = members[-1]
                 continue
+            self._forget(shard)
             for number in members:
-                if not self.staged(number).exists():
+                if not self._is_staged(number):
                     del self.done[number]
         self.done = {
             number: made
             for number, made in self.done.items()
-            if number <= kept or (made.source.ok and self.staged(number).exists())
+            if number <= kept or (made.source.ok and self._is_staged(number))
         }
+
+    def _is_whole(self, shard: int, members: Sequence[int]) -> bool:
+        """Whether a shard is there and has its size. Its bytes are compared when it is read."""
+        path = self._path(shard)
+        size = sum(map(self._needed, members)) + len(TAR_END)
+        return path.is_file() and path.stat().st_size == size
+
+    def _forget(self, shard: int) -> None:
+        """Remove a shard that is not whole; it is written anew."""
+        path = self._path(shard)
+        if path.is_dir():
+            raise PackingError(f"{path} is a directory in the place of a shard: remove it")
+        path.unlink(missing_ok=True)
+        self.hashes.pop(shard, None)
+
+    def _is_staged(self, number: int) -> bool:
+        """Whether the video of a clip lies there as it was transcoded."""
+        path, made = self.staged(number), self.done[number]
+        if not path.is_file() or path.stat().st_size != made.length:
+            return False
+        return zlib.crc32(path.read_bytes()) == made.crc32
 
     def _layout(self) -> Iterator[list[int]]:
         """The clips of each shard, as far as they are known."""
@@ -290,6 +322,22 @@ class Packing:
         for member in self.members:
             self.staged(member).unlink(missing_ok=True)
         self.members, self.size = [], 0
+
+
+def _made_before(values: Mapping[str, Any]) -> Transcoded:
+    """What became of a clip, as a line of progress tells it.
+
+    Raises:
+        KeyError, TypeError, ValueError: the line is damaged.
+    """
+    source = Inspection(**values["source"])
+    made = Transcoded(**{**values, "source": source})
+    check_types(source)
+    check_types(made)
+    counts = (source.num_frames, made.width, made.height, made.length)
+    if not 0 <= made.crc32 < 2**32 or any(not 0 <= count < 2**31 for count in counts):
+        raise ValueError(f"numbers that cannot be: {counts}")
+    return made
 
 
 def _padded(length: int) -> int:

@@ -24,6 +24,10 @@ Answer = dict[str, Any] | str
 """What a program answers to a request; or why it does not."""
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
+POLL_S = 1.0
+"""How often whoever waits for other processes looks around."""
+SLOW_S = 5.0
+"""By how much a look may come later on a busy machine."""
 STATUS = Path("/proc/self/status")
 OWN_BYTES = 3 * 10**8
 """Memory that a process may take beside what reading a clip takes: libraries that are loaded late,
@@ -69,6 +73,22 @@ def serve(answer: Callable[..., Any]) -> None:
         if number == 0:
             limit_memory(request[-1] + OWN_BYTES)
         print(json.dumps(asdict(answer(*request))), flush=True)
+
+
+class Watch:
+    """Tells how long this process, which looks about every POLL_S, was stopped.
+
+    Ctrl-Z and Slurm's suspension stop whoever is waited for, too: that time is nobody's fault.
+    """
+
+    def __init__(self) -> None:
+        self.looked = time.monotonic()
+
+    def asleep(self) -> float:
+        """Seconds since the last look that are more than a slow machine would explain."""
+        before, self.looked = self.looked, time.monotonic()
+        late = self.looked - before - POLL_S
+        return late if late > SLOW_S else 0.0
 
 
 class Program(Generic[K]):
@@ -128,13 +148,16 @@ def run_all(
             del running[program.answers.fileno()]
             return program.stop()
 
+        watch = Watch()
         try:
             for each in islice(waiting, workers):
                 launch(*each)
             while running:
-                ready = {key.fd for key, _ in selector.select(timeout=min(1.0, timeout_s))}
+                ready = {key.fd for key, _ in selector.select(timeout=min(POLL_S, timeout_s))}
+                asleep, now = watch.asleep(), time.monotonic()
                 for number, program in list(running.items()):
-                    key, late = program.key, time.monotonic() - program.began > timeout_s
+                    program.began += asleep
+                    key, late = program.key, now - program.began > timeout_s
                     if number not in ready and not late:
                         continue
                     answer: Answer | None = (
