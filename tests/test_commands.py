@@ -525,7 +525,6 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
         "figures",
         ".hydra",
         "written.json",
-        "choices.json",
     }
     hashes = json.loads((own / "environment.json").read_text())["sha256"]
     assert hashes["weights"] == sha256(directory / "weights.safetensors")
