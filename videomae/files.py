@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-MOST_JSON = 2**25
-"""Bytes of the largest JSON document that is read; a hostile one takes 30 times as much."""
+MOST_JSON = 2**24
+"""Bytes of the largest JSON document that is read; a hostile one takes 35 times as much."""
+MOST_LINE = 2**22
+"""Bytes of the longest line of JSON that is read."""
 DOES_NOT_EXIST = "does not exist"
 
 
@@ -101,26 +103,32 @@ def regular(path: Path) -> Path:
     return path
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = MOST_JSON) -> Any:
     """The value of a JSON file.
+
+    Args:
+        most: bytes that it may have.
 
     Raises:
         ValueError: it holds none, or is larger than any that is meant to be read.
         OSError: it cannot be read.
     """
     with regular(path).open("rb") as file:
-        content = file.read(MOST_JSON + 1)
-    return parse_json(content)
+        content = file.read(most + 1)
+    return parse_json(content, most)
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, most: int = MOST_JSON) -> Any:
     """The value of a JSON document.
+
+    Args:
+        most: bytes that it may have.
 
     Raises:
         ValueError: it is none, nests too deep, or is larger than any that is meant to be read.
     """
-    if len(content) > MOST_JSON:
-        raise ValueError(f"more than {MOST_JSON} bytes of JSON")
+    if len(content) > most:
+        raise ValueError(f"more than {most:,} bytes of JSON")
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -148,7 +156,7 @@ def whole_json_lines(path: Path) -> list[dict[str, Any]]:
 def json_object(line: bytes) -> dict[str, Any] | None:
     """The object in a line of JSON; None: it is none."""
     try:
-        value = parse_json(line)
+        value = parse_json(line, MOST_LINE)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -25,6 +25,7 @@ from tests.fuzzing.base import (
     unequal,
 )
 from tests.fuzzing.documents import Bait
+from tests.fuzzing.sizes import checkpoint_attacks
 from tests.fuzzing.training import train_tiny
 from tests.fuzzing.weights import larger, load
 from tests.train.test_checkpoint import make_state, store
@@ -146,7 +147,8 @@ def attacks(step: str) -> tuple[Attack, ...]:
     for name, place in places.items():
         ways[f"leads {name}"] = partial(leads_to, step, place)
     ways |= {"hashes outside": partial(hash_outside, step), "pipe": partial(pipe, step)}
-    return tuple(Attack(f"checkpoint: {name}", act) for name, act in ways.items())
+    made = (Attack(f"checkpoint: {name}", act) for name, act in ways.items())
+    return (*made, *checkpoint_attacks(step))
 
 
 TARGETS = (

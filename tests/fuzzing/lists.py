@@ -13,6 +13,7 @@ from tests import miniatures
 from tests.conftest import write_list
 from tests.fuzzing.base import RIGHT, Result, Target
 from tests.fuzzing.decoding import DATA
+from tests.fuzzing.sizes import json_attacks
 from tests.fuzzing.weights import make_official
 from tests.miniatures import Miniature
 from videomae.config import Dataset, ListFormat, PrepareConfig
@@ -153,6 +154,7 @@ TARGETS = (
         read_directory,
         ("lists/*", "lists/split1/*"),
         named=("lists",),
+        attacks=json_attacks("lists/prepared.json"),
     ),
     Target("lists", "names", make_names, read_names, ("names.txt", MAP)),
 )

@@ -16,6 +16,7 @@ from tests.conftest import write_list, write_video
 from tests.fuzzing.base import REFUSED, RIGHT, Attack, Change, Result, Target, mutate_one
 from tests.fuzzing.decoding import DATA, read_list, through_loaders
 from tests.fuzzing.documents import Bait
+from tests.fuzzing.sizes import json_attacks
 from videomae.checks import check_videos
 from videomae.config import PackConfig
 from videomae.files import sha256
@@ -140,6 +141,7 @@ NAMES: dict[str, Callable[[Bait], str]] = {
 ATTACKS = (
     *(Attack(f"rows {name}", partial(set_rows, change)) for name, change in ROWS.items()),
     *(Attack(f"shards {name}", partial(name_shards, of)) for name, of in NAMES.items()),
+    *json_attacks("pack/manifest.json"),
 )
 TARGETS = (
     Target(

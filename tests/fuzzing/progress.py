@@ -21,6 +21,7 @@ from videomae.model.weights import Kind
 from videomae.pack import pack
 from videomae.scan import scan
 from videomae.video.inspection import inspect
+from videomae.video.interface import DecodeError
 from videomae.video.packing import Packing
 from videomae.video.packs import Pack
 from videomae.video.transcode import write as transcode
@@ -77,7 +78,10 @@ def pack_it() -> Result:
         return Result(BAD, said=f"pack: {'; '.join(damage)}")
     facts = {}
     for clip in read_clips("list.txt", DATA, labelled=False):
-        facts[clip.path] = digest(whole.open(clip).read([0, 3, 7]).tobytes())
+        try:
+            facts[clip.path] = digest(whole.open(clip).read([0, 3, 7]).tobytes())
+        except DecodeError as error:
+            return Result(BAD, said=f"pack: {error}")
     return Result(RIGHT, facts)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.fuzzing.base import REFUSED, RIGHT, Change, Result, Target, mutate_one, unequal
 from tests.fuzzing.documents import Bait
+from tests.fuzzing.sizes import run_attacks, yaml_attacks
 from tests.fuzzing.training import train_tiny, tune_tiny
 from videomae.config import ReportConfig
 from videomae.report.__main__ import report
@@ -97,6 +98,7 @@ TARGETS = (
         "pre-training",
         make_pretrained,
         go_on,
+        attacks=run_attacks("environment.json", "written.json"),
         mutate=partial(mutate, PRETRAINED),
         differs=unequal,
         must_go_on=True,
@@ -110,5 +112,13 @@ TARGETS = (
         differs=unequal,
         must_go_on=True,
     ),
-    Target("side_files", "report", make_tuned, look, mutate=partial(mutate, TUNED), named=("run",)),
+    Target(
+        "side_files",
+        "report",
+        make_tuned,
+        look,
+        attacks=(*run_attacks("results.json", "environment.json"), *yaml_attacks()),
+        mutate=partial(mutate, TUNED),
+        named=("run",),
+    ),
 )

@@ -272,12 +272,51 @@ def target(kind: str, name: str, attempt: Callable[[], Result]) -> Target:
     )
 
 
+def write_eps(number: int, _: Bait) -> str:
+    """PostScript under the name of a picture, which Pillow would give to a program."""
+    path = Path("videos/clip") / FRAMES.format(number)
+    text = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
+    path.write_text(text)
+    return str(path)
+
+
+def large_image(writer: Callable[[Path, int], None], side: int, _: Bait) -> str:
+    """A picture that is large, or is said to be."""
+    path = Path("videos/clip") / FRAMES.format(1)
+    writer(path, side)
+    return str(path)
+
+
+FOLDER_ATTACKS = (
+    *(Attack(f"EPS {number}", partial(write_eps, number)) for number in (1, 5)),
+    *(
+        Attack(f"{writer.__name__} {side} as a frame", partial(large_image, writer, side))
+        for suffix, writer, side in LARGE
+        if suffix in ("gif", "png", "bmp", "ppm")
+    ),
+)
 FOLDER = ("videos/clip/*",)
 TARGETS = (
     *(target("videos", name, attempt) for name, attempt in WAYS_THROUGH.items()),
     *(target("playlists", name, attempt) for name, attempt in WAYS_THROUGH.items()),
-    Target("videos", "frames", make_frames, load_frames, FOLDER, NAMED, differs=neighbours_differ),
     Target(
-        "videos", "frames scan", make_frames, inspect_frames, FOLDER, NAMED, differs=intact_differs
+        "videos",
+        "frames",
+        make_frames,
+        load_frames,
+        FOLDER,
+        NAMED,
+        FOLDER_ATTACKS,
+        differs=neighbours_differ,
+    ),
+    Target(
+        "videos",
+        "frames scan",
+        make_frames,
+        inspect_frames,
+        FOLDER,
+        NAMED,
+        FOLDER_ATTACKS,
+        differs=intact_differs,
     ),
 )

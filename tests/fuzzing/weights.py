@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.conftest import TINY, composed
+from tests.fuzzing import sizes
 from tests.fuzzing.attacks import torch_attacks, weights_index_attacks
 from tests.fuzzing.base import REFUSED, RIGHT, Result, Target
 from tests.model import randomise
@@ -150,12 +151,20 @@ def target(
 
 TARGETS = (
     target("own pretraining", partial(make_own, Kind.pretrain), "weights"),
-    target("own classifier", partial(make_own, Kind.classifier), f"weights/{FILE_NAME}"),
+    target(
+        "own classifier",
+        partial(make_own, Kind.classifier),
+        f"weights/{FILE_NAME}",
+        [sizes.attack(f"weights/{FILE_NAME}", "many tensors", sizes.many_tensors)],
+    ),
     target(
         "official pretraining",
         partial(make_official, Kind.pretrain),
         "weights.pth",
-        torch_attacks("weights.pth"),
+        [
+            *torch_attacks("weights.pth"),
+            sizes.attack("weights.pth", "many values", sizes.many_values),
+        ],
         **HEADS,
     ),
     target(
@@ -170,6 +179,15 @@ TARGETS = (
     target("DeepSpeed", make_deepspeed, "weights", num_heads=2),
     target("Hugging Face pretraining", partial(make_huggingface, Kind.pretrain), "weights"),
     target("Hugging Face classifier", partial(make_huggingface, Kind.classifier), "weights"),
-    target("Hugging Face shards", make_shards, "weights", weights_index_attacks()),
+    target(
+        "Hugging Face shards",
+        make_shards,
+        "weights",
+        [
+            *weights_index_attacks(),
+            *sizes.json_attacks("weights/config.json"),
+            *sizes.json_attacks("weights/model.safetensors.index.json"),
+        ],
+    ),
     target("Hugging Face bin", make_bin, "weights", torch_attacks("weights/pytorch_model.bin")),
 )

@@ -147,6 +147,13 @@ def test_what_is_no_metadata_takes_no_memory_and_is_refused(step: Path, content:
         restore(step)
 
 
+def test_metadata_that_are_too_large_for_their_tensors_are_not_read(step: Path) -> None:
+    (step / ".metadata").write_bytes(b"\x80\x04](" + b"N" * 2**23 + b"e.")
+    rehash(step)
+    with pytest.raises(CheckpointError, match=r"\.metadata has 8,388,614 bytes, more than"):
+        restore(step)
+
+
 def test_a_compressed_part_is_refused(step: Path) -> None:
     """Which might be a thousand times as large as the file."""
     whole, packed = (step / DATA).read_bytes(), io.BytesIO()

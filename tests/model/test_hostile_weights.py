@@ -205,13 +205,31 @@ def test_json_that_nests_too_deep_or_is_too_large_is_refused(
 ) -> None:
     weights = read_weights(own)
     save_file(load_file(own), own, metadata={MARK: text})
-    with pytest.raises(WeightsError, match=r"odd\.safetensors: its metadata"):
+    with pytest.raises(WeightsError, match=r"odd\.safetensors(: its metadata| .* contents has)"):
         read_weights(own)
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(WeightsError, match=r"config\.json cannot be read \((JSON|more)"):
         read_weights(tmp_path)
     with pytest.raises(WeightsError, match=r"cannot be read \((JSON|more)"):
         pick_classes(weights, tmp_path / "config.json")
+
+
+def test_a_million_tensors_without_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    text = json.dumps({f"t{number}": empty for number in range(100_000)}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(WeightsError, match=r"odd\.safetensors .* table of contents has 6,\d{3},\d"):
+        read(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_of_millions_of_values_is_refused(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "odd.pth"
+    content = {"model": {}, "log": list(range(10**6))}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"odd\.pth .* pickle is longer than 4,194,304 bytes"):
+        read(path)
 
 
 def test_positions_that_no_memory_holds_are_refused() -> None:

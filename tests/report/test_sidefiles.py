@@ -148,4 +148,14 @@ def test_a_report_shows_what_it_can(tmp_path: Path) -> None:
     assert [row["path"] for row in run.bad] == ["a.mp4"]
     for name in ("metrics", "bad_files", "results", "environment", "config", "hydra"):
         assert any(f"{name}." in line for line in run.damaged), name
-    assert any("line 2 is damaged; 2 lines are left out" in line for line in run.damaged)
+    assert any("line 2 is damaged; 4 lines are left out" in line for line in run.damaged)
+
+
+def test_a_line_or_a_file_that_takes_too_much_memory_is_damage(tmp_path: Path) -> None:
+    dense = '{"step": 9, "loss": [' + '{"":0},' * 600_000 + "0]}"
+    path = written(tmp_path / "metrics.jsonl", ROWS)
+    path.write_text(path.read_text() + dense + "\n")
+    rows = parse_rows(path, is_any)
+    assert (rows.good, rows.bad) == (ROWS, [9])
+    (tmp_path / "environment.json").write_text(dense)
+    assert mended_object(tmp_path / "environment.json", is_any) is None

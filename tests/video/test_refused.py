@@ -1,5 +1,6 @@
 """Scripts and playlists that FFmpeg follows to other files and hosts are refused under any name."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from PIL import Image
 
 from tests.conftest import write_video
 from videomae.video.container import FORMATS
-from videomae.video.inspection import inspect_video
+from videomae.video.folder import FrameFolder
+from videomae.video.inspection import inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.opening import decoder, usable_decoders
 from videomae.video.pyav import PyAVVideo
@@ -156,3 +158,22 @@ def test_a_name_like_an_address_is_a_file(
             assert decoder(reader)[1](Path(name)).read([3]).shape == (1, 48, 64, 3)
         assert inspect_video(Path(name)).ok
     assert listener.calls == 0
+
+
+def test_a_frame_that_pillow_would_give_to_a_program_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ghostscript would run what is in the file, whatever its name."""
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'run'}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    text = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n"
+    (tmp_path / "img_00001.jpg").write_text(text)
+    with pytest.raises(DecodeError, match="cannot identify image file"):
+        FrameFolder(tmp_path, "img_{:05}.jpg", 1, 1).read([0])
+    found = inspect_frames(tmp_path, "img_{:05}.jpg", 1, 1)
+    assert str(found.error).startswith("damaged (img_00001.jpg")
+    assert not (tmp_path / "run").exists()

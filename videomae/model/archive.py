@@ -18,6 +18,8 @@ DEEPEST = 100
 """Tuples within tuples: hashing them takes a stack as deep."""
 MOST_COPIED = 2**26
 """Values and letters that the calls of a pickle may copy, all together."""
+MOST_PICKLE = 2**22
+"""Bytes of the largest pickle that is followed; that of ViT-giant has 100,000."""
 CALLS = ("REDUCE", "NEWOBJ", "BUILD")
 PICKLES = 5
 """In a file from before PyTorch 1.6: three of its kind, its content, and the names of storages."""
@@ -42,6 +44,7 @@ def check_archive(file: IO[bytes]) -> None:
                 raise ValueError(f"its entries are {promised:,} bytes large, all of it {size:,}")
             for entry in entries:
                 if entry.filename.endswith("data.pkl"):
+                    _check_length(entry.file_size)
                     check_pickle(io.BytesIO(archive.read(entry)))
     except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
         raise ValueError(f"it is no zip file: {error}") from error
@@ -74,7 +77,7 @@ def check_old_file(file: IO[bytes]) -> None:
         check_pickle(file)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Value:
     """What a pickle makes."""
 
@@ -91,7 +94,9 @@ def check_pickle(file: IO[bytes]) -> None:
         ValueError: it would make a byte array, nest tuples too deep, or copy too much.
     """
     stack, memo, copied = list[_Value | None](), dict[int, _Value](), 0  # None: a mark
-    for operation, argument, _ in pickletools.genops(file):
+    start = file.tell()
+    for operation, argument, place in pickletools.genops(file):
+        _check_length((place or 0) - start)
         name = operation.name
         if name == "GLOBAL" and str(argument).split()[-1:] == ["bytearray"]:
             raise ValueError("it holds a bytearray, which is refused")
@@ -119,6 +124,12 @@ def check_pickle(file: IO[bytes]) -> None:
             if made.depth > DEEPEST:
                 raise ValueError(f"it nests tuples more than {DEEPEST} deep")
             stack.append(None if name == "MARK" else made)
+
+
+def _check_length(length: int) -> None:
+    """Check that a pickle has no more bytes than those of weights."""
+    if length > MOST_PICKLE:
+        raise ValueError(f"its pickle is longer than {MOST_PICKLE:,} bytes, as none of weights is")
 
 
 def _top(stack: Sequence[_Value | None]) -> _Value:

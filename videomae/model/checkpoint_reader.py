@@ -89,6 +89,8 @@ OPERATIONS = (
     pickle.SETITEMS,
 )
 """What a pickle of metadata does; no other operation is carried out."""
+MOST_METADATA = 2**23
+"""Bytes of metadata that are read beside tensors of any size; larger ones are 1/256 of theirs."""
 LARGEST, MOST_DIMS = 2**62, 8
 """The largest number in metadata, and how many dimensions a tensor has at most."""
 
@@ -242,7 +244,11 @@ def read_metadata(directory: Path) -> Metadata:
         ValueError: they hold what is refused, or numbers that do not fit the files.
         OSError: a file is not there, or too short.
     """
-    with data_file(directory, METADATA).open("rb") as file:
+    path = data_file(directory, METADATA)
+    own, all_of_it = path.stat().st_size, sum(x.stat().st_size for x in directory.glob("*.distcp"))
+    if own > max(MOST_METADATA, all_of_it // 256):
+        raise ValueError(f"{METADATA} has {own:,} bytes, more than {all_of_it:,} of tensors need")
+    with path.open("rb") as file:
         found = _state(_unpickled(file), "Metadata")
     described = _mapping(found.get("state_dict_metadata"), "description of the tensors")
     tensors = {name: _tensor(name, record) for name, record in described.items()}

@@ -69,6 +69,8 @@ UNREADABLE = (
     struct.error,
 )
 """What torch.load raises at files that are damaged, or not of its making."""
+MOST_HEADER = 2**22
+"""Bytes of the largest table of contents of a safetensors file; that of ViT-giant has 60,000."""
 BATCH_BYTES = 100_000_000
 """How much is copied from a mapped file before it is mapped anew."""
 
@@ -114,6 +116,13 @@ def open_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         WeightsError: it is damaged.
     """
     try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER:
+            raise WeightsError(
+                f"{path} cannot be read as a safetensors file: its table of contents has "
+                f"{length:,} bytes, more than the {MOST_HEADER:,} that any weights need"
+            )
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors

@@ -13,6 +13,7 @@ import yaml
 from videomae.config import ConfigError
 from videomae.files import parse_json, regular
 from videomae.model.weights import FILE_NAME
+from videomae.report.plain_yaml import plain_yaml
 from videomae.report.runlog import (
     BAD_FILES,
     BEST_WEIGHTS,
@@ -23,8 +24,8 @@ from videomae.report.runlog import (
 )
 from videomae.report.sidefiles import (
     Check,
-    has_step,
     is_any,
+    is_metrics,
     is_number,
     names_a_video,
     parse_rows,
@@ -225,7 +226,7 @@ def holds_run(directory: Path) -> bool:
 def read_run(directory: Path) -> Run:
     """All that a directory says; nothing that is wrong with it is an error."""
     run = Run(directory)
-    run.config = _mapping(run, CONFIG, yaml.safe_load)
+    run.config = _mapping(run, CONFIG, plain_yaml)
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
     run.data = _data_name(run)
     run.bad = _rows(run, BAD_FILES, names_a_video)
@@ -250,7 +251,7 @@ def chain(run: Run) -> list[Path]:
             break
         found.append(path)
         run = Run(path)
-        run.config = _mapping(run, CONFIG, yaml.safe_load)
+        run.config = _mapping(run, CONFIG, plain_yaml)
     return found
 
 
@@ -298,7 +299,7 @@ def _data_name(run: Run) -> str:
     name = None
     if os.path.isfile(path):
         try:
-            name = yaml.safe_load(path.read_text())["hydra"]["runtime"]["choices"]["data"]
+            name = plain_yaml(regular(path).read_text())["hydra"]["runtime"]["choices"]["data"]
         except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             run.damaged.append(f"{path} does not say which data were chosen")
     if name in (None, "custom"):
@@ -326,7 +327,7 @@ def _read_results(run: Run) -> None:
 
 
 def _read_metrics(run: Run) -> None:
-    rows = _rows(run, METRICS, has_step)
+    rows = _rows(run, METRICS, is_metrics)
     for name in CURVES:
         points = [
             Point(row["step"], _finite(row[name]))

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videomae.files import json_object, read_json, regular, write_text
+from videomae.files import MOST_LINE, json_object, read_json, regular, write_text
 from videomae.report.console import note
 
 Row = dict[str, Any]
@@ -88,11 +88,16 @@ def parse_rows(path: Path, check: Check = is_any) -> Rows:
     if not path.exists():
         return Rows([], [], cut=False)
     *lines, last = regular(path).read_bytes().split(b"\n")
-    rows = [json_object(line) for line in (*lines, *([last] if last else []))]
-    good = [row for row in rows if row is not None and check(row)]
-    bad = [number for number, row in enumerate(rows, 1) if row is None or not check(row)]
-    cut = bool(last) and rows[-1] is None
-    return Rows(good, bad[:-1] if cut else bad, cut)
+    good, bad, cut = list[Row](), list[int](), False
+    for number, line in enumerate((*lines, *([last] if last else [])), 1):
+        row = json_object(line)
+        if row is not None and check(row):
+            good.append(row)
+        elif row is None and last and number > len(lines):
+            cut = True
+        else:
+            bad.append(number)
+    return Rows(good, bad, cut)
 
 
 def read_rows(path: Path, check: Check = is_any) -> list[Row]:
@@ -122,7 +127,7 @@ def mended_rows(path: Path, check: Check) -> list[Row]:
 def mended_object(path: Path, check: Check) -> Row | None:
     """The object of a JSON file, which is set aside where it is damaged; None: there is none."""
     try:
-        found = read_json(path)
+        found = read_json(path, MOST_LINE)
         if isinstance(found, dict) and check(found):
             return found
     except FileNotFoundError:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from videomae.config import MAX_CLIP_BYTES
+from videomae.files import regular
 from videomae.video.interface import (
     DecodeError,
     Frames,
@@ -17,8 +18,19 @@ from videomae.video.interface import (
     gathered,
 )
 
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "TGA")
+"""Of images: those that Pillow reads by itself. Others, such as EPS, start a program."""
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises at files that are damaged or no images."""
+
+
+def open_image(file: Path) -> Image.Image:
+    """Open an image file of a format that is read here, whatever its name says.
+
+    Raises:
+        one of BROKEN_IMAGE: it is none.
+    """
+    return Image.open(regular(file), formats=FORMATS)
 
 
 class FrameFolder:
@@ -61,6 +73,6 @@ class FrameFolder:
     def _image(self, number: int) -> Frames:
         """(H, W, 3)"""
         file = self.path / self.template.format(self.start + number)
-        with Image.open(file) as image:
+        with open_image(file) as image:
             check_frame_size(file, image.width, image.height, self.max_bytes)
             return np.asarray(image.convert("RGB"))

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from PIL import Image
 
 from videomae.config import MAX_CLIP_BYTES
 from videomae.files import DOES_NOT_EXIST, why_missing
@@ -26,6 +25,7 @@ from videomae.video.container import (
     frame_rate,
     open_container,
 )
+from videomae.video.folder import BROKEN_IMAGE, open_image
 from videomae.video.interface import DecodeError, check_frame_size, within_memory
 from videomae.video.picture import ToRGB, display_matrix, turned_size
 from videomae.video.programs import serve
@@ -44,7 +44,6 @@ MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
 ESTIMATED = ("avi", "mpegts", "mpeg")
 """Formats of which FFmpeg estimates the duration, or that say their size in bytes."""
 Each = Callable[[av.VideoFrame], None]
-BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -370,7 +369,7 @@ def inspect_frames(
     for count in range(total):
         file = path / template.format(start + count)
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 check_frame_size(file, image.width, image.height, max_bytes)
                 image.load()
                 width, height = width or image.width, height or image.height
