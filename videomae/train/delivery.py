@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from videomae.data.slots import shared_memory
-from videomae.train.devices import can_pin
+from videomae.train.devices import pinned
 
 TRIED = 1 << 16
 """Bytes."""
@@ -45,7 +45,7 @@ class Delivery:
         """Copy, without waiting for it: `settle` tells when `values` may be overwritten."""
         if self.stream is None:
             if self.device.type == "cuda":
-                values = values.pin_memory() if can_pin() else values  # a copy, if possible
+                values = pinned(values)
             room.copy_(values, non_blocking=True)
             return
         with torch.cuda.stream(self.stream):

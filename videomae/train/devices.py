@@ -4,6 +4,7 @@ from functools import cache
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from videomae.arithmetic import has_bf16
 from videomae.config import ConfigError, Device, Precision
@@ -95,3 +96,14 @@ def can_pin() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def pinned(values: Tensor) -> Tensor:
+    """A copy from which a device reads without waiting; the values themselves where no memory can
+    be pinned, or no more of it."""
+    if not can_pin():
+        return values
+    try:
+        return values.pin_memory()
+    except RuntimeError:
+        return values

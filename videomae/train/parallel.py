@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from videomae.config import ConfigError, RunConfig, Sharding, UserError
-from videomae.train.devices import can_pin, check_device, find_device
+from videomae.train.devices import can_pin, check_device, find_device, pinned
 from videomae.video.programs import end_with_parent
 
 T = TypeVar("T")
@@ -90,8 +90,8 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
     if values.device == device:
         return values
-    if device.type == "cuda" and can_pin():
-        values = values.pin_memory()
+    if device.type == "cuda":
+        values = pinned(values)
     return values.to(device, non_blocking=True)
 
 
