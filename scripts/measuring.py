@@ -243,14 +243,16 @@ class Stepper:
     def _objective(self) -> Any:
         setup = self.setup
         if setup.stage == "pretrain":
-            model = VideoMAE(setup.config, setup.clip).to(setup.device).train()
+            with setup.device:  # where a billion weights are drawn in no time
+                model = VideoMAE(setup.config, setup.clip).train()
             return WholeFrames(model) if self.variant.plain else Reconstruct(model)
-        classifier = VideoClassifier(setup.config, setup.clip, CLASSES, drop_path=0.1)
+        with setup.device:
+            classifier = VideoClassifier(setup.config, setup.clip, CLASSES, drop_path=0.1)
         mix = AugmentConfig(
             CropKind.random_resized, False, mixup=0.8, cutmix=1.0, mix_block=setup.views
         )
         mixing = Mixing(mix, setup.views, setup.clip.frame, 1, 0)
-        return Classify(classifier.to(setup.device).train(), 0.1, mixing)
+        return Classify(classifier.train(), 0.1, mixing)
 
     def _data(self) -> tuple[Tensor, Inputs]:
         """Frames in the CPU's memory, pinned where there is a GPU, and all other inputs."""

@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from videomae import pixels
-from videomae.train import parallel, step
+from videomae.train import devices, parallel, step
 
 CUDA = torch.device("cuda", 0)
 READING = ("_local_scalar_dense", "nonzero", "is_nonzero", "unique", "masked_select", "equal")
@@ -100,7 +100,8 @@ def fake_cuda() -> Iterator[Watch]:
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
         patch.setattr(step, "Fetched", NotFetched)
         patch.setattr(nn.Module, "to", lambda module, _: on_cuda(module))
-        patch.setattr(parallel, "can_pin", lambda: False)
+        for module in (devices, parallel):
+            patch.setattr(module, "can_pin", lambda: False)
         pixels._constants.cache_clear()  # they are kept for each device
         try:
             with Watch() as watch:

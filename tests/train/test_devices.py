@@ -13,7 +13,7 @@ from videomae.config import ConfigError, Device, Precision, RunConfig
 from videomae.lists.clips import Clip
 from videomae.planning import plan_run
 from videomae.report.console import Say
-from videomae.train import parallel
+from videomae.train import devices, parallel
 from videomae.train.devices import can_pin, check_device, find_device
 from videomae.train.parallel import Processes, processes, send
 
@@ -159,7 +159,7 @@ def test_where_memory_cannot_be_pinned_copies_take_the_slower_way(
     assert send(values, GPU) is values
     can_pin.cache_clear()
     assert not ALONE.pins
-    monkeypatch.setattr(parallel, "can_pin", lambda: True)
+    for module in (devices, parallel):
+        monkeypatch.setattr(module, "can_pin", lambda: True)
     assert Processes(0, 1, 1, GPU).pins
-    with pytest.raises(RuntimeError, match="OS call failed"):
-        send(values, GPU)
+    assert send(values, GPU) is values  # no more memory can be pinned

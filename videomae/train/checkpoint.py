@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from videomae.config import UserError
 from videomae.files import write_text
@@ -85,13 +85,8 @@ class Checkpoints:
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
         if background:
-            options = StagingOptions(
-                use_pinned_memory=processes.pins,
-                use_shared_memory=False,
-                use_async_staging=False,
-                use_non_blocking_copy=processes.pins,
-            )
-            self._stager = DefaultStager(options)
+            # Not torch's DefaultStager, which in torch 2.11 stages once and then fails.
+            self._stager = BlockingAsyncStager(cache_staged_state_dict=processes.pins)
             self._writer = ThreadPoolExecutor(1, "checkpoints")
             if processes.world > 1:
                 group = dist.new_group(backend="gloo")
@@ -115,9 +110,7 @@ class Checkpoints:
         if self._writer is None:
             self._write(step, path, state)
         else:
-            staged = self._stager.stage(state)
-            assert not isinstance(staged, Future)
-            self._writing = self._writer.submit(self._write, step, path, staged)
+            self._writing = self._writer.submit(self._write, step, path, self._stager.stage(state))
         return path
 
     @property
