@@ -12,7 +12,8 @@ Each part takes 8 minutes at most (--minutes), and writes PART.json and PART.md 
     crashes     what CUDA's kernels refuse, and steps and pictures in bf16 in every way
     attention   the device's time of every implementation, beside what the host's clock says
     gemm        the matrix products of the model, with the decoder's MLP as it is and padded
-    step        the product's own training step at three sizes, then one change at a time
+    step        the product's own training step, and one as VideoMAE V2's; one change at a time
+    profile     what a step spends its time on
     compare     each faster way beside the plain one: losses of some steps, bytes that arrive
     vitb        ViT-B's step
     finetune    ViT-g's step in fine-tuning
@@ -27,111 +28,39 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from measuring import (
-    CLASSES,
-    PLAIN,
-    Setup,
-    Stepper,
-    Table,
-    Took,
-    Variant,
-    clean,
-    hardware,
-    median,
-    sustained_peak,
+from gpu_speed import (
+    FASTEST,
+    KERNELS,
+    REFERENCE,
+    Check,
+    attention,
+    finetune,
+    first_line,
+    gemm,
+    profile,
+    started,
+    step,
+    step_variants,
+    vitb,
 )
+from measuring import CLASSES, PLAIN, Setup, Stepper, Took, Variant, clean, sustained_peak
 from torch import Tensor
 
 from videomae.arithmetic import autocast
-from videomae.config import (
-    AttentionBackend,
-    ClipConfig,
-    MaskConfig,
-    MaskKind,
-    ModelConfig,
-    Precision,
-    Recompute,
-    RunConfig,
-)
-from videomae.model import preset
-from videomae.model.attention import Way, attend, measure, ways
+from videomae.config import Precision
+from videomae.model.attention import Way, attend
 from videomae.model.flops import matmul_peak
 from videomae.model.mae import MaskIndices
-from videomae.model.timing import can_record, device_seconds
+from videomae.model.timing import can_record
 from videomae.train.delivery import Delivery, delivery_to, trial
-from videomae.train.tuning import ALIGNED, measure_padding
 
-FASTEST = AttentionBackend.auto
-KERNELS = (AttentionBackend.flash, AttentionBackend.cudnn, AttentionBackend.efficient)
-TOY = ModelConfig(
-    *("toy", 32, 2, 2, 64),
-    patch=8,
-    decoder_dim=24,
-    decoder_heads=2,
-    decoder_mlp_dim=53,
-    decoder_depth=1,
-)
 SAME_LOSS = 1e-3
 """Relative difference of losses that rounding explains."""
-
-
-@dataclass
-class Check:
-    """What all parts are given."""
-
-    device: torch.device
-    toy: bool
-    out: Path | None
-    minutes: float
-    views: Sequence[int]
-    steps: int
-    peak: float = 1.0
-    held: float = 1.0
-    fastest: dict[tuple[str, int], dict[str, Way]] = field(default_factory=dict)
-    """By model and views."""
-    begun: float = 0.0
-
-    def setup(self, name: str, stage: str, views: int) -> Setup:
-        """Of a model by name; of the toy in its place."""
-        if self.toy:
-            clip, mask = ClipConfig(4, 1, 32), MaskConfig(MaskKind.tube, 0.75, 0.5)
-            return Setup(TOY, clip, stage, 2, Precision.bf16, self.device, mask)
-        return Setup(
-            preset(name), ClipConfig(16, 4, 224), stage, views, Precision.bf16, self.device
-        )
-
-    def ways(self, setup: Setup) -> dict[str, Way]:
-        """The fastest attention of each part of a model."""
-        key = f"{setup.config.name} {setup.stage}", setup.views
-        if key not in self.fastest:
-            self.fastest[key] = {part: next(iter(t)) for part, _, t in setup.attention()}
-        return self.fastest[key]
-
-    @property
-    def late(self) -> bool:
-        """Whether the part has taken its time."""
-        return time.monotonic() - self.begun > 60 * self.minutes
-
-    def table(self, name: str) -> Table:
-        """Of a part."""
-        about = hardware(self.device) | {
-            "peak_tflops": round(self.peak / 1e12, 3),
-            "held_tflops": round(self.held / 1e12, 3),
-        }
-        return Table(self.out, name, about)
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, in short."""
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:100]}"
 
 
 def crashes(check: Check) -> None:
@@ -211,15 +140,6 @@ def evaluation(setup: Setup) -> None:
     assert logits.isfinite().all()
 
 
-def started(check: Check, setup: Setup, variant: Variant, *, genuine: bool = False) -> Stepper:
-    """A model that has taken no step. Toys are compiled without code being generated, which would
-    take most of a self-test, unless it is to be genuine."""
-    quick = partial(torch.compile, backend="aot_eager")
-    compiler = quick if check.toy and not genuine else torch.compile
-    with mock.patch.object(torch, "compile", compiler):
-        return Stepper(setup, variant, check.ways(setup))
-
-
 def steps(
     check: Check, setup: Setup, variant: Variant, number: int, *, genuine: bool = False
 ) -> list[Took]:
@@ -231,163 +151,15 @@ def steps(
         stepper.close()
 
 
-def attention(check: Check) -> None:
-    """Forward and backward, as in a block."""
-    table = check.table("attention")
-    for views in dict.fromkeys((check.views[0], check.views[-1])):
-        setup = check.setup("vit_giant", "pretrain", views)
-        for part, (tokens, heads, dim) in setup.parts().items():
-            if check.late:
-                table.row(part=part, views=views, way="not run: no time left")
-                continue
-            size = setup.views, heads, tokens, dim // heads
-            times = measure(ways(FASTEST, dim // heads), size, check.device, setup.dtype)
-            flops = 3.5 * 4 * setup.views * tokens**2 * dim
-            for way, seconds in times.items():
-                host = host_ms(size, way, setup)
-                table.row(
-                    part=part,
-                    views=setup.views,
-                    tokens=tokens,
-                    head=dim // heads,
-                    way=str(way),
-                    ms=1e3 * seconds,
-                    host_clock_ms=host,
-                    tflops=flops / seconds / 1e12,
-                )
-
-
-def host_ms(size: tuple[int, int, int, int], way: Way, setup: Setup) -> float:
-    """One pass by the host's clock, as a run without graphs would see it."""
-    batch, heads, tokens, dim = size
-    qkv = torch.randn(batch, tokens, 3, heads, dim, device=setup.device, dtype=setup.dtype)
-    qkv.requires_grad_()
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        mixed = attend(q, k, v, way)
-        torch.autograd.grad(mixed, qkv, torch.ones_like(mixed))
-        if setup.cuda:
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 1e3 * best
-
-
-def gemm(check: Check) -> None:
-    """Forward, gradient of the input, gradient of the weight."""
-    table = check.table("gemm")
-    for views in dict.fromkeys((check.views[0], check.views[-1])):
-        setup = check.setup("vit_giant", "pretrain", views)
-        for name, rows, wide, narrow in products(setup):
-            if check.late:
-                table.row(product=name, views=views, result="not run: no time left")
-                continue
-            x, w, g = (
-                torch.randn(*size, device=check.device).to(setup.dtype)
-                for size in ((rows, narrow), (wide, narrow), (rows, wide))
-            )
-            timed = {
-                "forward": lambda x=x, w=w: x @ w.t(),
-                "input": lambda g=g, w=w: g @ w,
-                "weight": lambda g=g, x=x: g.t() @ x,
-            }
-            flops = 2 * rows * wide * narrow / 1e12
-            tflops = {key: flops / device_seconds(f, check.device) for key, f in timed.items()}
-            table.row(product=name, views=setup.views, size=f"{rows} x {wide} x {narrow}", **tflops)
-        config, (_, tokens) = setup.config, (0, setup.parts()["decoder"][0])
-        width, rows = config.decoder_mlp_dim, setup.views * tokens
-        run = RunConfig(precision=Precision.bf16)
-        for name, seconds in measure_padding(
-            config.decoder_dim, width, rows, run, check.device
-        ).items():
-            table.row(decoder_mlp=f"{width}, {name}", views=setup.views, ms=1e3 * seconds)
-
-
-def products(setup: Setup) -> Iterator[tuple[str, int, int, int]]:
-    """The blocks' matrix products: name, rows, outputs, inputs."""
-    config, parts = setup.config, setup.parts()
-    rows, dim = setup.views * parts["encoder"][0], config.dim
-    yield from (("qkv", rows, 3 * dim, dim), ("proj", rows, dim, dim))
-    yield from (("fc1", rows, config.mlp_dim, dim), ("fc2", rows, dim, config.mlp_dim))
-    rows, dim, width = setup.views * parts["decoder"][0], config.decoder_dim, config.decoder_mlp_dim
-    for hidden in sorted({width, width + -width % ALIGNED}):
-        yield f"decoder fc1 {hidden}", rows, hidden, dim
-        yield f"decoder fc2 {hidden}", rows, dim, hidden
-
-
-def step_variants() -> dict[str, Variant]:
-    """One change at a time."""
-    best = Variant(padded=True, attention=FASTEST, aside=True)
-    return {
-        "eager": Variant(),
-        "eager again": Variant(),
-        "padded": Variant(padded=True),
-        "fastest attention": Variant(attention=FASTEST),
-        "copied aside": Variant(aside=True),
-        "all but compiled": best,
-        "compiled": Variant(compiled=True),
-        "all": replace(best, compiled=True),
-        "all, selective": replace(best, compiled=True, recompute=Recompute.selective),
-    }
-
-
-def step(check: Check) -> None:
-    """All changes together at all numbers of views, then each by itself at the least."""
-    table, variants = check.table("step"), step_variants()
-    together = ("eager", "all", "all, selective")
-    rows = [(views, name) for views in check.views for name in together]
-    rows += [(check.views[0], name) for name in variants if name not in together]
-    for views, name in rows:
-        step_row(check, table, check.setup("vit_giant", "pretrain", views), name, variants[name])
-
-
-def step_row(check: Check, table: Table, setup: Setup, name: str, variant: Variant) -> None:
-    """One variant, timed."""
-    what = {"variant": name, "views": setup.views}
-    if check.late:
-        table.row(**what, result="not run: no time left")
-        return
-    clean(check.device)
-    stepper = None
-    try:
-        began = time.perf_counter()
-        stepper = started(check, setup, variant)
-        for _ in range(3):
-            stepper.step()
-        ready = time.perf_counter() - began
-        took = median([stepper.step() for _ in range(check.steps)])
-    except Exception as error:
-        table.row(**what, result=first_line(error))
-        return
-    finally:
-        if stepper is not None:
-            stepper.close()
-    done = setup.flops() / took.seconds
-    memory = torch.cuda.max_memory_allocated() / 1e9 if setup.cuda else 0.0
-    table.row(
-        **what,
-        ms=1e3 * took.seconds,
-        host_ms=1e3 * took.host,
-        views_per_s=setup.views / took.seconds,
-        tflops=done / 1e12,
-        of_the_peak=f"{done / check.peak:.1%}",
-        of_the_held=f"{done / check.held:.1%}",
-        gb=memory,
-        loss=took.loss,
-        warm_up_s=ready,
-    )
-
-
 def compare(check: Check) -> None:
-    """Whether each faster way computes what the plain one does, and how much faster all are."""
+    """Whether each faster way computes what the plain one does."""
     table = check.table("compare")
     setup = check.setup("vit_giant", "pretrain", 8)
     plain = losses(check, setup, Variant())
     others = {name: each for name, each in step_variants().items() if name != "eager"}
     for kernel in KERNELS:
         others[kernel.name] = Variant(attention=kernel)
-    others["as VideoMAE V2"] = PLAIN
+    others[REFERENCE] = PLAIN
     for name, variant in others.items():
         if check.late:
             table.row(way=name, result="not run: no time left")
@@ -404,9 +176,6 @@ def compare(check: Check) -> None:
         with suppress(RuntimeError, AttributeError):  # crashes says why
             found = trial(Delivery(check.device, aside=aside and setup.cuda)) or "same bytes"
             table.row(way="copied aside" if aside else "copied plainly", result=found)
-    speed = check.setup("vit_giant", "pretrain", check.views[min(1, len(check.views) - 1)])
-    for name, variant in (("as VideoMAE V2", PLAIN), ("all", step_variants()["all"])):
-        step_row(check, table, speed, name, variant)
 
 
 def losses(check: Check, setup: Setup, variant: Variant) -> list[float]:
@@ -415,24 +184,10 @@ def losses(check: Check, setup: Setup, variant: Variant) -> list[float]:
     return [each.loss for each in steps(check, setup, variant, 5)]
 
 
-def vitb(check: Check) -> None:
-    """Small products and many launches."""
-    table = check.table("vitb")
-    for views in (2,) if check.toy else (32, 256):
-        setup = check.setup("vit_base", "pretrain", views)
-        for name in ("eager", "compiled", "all"):
-            step_row(check, table, setup, name, step_variants()[name])
-
-
-def finetune(check: Check) -> None:
-    """All tokens, mixup and drop path."""
-    table = check.table("finetune")
-    setup = check.setup("vit_giant", "finetune", 8)
-    for name in ("eager", "fastest attention", "compiled", "all", "all, selective"):
-        step_row(check, table, setup, name, step_variants()[name])
-
-
-PARTS = {each.__name__: each for each in (crashes, attention, gemm, step, compare, vitb, finetune)}
+PARTS = {
+    each.__name__: each
+    for each in (crashes, attention, gemm, step, profile, compare, vitb, finetune)
+}
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:

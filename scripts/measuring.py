@@ -243,8 +243,9 @@ class Stepper:
     def _objective(self) -> Any:
         setup = self.setup
         if setup.stage == "pretrain":
-            with setup.device:  # where a billion weights are drawn in no time
-                model = VideoMAE(setup.config, setup.clip).train()
+            with setup.device:  # which draws a billion weights in no time
+                model = VideoMAE(setup.config, setup.clip)
+            model = model.to(setup.device).train()
             return WholeFrames(model) if self.variant.plain else Reconstruct(model)
         with setup.device:
             classifier = VideoClassifier(setup.config, setup.clip, CLASSES, drop_path=0.1)
@@ -252,7 +253,7 @@ class Stepper:
             CropKind.random_resized, False, mixup=0.8, cutmix=1.0, mix_block=setup.views
         )
         mixing = Mixing(mix, setup.views, setup.clip.frame, 1, 0)
-        return Classify(classifier.train(), 0.1, mixing)
+        return Classify(classifier.to(setup.device).train(), 0.1, mixing)
 
     def _data(self) -> tuple[Tensor, Inputs]:
         """Frames in the CPU's memory, pinned where there is a GPU, and all other inputs."""

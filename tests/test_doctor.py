@@ -159,3 +159,22 @@ def test_a_check_that_fails_is_a_finding() -> None:
         raise ValueError("no idea")
 
     assert [f.mark for f in doctor._all(look)] == [OK, ERROR]
+
+
+def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> str:
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", none)
+    found = by_name(doctor.packages())
+    assert found["videomae"].mark == ERROR
+    assert "not installed, nor what it needs: pip install -e" in found["videomae"].found
+    assert found.keys() == {"python", "videomae"}
+
+
+def test_the_variables_of_an_image_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NV_LIBNCCL_PACKAGE", "NV_CUDA_LIB_VERSION", "NCCL_DEBUG", "SLURM_JOB_ID", "RANK"):
+        monkeypatch.setenv(name, "3")
+    named = {name for name in by_name(doctor.process_groups()) if not name.islower()}
+    assert {"NCCL_DEBUG", "SLURM_JOB_ID", "RANK"} <= named
+    assert not any(name.startswith("NV_") for name in named)

@@ -82,7 +82,7 @@ def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(tmp_path: 
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
-    parts = ("crashes", "attention", "gemm", "step", "compare", "vitb", "finetune")
+    parts = ("crashes", "attention", "gemm", "step", "profile", "compare", "vitb", "finetune")
     rows = {part: json.loads((tmp_path / f"{part}.json").read_text())["rows"] for part in parts}
     assert all(rows.values())
     for part in parts:
@@ -97,7 +97,8 @@ def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(tmp_path: 
         assert same[way] == "same", (way, same)
     assert same["copied plainly"] == "same bytes"
     timed = [row for row in rows["step"] if "ms" in row]
-    assert len(timed) == len(rows["step"]) == 9
+    assert len(timed) == len(rows["step"]) == 10
+    assert {row["kind"] for row in rows["profile"]} >= {"matrix products", "all"}
 
 
 def test_the_check_of_gpus_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:

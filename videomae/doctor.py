@@ -55,7 +55,9 @@ MODULES = {
     "scikit-learn": "sklearn",
 }
 """Names to import, where they are not those of the packages."""
-VARIABLES = re.compile(r"CUDA_|NCCL_|OMP_|MKL_|SLURM_JOB|TORCH|MASTER_|RANK$|WORLD_SIZE$|LOCAL_")
+VARIABLES = re.compile(
+    r"CUDA_|NCCL_|OMP_|MKL_|SLURM_JOB|TORCH|PYTORCH_|MASTER_|LOCAL_|(\w+_)?RANK$|WORLD_SIZE$"
+)
 LEAST_SHM, LEAST_DISK = 1 << 30, 20 << 30
 """Bytes: decoding processes hand batches over in the first; checkpoints go to the second."""
 STEPS = 8
@@ -113,7 +115,13 @@ def _all(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def packages() -> Iterator[Finding]:
     """Python, this package, and all that it requires, imported."""
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
-    yield Finding(OK, "videomae", f"{metadata.version('videomae')} in {Path(__file__).parent}")
+    place = Path(__file__).parent
+    try:
+        yield Finding(OK, "videomae", f"{metadata.version('videomae')} in {place}")
+    except metadata.PackageNotFoundError:
+        tip = f"pip install -e {place.parent}"
+        yield Finding(ERROR, "videomae", f"in {place}, not installed, nor what it needs: {tip}")
+        return
     for requirement in metadata.requires("videomae") or []:
         name, marker = _requirement(requirement)
         if "extra" in marker:
@@ -248,7 +256,7 @@ def process_groups() -> Iterator[Finding]:
                 dist.destroy_process_group()
         what = "adds up over a group of one" if works else "adds up wrongly"
         yield Finding(OK if works else ERROR, backend, f"{version}{what}")
-    for name in sorted(filter(VARIABLES.search, os.environ)):
+    for name in sorted(filter(VARIABLES.match, os.environ)):
         yield Finding(OK, name, os.environ[name])
 
 

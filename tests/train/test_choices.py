@@ -25,7 +25,7 @@ def test_the_fastest_is_taken_and_remembered(tmp_path: Path) -> None:
         return {"b": 0.001, "a": 0.002}
 
     chosen, said = choices.choose("which", {"a": 1, "b": 2}, measure, ALONE)
-    assert (chosen, said) == (2, "which: b 1 ms; a 2 ms")
+    assert (chosen, said) == (2, "which: b (b 1 ms; a 2 ms)")
     chosen, said = choices.choose("which", {"a": 1, "b": 2}, measure, ALONE)
     assert (chosen, said) == (2, "which: b, as before")
     assert len(asked) == 1
@@ -33,6 +33,13 @@ def test_the_fastest_is_taken_and_remembered(tmp_path: Path) -> None:
     again = Choices(json.loads((tmp_path / "x.json").read_text()))
     assert again == choices
     assert list(again.made) == [f"which, cpu, torch {torch.__version__}"]
+
+
+def test_of_two_that_are_as_fast_the_plainer_is_taken() -> None:
+    def measure() -> dict[str, float]:
+        return {"b": 0.001, "a": 0.00101, "c": 0.002}
+
+    assert Choices().choose("which", {"c": 3, "a": 1, "b": 2}, measure, ALONE)[0] == 1
 
 
 def test_what_is_gone_or_another_question_is_measured() -> None:
@@ -83,7 +90,7 @@ def test_mlps_of_odd_widths_are_measured_and_padded_where_that_is_faster(
         monkeypatch.setattr(tuning, "measure_padding", lambda *_, name=fastest: {name: 0.1})
         part = tuning.Part(blocks, 5)
         said = list(tuning.choose_padding("x", part, 2, pretraining_run(), gpu, Choices()))
-        assert said == [f"MLPs of the x, 5 tokens x 2 views, 16 x 21: {fastest} 100 ms"]
+        assert said == [f"MLPs of the x, 5 tokens x 2 views, 16 x 21: {fastest} ({fastest} 100 ms)"]
         assert blocks[0].padding == padding
     cpu = list(tuning.choose_padding("x", part, 2, pretraining_run(), ALONE, Choices()))
     assert cpu == []

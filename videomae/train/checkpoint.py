@@ -244,9 +244,11 @@ class Checkpoints:
         if damaged := sorted({name for part in parts for name in part}):
             raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
+            reader = CheckpointReader(path)
+            reader.read_metadata()  # torch 2.11 would not say why it cannot
             dcp.load(
                 _state(distributed, optimizer),
-                storage_reader=CheckpointReader(path),
+                storage_reader=reader,
                 no_dist=self.processes.world == 1,
             )
         except (OSError, ValueError, CheckpointException, RuntimeError) as error:
