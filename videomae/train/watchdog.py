@@ -1,8 +1,11 @@
 """A run that hangs says where, and ends, so that its launcher can start it again."""
 
 import faulthandler
+import os
 import time
-from threading import Lock
+from threading import Event, Lock, Thread
+
+from videomae.video.programs import POLL_S, Watch
 
 STDERR = 2
 LEAST_S = 30.0
@@ -14,21 +17,27 @@ class Watchdog:
     """Between `alive` and the next, or `rest`, no more than timeout_s may pass. Use as a context.
 
     Else every thread's stack goes to stderr, and the process ends with status 1: a collective that
-    another process never entered can be left in no other way.
+    another process never entered can be left in no other way. Time in which the process was stopped
+    (Ctrl-Z, Slurm's suspension) does not count.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._lock = Lock()
+        self._over = Event()
         self._since: float | None = None
         self._longest: float | None = None
 
     def __enter__(self) -> "Watchdog":
         self.alive()
+        self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.rest()
+        self._over.set()
+        self._thread.join()
 
     def alive(self) -> None:
         """Count anew."""
@@ -37,13 +46,11 @@ class Watchdog:
             if self._since is not None:
                 self._longest = max(self._longest or 0.0, now - self._since)
             self._since = now
-            self._count()
 
     def rest(self) -> None:
         """Count no longer."""
         with self._lock:
             self._since = None
-            faulthandler.cancel_dump_traceback_later()
 
     def hurry(self) -> None:
         """Wait for steps no longer than they have ever needed. Any thread may call it.
@@ -54,8 +61,20 @@ class Watchdog:
         with self._lock:
             if self._longest is not None:
                 self.timeout_s = min(self.timeout_s, max(LEAST_S, STEPS * self._longest))
-                if self._since is not None:
-                    self._count()
 
-    def _count(self) -> None:
-        faulthandler.dump_traceback_later(self.timeout_s, exit=True, file=STDERR)
+    def _watch(self) -> None:
+        watch = Watch()
+        while not self._over.wait(POLL_S):
+            with self._lock:
+                asleep = watch.asleep()
+                if self._since is None:
+                    continue
+                self._since += asleep
+                waited = time.monotonic() - self._since
+                if waited <= self.timeout_s:
+                    continue
+            most = f"{self.timeout_s:.0f} s at most (run.stall_timeout_s; less where another died)"
+            said = f"no step for {waited:.0f} s, {most}: the process ends, from here:\n"
+            os.write(STDERR, said.encode())
+            faulthandler.dump_traceback(STDERR)
+            os._exit(1)
