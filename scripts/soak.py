@@ -457,6 +457,14 @@ def keep_rules(args: argparse.Namespace, rng: random.Random, folder: Path) -> bo
     return good
 
 
+def slurm_answers() -> bool:
+    """Whether there is a Slurm, and it runs."""
+    try:
+        return subprocess.run(["sinfo"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 def kill_launched(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     """A process, the launcher or all killed; where Slurm answers, jobs put back into its queue."""
     clips = write_videos(folder / "videos", 24)
@@ -465,7 +473,7 @@ def kill_launched(args: argparse.Namespace, rng: random.Random, folder: Path) ->
     assert launched("one_node.sh", *given, count=2).wait(TIMEOUT_S) == 0
     undisturbed = time.monotonic() - began
     kinds = ["a process", "the launcher", "all", "the launcher, SIGTERM"]
-    kinds += ["Slurm, SIGUSR1", "Slurm, requeued"] * (shutil.which("sinfo") is not None)
+    kinds += ["Slurm, SIGUSR1", "Slurm, requeued"] * slurm_answers()
     counts: Counter[str] = Counter()
     trial, good = 0, True
     while counts.total() < args.times:
