@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.arithmetic import uses_bf16
 from videomae.config import (
     AttentionBackend,
     AugmentConfig,
@@ -43,11 +42,12 @@ from videomae.model.float8 import use_float8
 from videomae.model.flops import finetuning_flops, pretraining_flops
 from videomae.model.layers import Attention, Block, use_padding
 from videomae.model.mae import MaskIndices
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.parallel import Processes
 from videomae.train.delivery import Delivery
 from videomae.train.groups import adamw
 from videomae.train.objective import Classify, Inputs, Reconstruct
-from videomae.train.parallel import Processes
 from videomae.train.sharding import compile_blocks
 from videomae.train.step import train_step
 

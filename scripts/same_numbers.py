@@ -55,7 +55,11 @@ def errors(tree: Path, work: Path) -> dict[str, Any]:
     """Exit status and words of every wrong command."""
     said = driven(tree, work, [list(words) for words in BAD])
     return {
-        " ".join(words): {"status": status, "out": _plain(out, tree, work), "err": _plain(err, tree, work)}
+        " ".join(words): {
+            "status": status,
+            "out": _plain(out, tree, work),
+            "err": _plain(err, tree, work),
+        }
         for words, (status, out, err) in zip(BAD, said, strict=True)
     }
 
@@ -121,12 +125,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write before.json and now.json there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        before, data, work = (Path(folder) / name for name in ("before", "data", "work"))
+        before, now, data, work = (Path(folder) / x for x in ("before", "now", "data", "work"))
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--detach", "--quiet", str(before), args.commit], check=True)
         try:
+            for name in ("videomae", "configs"):  # which may be edited meanwhile
+                shutil.copytree(ROOT / name, now / name)
             world.make(data)
-            reports = [report(tree, data, work, args.parts) for tree in (before, ROOT)]
+            reports = [report(tree, data, work, args.parts) for tree in (before, now)]
         finally:
             subprocess.run([*git, "remove", "--force", str(before)], check=True)
     if args.keep:
@@ -137,7 +143,9 @@ def main() -> None:
     found = list(differences(*reports))
     print(*found, sep="\n")
     same = len(reports[0]) - len(found)
-    print(f"{same} of {len(reports[0])} are the same, {len(found)} differ; {len(DIFFERENCES)} listed")
+    print(
+        f"{same} of {len(reports[0])} are the same, {len(found)} differ; {len(DIFFERENCES)} listed"
+    )
     sys.exit(1 if found else 0)
 
 

@@ -16,11 +16,11 @@ from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
 from tests.train.processes import Job, in_processes
 from videomae.data.dataset import EvaluationClips
+from videomae.evaluation import features as features_module
 from videomae.lists.clips import read_clips
-from videomae.model.load import encoder_of, load_model
-from videomae.model.weights import Kind, read_own, save_weights
-from videomae.pixels import normalise
-from videomae.train import features as features_module
+from videomae.model.pixels import normalise
+from videomae.weights.load import encoder_of, load_model
+from videomae.weights.weights import Kind, read_own, save_weights
 
 TOKENS = (CLIP.frames // MODEL.tubelet) * (CLIP.size // MODEL.patch) ** 2
 CLASSES = 2

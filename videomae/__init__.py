@@ -7,7 +7,7 @@ The commands are `python -m videomae.pretrain`, `finetune`, `evaluate`, `probe`,
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videomae.model import load_model
+    from videomae.weights.load import load_model
 
 __all__ = ["load_model"]
 
@@ -16,6 +16,6 @@ def __getattr__(name: str) -> Any:
     """Import the model, and with it torch, when it is asked for."""
     if name != "load_model":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from videomae.model import load_model
+    from videomae.weights.load import load_model
 
     return load_model

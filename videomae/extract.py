@@ -34,8 +34,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.arithmetic import uses_bf16
-from videomae.checks import check_place, check_precision, check_videos, require
 from videomae.config import (
     ClipConfig,
     ConfigError,
@@ -45,20 +43,23 @@ from videomae.config import (
     Pool,
     UserError,
 )
+from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
-from videomae.files import read_json, replacing, write_text
+from videomae.evaluation.features import Encoder, FeatureError
 from videomae.lists.clips import Clip, read_clips
 from videomae.lists.walk import Selection, clips_below, told
-from videomae.model.formats import read_weights
-from videomae.model.load import encoder_of
-from videomae.report import runlog
-from videomae.report.console import Say, note
-from videomae.report.sidefiles import names_a_video, read_rows
-from videomae.schema import command
-from videomae.train.features import Encoder, FeatureError
-from videomae.train.parallel import Processes, processes
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.checks import check_place, check_precision, require
+from videomae.run.console import Say, note
+from videomae.run.directory import alone
+from videomae.run.files import read_json, replacing, write_text
+from videomae.run.parallel import Processes, processes
+from videomae.run.schema import command
+from videomae.run.sidefiles import names_a_video, read_rows
 from videomae.video.opening import check_decoder
+from videomae.weights.formats import read_weights
+from videomae.weights.load import encoder_of
 
 MANIFEST = "manifest.jsonl"
 SETTINGS = "extract.json"
@@ -92,7 +93,7 @@ def extract(config: ExtractConfig) -> None:
         say.line(f"{weights.path}: {report}")
         settings = _settings(config, clip, hop, weights.sha256(), process)
         del weights  # as large as the model
-        with runlog.alone(directory, say):
+        with alone(directory, say):
             output = Output(directory, config)
             pending: list[int] = []
             if process.is_main:

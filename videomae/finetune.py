@@ -33,42 +33,37 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from videomae.checks import (
-    SCRATCH,
-    check_run,
-    check_videos,
-    require,
-    starting_weights,
-    training_clips,
-    warn_of_shared,
-)
 from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
+from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
 from videomae.data.mix import Mixing, block_of
-from videomae.evaluate import evaluate_model, hashes_of, score_model
-from videomae.files import sha256, write_text
+from videomae.evaluation.scoring import evaluate_model, hashes_of, score_model
+from videomae.evaluation.splits import config_of_splits, write_mean
 from videomae.lists.clips import ClipList, class_names, read_clips
+from videomae.lists.labels import compare_labels, count_labels
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
-from videomae.model.formats import read_weights
-from videomae.model.load import as_trained, load_all, load_encoder, pick_classes, same_classes
-from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo, save_weights
-from videomae.planning import choices_of, plan_run, settle_batch
-from videomae.record import made
-from videomae.report.console import Say, note
-from videomae.report.figures import save_clips, save_loss_curve
-from videomae.report.labels import compare_labels, count_labels
-from videomae.report.runlog import BEST, BEST_WEIGHTS, RunLog, logged
-from videomae.report.sidefiles import is_best, mended_object
-from videomae.run import exit_if_stopped, train_run
-from videomae.schema import command
-from videomae.splits import config_of_splits, write_mean
+from videomae.pictures.figures import save_clips, save_loss_curve
+from videomae.run.checks import require
+from videomae.run.console import Say, note
+from videomae.run.directory import BEST, BEST_WEIGHTS, WEIGHTS
+from videomae.run.files import sha256, write_text
+from videomae.run.log import RunLog, logged
+from videomae.run.parallel import Processes, processes
+from videomae.run.record import made
+from videomae.run.schema import command
+from videomae.run.sidefiles import is_best, mended_object
 from videomae.train.loop import Outcome
 from videomae.train.objective import Classify
-from videomae.train.parallel import Processes, processes
+from videomae.train.planning import choices_of, plan_run, settle_batch
+from videomae.train.runs import exit_if_stopped, train_run
 from videomae.train.sharding import DistributedModel
+from videomae.train.start import SCRATCH, check_run, starting_weights
 from videomae.train.tuning import Part, tune
+from videomae.weights.formats import read_weights
+from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
+from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -173,10 +168,10 @@ def finetune_split(config: FinetuneConfig, process: Processes) -> Outcome:
         trained = distributed.whole()
         if process.is_main:
             info = replace(info, step=outcome.step)
-            save_weights(made(directory, FILE_NAME), trained.state_dict(), info)
+            save_weights(made(directory, WEIGHTS), trained.state_dict(), info)
             save_loss_curve(directory)
         process.barrier()
-        file = directory / FILE_NAME
+        file = directory / WEIGHTS
         about: dict[str, Any] = {"weights": {"chosen": "last", "step": outcome.step}}
         if config.test_weights is WhichWeights.best:
             file = directory / BEST_WEIGHTS

@@ -38,43 +38,38 @@ from pathlib import Path
 
 import torch
 
-from videomae.checks import (
-    check_run,
-    check_videos,
-    lists_of,
-    require,
-    starting_weights,
-    training_clips,
-    warn_of_shared,
-)
 from videomae.config import Precision, PretrainConfig, token_grid
+from videomae.data.checks import check_videos, lists_of, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
+from videomae.evaluation.probing import EpochProbe, probe_data
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.prepared import with_prepared
 from videomae.model.flops import pretraining_flops
-from videomae.model.load import as_trained, load_all
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
-from videomae.pixels import normalise
-from videomae.planning import choices_of, plan_run, settle_batch
-from videomae.record import made
-from videomae.report.console import Say, note
-from videomae.report.figures import (
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import (
     filmstrip,
     reconstruction_rows,
     save_loss_curve,
     save_reconstructions,
 )
-from videomae.report.runlog import RunLog
-from videomae.run import exit_if_stopped, train_run
-from videomae.schema import command
+from videomae.run.checks import require
+from videomae.run.console import Say, note
+from videomae.run.directory import WEIGHTS
+from videomae.run.log import RunLog
+from videomae.run.parallel import Processes, processes
+from videomae.run.record import made
+from videomae.run.schema import command
 from videomae.train.objective import Reconstruct
-from videomae.train.parallel import Processes, processes
-from videomae.train.probing import EpochProbe, probe_data
+from videomae.train.planning import choices_of, plan_run, settle_batch
+from videomae.train.runs import exit_if_stopped, train_run
 from videomae.train.sharding import DistributedModel
+from videomae.train.start import check_run, starting_weights
 from videomae.train.tuning import Part, tune
+from videomae.weights.load import as_trained, load_all
+from videomae.weights.weights import Kind, WeightsInfo, save_weights
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -163,7 +158,7 @@ def pretrain(config: PretrainConfig) -> None:
         trained = distributed.whole()
         if process.is_main and outcome.finished:
             directory = Path(config.output_dir)
-            file = made(directory, FILE_NAME)
+            file = made(directory, WEIGHTS)
             save_weights(file, trained.state_dict(), replace(info, step=outcome.step))
             save_loss_curve(directory)
             picture = made(directory, "figures/reconstruction.png")

@@ -42,7 +42,7 @@ PICTURES = (
     "videomae.pretrain.save_loss_curve",
     "videomae.pretrain.draw_reconstructions",
     "videomae.finetune.save_loss_curve",
-    "videomae.evaluate.save_confusion",
+    "videomae.evaluation.scoring.save_confusion",
 )
 
 

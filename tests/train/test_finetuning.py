@@ -26,12 +26,12 @@ from videomae.config import AugmentConfig, ConfigError, CropKind, WhichWeights
 from videomae.data.dataset import EvaluationClips, ValidationClips
 from videomae.data.loader import Batch
 from videomae.data.mix import Mixing, mixed
-from videomae.evaluate import score_model
-from videomae.files import sha256
+from videomae.evaluation.scoring import score_model
 from videomae.model import VideoClassifier
-from videomae.model.formats import read_weights
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.files import sha256
 from videomae.train.objective import Classify
+from videomae.weights.formats import read_weights
 
 
 def test_the_loss_of_mixed_views_is_that_of_soft_labels() -> None:
@@ -123,7 +123,7 @@ def test_the_way_is_evaluated_on_middles_and_the_end_on_test_views(
         return score_model(model, dataset, *rest)
 
     monkeypatch.setattr("videomae.finetune.score_model", noted)
-    monkeypatch.setattr("videomae.evaluate.score_model", noted)
+    monkeypatch.setattr("videomae.evaluation.scoring.score_model", noted)
     validated(videos, tmp_path / "run", "data.segments=2", "data.crops=2")
     assert kinds == [(ValidationClips, 1)] * 3 + [(EvaluationClips, 4)]
 

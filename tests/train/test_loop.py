@@ -38,13 +38,14 @@ from videomae.data.mask import Masking
 from videomae.data.workers import WorkerDied
 from videomae.lists.clips import Clip, read_clips
 from videomae.model.mae import VideoMAE
-from videomae.train import judge, loop, signals
+from videomae.run import signals
+from videomae.run.parallel import Processes
+from videomae.run.signals import stop_signals
+from videomae.train import judge, loop
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.judge import NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
-from videomae.train.signals import stop_signals
 from videomae.train.step import train_step
 from videomae.video.interface import Video
 from videomae.video.opening import open_clip

@@ -9,9 +9,9 @@ import yaml
 
 from tests.train import assert_same_run, finetuning, pretraining, train
 from videomae.config import ConfigError, RunConfig
+from videomae.run.parallel import Processes
 from videomae.train import memory
 from videomae.train.memory import Need
-from videomae.train.parallel import Processes
 
 
 def kept_batch(output: Path) -> object:

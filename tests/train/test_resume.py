@@ -27,13 +27,13 @@ from tests.train import (
     weights,
 )
 from tests.train.processes import call_in, started
-from videomae.model.formats import read_weights
-from videomae.model.tensors import WeightsError
-from videomae.report.runlog import RunExistsError
+from videomae.run.directory import RunExistsError
 from videomae.train import loop
 from videomae.train.checkpoint import CheckpointError
 from videomae.train.objective import Inputs
 from videomae.train.step import train_step
+from videomae.weights.formats import read_weights
+from videomae.weights.tensors import WeightsError
 
 Make = Callable[..., Any]
 stages = pytest.mark.parametrize("make", [pretraining, finetuning])

@@ -15,10 +15,10 @@ from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Preci
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
 from videomae.model import VideoClassifier, VideoMAE
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.parallel import Processes
 from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Inputs, Reconstruct
-from videomae.train.parallel import Processes
 from videomae.train.step import StepStats, train_step
 
 MODEL = ModelConfig(

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from videomae.config import RunConfig, UserError
-from videomae.data.dataset import BadFile
 from videomae.data.loader import TrainingOrder
 from videomae.lists.clips import ClipList
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
+from videomae.run.bad_files import BadFile
+from videomae.run.parallel import Processes
 from videomae.train.log import Log
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
 RECENT, ENOUGH = 100, 20

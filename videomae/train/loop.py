@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from videomae.config import OptimConfig, RunConfig
-from videomae.data.dataset import BadFile, TrainingClips
+from videomae.data.dataset import TrainingClips
 from videomae.data.loader import (
     Batch,
     MicroBatches,
@@ -20,6 +20,10 @@ from videomae.data.loader import (
     delivered_batches,
 )
 from videomae.data.workers import WorkerDied
+from videomae.run.bad_files import BadFile
+from videomae.run.parallel import Processes
+from videomae.run.signals import at_once, deferred_interrupts, stop_signals
+from videomae.run.watchdog import Watchdog
 from videomae.train.checkpoint import Checkpoints
 from videomae.train.delivery import delivery_to
 from videomae.train.intervals import SaveTimes
@@ -27,13 +31,10 @@ from videomae.train.judge import Judge
 from videomae.train.log import Log
 from videomae.train.meter import Meter
 from videomae.train.objective import Inputs, Objective
-from videomae.train.parallel import Processes
 from videomae.train.profiling import traced
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
-from videomae.train.signals import at_once, deferred_interrupts, stop_signals
 from videomae.train.step import Underway, train_step
-from videomae.train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)

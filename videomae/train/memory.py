@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from videomae.arithmetic import autocast
 from videomae.config import ConfigError, Precision, RunConfig
 from videomae.data.dataset import TrainingClips
 from videomae.model.layers import Block
+from videomae.run.arithmetic import autocast
+from videomae.run.parallel import Processes
 from videomae.train.objective import Objective
-from videomae.train.parallel import Processes
 from videomae.train.trial import blank
 
 MOST_VIEWS = 128

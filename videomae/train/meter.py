@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from videomae.config import RunConfig
+from videomae.run.parallel import Processes
 from videomae.train.log import Log
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 
 

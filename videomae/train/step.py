@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from videomae.arithmetic import autocast
 from videomae.config import Precision
+from videomae.run.arithmetic import autocast
+from videomae.run.parallel import Fetched, Processes, send
 from videomae.train.objective import Inputs
-from videomae.train.parallel import Fetched, Processes, send
 from videomae.train.sharding import gradients_exchanged
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.arithmetic import autocast, has_bf16, uses_bf16
 from videomae.config import ConfigError, Recompute, RunConfig, Sharding
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mix import block_of, group_of
+from videomae.run.arithmetic import autocast, has_bf16, uses_bf16
+from videomae.run.parallel import Processes
 from videomae.train.objective import Objective
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel, gradients_exchanged
 
