@@ -21,7 +21,7 @@ from videomae.pretrain import pretrain
 from videomae.run.files import sha256
 from videomae.run.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
-from videomae.train.judge import TooManyBadVideos
+from videomae.train.health import TooManyBadVideos
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Part
 from videomae.video.pyav import PyAVVideo

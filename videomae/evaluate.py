@@ -24,18 +24,17 @@ from videomae.config import (
     EvaluateConfig,
 )
 from videomae.data.checks import check_videos
-from videomae.evaluation.scoring import clear_results, evaluate_model, hashes_of
+from videomae.evaluation.scoring import LabelledVideos, clear_results, evaluate_model, hashes_of
 from videomae.evaluation.splits import config_of_splits, write_mean
 from videomae.lists.clips import class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
-from videomae.run.console import Say
 from videomae.run.directory import BAD_FILES, METRICS
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256
 from videomae.run.overwrite import begin_record, check_unused
-from videomae.run.parallel import Processes, processes
 from videomae.run.record import made
+from videomae.run.run import Run, open_run
 from videomae.run.schema import command
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
@@ -46,13 +45,13 @@ from videomae.weights.weights import WeightsInfo
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate the classifier at config.weights, or that of each split."""
     splits = config_of_splits(config)
-    with processes(config.run) as process:
-        for each in splits:
-            evaluate_split(each, process)
-        write_mean(config, splits, process)
+    with open_run(config.run, config.output_dir) as run:
+        for split in splits:
+            evaluate_split(replace(run, directory=Path(split.output_dir)), split)
+        write_mean(run, config, splits)
 
 
-def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
+def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     """Evaluate one classifier on its test list."""
     data = config.data
     require(
@@ -64,8 +63,7 @@ def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
         }
     )
     check_decoder(data.decoder)
-    directory = Path(config.output_dir)
-    say = Say(process.is_main)
+    directory, say = run.directory, run.say
     check_place("output_dir", directory)
     check_unused(directory, overwrite=config.overwrite)
     names = class_names(data)
@@ -83,19 +81,19 @@ def evaluate_split(config: EvaluateConfig, process: Processes) -> None:
     if trained not in (None, data.sampling):
         say.line(f"trained with data.sampling={trained.name}, tested with {data.sampling.name}")
     weights_hash = weights.sha256()
-    process.barrier()  # every process has looked before anything changes
-    if process.is_main:
+    run.processes.barrier()  # every process has looked before anything changes
+    if run.is_main:
         begin_record(directory)
         made(directory, BAD_FILES)
         clear_results(directory)
         list_hash = sha256(Path(str(data.test_list)))
         hashes = {"data.test_list": list_hash, "weights": weights_hash}
         if not os.path.exists(directory / METRICS):  # else the config is a training run's
-            describe_run(config, directory, process, hashes)
+            describe_run(run, config, hashes)
     del weights  # as large as the model
-    model.to(process.device)
+    model.to(run.device)
     about = hashes_of(weights_hash, data, config.model)
-    evaluate_model(model, clips, names, data, config.run, directory, process, say, about)
+    evaluate_model(run, model, LabelledVideos(clips, names, data), about)
 
 
 def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:

@@ -54,8 +54,8 @@ from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256, write_text
 from videomae.run.overwrite import check_no_training
-from videomae.run.parallel import Processes, processes
 from videomae.run.record import made
+from videomae.run.run import Run, open_run
 from videomae.run.schema import command
 from videomae.train.start import SCRATCH
 from videomae.video.opening import check_decoder
@@ -73,9 +73,8 @@ def probe(config: ProbeConfig) -> None:
     given = {f"data.{name}": getattr(config.data, name) for name in names}
     require(given | {"weights": config.weights})
     check_decoder(config.data.decoder)
-    directory = Path(config.output_dir)
-    with processes(config.run) as process:
-        say = Say(process.is_main)
+    with open_run(config.run, config.output_dir) as run:
+        directory, say, process = run.directory, run.say, run.processes
         _check_output(config, directory)
         classes = class_names(config.data)
         lists = {key: _clips(config.data, key) for key in ("train_list", "test_list")}
@@ -88,14 +87,11 @@ def probe(config: ProbeConfig) -> None:
             hashes = {key: sha256(Path(str(given[key]))) for key in keys}
             for name in (RESULTS, BAD_FILES):
                 (directory / name).unlink(missing_ok=True)
-            describe_run(config, directory, process, hashes | {"weights": str(made_of["weights"])})
+            describe_run(run, config, hashes | {"weights": str(made_of["weights"])})
             made(directory, BAD_FILES)
         made_of["bf16"] = uses_bf16(process.device, config.run.precision)
         encoder = Encoder(model, process.device, config.run.precision)
-        found = [
-            _features(config, encoder, lists[key], key, data, made_of, process, say)
-            for key in lists
-        ]
+        found = [_features(run, config, encoder, lists[key], key, data, made_of) for key in lists]
         if process.is_main:
             train, test = found
             add_bad_files(directory, train.bad, TRAIN, say)
@@ -149,14 +145,13 @@ def _encoder(
 
 
 def _features(
+    run: Run,
     config: ProbeConfig,
     encoder: Encoder,
     clips: Sequence[Clip],
     key: str,
     data: DataConfig,
     made_of: dict[str, Any],
-    process: Processes,
-    say: Say,
 ) -> Features:
     """Of one list, computed or read. All processes call it.
 
@@ -171,7 +166,7 @@ def _features(
         clips,
         tokens=attentive,
     )
-    if attentive and process.is_main:
+    if attentive and run.is_main:
         videos = min(len(clips), SHARD * len(cache.missing()))
         tokens = np.prod(token_grid(encoder.model.config, data.clip))
         needed = int(videos * data.segments * tokens * encoder.model.config.dim * 2)
@@ -182,7 +177,7 @@ def _features(
                 f"output_dir={config.output_dir} has {free / 1e9:,.1f} GB left: choose another, "
                 "or probe.kinds=[knn,linear], which need no tokens"
             )
-    cache.fill(encoder, data, config.run, process, say)
+    cache.fill(run, encoder, data)
     return cache.read()
 
 

@@ -19,7 +19,7 @@ from videomae.run.console import Say
 from videomae.run.directory import RunExistsError, alone
 from videomae.run.environment import _commit, write_environment
 from videomae.run.log import RunLog, logged
-from videomae.train.runs import read_bad_files
+from videomae.train.health import read_bad_files
 
 LOUD = Say(enabled=True)
 

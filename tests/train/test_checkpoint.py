@@ -23,7 +23,7 @@ from videomae.model.presets import preset
 from videomae.run.parallel import Processes
 from videomae.train import checkpoint as module
 from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
-from videomae.train.runs import run_identity
+from videomae.train.identity import run_identity
 from videomae.train.sharding import DistributedModel
 from videomae.weights.weights import Kind, WeightsInfo
 

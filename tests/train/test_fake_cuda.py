@@ -20,7 +20,7 @@ from videomae.run.parallel import Processes
 from videomae.train.average import RunningMean
 from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Reconstruct
-from videomae.train.step import train_step
+from videomae.train.step import StepSettings, train_step
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=CUDA)
 MICRO_BATCHES, VIEWS = 2, 4
@@ -54,12 +54,7 @@ def two_steps(objective: Reconstruct | Classify) -> None:
                 optimizer,
                 inputs,
                 ALONE,
-                accumulation=MICRO_BATCHES,
-                lr=1e-3,
-                clip_grad=1.0,
-                precision=Precision.bf16,
-                noise_seed=(0, number),
-                signals=lambda: (0.0, 0.0),
+                StepSettings(number, 0, 1e-3, MICRO_BATCHES, 1.0, Precision.bf16),
             )
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import DataConfig, Precision, RunConfig, UserError
+from videomae.config import DataConfig, Precision, UserError
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
 from videomae.lists.clips import Clip, ClipList
@@ -21,9 +21,9 @@ from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
-from videomae.run.console import Say, note
+from videomae.run.console import note
 from videomae.run.files import replacing
-from videomae.run.parallel import Processes
+from videomae.run.run import Run
 
 SHARD = 64
 """Videos whose features lie in one file."""
@@ -66,11 +66,10 @@ class Features(NamedTuple):
 
 
 def mean_features(
+    run: Run,
     encoder: Encoder,
     clips: Sequence[Clip],
     data: DataConfig,
-    run: RunConfig,
-    process: Processes,
     stop: Callable[[], bool],
 ) -> Features | None:
     """Of all clips, without the disk. All processes call it, each sees every world-th video.
@@ -85,9 +84,9 @@ def mean_features(
     """
     rows: list[tuple[int, Tensor]] = []
     bad: list[BadFile] = []
-    stopped = False
+    stopped, process = False, run.processes
     places = range(process.rank, len(clips), process.world)
-    for batch in _batches(clips, places, data, run, process):
+    for batch in _batches(run, clips, places, data):
         good = batch.valid
         means = _finite(encoder.tokens(batch.clip).mean(1).cpu())[good]
         rows += zip(batch.video[good].tolist(), means, strict=True)
@@ -130,14 +129,13 @@ class FeatureCache:
         shards = range(0, len(self.clips), SHARD)
         return [first for first in shards if not self._path(first).is_file()]
 
-    def fill(
-        self, encoder: Encoder, data: DataConfig, run: RunConfig, process: Processes, say: Say
-    ) -> None:
+    def fill(self, run: Run, encoder: Encoder, data: DataConfig) -> None:
         """Compute what is missing. All processes call it, each computes every world-th shard.
 
         Raises:
             FeatureError: the features are not finite.
         """
+        process, say = run.processes, run.say
         missing: list[int] = process.from_main(self.missing() if process.is_main else [])
         done = len(range(0, len(self.clips), SHARD)) - len(missing)
         what = f"features of {len(self.clips)} videos in {self.directory}"
@@ -152,7 +150,7 @@ class FeatureCache:
         pending: list[tuple[int, Tensor, Tensor | None]] = []
         bad: list[BadFile] = []
         with say.bar("features", total=len(places)) as bar:
-            for batch in _batches(self.clips, places, data, run, process):
+            for batch in _batches(run, self.clips, places, data):
                 tokens = encoder.tokens(batch.clip)
                 means = _finite(tokens.mean(1).cpu())
                 kept = _finite(tokens.half().cpu()) if self.tokens else [None] * len(means)
@@ -229,20 +227,16 @@ def describe(data: DataConfig) -> dict[str, Any]:
 
 
 def _batches(
-    clips: Sequence[Clip],
-    places: Sequence[int],
-    data: DataConfig,
-    run: RunConfig,
-    process: Processes,
+    run: Run, clips: Sequence[Clip], places: Sequence[int], data: DataConfig
 ) -> Iterator[Batch]:
     """The views of the clips at these places, numbered as in the whole list."""
     loader = evaluation_loader(
         EvaluationClips(ClipList.of(clips).take(places), data),
         rank=0,
         world=1,
-        batch=max(1, run.untrained_batch // (data.segments * data.crops)),
-        workers=min(len(places), process.num_workers(run.workers)),
-        pin=process.pins,
+        batch=max(1, run.settings.untrained_batch // (data.segments * data.crops)),
+        workers=min(len(places), run.num_workers),
+        pin=run.processes.pins,
         note=note,
     )
     numbers = torch.tensor(places, dtype=torch.int64)

@@ -12,7 +12,6 @@ from videomae.config import (
     DataConfig,
     EpochProbeConfig,
     ListConfig,
-    RunConfig,
     Sampling,
     UserError,
 )
@@ -20,9 +19,8 @@ from videomae.evaluation.features import Encoder, mean_features
 from videomae.evaluation.probes import knn_probs
 from videomae.lists.clips import Clip, ClipList
 from videomae.model.mae import VideoMAE
-from videomae.run.console import Say
-from videomae.run.parallel import Processes
 from videomae.run.rates import warmup_cosine
+from videomae.run.run import Run
 
 HELD_OUT = 5
 """One video of so many is held out to choose the learning rate."""
@@ -188,21 +186,17 @@ class EpochProbe:
 
     def __init__(
         self,
+        run: Run,
         config: EpochProbeConfig,
         train_clips: Sequence[Clip],
         test_clips: Sequence[Clip],
         data: DataConfig,
-        run: RunConfig,
-        process: Processes,
-        say: Say,
     ) -> None:
         self.config = config
         self.every_epochs = config.every_epochs
         self.lists = {"train": ClipList.of(train_clips), "test": ClipList.of(test_clips)}
         self.data = data
         self.run = run
-        self.process = process
-        self.say = say
         self.told: set[str] = set()
 
     def __call__(self, model: nn.Module, stop: Callable[[], bool]) -> float | None:
@@ -218,16 +212,16 @@ class EpochProbe:
         training = model.training
         model.eval()
         try:
-            encoder = Encoder(model, self.process.device, self.run.precision)
+            encoder = Encoder(model, self.run.device, self.run.settings.precision)
             found = {}
             for name, clips in self.lists.items():
-                features = mean_features(encoder, clips, self.data, self.run, self.process, stop)
+                features = mean_features(self.run, encoder, clips, self.data, stop)
                 if features is None:
                     return None
                 found[name] = features
                 for file in features.bad:
                     if file.error not in self.told:
-                        self.say.line(
+                        self.run.say.line(
                             f"cannot be read: line {file.line} of probe.{name}_list: {file.error}"
                         )
                         self.told.add(file.error)

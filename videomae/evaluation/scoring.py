@@ -15,24 +15,23 @@ from videomae.config import (
     DataConfig,
     ModelConfig,
     Precision,
-    RunConfig,
     UserError,
 )
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.metrics import Scores
 from videomae.evaluation.views import gather_probs, predict_videos
-from videomae.lists.clips import Clip
+from videomae.lists.clips import Clip, ClipList
 from videomae.model.classifier import VideoClassifier
 from videomae.model.pixels import normalise
 from videomae.pictures.figures import save_confusion
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
-from videomae.run.console import Say, note
+from videomae.run.console import note
 from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS
 from videomae.run.files import sha256, write_text
-from videomae.run.parallel import Processes
 from videomae.run.record import made
+from videomae.run.run import Run
 from videomae.run.sidefiles import is_bad_file, mended_rows
 from videomae.weights.weights import as_json
 
@@ -53,12 +52,7 @@ class Evaluation(NamedTuple):
 
 
 def score_model(
-    model: VideoClassifier,
-    dataset: EvaluationClips,
-    names: Sequence[str],
-    run: RunConfig,
-    process: Processes,
-    say: Say,
+    run: Run, model: VideoClassifier, dataset: EvaluationClips, names: Sequence[str]
 ) -> Evaluation | None:
     """Predict every video of a list. All processes call it; the main one gets the result.
 
@@ -70,20 +64,21 @@ def score_model(
     """
     model.eval()
     num_videos, num_views = len(dataset.clips), dataset.shape[0]
-    batch = max(1, run.untrained_batch // num_views)
+    process = run.processes
+    batch = max(1, run.settings.untrained_batch // num_views)
     loader = evaluation_loader(
         dataset,
         rank=process.rank,
         world=process.world,
         batch=batch,
-        workers=process.num_workers(run.workers),
+        workers=run.num_workers,
         pin=process.pins,
         note=note,
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
-    predict = partial(logits_of, model, process.device, run.precision)
-    with say.bar("evaluating", total=share) as bar:
+    predict = partial(logits_of, model, run.device, run.settings.precision)
+    with run.say.bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
         return None
@@ -97,18 +92,19 @@ def score_model(
     return Evaluation(scores, bad, sum(part.num_short for part in parts))
 
 
+class LabelledVideos(NamedTuple):
+    """A labelled list that a classifier is tested on."""
+
+    clips: ClipList
+    names: Sequence[str]
+    """Of the classes."""
+    data: DataConfig
+
+
 def evaluate_model(
-    model: VideoClassifier,
-    clips: Sequence[Clip],
-    names: Sequence[str],
-    data: DataConfig,
-    run: RunConfig,
-    directory: Path,
-    process: Processes,
-    say: Say,
-    about: Mapping[str, Any],
+    run: Run, model: VideoClassifier, test: LabelledVideos, about: Mapping[str, Any]
 ) -> None:
-    """Write what `model` makes of `clips`: results.json, predictions.jsonl, the confusion matrix.
+    """Write what `model` makes of a list: results.json, predictions.jsonl, the confusion matrix.
 
     All processes call it.
 
@@ -119,7 +115,8 @@ def evaluate_model(
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    evaluation = score_model(model, EvaluationClips(clips, data), names, run, process, say)
+    (clips, names, data), directory, say = test, run.directory, run.say
+    evaluation = score_model(run, model, EvaluationClips(clips, data), names)
     if evaluation is None:
         return
     scores, bad, num_short = evaluation

@@ -10,13 +10,12 @@ from typing import TypeVar
 from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
 from videomae.evaluation.metrics import mean_of_splits
 from videomae.lists.prepared import ALL, read_prepared, with_prepared
-from videomae.run.console import Say
 from videomae.run.directory import RESULTS
 from videomae.run.environment import describe_run
 from videomae.run.files import write_text
 from videomae.run.overwrite import check_no_training
-from videomae.run.parallel import Processes
 from videomae.run.record import made
+from videomae.run.run import Run
 
 C = TypeVar("C", FinetuneConfig, EvaluateConfig)
 
@@ -65,21 +64,21 @@ def config_of_splits(config: C) -> list[C]:
     return configs
 
 
-def write_mean(config: C, splits: Sequence[C], process: Processes) -> None:
+def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
     """results.json of all splits, and what led to it, where there are several."""
-    if config.data.split != ALL or not process.is_main:
+    if config.data.split != ALL or not run.is_main:
         return
     found = {
         str(each.data.split): json.loads((Path(each.output_dir) / RESULTS).read_text())
         for each in splits
     }
     mean = mean_of_splits(found)
-    directory = Path(config.output_dir)
-    describe_run(config, directory, process, {})
+    directory = run.directory
+    describe_run(run, config, {})
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
-    Say(enabled=True).line(
+    run.say.line(
         f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
         f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
     )

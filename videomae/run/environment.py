@@ -14,8 +14,8 @@ import torch
 from videomae.run.directory import CONFIG, ENVIRONMENT
 from videomae.run.files import write_text
 from videomae.run.overwrite import begin_record
-from videomae.run.parallel import Processes
 from videomae.run.record import made
+from videomae.run.run import Run
 from videomae.run.schema import as_yaml, composition
 from videomae.run.sidefiles import is_environment, mended_object
 from videomae.run.text import redacted
@@ -23,15 +23,14 @@ from videomae.run.text import redacted
 PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
 
 
-def describe_run(
-    config: object, directory: Path, processes: Processes, hashes: Mapping[str, str]
-) -> None:
+def describe_run(run: Run, config: object, hashes: Mapping[str, str]) -> None:
     """Write environment.json, which tells that a run began here, then config.yaml and .hydra/."""
+    directory = run.directory
     begin_record(directory)
     texts = {CONFIG: as_yaml(config)} | composition()
     for name in (ENVIRONMENT, *texts):
         made(directory, name)
-    write_environment(directory, processes.device, hashes)
+    write_environment(directory, run.device, hashes)
     for name, text in texts.items():
         write_text(directory / name, text)
 

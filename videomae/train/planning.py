@@ -9,29 +9,29 @@ from typing import TypeVar
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 from yaml import YAMLError
 
 from videomae.config import AUTO, TrainConfig
-from videomae.data.dataset import TrainingClips, view_shape
+from videomae.data.dataset import view_shape
 from videomae.data.loader import piece_size
 from videomae.data.mix import block_of, group_of
 from videomae.data.workers import most_memory
 from videomae.lists.clips import Clip
 from videomae.run.arithmetic import has_bf16, uses_bf16
-from videomae.run.console import Say
 from videomae.run.directory import CHOICES
 from videomae.run.parallel import Processes
+from videomae.run.run import Run
 from videomae.run.sidefiles import mended_object
 from videomae.train.choices import Choices, is_choices
 from videomae.train.memory import agreed_batch
 from videomae.train.schedule import Plan
+from videomae.train.stage import Stage
 from videomae.video.opening import check_decoder
 
 Config = TypeVar("Config", bound=TrainConfig)
 
 
-def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, say: Say) -> Plan:
+def plan_run(run: Run, config: TrainConfig, clips: Sequence[Clip]) -> Plan:
     """Work out the batch arithmetic and print it, and where the list is not the published one.
 
     With run.device_batch=auto only what is wrong is found out: `settle_batch` does the rest.
@@ -39,7 +39,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
     Raises:
         ConfigError: the list is shorter than a global batch, or the processes do not divide it.
     """
-    size = config.run.device_batch
+    size, processes, say = config.run.device_batch, run.processes, run.say
     if isinstance(size, str):
         return _plan(config, clips, processes, _group(config))
     plan = _plan(config, clips, processes, size)
@@ -61,15 +61,7 @@ def plan_run(config: TrainConfig, clips: Sequence[Clip], processes: Processes, s
     return plan
 
 
-def settle_batch(
-    config: Config,
-    plan: Plan,
-    objective: nn.Module,
-    dataset: TrainingClips,
-    checkpoint: Path | None,
-    processes: Processes,
-    say: Say,
-) -> tuple[Config, Plan]:
+def settle_batch(run: Run, config: Config, plan: Plan, stage: Stage) -> tuple[Config, Plan]:
     """The config with a number for run.device_batch=auto, that of the run which goes on or what the
     memory allows, and its plan. Every process must call it.
 
@@ -78,16 +70,16 @@ def settle_batch(
     """
     if config.run.device_batch != AUTO:
         return config, plan
-    group = _group(config)
-    earlier = processes.from_main(_earlier_batch(checkpoint))
-    found = earlier or agreed_batch(objective, dataset, config.run, group, processes)
-    size = _plan(config, dataset.clips, processes, max(found, group)).micro_batch
-    say.line(
+    group, processes = _group(config), run.processes
+    earlier = processes.from_main(_earlier_batch(stage.checkpoint))
+    found = earlier or agreed_batch(stage.objective, stage.dataset, run, group)
+    size = _plan(config, stage.clips, processes, max(found, group)).micro_batch
+    run.say.line(
         f"run.device_batch=auto: {size} videos at once, "
         + ("as before" if earlier else f"memory for {found}")
     )
     config = replace(config, run=replace(config.run, device_batch=size))
-    return config, plan_run(config, dataset.clips, processes, say)
+    return config, plan_run(run, config, stage.clips)
 
 
 def choices_of(checkpoint: Path | None, processes: Processes) -> Choices:

@@ -26,6 +26,7 @@ from tests.train import (
     json_lines,
     metrics,
     pretraining,
+    step_of,
     train,
     video_list,
     weights,
@@ -40,10 +41,12 @@ from videomae.lists.clips import Clip, read_clips
 from videomae.model.mae import VideoMAE
 from videomae.run import signals
 from videomae.run.parallel import Processes
+from videomae.run.run import Run
 from videomae.run.signals import stop_signals
-from videomae.train import judge, loop
+from videomae.train import health, trainer
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.judge import NonFiniteError, TooManyBadVideos
+from videomae.train.course import Course
+from videomae.train.health import HealthMonitor, NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
 from videomae.train.schedule import Plan
 from videomae.train.step import train_step
@@ -66,11 +69,11 @@ def folder(tmp_path: Path, videos: Path) -> Path:
 def every_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None:
     """Call `act` with the number of each step as it begins."""
 
-    def acting(*args: Any, noise_seed: Sequence[int], **settings: Any) -> Any:
-        act(noise_seed[1])
-        return train_step(*args, noise_seed=noise_seed, **settings)
+    def acting(*args: Any) -> Any:
+        act(step_of(args))
+        return train_step(*args)
 
-    monkeypatch.setattr(loop, "train_step", acting)
+    monkeypatch.setattr(trainer, "train_step", acting)
 
 
 def spoil(
@@ -83,16 +86,14 @@ def spoil(
         optimizer: Any,
         inputs: Iterable[Inputs],
         *rest: Any,
-        noise_seed: Sequence[int],
-        **settings: Any,
     ) -> Any:
-        if noise_seed[1] in steps:
+        if step_of(rest) in steps:
             *good, last = inputs
             *others, weight = last.tensors
             inputs = [*good, Inputs((*others, weight * factor), last.num_errors)]
-        return train_step(objective, optimizer, inputs, *rest, noise_seed=noise_seed, **settings)
+        return train_step(objective, optimizer, inputs, *rest)
 
-    monkeypatch.setattr(loop, "train_step", spoiling)
+    monkeypatch.setattr(trainer, "train_step", spoiling)
 
 
 def order(num_clips: int = NUM_VIDEOS, batch: int = BATCH) -> TrainingOrder:
@@ -541,7 +542,9 @@ def test_a_loss_far_above_the_others_is_logged_with_its_videos(
         ([*np.random.default_rng(0).normal(1, 0.1, 500), 0.0, 1.7], [502]),
     ],
 )
-def test_which_losses_are_far(videos: Path, losses: list[float], spikes: list[int]) -> None:
+def test_which_losses_are_far(
+    videos: Path, tmp_path: Path, losses: list[float], spikes: list[int]
+) -> None:
     class Spikes:
         def spike(self, step: int, *_: Any) -> None:
             found.append(step)
@@ -552,9 +555,8 @@ def test_which_losses_are_far(videos: Path, losses: list[float], spikes: list[in
     plan = Plan.of(config.optim, num_clips=NUM_VIDEOS, repeats=2, world=1, device_batch=2)
     alone = Processes(0, 1, 1, torch.device("cpu"))
     log: Any = Spikes()
-    looks = judge.Judge(
-        clips, order(), plan, config.run, alone, log, {}, max_bad_fraction=0.1, start=0, last=6
-    )
+    run = Run(config.run, alone, tmp_path)
+    looks = HealthMonitor(run, clips, Course(plan, order(), 0, 6), log, {}, 0.1)
     for step, loss in enumerate(losses, start=1):
         looks.loss(step, loss)
     assert found == spikes
