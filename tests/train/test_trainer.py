@@ -515,7 +515,7 @@ def test_too_many_such_steps_in_a_row_stop_the_run(
 def test_a_loss_far_above_the_others_is_logged_with_its_videos(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "ENOUGH", 3)
+    monkeypatch.setattr(health, "ENOUGH", 3)
     spoil(monkeypatch, {5}, factor=30.0)
     config = pretraining(videos, tmp_path / "run")
     directory = train(config)
