@@ -51,12 +51,12 @@ RUNS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "extracted": (1, ("extract", "weights=pretrained", "video=videos", "run.device=cpu")),
 }
 OTHERS: tuple[tuple[str, ...], ...] = (
-    ("pack", "list=videos.txt", "root=videos", "out=pack", "size=48", "workers=1"),
+    ("pack", "list=videos.txt", "root=videos", "out=pack", "short_side=48", "workers=1"),
     ("predict", "weights=finetuned", "video=videos", "output=predicted.json", "run.device=cpu"),
     ("reconstruct", "weights=pretrained", "video=videos/0.mp4", "output=rebuilt.png"),
-    ("convert", "weights=finetuned", "target=official.pth", "format=official"),
+    ("convert", "weights=finetuned", "target=copy.safetensors", "format=videomae"),
     ("scan", "list=videos.txt", "root=videos", "out=scanned", "workers=1"),
-    ("prepare", "dataset=folders", "videos=.", "out=prepared", "val_fraction=0.3"),
+    ("prepare", "dataset=folders", "videos=own", "out=prepared", "val_fraction=0.3"),
 )
 """Commands that train nothing; the first is needed by a run."""
 KILLED_AFTER = 2

@@ -1,6 +1,7 @@
 """A working directory with little videos and lists, the same for both trees."""
 
 import json
+import shutil
 from pathlib import Path
 
 from tests.miniatures import write_clip
@@ -12,6 +13,9 @@ def make(folder: Path) -> None:
     """Fill a directory that does not exist yet."""
     for number in range(NUM_VIDEOS):
         write_clip(folder / "videos" / f"{number}.mp4", number % CLASSES, frames=10, seed=number)
+        own = folder / "own" / ("jump" if number % 2 else "run")
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "videos" / f"{number}.mp4", own)
     names = [f"{number}.mp4" for number in range(NUM_VIDEOS)]
     labelled = [f"{name} {number % CLASSES}" for number, name in enumerate(names)]
     lists = {
