@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,3 +69,32 @@ def test_a_damaged_name_of_the_run_there_is_replaced(
     assert names[0] == names[1] == (tmp_path / "id.txt").read_text()
     assert re.fullmatch(r"[0-9a-f]{8}", names[0])
     assert (tmp_path / "id.txt.damaged").read_bytes() == b"\xff/../x"
+
+
+def test_a_service_that_does_not_answer_stops_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never = Event()
+    package = SimpleNamespace(Image=None, init=lambda **_: never.wait(), Settings=lambda **_: None)
+    monkeypatch.setattr(sinks.importlib, "import_module", lambda _: package)
+    monkeypatch.setattr(sinks, "ANSWERS_S", 0.1)
+    monkeypatch.setattr(sinks, "ENDS_S", 0.1)
+    sink = WeightsAndBiases(tmp_path, "project", "name")
+    sink.numbers({"loss": 1.0}, 1)
+    sink.close()
+    said = capsys.readouterr().err
+    assert "has not answered for 0 s: training goes on" in said
+    assert "has not ended within 0 s" in said
+    never.set()
+
+
+def test_what_it_refuses_ends_the_run_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> Any:
+        raise PermissionError("no API key")
+
+    package = SimpleNamespace(Image=None, init=refuse, Settings=lambda **_: None)
+    monkeypatch.setattr(sinks.importlib, "import_module", lambda _: package)
+    with pytest.raises(PermissionError, match="no API key"):
+        WeightsAndBiases(tmp_path, "project", "name")
