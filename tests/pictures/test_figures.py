@@ -209,6 +209,12 @@ def test_confusion_is_drawn_with_a_column_for_unreadable_videos(tmp_path: Path) 
     assert readable.shape != unreadable.shape or not np.array_equal(readable, unreadable)
 
 
+def test_a_class_may_be_named_like_a_broken_formula(tmp_path: Path) -> None:
+    table, _ = confusion(2)
+    save_confusion(tmp_path / "confusion.png", table, [r"$\frac{1$", "_^{"], r"$\title{$")
+    picture(tmp_path / "confusion.png")
+
+
 def test_confusion_of_many_classes_is_drawn(tmp_path: Path) -> None:
     save_confusion(tmp_path / "confusion.png", *confusion(61), "title")
     picture(tmp_path / "confusion.png")

@@ -790,7 +790,7 @@ class EpochProbeConfig(ListConfig):
         _check_at_least(0, "probe", {"every_epochs": self.every_epochs})
         _check_at_least(1, "probe", {"k": self.k})
         _check_at_least(2, "probe", {"classes": self.classes})
-        _check_list("probe", self)
+        _check_list("probe.", self)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
 from videomae.run.console import note
-from videomae.run.files import replacing
+from videomae.run.files import parse_json, replacing
 from videomae.run.run import Run
 
 SHARD = 64
@@ -119,8 +119,8 @@ class FeatureCache:
         self, directory: Path, made_of: dict[str, Any], clips: Sequence[Clip], *, tokens: bool
     ) -> None:
         self.made_of = made_of | {"tokens": tokens}
-        text = json.dumps(self.made_of, sort_keys=True, default=str)
-        self.directory = directory / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._text = json.dumps(self.made_of, sort_keys=True, default=str)
+        self.directory = directory / hashlib.sha256(self._text.encode()).hexdigest()[:16]
         self.clips = clips
         self.tokens = tokens
 
@@ -173,26 +173,57 @@ class FeatureCache:
         """What has been computed.
 
         Raises:
-            FeatureError: a file is damaged.
+            FeatureError: a file is damaged, or holds other features.
         """
-        parts, bad = [], []
+        parts: list[dict[str, Tensor]] = []
+        bad: list[BadFile] = []
         for first in range(0, len(self.clips), SHARD):
             path = self._path(first)
             try:
-                with safe_open(path, framework="pt") as file:
-                    parts.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-                    rows = json.loads(file.metadata()["bad"])
-            except (SafetensorError, OSError, KeyError, ValueError) as error:
+                part, found = self._read(path, self._shard(first))
+                if parts and part["mean"].shape[1:] != parts[0]["mean"].shape[1:]:
+                    raise ValueError("its features are as wide as no others")
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
                 raise FeatureError(
-                    f"{path} cannot be read ({error}): delete it, it is computed again"
+                    f"{path} cannot be used ({error}): delete it, it is computed again"
                 ) from error
-            bad += [BadFile(*row) for row in rows]
+            parts.append(part)
+            bad += found
         return Features(
             video=torch.cat([part["video"] for part in parts]),
             mean=torch.cat([part["mean"] for part in parts]),
             tokens=[row for part in parts for row in part.get("tokens", ())],
             bad=bad,
         )
+
+    def _read(self, path: Path, shard: range) -> tuple[dict[str, Tensor], list[BadFile]]:
+        """What one file holds of the features of these videos."""
+        with safe_open(path, framework="pt") as file:
+            part = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        if metadata.get("made_of") != self._text:
+            raise ValueError("it was made of something else")
+        names = {"video", "mean"} | ({"tokens"} if self.tokens and len(part["video"]) else set())
+        if part.keys() != names:
+            raise ValueError(f"it holds {', '.join(sorted(part))}")
+        video, mean = part["video"], part["mean"]
+        if video.dtype != torch.int64 or mean.dtype != torch.float32:
+            raise ValueError(f"its numbers are {video.dtype} and {mean.dtype}")
+        if video.ndim != 1 or mean.shape[:-1] != video.shape or not mean.isfinite().all():
+            raise ValueError("its features are none")
+        if len(video) and not (shard[0] <= video[0] and video[-1] <= shard[-1]):
+            raise ValueError("its features are of other videos")
+        if (video[1:] < video[:-1]).any():
+            raise ValueError("its videos are in no order")
+        if "tokens" in names:
+            tokens = part["tokens"]
+            whole = tokens.ndim == 3 and (tokens.shape[0], tokens.shape[2]) == mean.shape
+            if not whole or tokens.dtype != torch.float16:
+                raise ValueError("its tokens are none of its features")
+        rows = parse_json(metadata["bad"])
+        if not isinstance(rows, list) or not all(is_bad_row(row, shard) for row in rows):
+            raise ValueError("its list of unreadable videos is none")
+        return part, [BadFile(*row) for row in rows]
 
     def _path(self, first: int) -> Path:
         return self.directory / f"{first:09}.safetensors"
@@ -215,9 +246,19 @@ class FeatureCache:
         kept = [tokens for _, _, tokens in good if tokens is not None]
         if kept:
             tensors["tokens"] = torch.stack(kept)
-        made_of = json.dumps(self.made_of, sort_keys=True, default=str)
         with replacing(self._path(first)) as temporary:
-            save_file(tensors, temporary, metadata={"made_of": made_of, "bad": json.dumps(bad)})
+            save_file(tensors, temporary, metadata={"made_of": self._text, "bad": json.dumps(bad)})
+
+
+def is_bad_row(row: object, shard: range) -> bool:
+    """Whether that is what a file of features says of one of these videos, which is unreadable."""
+    types = (int, str, int, str, str)  # as the fields of BadFile
+    return (
+        isinstance(row, list)
+        and len(row) == len(types)
+        and all(type(value) is kind for value, kind in zip(row, types, strict=True))
+        and row[0] in shard
+    )
 
 
 def describe(data: DataConfig) -> dict[str, Any]:

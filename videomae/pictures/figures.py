@@ -22,6 +22,7 @@ from videomae.run.log import logged
 from videomae.run.record import made
 
 mpl.use("agg")  # no screen is needed
+mpl.rcParams["text.parse_math"] = False  # names of files and classes may hold $
 GREY = 0.5
 """What a hidden tubelet looks like."""
 STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
@@ -125,7 +126,7 @@ def save_contact_sheet(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="frame of the clip", ylabel="view: segment.crop")
-    figure.suptitle(title, parse_math=False)  # file names may hold $
+    figure.suptitle(title)
     save_figure(path, figure)
 
 
@@ -145,7 +146,7 @@ def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: 
     ):
         strip = filmstrip([clip[shown].float() / 255], gap=max(1, width // 32))
         ax.imshow(strip, interpolation="nearest")
-        ax.set_title(caption, loc="left", fontsize=9, parse_math=False)  # names may hold $
+        ax.set_title(caption, loc="left", fontsize=9)
         ax.set_axis_off()
     save_figure(path, figure)
 
