@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from dataclasses import fields, replace
@@ -48,7 +50,7 @@ from videomae.pictures.figures import STATISTICS
 from videomae.run.directory import RunExistsError
 from videomae.run.files import sha256
 from videomae.run.overwrite import clear_run
-from videomae.run.schema import COMMANDS, schema
+from videomae.run.schema import COMMANDS, _what_to_do, schema
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, save_weights
@@ -802,3 +804,27 @@ def test_a_classifier_cannot_reconstruct(
     with pytest.raises(WeightsError, match="is a fine-tuned classifier, without a decoder"):
         draw(finetuned[0], videos / "0.mp4", tmp_path / "picture.png")
     assert not (tmp_path / "picture.png").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after_s", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("name", ["recipes", "pretrain"])
+def test_ctrl_c_while_a_command_begins_leaves_no_traceback(name: str, after_s: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", f"videomae.{name}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said, said
+
+
+def test_a_folder_that_went_away_is_named(tmp_path: Path) -> None:
+    gone = str(tmp_path / "run" / "metrics.jsonl")
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", gone)
+    assert "its folder went away" in str(_what_to_do(error, ""))
+    (tmp_path / "run").mkdir()
+    assert _what_to_do(error, "") is None  # a mistake of ours

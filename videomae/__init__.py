@@ -4,12 +4,19 @@ The commands are `python -m videomae.pretrain`, `finetune`, `evaluate`, `probe`,
 `extract` and `reconstruct`; each explains itself with --help.
 """
 
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from videomae.weights.load import load_model
 
 __all__ = ["load_model"]
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # A command is being imported, which takes seconds: Ctrl-C ends it without a word, until
+    # videomae.run.schema.command has taken over.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ MOST_JSON = 2**24
 MOST_LINE = 2**22
 """Bytes of the longest line of JSON that is read."""
 DOES_NOT_EXIST = "does not exist"
+SYSTEM_SAYS = re.compile(r"\(os error (\d+)\)")
+"""What errors of libraries in Rust end with."""
 
 
 @contextmanager
@@ -22,6 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     The data reach the disk before the name does, so that a crash leaves the old file or the new.
+
+    Raises:
+        OSError: the system refuses; also where the block's own error only says so, as that of
+            safetensors does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     own = f"{os.getpid()}{secrets.randbelow(10**9):09}"  # other hosts have the same process ids
@@ -32,6 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make private files
         temporary.replace(path)
+    except Exception as error:
+        said = SYSTEM_SAYS.search(str(error))
+        if said and not isinstance(error, OSError):
+            raise OSError(int(said[1]), os.strerror(int(said[1])), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

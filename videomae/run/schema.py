@@ -7,6 +7,7 @@ and wrong types are refused while the config is composed.
 import errno
 import inspect
 import math
+import os
 import signal
 import sys
 import traceback
@@ -64,9 +65,12 @@ COMMANDS = {
     "doctor": DoctorConfig,
     "report": ReportConfig,
 }
-UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO)
+UNUSABLE = (
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
+    errno.EEXIST,
+)
 """What the system says of a name that no file can have, or that a folder or a pipe has."""
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk says that is full or not ours to write."""
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """What torch says where the machine's memory is full."""
@@ -121,13 +125,20 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 sys.exit(1 if message is None else 2)
 
         def main() -> None:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             if {"--help", "-h"} & set(sys.argv):
                 print_manual(inspect.getdoc(inspect.getmodule(function)) or "", COMMANDS[name])
                 return
-            with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
-                hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
-                    run
-                )()
+            start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
+                run
+            )
+            try:
+                with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
+                    start()
+            except KeyboardInterrupt:  # while the settings were read: nothing has begun
+                print("interrupted", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
 
         return main
 
@@ -154,6 +165,8 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         return f"error: {error}"
     if isinstance(error, OSError) and error.errno in STORAGE:
         return f"error: {error}: make room or mend the permissions{go_on}"
+    if isinstance(error, FileNotFoundError) and _has_no_folder(error.filename):
+        return f"error: {error}: its folder went away meanwhile: put it back{go_on}"
     if isinstance(error, OSError) and error.errno in UNUSABLE:
         return f"error: {error}: give another name, or move away what is there{go_on}"
     if isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error):
@@ -161,6 +174,11 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
         more = " or run.recompute=full" if "resume=auto" in go_on else ""
         return f"error: {said} Set a smaller run.device_batch{more}{go_on}"
     return None
+
+
+def _has_no_folder(path: object) -> bool:
+    """Whether not even the folder of a file is there."""
+    return isinstance(path, str | os.PathLike) and not os.path.isdir(os.path.dirname(path) or ".")
 
 
 def config_object(composed: DictConfig, name: str) -> Any:

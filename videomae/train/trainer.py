@@ -183,10 +183,11 @@ class Trainer:
             clear_run(run.directory, keep_links=not config.overwrite)
         describe_run(run, config, hashes)
         self.choices.write(made(run.directory, CHOICES))
-        names = [METRICS, SPIKES, BAD_FILES, TENSORBOARD]
-        names += [WANDB] * bool(config.run.wandb) + [PROFILE] * config.run.profile
-        for name in names:
+        for name in (METRICS, SPIKES, BAD_FILES):
             made(run.directory, name)
+        folders = [TENSORBOARD] + [WANDB] * bool(config.run.wandb) + [PROFILE] * config.run.profile
+        for name in folders:
+            made(run.directory, name, folder=True)
         if start == 0:
             self.stage.at_start()
 
