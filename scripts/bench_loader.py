@@ -64,8 +64,8 @@ from videomae.data.working import Desk
 from videomae.lists.clips import Clip, read_clips
 from videomae.model import preset
 from videomae.model.flops import pretraining_flops
+from videomae.model.pixels import MEAN, STD
 from videomae.pack import pack
-from videomae.pixels import MEAN, STD
 from videomae.video.interface import Part, Video
 from videomae.video.opening import check_decoder, pack_at, usable_decoders
 

@@ -15,7 +15,7 @@ from videomae import load_model
 from videomae.config import DataConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.lists.clips import class_names, read_clips
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
 
 OPPOSITE = {
     "pan_left": "pan_right",

@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from videomae.report.console import Say
 from videomae.report.table import demo_report
+from videomae.run.console import Say
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

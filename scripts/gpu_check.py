@@ -51,12 +51,12 @@ from gpu_speed import (
 from measuring import CLASSES, PLAIN, Setup, Stepper, Took, Variant, clean, sustained_peak
 from torch import Tensor
 
-from videomae.arithmetic import autocast
 from videomae.config import Precision
 from videomae.model.attention import Way, attend
 from videomae.model.flops import matmul_peak
 from videomae.model.mae import MaskIndices
 from videomae.model.timing import can_record
+from videomae.run.arithmetic import autocast
 from videomae.train.delivery import Delivery, delivery_to, trial
 
 SAME_LOSS = 1e-3

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.arithmetic import uses_bf16
 from videomae.config import (
     AttentionBackend,
     AugmentConfig,
@@ -43,13 +42,14 @@ from videomae.model.float8 import use_float8
 from videomae.model.flops import finetuning_flops, pretraining_flops
 from videomae.model.layers import Attention, Block, use_padding
 from videomae.model.mae import MaskIndices
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.parallel import Processes
 from videomae.train.delivery import Delivery
 from videomae.train.groups import adamw
 from videomae.train.objective import Classify, Inputs, Reconstruct
-from videomae.train.parallel import Processes
 from videomae.train.sharding import compile_blocks
-from videomae.train.step import train_step
+from videomae.train.step import StepSettings, train_step
 
 CLASSES = 400
 MIX = AugmentConfig(CropKind.random_resized, antialias=False, mixup=0.8, cutmix=1.0)
@@ -200,22 +200,17 @@ class Stepper:
             self.release()
 
     def _product(self) -> Callable[[], tuple[float, float]]:
-        underway = train_step(
+        pending = train_step(
             self.objective,
             self.optimizer,
             [Inputs((self._arrived(), *self.inputs.tensors), self.inputs.num_errors)],
             self.processes,
-            accumulation=1,
-            lr=1e-4,
-            clip_grad=CLIP_GRAD,
-            precision=self.setup.precision,
-            noise_seed=(0, self.number),
-            signals=lambda: (0.0,) * 4,
+            StepSettings(self.number, 0, 1e-4, 1, CLIP_GRAD, self.setup.precision),
         )
 
         def wait() -> tuple[float, float]:
-            stats = underway.wait()
-            return stats.loss, stats.grad_norm
+            report = pending.wait()
+            return report.loss, report.grad_norm
 
         return wait
 

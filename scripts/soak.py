@@ -60,8 +60,8 @@ from safetensors.torch import load_file
 from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import MicroBatches, TrainingOrder, evaluation_loader, training_loader
-from videomae.files import whole_json_lines
 from videomae.lists.clips import read_clips
+from videomae.run.files import whole_json_lines
 from videomae.video.opening import usable_decoders
 
 TIMINGS = {"clips_per_s", "data_s", "step_s", "save_s"}

@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from videomae.config import config_dir
-from videomae.schema import config_object, register
+from videomae.run.schema import config_object, register
 
 torch.set_num_threads(1)  # as many tests run beside each other as there are cores
 GOLDEN = Path(__file__).parent / "golden"

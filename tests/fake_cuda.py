@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from videomae import pixels
-from videomae.train import devices, parallel, step
+from videomae.model import pixels
+from videomae.run import devices, parallel
+from videomae.train import step
 
 CUDA = torch.device("cuda", 0)
 READING = ("_local_scalar_dense", "nonzero", "is_nonzero", "unique", "masked_select", "equal")

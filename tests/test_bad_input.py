@@ -488,7 +488,7 @@ def test_what_interrupts_the_evaluation_is_one_line(
     def interrupt(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("videomae.evaluate.predict_videos", interrupt)
+    monkeypatch.setattr("videomae.evaluation.scoring.predict_videos", interrupt)
     given = [*finetune_overrides(place), "max_steps=1", "output_dir=out"]
     assert call("finetune", *given) == status
     said = capsys.readouterr().err

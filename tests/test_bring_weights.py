@@ -20,12 +20,12 @@ from videomae import load_model
 from videomae.config import ClipConfig, ModelConfig, WeightsFormat
 from videomae.convert import convert
 from videomae.evaluate import evaluate
-from videomae.files import sha256
 from videomae.model import VideoClassifier, preset
-from videomae.model.formats import DEEPSPEED, read_weights, write_weights
-from videomae.model.load import build_model, load_encoder, pick_classes
-from videomae.model.tensors import WeightsError
-from videomae.model.weights import Kind, WeightsInfo
+from videomae.run.files import sha256
+from videomae.weights.formats import DEEPSPEED, read_weights, write_weights
+from videomae.weights.load import build_model, load_encoder, pick_classes
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, WeightsInfo
 
 ARGS = argparse.Namespace(num_frames=4, input_size=32, sampling_rate=2)
 ARGS_16 = argparse.Namespace(num_frames=16, input_size=224, sampling_rate=4)

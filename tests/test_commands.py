@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from dataclasses import fields, replace
@@ -40,18 +42,18 @@ from tests.train import (
 from videomae.config import EvaluateConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.evaluate import evaluate
-from videomae.files import sha256
+from videomae.evaluation.metrics import Scores
+from videomae.evaluation.views import PredictionError
 from videomae.lists.clips import read_clips
-from videomae.model.formats import read_weights
-from videomae.model.tensors import WeightsError
-from videomae.model.weights import Kind, save_weights
-from videomae.pixels import normalise
-from videomae.report.figures import STATISTICS
-from videomae.report.metrics import Scores
-from videomae.report.overwrite import clear_run
-from videomae.report.runlog import RunExistsError
-from videomae.report.views import PredictionError
-from videomae.schema import COMMANDS, schema
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import STATISTICS
+from videomae.run.directory import RunExistsError
+from videomae.run.files import sha256
+from videomae.run.overwrite import clear_run
+from videomae.run.schema import COMMANDS, _what_to_do, schema
+from videomae.weights.formats import read_weights
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, save_weights
 
 TEST_LIST = [f"{number}.mp4 {number % CLASSES}" for number in range(7)]
 
@@ -354,7 +356,7 @@ def test_a_full_disk_ends_with_one_message(
         f"output_dir={tmp_path / 'run'}",
         f"run.background_checkpoints={background}",
     ]
-    for place in ("videomae.run.write_text", "videomae.train.checkpoint.write_text"):
+    for place in ("videomae.run.environment.write_text", "videomae.train.checkpoint.write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             assert call("pretrain", *overrides, "resume=auto", "max_steps=1") == 2
@@ -482,7 +484,7 @@ def test_a_prediction_is_the_mean_over_the_views_of_the_model_at_rest(
 ) -> None:
     """At the end of a fine-tuning run, whose model has just been trained with dropout."""
     found: list[Scores] = []
-    module = importlib.import_module("videomae.evaluate")
+    module = importlib.import_module("videomae.evaluation.scoring")
     monkeypatch.setattr(module, "Scores", partial(noted, found))
     overrides = ("data.segments=2", "data.crops=2", "run.device_batch=8")
     config = finetuning(videos, tmp_path / "run", *overrides)
@@ -539,7 +541,7 @@ def test_evaluate_runs_in_the_half_precision_of_the_official_code(
     found: dict[str, list[Scores]] = {"float32": [], "bf16": [], "fp16": []}
     for name, scores in found.items():
         note = partial(noted, scores)
-        monkeypatch.setattr(importlib.import_module("videomae.evaluate"), "Scores", note)
+        monkeypatch.setattr(importlib.import_module("videomae.evaluation.scoring"), "Scores", note)
         evaluate(evaluation(finetuned, tmp_path / name, f"run.precision={name}"))
     exact, rough, half = (scores[0].probs for scores in found.values())
     assert 0 < np.abs(half - exact).max() < np.abs(rough - exact).max() < 0.02
@@ -802,3 +804,27 @@ def test_a_classifier_cannot_reconstruct(
     with pytest.raises(WeightsError, match="is a fine-tuned classifier, without a decoder"):
         draw(finetuned[0], videos / "0.mp4", tmp_path / "picture.png")
     assert not (tmp_path / "picture.png").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after_s", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("name", ["recipes", "pretrain"])
+def test_ctrl_c_while_a_command_begins_leaves_no_traceback(name: str, after_s: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", f"videomae.{name}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said, said
+
+
+def test_a_folder_that_went_away_is_named(tmp_path: Path) -> None:
+    gone = str(tmp_path / "run" / "metrics.jsonl")
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", gone)
+    assert "its folder went away" in str(_what_to_do(error, ""))
+    (tmp_path / "run").mkdir()
+    assert _what_to_do(error, "") is None  # a mistake of ours

@@ -9,10 +9,10 @@ from tests.conftest import composed
 from tests.model import CLIP, CONFIG, randomise
 from videomae.config import ConfigError, WeightsFormat
 from videomae.convert import convert
-from videomae.model.formats import read_weights, write_weights
-from videomae.model.load import build_model
-from videomae.model.tensors import WeightsError
-from videomae.model.weights import Kind, WeightsInfo
+from videomae.weights.formats import read_weights, write_weights
+from videomae.weights.load import build_model
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, WeightsInfo
 
 
 @pytest.fixture

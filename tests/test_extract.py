@@ -23,9 +23,9 @@ from tests.train import json_lines
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
 from videomae.data.windows import window_starts
-from videomae.model.load import load_model
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
 from videomae.video.decord import DecordVideo
+from videomae.weights.load import load_model
 
 TOKENS = (CLIP.frames // MODEL.tubelet) * (CLIP.size // MODEL.patch) ** 2
 
@@ -220,7 +220,7 @@ def test_features_that_are_not_finite_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    module = importlib.import_module("videomae.train.features")
+    module = importlib.import_module("videomae.evaluation.features")
     monkeypatch.setattr(module.Encoder, "tokens", lambda self, x: torch.full((len(x), 2, 3), 1e6))
     given = ("run=debug", f"weights={weights}", f"video={videos / '0.mp4'}", "output_dir=out")
     assert call("extract", *given, "dtype=float16") == 2

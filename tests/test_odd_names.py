@@ -10,10 +10,10 @@ from tests.conftest import write_list
 from tests.test_commands import call
 from tests.test_predict import classifier, encoder_of_pretraining
 from tests.train import FINETUNE, PRETRAIN, json_lines, labelled_list
-from videomae import files
-from videomae.checks import check_place, require
 from videomae.config import ConfigError
-from videomae.files import why_missing
+from videomae.run import files
+from videomae.run.checks import check_place, require
+from videomae.run.files import why_missing
 from videomae.video.inspection import inspect_frames, inspect_video
 
 LONG = "x" * 300

@@ -40,7 +40,8 @@ from videomae.config import (
 from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
 from videomae.data.mask import Masking
 from videomae.lists.clips import Clip
-from videomae.video import programs, transcode
+from videomae.run import programs
+from videomae.video import transcode
 from videomae.video.container import VideoPacket
 from videomae.video.interface import DecodeError, Frames, Part, Video
 from videomae.video.opening import open_clip, pack_at

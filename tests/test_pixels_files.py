@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomae import pixels
-from videomae.files import remove_temporaries, replacing, sha256, write_text
-from videomae.pixels import normalise, unnormalise
+from videomae.model import pixels
+from videomae.model.pixels import normalise, unnormalise
+from videomae.run.files import remove_temporaries, replacing, sha256, write_text
 
 
 def test_normalise_takes_out_the_mean_and_spread_of_each_colour() -> None:

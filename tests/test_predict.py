@@ -17,10 +17,10 @@ from videomae.config import ClipConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.lists.clips import read_clips
 from videomae.model.classifier import VideoClassifier
-from videomae.model.load import load_model
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import Kind, WeightsInfo, save_weights
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.weights.load import load_model
+from videomae.weights.weights import Kind, WeightsInfo, save_weights
 
 MODEL = composed("pretrain", *TINY).model
 CLIP = ClipConfig(frames=4, stride=2, size=32)

@@ -21,11 +21,11 @@ from tests.miniatures import FRAMES, Miniature, write_clip, write_frames, write_
 from tests.test_commands import call
 from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
-from videomae import inspecting
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.annotations import PUBLISHED, ucf101_group
 from videomae.lists.clips import Clip, class_names, read_clips
 from videomae.lists.prepared import with_prepared
+from videomae.video import inspecting
 
 DATA = composed("finetune", *FINETUNE, "data.classes=null").data
 

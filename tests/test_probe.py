@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tests.conftest import TINY, composed, write_list, write_video
 from tests.test_commands import call
@@ -16,11 +18,11 @@ from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
 from tests.train.processes import Job, in_processes
 from videomae.data.dataset import EvaluationClips
+from videomae.evaluation import features as features_module
 from videomae.lists.clips import read_clips
-from videomae.model.load import encoder_of, load_model
-from videomae.model.weights import Kind, read_own, save_weights
-from videomae.pixels import normalise
-from videomae.train import features as features_module
+from videomae.model.pixels import normalise
+from videomae.weights.load import encoder_of, load_model
+from videomae.weights.weights import Kind, read_own, save_weights
 
 TOKENS = (CLIP.frames // MODEL.tubelet) * (CLIP.size // MODEL.patch) ** 2
 CLASSES = 2
@@ -226,7 +228,62 @@ def test_a_damaged_file_of_features_is_named(
     path = next(iter(shards()))
     path.write_bytes(path.read_bytes()[:100])
     assert call("probe", *place, "overwrite=true") == 2
-    assert f"{path} cannot be read" in capsys.readouterr().err
+    assert f"{path} cannot be used" in capsys.readouterr().err
+
+
+def spoil(tensors: dict[str, Tensor], metadata: dict[str, str], how: str) -> None:
+    """Make a file of features one of others, or of something else."""
+    if how == "videos":
+        tensors["video"] = tensors["video"] + 10**9
+    elif how == "order":
+        tensors["video"] = tensors["video"].flip(0).contiguous()
+    elif how == "type":
+        tensors["video"] = tensors["video"].float()
+    elif how == "nan":
+        tensors["mean"][:] = float("nan")
+    elif how == "rows":
+        tensors["mean"] = tensors["mean"][:3].contiguous()
+    elif how == "no mean":
+        del tensors["mean"]
+    elif how == "tokens":
+        tensors["tokens"] = tensors["tokens"][:2].contiguous()
+    elif how == "bad rows":
+        metadata["bad"] = "[[1]]"
+    elif how == "bad object":
+        metadata["bad"] = '{"a": 1}'
+    else:
+        metadata["made_of"] = "{}"
+
+
+HOW = (
+    "videos",
+    "order",
+    "type",
+    "nan",
+    "rows",
+    "no mean",
+    "tokens",
+    "bad rows",
+    "bad object",
+    "of",
+)
+
+
+def test_features_that_are_none_of_these_videos_are_named(
+    place: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed(*place)
+    path = next(iter(shards()))
+    whole = path.read_bytes()
+    for how in HOW:
+        path.write_bytes(whole)
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
+        spoil(tensors, metadata, how)
+        save_file(tensors, path, metadata=metadata)
+        assert call("probe", *place, "overwrite=true") == 2, how
+        assert f"{path} cannot be used" in capsys.readouterr().err, how
 
 
 def test_weights_that_are_damaged_are_refused(

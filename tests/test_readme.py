@@ -19,8 +19,8 @@ from tests.conftest import ROOT, write_list
 from tests.test_commands import call
 from videomae.config import ClipConfig, Positions, config_dir
 from videomae.model import VideoClassifier, VideoMAE, preset
-from videomae.model.formats import DEEPSPEED
-from videomae.schema import COMMANDS, config_object, register
+from videomae.run.schema import COMMANDS, config_object, register
+from videomae.weights.formats import DEEPSPEED
 
 README = (ROOT / "README.md").read_text()
 

@@ -20,8 +20,8 @@ from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae.config import MAX_CLIP_BYTES, ConfigError, ScanConfig
-from videomae.inspecting import VERSION, Job, inspect_all
-from videomae.video import programs
+from videomae.run import programs
+from videomae.video.inspecting import VERSION, Job, inspect_all
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.pyav import PyAVVideo
@@ -318,7 +318,7 @@ def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.Monkey
 ORPHANED = """
 import subprocess, sys
 command = (
-    "import ctypes; from videomae.video.programs import end_with_parent;"
+    "import ctypes; from videomae.run.programs import end_with_parent;"
     "end_with_parent(); print(1, flush=True); ctypes.PyDLL(None).sleep(600)"
 )
 child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
@@ -360,7 +360,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("videomae.inspecting.inspect_all", interrupted)
+    monkeypatch.setattr("videomae.video.inspecting.inspect_all", interrupted)
     assert call("scan", *arguments) == 130
     assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out/clean.txt").exists()
@@ -376,7 +376,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         asked.extend(job.path.name for job in jobs)
         return real(jobs, *given)
 
-    monkeypatch.setattr("videomae.inspecting.inspect_all", counted)
+    monkeypatch.setattr("videomae.video.inspecting.inspect_all", counted)
     assert call("scan", *arguments) == 0
     assert asked == ["1.mp4", "2.mp4", "3.mp4"]
     assert "1 of 4 videos are done already" in capsys.readouterr().err

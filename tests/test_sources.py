@@ -14,14 +14,14 @@ from PIL import Image
 from tests.conftest import composed, write_list
 from tests.test_commands import call
 from tests.train import PRETRAIN, assert_same_run, json_lines, train
-from videomae.checks import training_clips
 from videomae.config import ConfigError, PretrainConfig
-from videomae.files import sha256
+from videomae.data.checks import training_clips
 from videomae.lists.clips import Clip, ClipListError
 from videomae.pretrain import pretrain
-from videomae.schema import COMMANDS, config_object, schema
+from videomae.run.files import sha256
+from videomae.run.schema import COMMANDS, config_object, schema
 from videomae.train.checkpoint import CheckpointError
-from videomae.train.judge import TooManyBadVideos
+from videomae.train.health import TooManyBadVideos
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Part
 from videomae.video.pyav import PyAVVideo

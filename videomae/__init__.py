@@ -4,18 +4,25 @@ The commands are `python -m videomae.pretrain`, `finetune`, `evaluate`, `probe`,
 `extract` and `reconstruct`; each explains itself with --help.
 """
 
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videomae.model import load_model
+    from videomae.weights.load import load_model
 
 __all__ = ["load_model"]
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # A command is being imported, which takes seconds: Ctrl-C ends it without a word, until
+    # videomae.run.schema.command has taken over.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def __getattr__(name: str) -> Any:
     """Import the model, and with it torch, when it is asked for."""
     if name != "load_model":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from videomae.model import load_model
+    from videomae.weights.load import load_model
 
     return load_model

@@ -21,16 +21,17 @@ from pathlib import Path
 
 import torch
 
-from videomae.checks import check_place, require
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
 from videomae.lists.clips import read_class_names
-from videomae.model import huggingface
-from videomae.model.formats import read_weights, write_weights
-from videomae.model.load import model_of, pick_classes
-from videomae.model.tensors import WeightsError
-from videomae.model.weights import FILE_NAME, Kind, Weights, WeightsInfo
-from videomae.report.console import tell
-from videomae.schema import command
+from videomae.run.checks import check_place, require
+from videomae.run.console import tell
+from videomae.run.directory import WEIGHTS
+from videomae.run.schema import command
+from videomae.weights import huggingface
+from videomae.weights.formats import read_weights, write_weights
+from videomae.weights.load import model_of, pick_classes
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, Weights, WeightsInfo
 
 ENDINGS = {
     WeightsFormat.videomae: (".safetensors",),
@@ -85,8 +86,8 @@ def _check_target(config: ConvertConfig, target: Path) -> None:
         raise ConfigError(f"target={target}: format={config.format.name} is {what}")
     if os.path.exists(target) and os.path.realpath(target) == os.path.realpath(str(config.weights)):
         raise ConfigError(f"target={target} is weights= itself: choose another target")
-    if os.path.exists(target / FILE_NAME):
-        raise ConfigError(f"target={target} is a run, which has its {FILE_NAME}: choose another")
+    if os.path.exists(target / WEIGHTS):
+        raise ConfigError(f"target={target} is a run, which has its {WEIGHTS}: choose another")
     if os.path.exists(target) and not config.overwrite:
         raise ConfigError(f"target={target} is there already: overwrite=true replaces it")
     check_place("target", target if endings == ("",) else target.parent)

@@ -34,12 +34,12 @@ from rich.text import Text
 
 from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, UserError
 from videomae.lists.clips import read_clips
-from videomae.report.console import SafeConsole
-from videomae.schema import command
-from videomae.train.devices import can_pin
-from videomae.train.parallel import available_cores
+from videomae.run.console import SafeConsole
+from videomae.run.devices import can_pin
+from videomae.run.parallel import available_cores
+from videomae.run.schema import command
 from videomae.video.interface import DecodeError
-from videomae.video.opening import DECODERS, decoder, open_clip
+from videomae.video.opening import DECODERS, decoder, open_clip, reading_here
 
 CLIP = Path(__file__).parent / "assets" / "check.mp4"
 """16 frames of 64 x 48 px, H.264; all pixels of frame i have the brightness GREYS[i]."""
@@ -312,9 +312,10 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
         what = f"line {clip.line}"
         began = time.perf_counter()
         try:
-            video = open_clip(clip, data)
-            count = video.num_frames
-            frames = video.read(sorted({count * step // STEPS for step in range(STEPS)}))
+            with reading_here(clip.path, data.max_clip_bytes):
+                video = open_clip(clip, data)
+                count = video.num_frames
+                frames = video.read(sorted({count * step // STEPS for step in range(STEPS)}))
         except DecodeError as error:
             yield Finding(ERROR, what, str(error))
             damaged = True

@@ -34,8 +34,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.arithmetic import uses_bf16
-from videomae.checks import check_place, check_precision, check_videos, require
 from videomae.config import (
     ClipConfig,
     ConfigError,
@@ -45,20 +43,24 @@ from videomae.config import (
     Pool,
     UserError,
 )
+from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
-from videomae.files import read_json, replacing, write_text
+from videomae.evaluation.features import Encoder, FeatureError
 from videomae.lists.clips import Clip, read_clips
 from videomae.lists.walk import Selection, clips_below, told
-from videomae.model.formats import read_weights
-from videomae.model.load import encoder_of
-from videomae.report import runlog
-from videomae.report.console import Say, note
-from videomae.report.sidefiles import names_a_video, read_rows
-from videomae.schema import command
-from videomae.train.features import Encoder, FeatureError
-from videomae.train.parallel import Processes, processes
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.checks import check_place, check_precision, require
+from videomae.run.console import Say, note
+from videomae.run.directory import alone
+from videomae.run.files import read_json, replacing, write_text
+from videomae.run.parallel import Processes
+from videomae.run.run import Run, open_run
+from videomae.run.schema import command
+from videomae.run.sidefiles import names_a_video, read_rows
 from videomae.video.opening import check_decoder
+from videomae.weights.formats import read_weights
+from videomae.weights.load import encoder_of
 
 MANIFEST = "manifest.jsonl"
 SETTINGS = "extract.json"
@@ -72,9 +74,8 @@ class NothingReadableError(UserError):
 def extract(config: ExtractConfig) -> None:
     """Write the features of config.video, or of the videos of config.list."""
     _check(config)
-    with processes(config.run) as process:
-        say = Say(process.is_main)
-        directory = Path(config.output_dir)
+    with open_run(config.run, config.output_dir) as run:
+        directory, say, process = run.directory, run.say, run.processes
         check_place("output_dir", directory)
         data, selection = _videos(config)
         clips = selection.clips
@@ -92,7 +93,7 @@ def extract(config: ExtractConfig) -> None:
         say.line(f"{weights.path}: {report}")
         settings = _settings(config, clip, hop, weights.sha256(), process)
         del weights  # as large as the model
-        with runlog.alone(directory, say):
+        with alone(directory, say):
             output = Output(directory, config)
             pending: list[int] = []
             if process.is_main:
@@ -105,7 +106,8 @@ def extract(config: ExtractConfig) -> None:
             pending = process.from_main(pending)
             share = [clips[index] for index in pending[process.rank :: process.world]]
             encoder = Encoder(model, process.device, config.run.precision)
-            _extract(encoder, share, data, hop, config, output, process, say)
+            batch = config.run.untrained_batch
+            _extract(run, config, encoder, VideoWindows(share, data, hop, batch), output)
             process.barrier()
             if process.is_main:
                 _finish(output, selection, say)
@@ -181,28 +183,26 @@ class Found:
 
 
 def _extract(
-    encoder: Encoder,
-    clips: Sequence[Clip],
-    data: DataConfig,
-    hop: int,
+    run: Run,
     config: ExtractConfig,
+    encoder: Encoder,
+    videos: VideoWindows,
     output: "Output",
-    process: Processes,
-    say: Say,
 ) -> None:
-    """Write the features of these clips.
+    """Write the features of these videos.
 
     Raises:
         FeatureError: they are not finite.
     """
+    clips, clip_of, say = videos.clips, videos.data.clip, run.say
     loader = window_loader(
-        VideoWindows(clips, data, hop, config.run.untrained_batch),
-        workers=min(len(clips), process.num_workers(config.run.workers)),
-        pin=process.pins,
+        videos,
+        workers=min(len(clips), run.num_workers),
+        pin=run.processes.pins,
         note=note,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)
-    part = output.part(process.rank)
+    part = output.part(run.processes.rank)
     found: dict[int, Found] = {}  # one video of each decoding process is under way
     with say.bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
         for windows in loader:
@@ -229,8 +229,8 @@ def _extract(
                         "file": file,
                         "shape": list(features.shape),
                         "starts": video.starts,
-                        "frames": data.clip.frames,
-                        "stride": data.clip.stride,
+                        "frames": clip_of.frames,
+                        "stride": clip_of.stride,
                         "num_frames": windows.num_frames,
                         "fps": windows.fps,
                     }

@@ -28,18 +28,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, UserError
-from videomae.files import sha256, write_text
+from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
-from videomae.report.console import Say
-from videomae.schema import command
-from videomae.train.parallel import available_cores
+from videomae.run.checks import check_place, require
+from videomae.run.console import Say
+from videomae.run.files import sha256, write_text
+from videomae.run.parallel import available_cores
+from videomae.run.programs import run_all
+from videomae.run.schema import command
 from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, LIST, MANIFEST, Pack, source_of
-from videomae.video.programs import run_all
 from videomae.video.transcode import Encoding, Transcoded
 
 

@@ -28,24 +28,25 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from videomae.checks import check_place, require
 from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
-from videomae.data.dataset import BadFile, EvaluationClips
+from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
-from videomae.evaluate import logits_of
-from videomae.files import write_text
+from videomae.evaluation.scoring import logits_of
+from videomae.evaluation.views import Prediction, Predictions, predict_videos
 from videomae.lists.clips import Clip, read_class_names
 from videomae.lists.walk import clips_below, told
 from videomae.model.classifier import VideoClassifier
-from videomae.model.formats import read_weights
-from videomae.model.load import check_kind, model_of
-from videomae.model.weights import Kind, WeightsInfo
-from videomae.report.console import SafeConsole, Say, note
-from videomae.report.figures import save_contact_sheet
-from videomae.report.views import Prediction, Predictions, predict_videos
-from videomae.schema import command
-from videomae.train.parallel import Processes, processes
+from videomae.pictures.figures import save_contact_sheet
+from videomae.run.bad_files import BadFile
+from videomae.run.checks import check_place, require
+from videomae.run.console import SafeConsole, Say, note
+from videomae.run.files import write_text
+from videomae.run.parallel import Processes, processes
+from videomae.run.schema import command
 from videomae.video.opening import check_decoder
+from videomae.weights.formats import read_weights
+from videomae.weights.load import check_kind, model_of
+from videomae.weights.weights import Kind, WeightsInfo
 
 WIDE = 200
 """Characters of a line that goes to a file or another program: names are not broken."""

@@ -34,10 +34,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from videomae.checks import check_place, require
 from videomae.config import ConfigError, Dataset, PrepareConfig, Scan, UserError
-from videomae.files import sha256, write_text
-from videomae.inspecting import QUICK, STRICT, Job, inspect_resumably
 from videomae.lists.annotations import (
     PARTS,
     PUBLISHED,
@@ -60,10 +57,13 @@ from videomae.lists.matching import (
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
-from videomae.record import made, recorded
-from videomae.report.console import Say
-from videomae.schema import command
-from videomae.train.parallel import available_cores
+from videomae.run.checks import check_place, require
+from videomae.run.console import Say
+from videomae.run.files import sha256, write_text
+from videomae.run.parallel import available_cores
+from videomae.run.record import made, recorded
+from videomae.run.schema import command
+from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
 
 PROBLEMS = "problems.jsonl"
 LISTS = (*(f"{part}.txt" for part in PARTS), *(f"split*/{part}.txt" for part in PARTS))

@@ -37,34 +37,30 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from videomae.arithmetic import uses_bf16
-from videomae.checks import (
-    SCRATCH,
-    check_place,
-    check_precision,
-    check_videos,
-    require,
-    warn_of_shared,
-)
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
-from videomae.files import sha256, write_text
+from videomae.data.checks import check_videos, warn_of_shared
+from videomae.evaluation.features import SHARD, Encoder, FeatureCache, Features, describe
+from videomae.evaluation.metrics import Scores
+from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
+from videomae.evaluation.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
 from videomae.lists.clips import Clip, ClipList, class_names, read_clips
 from videomae.model.classifier import VideoClassifier
-from videomae.model.formats import read_weights
-from videomae.model.load import encoder_of
 from videomae.model.mae import VideoMAE
-from videomae.model.probes import AttentiveProbe, LinearProbe, knn_probs
-from videomae.record import made
-from videomae.report import runlog
-from videomae.report.console import SafeConsole, Say
-from videomae.report.metrics import Scores
-from videomae.report.overwrite import check_no_training
-from videomae.run import describe_run
-from videomae.schema import command
-from videomae.train.features import SHARD, Encoder, FeatureCache, Features, describe
-from videomae.train.parallel import Processes, processes
-from videomae.train.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.bad_files import TEST, TRAIN, add_bad_files
+from videomae.run.checks import check_place, check_precision, require
+from videomae.run.console import SafeConsole, Say
+from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
+from videomae.run.environment import describe_run
+from videomae.run.files import sha256, write_text
+from videomae.run.overwrite import check_no_training
+from videomae.run.record import made
+from videomae.run.run import Run, open_run
+from videomae.run.schema import command
+from videomae.train.start import SCRATCH
 from videomae.video.opening import check_decoder
+from videomae.weights.formats import read_weights
+from videomae.weights.load import encoder_of
 
 FEATURES = "features"
 """In the output directory."""
@@ -77,9 +73,8 @@ def probe(config: ProbeConfig) -> None:
     given = {f"data.{name}": getattr(config.data, name) for name in names}
     require(given | {"weights": config.weights})
     check_decoder(config.data.decoder)
-    directory = Path(config.output_dir)
-    with processes(config.run) as process:
-        say = Say(process.is_main)
+    with open_run(config.run, config.output_dir) as run:
+        directory, say, process = run.directory, run.say, run.processes
         _check_output(config, directory)
         classes = class_names(config.data)
         lists = {key: _clips(config.data, key) for key in ("train_list", "test_list")}
@@ -90,34 +85,31 @@ def probe(config: ProbeConfig) -> None:
         if process.is_main:
             keys = [f"data.{key}" for key in lists]
             hashes = {key: sha256(Path(str(given[key]))) for key in keys}
-            for name in (runlog.RESULTS, runlog.BAD_FILES):
+            for name in (RESULTS, BAD_FILES):
                 (directory / name).unlink(missing_ok=True)
-            describe_run(config, directory, process, hashes | {"weights": str(made_of["weights"])})
-            made(directory, runlog.BAD_FILES)
+            describe_run(run, config, hashes | {"weights": str(made_of["weights"])})
+            made(directory, BAD_FILES)
         made_of["bf16"] = uses_bf16(process.device, config.run.precision)
         encoder = Encoder(model, process.device, config.run.precision)
-        found = [
-            _features(config, encoder, lists[key], key, data, made_of, process, say)
-            for key in lists
-        ]
+        found = [_features(run, config, encoder, lists[key], key, data, made_of) for key in lists]
         if process.is_main:
             train, test = found
-            runlog.add_bad_files(directory, train.bad, runlog.TRAIN, say)
-            runlog.add_bad_files(directory, test.bad, runlog.TEST, say)
+            add_bad_files(directory, train.bad, TRAIN, say)
+            add_bad_files(directory, test.bad, TEST, say)
             labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
             results = _results(config, encoder, train, test, labels, classes, say)
-            write_text(made(directory, runlog.RESULTS), json.dumps(results, indent=2) + "\n")
+            write_text(made(directory, RESULTS), json.dumps(results, indent=2) + "\n")
             SafeConsole(highlight=False).print(_table(results))
-            say.line(f"{len(lists['test_list'])} test videos: {directory / runlog.RESULTS}")
+            say.line(f"{len(lists['test_list'])} test videos: {directory / RESULTS}")
 
 
 def _check_output(config: ProbeConfig, directory: Path) -> None:
     """Raise unless the results can be written, and replace nothing unasked."""
     check_place("output_dir", directory)
     check_no_training(directory)
-    if os.path.exists(directory / runlog.RESULTS) and not config.overwrite:
-        raise runlog.RunExistsError(
-            f"output_dir={directory} already holds {runlog.RESULTS}: replace it by "
+    if os.path.exists(directory / RESULTS) and not config.overwrite:
+        raise RunExistsError(
+            f"output_dir={directory} already holds {RESULTS}: replace it by "
             "overwrite=true (the features are kept), or choose another output_dir"
         )
 
@@ -153,14 +145,13 @@ def _encoder(
 
 
 def _features(
+    run: Run,
     config: ProbeConfig,
     encoder: Encoder,
     clips: Sequence[Clip],
     key: str,
     data: DataConfig,
     made_of: dict[str, Any],
-    process: Processes,
-    say: Say,
 ) -> Features:
     """Of one list, computed or read. All processes call it.
 
@@ -175,7 +166,7 @@ def _features(
         clips,
         tokens=attentive,
     )
-    if attentive and process.is_main:
+    if attentive and run.is_main:
         videos = min(len(clips), SHARD * len(cache.missing()))
         tokens = np.prod(token_grid(encoder.model.config, data.clip))
         needed = int(videos * data.segments * tokens * encoder.model.config.dim * 2)
@@ -186,7 +177,7 @@ def _features(
                 f"output_dir={config.output_dir} has {free / 1e9:,.1f} GB left: choose another, "
                 "or probe.kinds=[knn,linear], which need no tokens"
             )
-    cache.fill(encoder, data, config.run, process, say)
+    cache.fill(run, encoder, data)
     return cache.read()
 
 
@@ -210,7 +201,7 @@ def _results(
     for name, features in (("train", train), ("test", test)):
         if len(features.video) == 0:
             raise ProbeError(
-                f"none of the videos of data.{name}_list can be read; {runlog.BAD_FILES} in "
+                f"none of the videos of data.{name}_list can be read; {BAD_FILES} in "
                 f"{config.output_dir} says why"
             )
     train_labels, test_labels = labels

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videomae.checks import check_place, require
 from videomae.config import (
     ConfigError,
     DataConfig,
@@ -33,17 +32,18 @@ from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip
-from videomae.model.formats import read_weights
-from videomae.model.load import check_kind, model_of
 from videomae.model.mae import VideoMAE
-from videomae.model.weights import Kind
-from videomae.pixels import normalise
-from videomae.report.console import tell
-from videomae.report.figures import STATISTICS, reconstruction_rows, save_reconstructions
-from videomae.schema import command
-from videomae.train.parallel import processes
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import STATISTICS, reconstruction_rows, save_reconstructions
+from videomae.run.checks import check_place, require
+from videomae.run.console import tell
+from videomae.run.parallel import processes
+from videomae.run.schema import command
 from videomae.video.interface import DecodeError
-from videomae.video.opening import check_decoder, open_clip
+from videomae.video.opening import check_decoder, open_clip, reading_here
+from videomae.weights.formats import read_weights
+from videomae.weights.load import check_kind, model_of
+from videomae.weights.weights import Kind
 
 UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
 """Of every released model; used where the weights do not say."""
@@ -78,16 +78,17 @@ def reconstruct(config: ReconstructConfig) -> None:
     clip = replace(info.clip, stride=config.stride or info.clip.stride)
     data = DataConfig(clip=clip, decoder=config.decoder)
     try:
-        video = open_clip(Clip(str(config.video), line=1), data)
-        starts = num_dense_starts(video.num_frames, clip.frames, clip.stride)
-        start = starts // 2 if config.start is None else config.start
-        if not 0 <= start < video.num_frames:
-            raise ConfigError(
-                f"start={start} lies outside the {video.num_frames} frames of the video"
-            )
-        indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
-        wanted, places = np.unique(indices, return_inverse=True)
-        (cut,) = read_crops(video, wanted.tolist(), clip.frame, 1)
+        with reading_here(str(config.video), data.max_clip_bytes):
+            video = open_clip(Clip(str(config.video), line=1), data)
+            starts = num_dense_starts(video.num_frames, clip.frames, clip.stride)
+            start = starts // 2 if config.start is None else config.start
+            if not 0 <= start < video.num_frames:
+                raise ConfigError(
+                    f"start={start} lies outside the {video.num_frames} frames of the video"
+                )
+            indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
+            wanted, places = np.unique(indices, return_inverse=True)
+            (cut,) = read_crops(video, wanted.tolist(), clip.frame, 1)
     except DecodeError as error:
         raise ConfigError(f"video={config.video} cannot be read: {error}") from error
 

@@ -26,14 +26,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from videomae.checks import check_place, check_videos, require
 from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.files import replacing
-from videomae.inspecting import Job, inspect_resumably
+from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
-from videomae.report.console import Say
-from videomae.schema import command
-from videomae.train.parallel import available_cores
+from videomae.run.checks import check_place, require
+from videomae.run.console import Say
+from videomae.run.files import replacing
+from videomae.run.parallel import available_cores
+from videomae.run.schema import command
+from videomae.video.inspecting import Job, inspect_resumably
 from videomae.video.inspection import Inspection
 
 PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"

@@ -27,7 +27,6 @@ from videomae.config import (
 )
 from videomae.data.dataset import (
     UNLABELLED,
-    BadFile,
     EvaluationClips,
     Example,
     Item,
@@ -37,6 +36,7 @@ from videomae.data.dataset import (
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip
+from videomae.run.bad_files import BadFile
 from videomae.video import interface
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Part

@@ -25,7 +25,7 @@ from videomae.config import (
     MaskConfig,
     MaskKind,
 )
-from videomae.data.dataset import BadFile, EvaluationClips, Example, Item, TrainingClips
+from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
 from videomae.data.loader import (
     Batch,
     ExampleBatches,
@@ -39,6 +39,7 @@ from videomae.data.loader import (
 from videomae.data.mask import Masking
 from videomae.data.working import Desk
 from videomae.lists.clips import Clip, read_clips
+from videomae.run.bad_files import BadFile
 
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (2, 4, 4))
 AUGMENT = AugmentConfig(crop=CropKind.multi_scale, antialias=True)

@@ -29,8 +29,8 @@ from tests.fuzzing.sizes import checkpoint_attacks
 from tests.fuzzing.training import train_tiny
 from tests.fuzzing.weights import larger, load
 from tests.train.test_checkpoint import make_state, store
-from videomae.files import sha256
-from videomae.model.saved import RUN_FILE
+from videomae.run.directory import RUN_FILE
+from videomae.run.files import sha256
 from videomae.train.checkpoint import find_checkpoint
 
 FILES = ("checkpoints/step_2/*", "checkpoints/step_2/.metadata", "checkpoints/last")

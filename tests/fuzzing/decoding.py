@@ -11,8 +11,8 @@ from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import evaluation_loader, single_examples
 from videomae.lists.clips import ClipList, read_clips
-from videomae.report.console import note
-from videomae.video.programs import serve
+from videomae.run.console import note
+from videomae.run.programs import serve
 
 MAX_BYTES = 2**29
 """Memory that reading a clip may take: less than what counts as too much for an attempt."""

@@ -19,10 +19,10 @@ from tests.miniatures import Miniature
 from videomae.config import Dataset, ListFormat, PrepareConfig
 from videomae.lists.clips import class_names, read_clips
 from videomae.lists.prepared import read_prepared, with_prepared
-from videomae.model.formats import read_weights
-from videomae.model.load import pick_classes
-from videomae.model.weights import Kind
 from videomae.prepare import prepare
+from videomae.weights.formats import read_weights
+from videomae.weights.load import pick_classes
+from videomae.weights.weights import Kind
 
 FORMS = {
     ListFormat.auto: "{name}.mp4 {label}",

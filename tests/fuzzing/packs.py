@@ -17,11 +17,11 @@ from tests.fuzzing.base import REFUSED, RIGHT, Attack, Change, Result, Target, m
 from tests.fuzzing.decoding import DATA, read_list, through_loaders
 from tests.fuzzing.documents import Bait
 from tests.fuzzing.sizes import json_attacks
-from videomae.checks import check_videos
 from videomae.config import PackConfig
-from videomae.files import sha256
+from videomae.data.checks import check_videos
 from videomae.pack import check_pack, pack
-from videomae.report.console import Say
+from videomae.run.console import Say
+from videomae.run.files import sha256
 from videomae.video.opening import pack_at
 from videomae.video.pack_checks import SCHEMA
 

@@ -17,7 +17,6 @@ from tests.fuzzing.weights import make_own
 from videomae.config import PackConfig, ScanConfig
 from videomae.extract import extract
 from videomae.lists.clips import read_clips
-from videomae.model.weights import Kind
 from videomae.pack import pack
 from videomae.scan import scan
 from videomae.video.inspection import inspect
@@ -25,6 +24,7 @@ from videomae.video.interface import DecodeError
 from videomae.video.packing import Packing
 from videomae.video.packs import Pack
 from videomae.video.transcode import write as transcode
+from videomae.weights.weights import Kind
 
 COUNT = 4
 
@@ -54,7 +54,7 @@ def in_this_process(answer: Callable[..., Any]) -> Any:
 def scan_it() -> Result:
     """Scan, or go on with it; facts: the undamaged videos."""
     sys.argv = ["x"]
-    with patch("videomae.inspecting.run_all", in_this_process(inspect)):
+    with patch("videomae.video.inspecting.run_all", in_this_process(inspect)):
         scan(ScanConfig(list="list.txt", root="videos", out="scan", workers=1))
     return Result(RIGHT, Path("scan/clean.txt").read_text())
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from tests.fuzzing.archives import rezipped
 from tests.fuzzing.base import Attack
 from tests.fuzzing.documents import Bait
-from videomae.files import MOST_JSON, MOST_LINE, sha256
-from videomae.model.archive import MOST_PICKLE
-from videomae.model.checkpoint_reader import MOST_METADATA
-from videomae.model.tensors import MOST_HEADER
+from videomae.run.files import MOST_JSON, MOST_LINE, sha256
+from videomae.weights.archive import MOST_PICKLE
+from videomae.weights.checkpoint_reader import MOST_METADATA
+from videomae.weights.tensors import MOST_HEADER
 
 UNITS = ('{"":0},', "[0],", "[],", "0.1,", '"ab",')
 """What a dense document repeats."""

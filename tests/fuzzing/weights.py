@@ -18,10 +18,11 @@ from tests.fuzzing.attacks import torch_attacks, weights_index_attacks
 from tests.fuzzing.base import REFUSED, RIGHT, Result, Target
 from tests.model import randomise
 from videomae.config import ClipConfig, ModelConfig, Positions, WeightsFormat
-from videomae.model.formats import DEEPSPEED, write_weights
-from videomae.model.load import build_model, load_model
-from videomae.model.tensors import WeightsError
-from videomae.model.weights import FILE_NAME, Kind, WeightsInfo, save_weights
+from videomae.run.directory import WEIGHTS
+from videomae.weights.formats import DEEPSPEED, write_weights
+from videomae.weights.load import build_model, load_model
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, WeightsInfo, save_weights
 
 ARGS = argparse.Namespace(num_frames=4, input_size=32, sampling_rate=2, drop_path=0.1)
 HEADS = {"num_heads": 2, "decoder_num_heads": 3}
@@ -55,7 +56,7 @@ def made(kind: Kind) -> tuple[dict[str, Tensor], WeightsInfo]:
 def make_own(kind: Kind) -> None:
     """A run directory with weights of this project."""
     Path("weights").mkdir()
-    save_weights(Path("weights") / FILE_NAME, *made(kind))
+    save_weights(Path("weights") / WEIGHTS, *made(kind))
 
 
 def make_official(kind: Kind, *, zipped: bool = True) -> None:
@@ -154,8 +155,8 @@ TARGETS = (
     target(
         "own classifier",
         partial(make_own, Kind.classifier),
-        f"weights/{FILE_NAME}",
-        [sizes.attack(f"weights/{FILE_NAME}", "many tensors", sizes.many_tensors)],
+        f"weights/{WEIGHTS}",
+        [sizes.attack(f"weights/{WEIGHTS}", "many tensors", sizes.many_tensors)],
     ),
     target(
         "official pretraining",

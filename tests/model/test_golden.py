@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from tests.conftest import GOLDEN
 from videomae.config import ClipConfig, ModelConfig
-from videomae.model import load_model
 from videomae.model.classifier import VideoClassifier
 from videomae.model.layers import Block
 from videomae.model.mae import MaskIndices, VideoMAE
+from videomae.weights.load import load_model
 
 CASES = ("mae_a", "mae_b", "mae_c")
 FORWARD = 1e-6

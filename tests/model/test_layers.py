@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig
 from videomae.model.layers import Block, DropPath, Mlp, use_padding
 from videomae.model.mae import MaskIndices, VideoMAE
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
 
 DIM, WIDTH, TOKENS = 32, 4 * 34 - 1, 24
 CONFIG = ModelConfig(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.model import CLIP, CONFIG, TOKENS, block, paint, random_clip, random_mask, randomise
 from videomae.model.mae import MaskIndices, VideoMAE
-from videomae.pixels import MEAN, STD
+from videomae.model.pixels import MEAN, STD
 
 
 @pytest.fixture(scope="module")

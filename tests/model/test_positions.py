@@ -11,10 +11,10 @@ from torch import Tensor
 from tests.model import CLIP, CONFIG, GRID, random_clip, randomise
 from videomae.config import ClipConfig, ConfigError, OptimConfig, Positions, token_grid
 from videomae.model import VideoClassifier, VideoMAE
-from videomae.model.load import as_trained
 from videomae.model.positions import fixed_positions, interpolated, position_table
-from videomae.model.weights import Kind, WeightsInfo
 from videomae.train.groups import adamw
+from videomae.weights.load import as_trained
+from videomae.weights.weights import Kind, WeightsInfo
 
 LEARNED = replace(CONFIG, positions=Positions.learned)
 FRAMES = (4, 6, 8, 16, 24, 32, 64)

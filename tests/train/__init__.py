@@ -1,6 +1,7 @@
 """What the tests of training share: tiny runs, and what they leave behind."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.conftest import TINY, composed, write_list
 from videomae.config import FinetuneConfig, PretrainConfig, TrainConfig
 from videomae.finetune import finetune
 from videomae.pretrain import pretrain
+from videomae.train.step import StepSettings
 
 NUM_VIDEOS, CLASSES = 11, 3
 STEPS_PER_EPOCH, STEPS = 2, 6
@@ -39,11 +41,16 @@ FINETUNE = (
     "optim.head_drop=0.3",
 )
 PICTURES = (
-    "videomae.pretrain.save_loss_curve",
-    "videomae.pretrain.draw_reconstructions",
-    "videomae.finetune.save_loss_curve",
-    "videomae.evaluate.save_confusion",
+    "videomae.train.pretraining.save_loss_curve",
+    "videomae.train.pretraining.draw_reconstructions",
+    "videomae.train.finetuning.save_loss_curve",
+    "videomae.evaluation.scoring.save_confusion",
 )
+
+
+def step_of(arguments: Sequence[Any]) -> int:
+    """The number of the step that train_step is called with."""
+    return next(each.step for each in arguments if isinstance(each, StepSettings))
 
 
 def video_list(path: Path, paths: list[str] | None = None) -> Path:

@@ -21,13 +21,13 @@ import torch
 
 from tests.conftest import composed
 from tests.cuda_rules import cuda_rules
-from tests.train import train
+from tests.train import step_of, train
 from videomae.config import ConfigError
 from videomae.evaluate import evaluate
 from videomae.finetune import finetune
 from videomae.pretrain import pretrain
 from videomae.probe import probe
-from videomae.train import loop
+from videomae.train import trainer
 from videomae.train.step import train_step
 
 
@@ -55,7 +55,7 @@ class Job(NamedTuple):
         if self.hang_in:
             os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
         if environment["RANK"] == "1":
-            loop.train_step = self.stopping_step
+            trainer.train_step = self.stopping_step
         config = composed(self.command, *self.overrides)
         commands: dict[str, Callable[[Any], object]] = {"evaluate": evaluate, "probe": probe}
         drawing = {"pretrain": pretrain, "finetune": finetune} if self.rules else {}
@@ -65,12 +65,12 @@ class Job(NamedTuple):
         except ConfigError as error:
             Path(self.error_file + environment["RANK"]).write_text(str(error))
 
-    def stopping_step(self, *args: Any, noise_seed: tuple[int, int], **settings: Any) -> Any:
-        if noise_seed[1] == self.stop_in:
+    def stopping_step(self, *args: Any) -> Any:
+        if step_of(args) == self.stop_in:
             signal.raise_signal(signal.SIGTERM)
-        if noise_seed[1] == self.hang_in:
+        if step_of(args) == self.hang_in:
             threading.Event().wait()
-        return train_step(*args, noise_seed=noise_seed, **settings)
+        return train_step(*args)
 
 
 def in_processes(count: int, job: Job) -> list[int | None]:

@@ -20,12 +20,12 @@ from torch import nn
 from tests.conftest import TINY, composed
 from videomae.config import ClipConfig, RunConfig, SourceConfig
 from videomae.model.presets import preset
-from videomae.model.weights import Kind, WeightsInfo
-from videomae.run import run_identity
+from videomae.run.parallel import Processes
 from videomae.train import checkpoint as module
 from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
-from videomae.train.parallel import Processes
+from videomae.train.identity import run_identity
 from videomae.train.sharding import DistributedModel
+from videomae.weights.weights import Kind, WeightsInfo
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=torch.device("cpu"))
 IDENTITY = {"model.dim": 32, "optim.betas": [0.9, 0.95], "seed": 0}

@@ -10,9 +10,9 @@ from tests.train import pretraining, train
 from videomae.config import RunConfig
 from videomae.model.attention import Way
 from videomae.model.layers import Attention, Mlp
+from videomae.run.parallel import Processes
 from videomae.train import tuning
 from videomae.train.choices import Choices
-from videomae.train.parallel import Processes
 
 ALONE = Processes(0, 1, 1, torch.device("cpu"))
 

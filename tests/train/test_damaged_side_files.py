@@ -1,12 +1,27 @@
 """A run whose other files are damaged goes on from its checkpoint, to the same end."""
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from tests.train import STEPS, assert_same_run, finetuning, json_lines, labelled_list, train
+from tests.train import (
+    STEPS,
+    assert_same_run,
+    finetuning,
+    json_lines,
+    labelled_list,
+    metrics,
+    pretraining,
+    train,
+)
 from videomae.config import FinetuneConfig, WhichWeights
+from videomae.run.files import replacing
+from videomae.run.record import made
 
 ODD = b"\xff\xfe{odd\n"
 SIDE_FILES = ("environment.json", "metrics.jsonl", "spikes.jsonl", "bad_files.jsonl", "best.json")
@@ -65,3 +80,54 @@ def test_damaged_side_files_are_set_aside_and_the_run_goes_on(
     assert json_lines(directory / "metrics.jsonl")[-1]["step"] == STEPS
     assert json_lines(directory / "bad_files.jsonl") == []
     assert "seed: 0" in (directory / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("what", ["file", "link", "folder", "pipe"])
+@pytest.mark.parametrize("name", ["tensorboard", "written.json"])
+def test_what_lies_in_the_place_of_a_folder_or_file_of_the_run_is_set_aside(
+    videos: Path, tmp_path: Path, name: str, what: str
+) -> None:
+    run = train(pretraining(videos, tmp_path / "run", max_steps=1))
+    place = run / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    put(place, what)
+    train(pretraining(videos, run, max_steps=2, resume="auto"))
+    assert [row["step"] for row in metrics(run)] == [1, 2]
+    right = ("folder",) if name == "tensorboard" else ("file", "link")
+    assert os.path.lexists(run / f"{name}.damaged") == (what not in right)
+
+
+@pytest.mark.parametrize("what", ["file", "link", "pipe"])
+def test_the_folder_of_what_is_written_is_made_way_for(tmp_path: Path, what: str) -> None:
+    put(tmp_path / "figures", what)
+    with replacing(made(tmp_path, "figures/loss.png")) as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "figures" / "loss.png").is_file()
+    assert os.path.lexists(tmp_path / "figures.damaged")
+
+
+def put(place: Path, what: str) -> None:
+    """Something in the place of another thing."""
+    if what == "file":
+        place.write_text("mine")
+    elif what == "link":
+        place.symlink_to("gone")
+    elif what == "folder":
+        place.mkdir()
+        (place / "mine").touch()
+    else:
+        os.mkfifo(place)
+
+
+def test_what_other_libraries_say_of_a_full_disk_is_said_as_the_system_does(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(OSError, match="No space left on device") as caught, replacing(path):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    with pytest.raises(SafetensorError, match="header"), replacing(path):
+        raise SafetensorError("invalid header")

@@ -10,17 +10,17 @@ from tests.fake_cuda import CUDA, Watch, fake_cuda, gradients_appear, on_cuda
 from tests.train.test_step import CLASSES, CLIP, MODEL, make_batch
 from videomae.config import AugmentConfig, CropKind, Precision
 from videomae.data.mix import Mixing
-from videomae.evaluate import logits_of
+from videomae.evaluation.features import Encoder
+from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
+from videomae.evaluation.scoring import logits_of
 from videomae.model import VideoClassifier, VideoMAE
-from videomae.model.probes import AttentiveProbe, LinearProbe, knn_probs
-from videomae.pixels import normalise
-from videomae.report.figures import reconstruction_rows
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import reconstruction_rows
+from videomae.run.parallel import Processes
 from videomae.train.average import RunningMean
-from videomae.train.features import Encoder
 from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Reconstruct
-from videomae.train.parallel import Processes
-from videomae.train.step import train_step
+from videomae.train.step import StepSettings, train_step
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=CUDA)
 MICRO_BATCHES, VIEWS = 2, 4
@@ -54,12 +54,7 @@ def two_steps(objective: Reconstruct | Classify) -> None:
                 optimizer,
                 inputs,
                 ALONE,
-                accumulation=MICRO_BATCHES,
-                lr=1e-3,
-                clip_grad=1.0,
-                precision=Precision.bf16,
-                noise_seed=(0, number),
-                signals=lambda: (0.0, 0.0),
+                StepSettings(number, 0, 1e-3, MICRO_BATCHES, 1.0, Precision.bf16),
             )
 
 

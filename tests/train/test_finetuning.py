@@ -26,12 +26,13 @@ from videomae.config import AugmentConfig, ConfigError, CropKind, WhichWeights
 from videomae.data.dataset import EvaluationClips, ValidationClips
 from videomae.data.loader import Batch
 from videomae.data.mix import Mixing, mixed
-from videomae.evaluate import score_model
-from videomae.files import sha256
+from videomae.evaluation.scoring import score_model
 from videomae.model import VideoClassifier
-from videomae.model.formats import read_weights
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.files import sha256
+from videomae.run.run import Run
 from videomae.train.objective import Classify
+from videomae.weights.formats import read_weights
 
 
 def test_the_loss_of_mixed_views_is_that_of_soft_labels() -> None:
@@ -118,12 +119,12 @@ def test_the_way_is_evaluated_on_middles_and_the_end_on_test_views(
 ) -> None:
     kinds = []
 
-    def noted(model: VideoClassifier, dataset: EvaluationClips, *rest: Any) -> Any:
+    def noted(run: Run, model: VideoClassifier, dataset: EvaluationClips, *rest: Any) -> Any:
         kinds.append((type(dataset), dataset.shape[0]))
-        return score_model(model, dataset, *rest)
+        return score_model(run, model, dataset, *rest)
 
-    monkeypatch.setattr("videomae.finetune.score_model", noted)
-    monkeypatch.setattr("videomae.evaluate.score_model", noted)
+    monkeypatch.setattr("videomae.train.finetuning.score_model", noted)
+    monkeypatch.setattr("videomae.evaluation.scoring.score_model", noted)
     validated(videos, tmp_path / "run", "data.segments=2", "data.crops=2")
     assert kinds == [(ValidationClips, 1)] * 3 + [(EvaluationClips, 4)]
 

@@ -11,9 +11,9 @@ from tests.train.processes import Job, in_processes
 from tests.train.under_rules import Way
 from tests.train.under_rules import pretraining as pretraining_under_rules
 from videomae.config import RunConfig
-from videomae.files import sha256
-from videomae.model.formats import read_weights
+from videomae.run.files import sha256
 from videomae.train.intervals import SaveTimes
+from videomae.weights.formats import read_weights
 
 
 class Clock:

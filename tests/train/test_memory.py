@@ -9,9 +9,10 @@ import yaml
 
 from tests.train import assert_same_run, finetuning, pretraining, train
 from videomae.config import ConfigError, RunConfig
+from videomae.run.parallel import Processes
+from videomae.run.run import Run
 from videomae.train import memory
 from videomae.train.memory import Need
-from videomae.train.parallel import Processes
 
 
 def kept_batch(output: Path) -> object:
@@ -103,10 +104,10 @@ def test_the_device_with_the_least_room_decides_for_all(
     monkeypatch.setattr(memory, "available_bytes", lambda *_: 1e9)
     objective: Any = torch.nn.Module()
     objective.model = torch.nn.Linear(1, 1)
-    two = Two(0, 2, 2, torch.device("cpu"))
+    run = Run(RunConfig(), Two(0, 2, 2, torch.device("cpu")), Path())
     clips: Any = None  # on a CPU nothing is asked of them
     if agreed:
-        assert memory.agreed_batch(objective, clips, RunConfig(), group, two) == agreed
+        assert memory.agreed_batch(objective, clips, run, group) == agreed
     else:
         with pytest.raises(ConfigError, match=r"3 videos .* \(0\.50 GB each\): .*mix_block=1"):
-            memory.agreed_batch(objective, clips, RunConfig(), group, two)
+            memory.agreed_batch(objective, clips, run, group)

@@ -29,12 +29,12 @@ from tests.train import (
     weights,
 )
 from tests.train.processes import Job, in_processes
-from videomae.arithmetic import uses_bf16
 from videomae.config import ConfigError, Device, RunConfig, Sharding
 from videomae.evaluate import evaluate
-from videomae.model.formats import read_weights
-from videomae.train.parallel import Processes, processes
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.parallel import Processes, processes
 from videomae.train.sharding import DistributedModel, num_shards, sharding_of
+from videomae.weights.formats import read_weights
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 BAD = 2
@@ -351,7 +351,7 @@ RESTARTED = """
 import os, signal, time
 import torch
 from videomae.config import Device, RunConfig
-from videomae.train.parallel import processes
+from videomae.run.parallel import processes
 
 attempt, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
 if rank == 1:
@@ -375,8 +375,8 @@ def test_processes_started_again_find_each_other(tmp_path: Path) -> None:
 
 FAILING = """
 from videomae.config import Device, RunConfig, UserError
-from videomae.schema import command
-from videomae.train.parallel import processes
+from videomae.run.schema import command
+from videomae.run.parallel import processes
 
 @command("recipes")
 def main(_):

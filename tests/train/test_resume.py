@@ -22,18 +22,19 @@ from tests.train import (
     finetuning,
     metrics,
     pretraining,
+    step_of,
     train,
     video_list,
     weights,
 )
 from tests.train.processes import call_in, started
-from videomae.model.formats import read_weights
-from videomae.model.tensors import WeightsError
-from videomae.report.runlog import RunExistsError
-from videomae.train import loop
+from videomae.run.directory import RunExistsError
+from videomae.train import trainer
 from videomae.train.checkpoint import CheckpointError
 from videomae.train.objective import Inputs
 from videomae.train.step import train_step
+from videomae.weights.formats import read_weights
+from videomae.weights.tensors import WeightsError
 
 Make = Callable[..., Any]
 stages = pytest.mark.parametrize("make", [pretraining, finetuning])
@@ -119,13 +120,13 @@ def test_what_was_logged_after_the_last_checkpoint_is_cut(
     monkeypatch: pytest.MonkeyPatch,
     make: Make,
 ) -> None:
-    def crash_in_step_6(*args: Any, **settings: Any) -> Any:
-        if settings["noise_seed"][1] == 6:
+    def crash_in_step_6(*args: Any) -> Any:
+        if step_of(args) == 6:
             raise Crash
-        return train_step(*args, **settings)
+        return train_step(*args)
 
     directory, often = tmp_path / "run", "run.checkpoint_every=3"
-    monkeypatch.setattr(loop, "train_step", crash_in_step_6)
+    monkeypatch.setattr(trainer, "train_step", crash_in_step_6)
     with pytest.raises(Crash):
         train(make(videos, directory, often))
     assert (directory / "checkpoints" / "last").read_text() == "step_3"
@@ -190,7 +191,7 @@ def test_no_checkpoint_of_a_replaced_run_is_gone_on_with(
         shutil.move(directory / "checkpoints", scratch)
         (directory / "checkpoints").symlink_to(scratch)
         kept = snapshot(scratch)
-    monkeypatch.setattr(loop, "train_step", crash)
+    monkeypatch.setattr(trainer, "train_step", crash)
     with pytest.raises(Crash):
         train(pretraining(videos, directory, overwrite=True))
     monkeypatch.undo()
@@ -291,7 +292,7 @@ def test_auto_starts_anew_after_a_crash_before_the_first_checkpoint(
     def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
-    monkeypatch.setattr(loop, "train_step", crash)
+    monkeypatch.setattr(trainer, "train_step", crash)
     with pytest.raises(Crash):
         train(pretraining(videos, tmp_path / "run"))
     monkeypatch.undo()
@@ -354,16 +355,14 @@ def test_auto_goes_on_from_where_the_run_was_last(
 def test_steps_left_out_are_still_counted_afterwards(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoil_step_2(
-        objective: Any, optimizer: Any, inputs: Iterable[Inputs], *rest: Any, **settings: Any
-    ) -> Any:
-        if settings["noise_seed"][1] == 2:
+    def spoil_step_2(objective: Any, optimizer: Any, inputs: Iterable[Inputs], *rest: Any) -> Any:
+        if step_of(rest) == 2:
             first, *others = inputs
             *tensors, weight = first.tensors
             inputs = [first._replace(tensors=(*tensors, weight * float("inf"))), *others]
-        return train_step(objective, optimizer, inputs, *rest, **settings)
+        return train_step(objective, optimizer, inputs, *rest)
 
-    monkeypatch.setattr(loop, "train_step", spoil_step_2)
+    monkeypatch.setattr(trainer, "train_step", spoil_step_2)
     undisturbed = train(pretraining(videos, tmp_path / "straight"))
     train(pretraining(videos, tmp_path / "run", max_steps=4))
     train(pretraining(videos, tmp_path / "run", resume="auto"))

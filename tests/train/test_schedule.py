@@ -15,7 +15,8 @@ from tests.conftest import GOLDEN, composed
 from videomae.config import ConfigError, OptimConfig, RunConfig
 from videomae.data.mix import block_of, group_of
 from videomae.recipes import exps, read_header
-from videomae.train.schedule import Plan, warmup_cosine
+from videomae.run.rates import warmup_cosine
+from videomae.train.schedule import Plan
 
 
 def optim(**settings: Any) -> OptimConfig:

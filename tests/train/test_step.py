@@ -15,11 +15,11 @@ from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Preci
 from videomae.data.loader import Batch
 from videomae.data.mask import Masking
 from videomae.model import VideoClassifier, VideoMAE
-from videomae.pixels import normalise
+from videomae.model.pixels import normalise
+from videomae.run.parallel import Processes
 from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Inputs, Reconstruct
-from videomae.train.parallel import Processes
-from videomae.train.step import StepStats, train_step
+from videomae.train.step import Notices, StepReport, StepSettings, train_step
 
 MODEL = ModelConfig(
     name="tiny",
@@ -92,6 +92,9 @@ def make_optimizer(
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=eps, fused=True)
 
 
+NOTHING = Notices()
+
+
 def step(
     objective: Objective,
     optimizer: torch.optim.AdamW,
@@ -100,21 +103,17 @@ def step(
     lr: float = 0.1,
     clip_grad: float | None = None,
     precision: Precision = Precision.float32,
-    noise_seed: Sequence[int] = (0, 1),
-    signals: Sequence[float] = (),
+    noise_seed: tuple[int, int] = (0, 1),
+    notices: Notices = NOTHING,
     processes: Processes = ALONE,
-) -> StepStats:
+) -> StepReport:
     return train_step(
         objective,
         optimizer,
         inputs,
         processes,
-        accumulation=len(inputs),
-        lr=lr,
-        clip_grad=clip_grad,
-        precision=precision,
-        noise_seed=noise_seed,
-        signals=lambda: signals,
+        StepSettings(noise_seed[1], noise_seed[0], lr, len(inputs), clip_grad, precision),
+        lambda: notices,
     ).wait()
 
 
@@ -276,7 +275,7 @@ def test_a_batch_without_a_readable_video_leaves_everything_as_it_was(
 
 @both
 def test_a_long_gradient_is_shortened_and_a_short_one_left(make: Callable[[], Objective]) -> None:
-    def run(clip_grad: float | None) -> tuple[StepStats, dict[str, Tensor]]:
+    def run(clip_grad: float | None) -> tuple[StepReport, dict[str, Tensor]]:
         objective = make()
         optimizer = make_optimizer(objective)
         stats = step(
@@ -319,7 +318,7 @@ def test_each_parameter_moves_by_its_share_of_the_rate(make: Callable[[], Object
 
 
 def noisy_loss(
-    noise_seed: Sequence[int] = (7, 3), rank: int = 0, before: int = 0
+    noise_seed: tuple[int, int] = (7, 3), rank: int = 0, before: int = 0
 ) -> tuple[float, list[float]]:
     """Loss of a step with drop path, and the error of each of its two equal micro-batches."""
     objective = finetuning(drop_path=0.5)
@@ -366,13 +365,12 @@ def test_nothing_in_a_step_waits_for_the_device(make: Callable[[], Objective]) -
     objective = make()
     optimizer = make_optimizer(objective)
     inputs = [objective.inputs(take(make_batch(), rows), 1, 0) for rows in ([0, 1, 2], [3, 4, 5])]
-    settings: dict[str, Any] = {"accumulation": 2, "lr": 0.1, "clip_grad": 1.0, "noise_seed": (0,)}
-    settings |= {"precision": Precision.bf16, "signals": lambda: (1.0, 2.0)}
+    settings = StepSettings(1, 0, 0.1, 2, 1.0, Precision.bf16)
     with Waits() as waits:
-        underway = train_step(objective, optimizer, inputs, ALONE, **settings)
+        pending = train_step(objective, optimizer, inputs, ALONE, settings, lambda: Notices(1, 2))
     assert not waits.found
     with waits:  # so that the count could be another
-        assert underway.wait().loss > 0
+        assert pending.wait().loss > 0
         (inputs[0].tensors[0].float().mean() > 0).item()
     assert waits.found
 
@@ -380,8 +378,10 @@ def test_nothing_in_a_step_waits_for_the_device(make: Callable[[], Objective]) -
 def test_numbers_put_in_come_out() -> None:
     objective = pretraining()
     inputs = [objective.inputs(make_batch(), 1, 0)]
-    stats = step(objective, make_optimizer(objective), inputs, signals=(3, 0.0, 1.0))
-    assert stats.signals == (3, 0, 1)
+    stats = step(
+        objective, make_optimizer(objective), inputs, notices=Notices(3, 0, 1, 0, (0.5, 2.5))
+    )
+    assert stats.notices == Notices(3, 0, 1, 0, (0.5, 2.5))
 
 
 @both

@@ -8,9 +8,9 @@ import torch
 
 from tests.train import finetuning, metrics, pretraining, train, weights
 from videomae.config import ConfigError, Precision, Recompute, RunConfig, Sharding
+from videomae.run.parallel import Processes
 from videomae.train import trial
 from videomae.train.objective import Classify, Reconstruct
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 from videomae.train.trial import remedies
 

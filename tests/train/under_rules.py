@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.conftest import TINY, composed, write_list
 from tests.cuda_rules import cuda_rules
 from tests.train.processes import Job, in_processes
-from videomae.report.runlog import METRICS
+from videomae.run.directory import METRICS
 
 NUM_VIDEOS, CLASSES, STEPS = 11, 3, 3
 """A step an epoch: eight of eleven videos."""

@@ -36,11 +36,11 @@ from videomae.config import (
 from videomae.data.dataset import EvaluationClips, Item, TrainingClips
 from videomae.data.mask import Masking
 from videomae.lists.clips import Clip
+from videomae.run.programs import end_with_parent
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError, Frames, Video
 from videomae.video.opening import decoder
 from videomae.video.packed import PackedVideo
-from videomae.video.programs import end_with_parent
 from videomae.video.transcode import Encoding, transcode
 
 OWN = "pyav"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from videomae.video import interface
 from videomae.video.folder import FrameFolder
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
-from videomae.video.opening import decoder, usable_decoders
+from videomae.video.opening import decoder, reading_here, usable_decoders
 from videomae.video.picture import TURNS, display_matrix
 from videomae.video.pyav import PyAVVideo
 from videomae.video.transcode import Encoding, shrink, transcode
@@ -249,3 +250,11 @@ def test_frames_that_are_too_large_are_refused_by_name(tmp_path: Path) -> None:
 def test_reading_nothing_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no frame is asked for"):
         PyAVVideo(write_video(tmp_path / "a.mp4")).read([])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may take")
+def test_reading_in_this_process_takes_no_more_than_it_may() -> None:
+    refused = pytest.raises(DecodeError, match=r"x\.mp4: memory does not suffice")
+    with refused, reading_here("x.mp4", 2**27):
+        np.ones(2**28)
+    np.ones(2**27)  # the limit is gone

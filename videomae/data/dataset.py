@@ -18,6 +18,7 @@ from videomae.data.augment import Augmentation, draw_augmentation, erase_box, ev
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip, ClipList
+from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Part, Video, within_memory
 from videomae.video.opening import open_clip
 
@@ -25,23 +26,6 @@ UNLABELLED = -1
 """The label of a clip that has none."""
 ABOUT = 64
 """Bytes of what a batch says of one view, its masks apart."""
-
-
-class BadFile(NamedTuple):
-    """A video that could not be read."""
-
-    video: int
-    """The index of its clip in the list, from 0."""
-    path: str
-    line: int
-    error: str
-    source: str = "data"
-    """The section of the config that its list stands in."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells files apart; a list may name one more than once."""
-        return self.source, self.path
 
 
 class Item(NamedTuple):

@@ -11,18 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomae.data.dataset import (
-    BadFile,
-    EvaluationClips,
-    Example,
-    Item,
-    TrainingClips,
-)
+from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
 from videomae.data.slots import Register, copied
 from videomae.data.streams import Stream, random_stream
 from videomae.data.windows import VideoWindows, Windows
 from videomae.data.workers import LENT, Loader
 from videomae.data.working import Desk
+from videomae.run.bad_files import BadFile
 
 PIECE = 8
 """Videos that a process decodes at a time, at most: its slots have room for so many."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from videomae.config import ClipConfig, DataConfig
-from videomae.data.dataset import BadFile, check_given_up, read_crops
+from videomae.data.dataset import check_given_up, read_crops
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.working import Desk
 from videomae.lists.clips import Clip, ClipList
+from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Video, within_memory
 from videomae.video.opening import open_clip
 

@@ -20,7 +20,7 @@ import torch
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
 from videomae.data.working import IDLE, Assigned, Desk, Maker, work
-from videomae.video.programs import OWN_BYTES, POLL_S, Watch
+from videomae.run.programs import OWN_BYTES, POLL_S, Watch
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)

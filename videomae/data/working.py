@@ -19,7 +19,7 @@ from torch import Tensor
 
 from videomae.data.slots import Slots
 from videomae.lists.clips import Clip
-from videomae.video.programs import OWN_BYTES, POLL_S, end_with_parent, limit_memory
+from videomae.run.programs import OWN_BYTES, POLL_S, end_with_parent, limit_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)

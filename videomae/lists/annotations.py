@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
-from videomae.files import regular
+from videomae.run.files import regular
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 """The lists of a split."""

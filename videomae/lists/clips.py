@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from videomae.config import DataConfig, ListFormat, UserError
-from videomae.files import regular, write_text
 from videomae.lists.columns import Columns, Integers
 from videomae.lists.plain import plain_lines
+from videomae.run.files import regular, write_text
 
 FORMS = {
     ListFormat.video: "path",

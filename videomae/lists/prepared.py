@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, ListFormat, is_template
-from videomae.files import read_json
+from videomae.config.typed import check_types
 from videomae.lists.annotations import MOST_CLASSES, PARTS, TEST, TRAIN, VAL
-from videomae.typed import check_types
+from videomae.run.files import read_json
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"

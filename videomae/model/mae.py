@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ModelConfig
 from videomae.model.layers import Block, init_linear
 from videomae.model.loss import pixel_targets, token_errors
+from videomae.model.pixels import normalise_pixels, unnormalise
 from videomae.model.positions import fixed_positions, register_positions
 from videomae.model.tubelet import TubeletEmbed, cut_frames, cut_tubelets, take
-from videomae.pixels import normalise_pixels, unnormalise
 
 
 class MaskIndices(NamedTuple):

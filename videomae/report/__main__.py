@@ -23,10 +23,7 @@ from typing import cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from videomae.checks import check_place, require
 from videomae.config import DataConfig, ReportConfig, UserError
-from videomae.files import write_text
-from videomae.report.console import Say, tell
 from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
 from videomae.report.page import page
 from videomae.report.samples import choose, look
@@ -38,7 +35,10 @@ from videomae.report.summary import (
     pretraining_rows,
     rows,
 )
-from videomae.schema import command, schema
+from videomae.run.checks import check_place, require
+from videomae.run.console import Say, tell
+from videomae.run.files import write_text
+from videomae.run.schema import command, schema
 from videomae.video.opening import check_decoder
 
 PAGE = "report.html"

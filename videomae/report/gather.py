@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import yaml
 
 from videomae.config import ConfigError
-from videomae.files import parse_json, regular
-from videomae.model.weights import FILE_NAME
 from videomae.report.plain_yaml import plain_yaml
-from videomae.report.runlog import (
+from videomae.run.directory import (
     BAD_FILES,
     BEST_WEIGHTS,
     ENVIRONMENT,
     METRICS,
     PREDICTIONS,
     RESULTS,
+    WEIGHTS,
 )
-from videomae.report.sidefiles import (
+from videomae.run.files import parse_json, regular
+from videomae.run.sidefiles import (
     Check,
     is_any,
     is_metrics,
@@ -176,7 +176,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether its training has come to its end."""
-        return os.path.isfile(self.directory / FILE_NAME)
+        return os.path.isfile(self.directory / WEIGHTS)
 
     def setting(self, key: str) -> Any:
         """Of config.yaml, by its dotted name; None where it is not there."""
@@ -246,7 +246,7 @@ def chain(run: Run) -> list[Path]:
     found: list[Path] = []
     while (source := run.setting("weights")) and len(found) < LONGEST_CHAIN:
         path = Path(str(source))
-        path = path.parent if path.name in (FILE_NAME, BEST_WEIGHTS) else path
+        path = path.parent if path.name in (WEIGHTS, BEST_WEIGHTS) else path
         if not holds_run(path):
             break
         found.append(path)

@@ -20,7 +20,7 @@ from videomae.report.summary import (
     Row,
     weights_of,
 )
-from videomae.text import redacted
+from videomae.run.text import redacted
 
 CHARTS = (
     ("Loss", ("loss",), True),

@@ -11,7 +11,7 @@ from videomae.data import sample
 from videomae.lists.clips import Clip, read_clips
 from videomae.report.gather import Prediction
 from videomae.video.interface import DecodeError
-from videomae.video.opening import open_clip
+from videomae.video.opening import open_clip, reading_here
 
 MOST_FRAMES = 6
 """Of a filmstrip."""
@@ -60,7 +60,8 @@ def look(chosen: Sequence[Prediction], data: DataConfig | None) -> list[Sample]:
             samples.append(Sample(each, [], other))
             continue
         try:
-            samples.append(Sample(each, list(_frames(clip, data)), ""))
+            with reading_here(clip.path, data.max_clip_bytes):
+                samples.append(Sample(each, list(_frames(clip, data)), ""))
         except DecodeError as error:
             samples.append(Sample(each, [], str(error)))
     return samples

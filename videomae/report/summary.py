@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from videomae.report.gather import Result, Run
-from videomae.report.runlog import RESULTS
+from videomae.run.directory import RESULTS
 
 COLUMNS = (
     "run",

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from videomae.report.console import Say
-from videomae.report.figures import save_curves
-from videomae.report.runlog import METRICS, RESULTS, logged
-from videomae.report.sidefiles import is_metrics, read_rows
+from videomae.pictures.figures import save_curves
+from videomae.run.console import Say
+from videomae.run.directory import METRICS, RESULTS
+from videomae.run.log import logged
+from videomae.run.sidefiles import is_metrics, read_rows
 
 
 def demo_table(directory: Path) -> Table:

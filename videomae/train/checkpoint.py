@@ -3,7 +3,7 @@
     checkpoints/step_N/     written by torch.distributed.checkpoint, plus run.json
     checkpoints/last        text: the name of the newest complete one; moved when it is complete
 
-Its weights alone are read by weights= (videomae.model.saved).
+Its weights alone are read by weights= (videomae.weights.saved).
 """
 
 import json
@@ -24,20 +24,14 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from videomae.config import UserError
-from videomae.files import write_text
-from videomae.model.checkpoint_reader import CheckpointReader, read_metadata
-from videomae.model.saved import (
-    RUN_FILE,
-    as_record,
-    damaged_files,
-    hashes,
-    read_run_file,
-    written_by,
-)
-from videomae.model.weights import Link, WeightsInfo
-from videomae.record import made
-from videomae.train.parallel import Processes
+from videomae.run.directory import RUN_FILE
+from videomae.run.files import write_text
+from videomae.run.parallel import Processes
+from videomae.run.record import made
 from videomae.train.sharding import DistributedModel
+from videomae.weights.checkpoint_reader import CheckpointReader, read_metadata
+from videomae.weights.saved import as_record, damaged_files, hashes, read_run_file, written_by
+from videomae.weights.weights import Link, WeightsInfo
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
 T = TypeVar("T")

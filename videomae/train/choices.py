@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from videomae.files import write_text
-from videomae.train.parallel import Processes
+from videomae.run.files import write_text
+from videomae.run.parallel import Processes
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from videomae.data.slots import shared_memory
-from videomae.train.devices import pinned
+from videomae.run.devices import pinned
 
 TRIED = 1 << 16
 """Bytes."""

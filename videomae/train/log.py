@@ -1,9 +1,9 @@
-"""Where training says what it does; videomae.report.runlog has the real one."""
+"""Where training says what it does; videomae.run.log has the real one."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from videomae.data.dataset import BadFile
+from videomae.run.bad_files import BadFile
 
 
 class Log(Protocol):

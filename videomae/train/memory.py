@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from videomae.arithmetic import autocast
-from videomae.config import ConfigError, Precision, RunConfig
+from videomae.config import ConfigError, Precision
 from videomae.data.dataset import TrainingClips
 from videomae.model.layers import Block
+from videomae.run.arithmetic import autocast
+from videomae.run.parallel import Processes
+from videomae.run.run import Run
 from videomae.train.objective import Objective
-from videomae.train.parallel import Processes
 from videomae.train.trial import blank
 
 MOST_VIEWS = 128
@@ -119,13 +120,7 @@ def free_memory() -> float:
         return float(4 << 30)  # enough for MOST_VIDEOS_ON_CPU of a small model
 
 
-def agreed_batch(
-    objective: nn.Module,
-    clips: TrainingClips,
-    run: RunConfig,
-    group: int,
-    processes: Processes,
-) -> int:
+def agreed_batch(objective: nn.Module, clips: TrainingClips, run: Run, group: int) -> int:
     """Videos that every process's device takes at once: what the one with the least room takes.
 
     Args:
@@ -134,10 +129,10 @@ def agreed_batch(
     Raises:
         ConfigError: some device has no room for one group.
     """
-    model, device = objective.model, processes.device
+    model, processes, device = objective.model, run.processes, run.device
     assert isinstance(model, nn.Module)
     try:
-        need = need_of(objective, clips, group, run.precision, device)
+        need = need_of(objective, clips, group, run.settings.precision, device)
         fits, gigabytes = need.fits(available_bytes(model, processes)), need.per_video / 1e9
     except torch.OutOfMemoryError:
         fits, gigabytes = 0, 0.0

@@ -14,8 +14,8 @@ from videomae.data.mix import Mix, Mixing, erase, mixed
 from videomae.model.classifier import VideoClassifier
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices, VideoMAE
-from videomae.pixels import normalise
-from videomae.train.parallel import send
+from videomae.model.pixels import normalise
+from videomae.run.parallel import send
 
 if TYPE_CHECKING:
     from videomae.data.loader import Batch

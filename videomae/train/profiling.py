@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from videomae.files import replacing
+from videomae.run.files import replacing
 
 SETTLING, TRACED = 4, 3
 """Steps before those that are traced, the last of which warms the profiler up; and those."""

@@ -30,14 +30,14 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from videomae.arithmetic import uses_bf16
 from videomae.config import ConfigError, GradientType, RunConfig, Sharding
 from videomae.model.classifier import VideoClassifier
 from videomae.model.float8 import use_float8
 from videomae.model.layers import Block
 from videomae.model.mae import VideoMAE
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.parallel import Processes
 from videomae.train.average import RunningMean
-from videomae.train.parallel import Processes
 
 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
 LARGE = 400_000_000

@@ -1,6 +1,7 @@
 """One optimiser step, in which nothing waits for the device."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +10,47 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from videomae.arithmetic import autocast
 from videomae.config import Precision
+from videomae.run.arithmetic import autocast
+from videomae.run.parallel import Fetched, Processes, send
 from videomae.train.objective import Inputs
-from videomae.train.parallel import Fetched, Processes, send
 from videomae.train.sharding import gradients_exchanged
 
 
-class StepStats(NamedTuple):
+@dataclass(frozen=True)
+class StepSettings:
+    """How one optimiser step is made."""
+
+    step: int
+    """Its number, from 1."""
+    seed: int
+    """With the number of the step, the micro-batch and the rank: of dropout and drop path."""
+    lr: float
+    """The learning rate where a group's lr_scale is 1."""
+    accumulation: int = 1
+    """How many micro-batches each process has."""
+    clip_grad: float | None = None
+    """The largest norm of the gradient."""
+    precision: Precision = Precision.auto
+
+
+class Notices(NamedTuple):
+    """What a process tells the others with the numbers of a step; it is added up over them."""
+
+    num_bad: float = 0.0
+    """Videos newly found unreadable."""
+    num_short: float = 0.0
+    """Videos shorter than the clip."""
+    stopping: float = 0.0
+    """1: this process is to stop."""
+    save_due: float = 0.0
+    """1: this process's clock asks for a checkpoint."""
+    waited_s: tuple[float, ...] = ()
+    """This process's waiting for data, in its place among those of all processes."""
+
+
+@dataclass(frozen=True)
+class StepReport:
     """What a step found out, over all processes."""
 
     loss: float
@@ -25,21 +59,23 @@ class StepStats(NamedTuple):
     """Before clipping."""
     skipped: bool
     """Whether the update was left out."""
-    signals: tuple[float, ...]
-    """What each process put in, added up: see `train_step`."""
+    notices: Notices
+    """Of all processes, added up."""
 
 
-class Underway:
+class PendingStep:
     """The numbers of a step that the device may still be working on."""
 
-    def __init__(self, loss: Tensor, grad_norm: Tensor, skipped: Tensor, signals: Tensor) -> None:
+    def __init__(self, loss: Tensor, grad_norm: Tensor, skipped: Tensor, notices: Tensor) -> None:
         numbers = torch.stack([loss, grad_norm, skipped]).double()
-        self._copy = Fetched(torch.cat([numbers, signals]))
+        self._copy = Fetched(torch.cat([numbers, notices]))
 
-    def wait(self) -> StepStats:
+    def wait(self) -> StepReport:
         """Wait for this step, though not for what has been asked of the device after it."""
-        loss, grad_norm, skipped, *signals = self._copy.wait().tolist()
-        return StepStats(loss, grad_norm, bool(skipped), tuple(signals))
+        loss, grad_norm, skipped, *told = self._copy.wait().tolist()
+        num_bad, num_short, stopping, save_due, *waited_s = told
+        notices = Notices(num_bad, num_short, stopping, save_due, tuple(waited_s))
+        return StepReport(loss, grad_norm, bool(skipped), notices)
 
 
 def train_step(
@@ -47,15 +83,10 @@ def train_step(
     optimizer: torch.optim.AdamW,
     micro_batches: Iterable[Inputs],
     processes: Processes,
-    *,
-    accumulation: int,
-    lr: float,
-    clip_grad: float | None,
-    precision: Precision,
-    noise_seed: Sequence[int],
-    signals: Callable[[], Sequence[float]],
-) -> Underway:
-    """One update from all micro-batches of all processes.
+    settings: StepSettings,
+    notices: Callable[[], Notices] = Notices,
+) -> PendingStep:
+    """Make one update from all micro-batches of all processes.
 
     The gradient is that of the mean error over the whole global batch, however many errors each
     part of it has. A gradient that is not finite, or a batch without a readable video, leaves
@@ -64,26 +95,24 @@ def train_step(
     Args:
         objective: as `DistributedModel.replicate` returned it.
         micro_batches: taken one by one, so that the next is decoded while one is computed.
-        accumulation: how many there are.
-        lr: where a group's lr_scale is 1.
-        noise_seed: seeds dropout and drop path of each micro-batch.
-        signals: called after the last; numbers to add up over the processes along with the rest.
+        notices: called after the last micro-batch.
     """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        group["lr"] = settings.lr * group["lr_scale"]
 
     device, num_errors = processes.device, 0.0
     errors = torch.zeros((), device=device)
     for number, inputs in enumerate(micro_batches, start=1):
-        torch.manual_seed(_seed([*noise_seed, number - 1, processes.rank]))
-        with gradients_exchanged(objective, now=number == accumulation):
-            with autocast(device, precision):
+        torch.manual_seed(_seed([settings.seed, settings.step, number - 1, processes.rank]))
+        with gradients_exchanged(objective, now=number == settings.accumulation):
+            with autocast(device, settings.precision):
                 error = objective(*inputs.to(device).tensors)
             error.backward()
         errors += error.detach()
         num_errors += inputs.num_errors
 
-    counts = send(torch.tensor([num_errors, *signals()], dtype=torch.float64), device)
+    *single, waited_s = notices()
+    counts = send(torch.tensor([num_errors, *single, *waited_s], dtype=torch.float64), device)
     total_error, total, *_ = sums = processes.sum(torch.cat([errors.double()[None], counts]))
     loss = (total_error / total).float()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -93,13 +122,13 @@ def train_step(
     grad_norm = get_total_norm(gradients)
     if isinstance(grad_norm, DTensor):
         grad_norm = grad_norm.full_tensor()
-    if clip_grad is not None:
-        clip_grads_with_norm_(parameters, clip_grad, grad_norm)
+    if settings.clip_grad is not None:
+        clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
     skipped = (~torch.isfinite(grad_norm) | (total == 0)).float()
     optimizer.found_inf = skipped  # type: ignore[attr-defined]  # fused AdamW reads it
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Underway(loss, grad_norm, skipped, sums[2:])
+    return PendingStep(loss, grad_norm, skipped, sums[2:])
 
 
 def _seed(key: Sequence[int]) -> int:

@@ -7,46 +7,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videomae.arithmetic import autocast, has_bf16, uses_bf16
 from videomae.config import ConfigError, Recompute, RunConfig, Sharding
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch
 from videomae.data.mix import block_of, group_of
+from videomae.run.arithmetic import autocast, has_bf16, uses_bf16
+from videomae.run.parallel import Processes
+from videomae.run.run import Run
 from videomae.train.objective import Objective
-from videomae.train.parallel import Processes
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel, gradients_exchanged
+from videomae.train.stage import Stage
 
 LIMITED = ("cuda",)
 """Kinds of devices whose memory is tried."""
 
 
-def check_memory(
-    objective: nn.Module,
-    distributed: DistributedModel[Any],
-    clips: TrainingClips,
-    plan: Plan,
-    run: RunConfig,
-    processes: Processes,
-) -> None:
+def check_memory(run: Run, plan: Plan, stage: Stage) -> None:
     """Compute one micro-batch forward and backward, with room for the optimiser's moments.
 
     All processes call it. Weights, gradients and random numbers are afterwards as before.
 
-    Args:
-        objective: of the distributed model, as it was before it was replicated.
-
     Raises:
         ConfigError: it does not fit; which settings help.
     """
+    processes, clips, distributed = run.processes, stage.dataset, stage.distributed
     if processes.device.type not in LIMITED:
         return
     batch = blank(clips, plan.micro_batch)
     try:
-        _compute(objective, distributed, batch, run, processes)
+        _compute(stage.objective, distributed, batch, run)
     except torch.OutOfMemoryError as error:
         group = group_of(block_of(clips.augment, plan.global_batch))
-        advice = "; ".join(remedies(plan, run, distributed.sharding, processes, group))
+        advice = "; ".join(remedies(plan, run.settings, distributed.sharding, processes, group))
         raise ConfigError(
             f"{processes.device} has too little memory for a step with {plan.micro_batch} videos "
             f"({plan.micro_batch * plan.repeats} views) at once, which was tried before the run "
@@ -82,12 +75,11 @@ def _compute(
     objective: nn.Module,
     distributed: DistributedModel[Any],
     batch: Batch,
-    run: RunConfig,
-    processes: Processes,
+    run: Run,
 ) -> None:
     """Forward and backward; a whole model's gradients stay in their process."""
     chosen: Objective = objective  # type: ignore[assignment]  # a module that is one
-    device = processes.device
+    device = run.device
     parameters = list(distributed.model.parameters())
     moments = [torch.empty_like(each) for each in parameters for _ in range(2)]
     inputs = chosen.inputs(batch, 1, 0).to(device)
@@ -97,7 +89,7 @@ def _compute(
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         gradients_exchanged(objective, now=True),
     ):
-        with autocast(device, run.precision):
+        with autocast(device, run.settings.precision):
             errors = objective(*inputs.tensors)
         errors.backward()
         if device.type == "cuda":

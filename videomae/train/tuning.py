@@ -6,13 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from videomae.arithmetic import autocast, uses_bf16
 from videomae.config import AttentionBackend, ConfigError, RunConfig
 from videomae.model.attention import Way, measure, ways
 from videomae.model.layers import Attention, Mlp, use_padding
 from videomae.model.timing import device_seconds
+from videomae.run.arithmetic import autocast, uses_bf16
+from videomae.run.parallel import Processes
 from videomae.train.choices import Choices
-from videomae.train.parallel import Processes
 
 ALIGNED = 8
 """Widths of which multiple matrix products are fast in 16-bit floats: rows of 16 bytes."""

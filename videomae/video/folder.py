@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from videomae.config import MAX_CLIP_BYTES
-from videomae.files import regular
+from videomae.run.files import regular
 from videomae.video.interface import (
     DecodeError,
     Frames,

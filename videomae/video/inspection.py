@@ -16,7 +16,8 @@ import av
 import numpy as np
 
 from videomae.config import MAX_CLIP_BYTES
-from videomae.files import DOES_NOT_EXIST, why_missing
+from videomae.run.files import DOES_NOT_EXIST, why_missing
+from videomae.run.programs import serve
 from videomae.video.completeness import incomplete
 from videomae.video.container import (
     VideoPacket,
@@ -28,7 +29,6 @@ from videomae.video.container import (
 from videomae.video.folder import BROKEN_IMAGE, open_image
 from videomae.video.interface import DecodeError, check_frame_size, within_memory
 from videomae.video.picture import ToRGB, display_matrix, turned_size
-from videomae.video.programs import serve
 from videomae.video.pyav import PyAVVideo
 
 KEY = 1

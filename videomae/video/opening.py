@@ -2,13 +2,16 @@
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.clips import Clip
+from videomae.run.programs import memory_limited
 from videomae.video.folder import FrameFolder
-from videomae.video.interface import Video
+from videomae.video.interface import Video, within_memory
 from videomae.video.packs import PACK_INDEX, Pack
 
 AUTO = "auto"
@@ -75,6 +78,17 @@ def pack_at(root: Path) -> Pack | None:
     if not os.path.exists(root / PACK_INDEX):
         return None
     return Pack(root)
+
+
+@contextmanager
+def reading_here(what: str, max_clip_bytes: int) -> Iterator[None]:
+    """Open and read videos in this process, in no more memory than a decoding process would have.
+
+    Raises:
+        DecodeError: it is not enough.
+    """
+    with within_memory(what), memory_limited(max_clip_bytes):
+        yield
 
 
 def open_clip(clip: Clip, data: DataConfig) -> Video:

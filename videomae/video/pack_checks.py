@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from videomae.files import inside, read_json, sha256
+from videomae.run.files import inside, read_json, sha256
 
 SCHEMA = pa.schema(
     [

@@ -23,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from videomae.config import UserError
-from videomae.files import (
+from videomae.config.typed import check_types
+from videomae.lists.clips import Clip
+from videomae.run.files import (
     regular,
     remove_temporaries,
     replacing,
@@ -31,8 +33,6 @@ from videomae.files import (
     whole_json_lines,
     write_text,
 )
-from videomae.lists.clips import Clip
-from videomae.typed import check_types
 from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
 from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, source_of

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
-from videomae.files import inside, sha256
 from videomae.lists.clips import Clip
+from videomae.run.files import inside, sha256
 from videomae.video.interface import DecodeError
 from videomae.video.pack_checks import read_index, read_manifest
 from videomae.video.packed import PackedVideo

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videomae.run.programs import serve
 from videomae.video.folder import FrameFolder
 from videomae.video.inspection import Inspection
 from videomae.video.interface import DecodeError, Video, within_memory
 from videomae.video.opening import AUTO, decoder
-from videomae.video.programs import serve
 
 
 def look_into(name: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspection:

@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.config import MAX_CLIP_BYTES
+from videomae.run.programs import serve
 from videomae.video.container import best_stream, check_file, frame_rate, open_container
 from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.picture import TURNS, Size, display_matrix, filtered, shrunk
-from videomae.video.programs import serve
 
 MIN_PSNR = 20.0
 """Of the luma of each frame against its source, in dB; below, it is another picture."""

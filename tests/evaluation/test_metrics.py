@@ -1,0 +1,128 @@
+"""Accuracies, against a table that a person can check."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videomae.evaluation.metrics import Scores
+
+NAMES = ["jump", "run", "sit", "swim", "wave", "nap", "fly"]
+UNREADABLE = [np.nan] * 7
+#     label, probabilities of the 7 classes           rank of the label
+TABLE = [
+    (0, [0.70, 0.10, 0.05, 0.05, 0.05, 0.03, 0.02]),  # 1
+    (0, [0.10, 0.60, 0.20, 0.05, 0.03, 0.01, 0.01]),  # 3
+    (0, [0.40, 0.30, 0.10, 0.10, 0.05, 0.03, 0.02]),  # 1
+    (0, UNREADABLE),
+    (1, [0.50, 0.01, 0.20, 0.15, 0.10, 0.03, 0.01]),  # 6 or 7
+    (1, [0.10, 0.55, 0.20, 0.05, 0.05, 0.03, 0.02]),  # 1
+    (3, [0.30, 0.25, 0.20, 0.08, 0.10, 0.04, 0.03]),  # 5
+    (4, UNREADABLE),
+]
+
+
+def scores(rows: list[tuple[int, list[float]]]) -> Scores:
+    labels, probs = zip(*rows, strict=True)
+    return Scores(np.array(labels), np.array(probs, dtype=np.float32), NAMES)
+
+
+def test_results_of_the_table() -> None:
+    results = scores(TABLE).results({"segments": 5, "crops": 3})
+    assert list(results) == [
+        "top1",
+        "top1_interval",
+        "top5",
+        "mean_class_accuracy",
+        "num_videos",
+        "num_unreadable",
+        "views",
+        "per_class",
+    ]
+    assert results["top1"] == 100 * 3 / 8
+    assert results["top5"] == 100 * 5 / 8
+    assert results["mean_class_accuracy"] == pytest.approx((50 + 50 + 0 + 0) / 4)
+    assert (results["num_videos"], results["num_unreadable"]) == (8, 2)
+    assert results["views"] == {"segments": 5, "crops": 3}
+    assert results["per_class"] == {
+        "jump": 50.0,
+        "run": 50.0,
+        "sit": None,
+        "swim": 0.0,
+        "wave": 0.0,
+        "nap": None,
+        "fly": None,
+    }
+
+
+def test_percentages_are_exact() -> None:
+    right, wrong = (0, [1.0] + [0.0] * 6), (1, [1.0] + [0.0] * 6)
+    results = scores([right] * 249 + [wrong] * 151).results({})
+    assert results["top1"] == 62.25
+
+
+def test_confusion_of_the_table() -> None:
+    expected = np.zeros((7, 8), dtype=int)
+    expected[0] = [2, 1, 0, 0, 0, 0, 0, 1]  # jump: two right, one taken for run, one unreadable
+    expected[1, :2] = [1, 1]
+    expected[3, 0] = 1
+    expected[4, 7] = 1
+    np.testing.assert_array_equal(scores(TABLE).confusion(), expected)
+
+
+@pytest.mark.parametrize(
+    ("k", "correct"), [(1, [1, 0, 1, 0, 0, 1, 0, 0]), (3, [1, 1, 1, 0, 0, 1, 0, 0])]
+)
+def test_correct_within_the_first_k(k: int, correct: list[int]) -> None:
+    assert scores(TABLE).correct(k).tolist() == [bool(value) for value in correct]
+
+
+def test_an_unreadable_video_is_wrong_even_where_every_class_is_asked_for() -> None:
+    assert scores(TABLE).correct(7).tolist() == [True] * 3 + [False] + [True] * 3 + [False]
+
+
+def test_a_list_of_unreadable_videos_has_an_accuracy_of_0() -> None:
+    results = scores([(0, UNREADABLE), (2, UNREADABLE)]).results({})
+    assert (results["top1"], results["top5"], results["mean_class_accuracy"]) == (0, 0, 0)
+    assert (results["num_videos"], results["num_unreadable"]) == (2, 2)
+
+
+PROBS = st.lists(st.sampled_from([0.0, 0.1, 0.2]), min_size=7, max_size=7)  # with many ties
+ROWS = st.lists(
+    st.tuples(st.integers(0, 6), st.one_of(st.just(UNREADABLE), PROBS)), min_size=1, max_size=9
+)
+
+
+@settings(deadline=None)
+@given(rows=ROWS)
+def test_the_confusion_matrix_and_the_accuracies_tell_the_same(
+    rows: list[tuple[int, list[float]]],
+) -> None:
+    found = scores(rows)
+    confusion, results = found.confusion(), found.results({})
+    assert confusion.sum() == len(rows) == results["num_videos"]
+    assert confusion[:, -1].sum() == results["num_unreadable"]
+    np.testing.assert_array_equal(confusion.sum(1), np.bincount(found.labels, minlength=7))
+    assert 100 * np.trace(confusion) / len(rows) == results["top1"]
+
+
+@settings(deadline=None)
+@given(rows=ROWS)
+def test_more_guesses_are_never_worse(rows: list[tuple[int, list[float]]]) -> None:
+    found = scores(rows)
+    counts = [int(found.correct(k).sum()) for k in range(1, 8)]
+    assert counts == sorted(counts)
+    assert counts[-1] == int(found.readable.sum())
+
+
+def test_the_interval_is_that_of_resampled_videos() -> None:
+    """Against resampling the videos themselves."""
+    rng = np.random.default_rng(0)
+    correct = np.arange(200) < 150
+    labels = np.zeros(200, dtype=np.int64)
+    probs = np.where(correct[:, None], [0.9, 0.1], [0.1, 0.9]).astype(np.float32)
+    low, high = Scores(labels, probs, ["a", "b"]).interval()
+    means = [100 * rng.choice(correct, 200).mean() for _ in range(4000)]
+    expected = np.percentile(means, [2.5, 97.5])
+    assert [low, high] == pytest.approx(expected.tolist(), abs=0.6)
+    assert low < 75 < high

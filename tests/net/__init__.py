@@ -1,0 +1,1 @@
+"""Does this tree compute what another commit computes? See scripts/same_numbers.py."""

@@ -1,0 +1,81 @@
+"""Lists and videos that are looked at before a command begins."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from videomae.config import ConfigError, DataConfig
+from videomae.lists.clips import Clip, ClipList, read_clips
+from videomae.run.console import Say
+from videomae.video.opening import pack_at
+
+CHECKED = 100
+"""Videos of a list whose being there is checked before a run."""
+
+
+def lists_of(data: DataConfig) -> dict[str, str | None]:
+    """The settings that say what is trained on, a pair of each source, and their values."""
+    return {
+        f"{section}.{name}": getattr(part, name)
+        for section, part in data.parts().items()
+        for name in ("train_list", "root")
+    }
+
+
+def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
+    """The clips of the training list, or of the sources' lists one after the other.
+
+    Raises:
+        ClipListError: a list cannot be read.
+        ConfigError: its videos are not there.
+    """
+    lists = []
+    for section, part in data.parts().items():
+        key = f"{section}.train_list"
+        lists.append(read_clips(str(part.train_list), part, labelled=labelled, key=key))
+        check_videos(lists[-1], part, key)
+    return lists[0] if len(lists) == 1 else ClipList.joined(lists)
+
+
+def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
+    """Check that not all of the list's first videos are missing, as with a wrong root.
+
+    Raises:
+        ConfigError: naming the list and the root; or a pack's missing files.
+    """
+    first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
+    root = Path(data.root or "")
+    pack = pack_at(root)
+    if pack and (damage := pack.damage(thorough=False)):
+        raise ConfigError(
+            f"the pack {prefix}root={root} is not whole: {'; '.join(damage[:5])}. Copy it again; "
+            f"python -m videomae.pack out={root} check=true reads all of it"
+        )
+    if not any(pack.holds(clip) if pack else os.path.exists(root / clip.path) for clip in first):
+        raise ConfigError(
+            f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
+            f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
+            f"{prefix}list_format={data.list_format.name} right?"
+        )
+
+
+def warn_of_shared(
+    test: ClipList, key: str, others: Mapping[str, ClipList], say: Say
+) -> dict[str, int]:
+    """Say so where videos that are tested on are in a list that is trained or chosen on.
+
+    Args:
+        key: the setting that names the list of `test`.
+        others: the other lists, by their settings.
+
+    Returns:
+        How many there are, by the setting of the other list, where there are any.
+    """
+    counts = {other: test.num_shared(clips) for other, clips in others.items()}
+    shared = {other: count for other, count in counts.items() if count}
+    for other, count in shared.items():
+        say.line(
+            f"WARNING: {count} of {len(test)} videos of {key} are in {other} too: the result is no "
+            "measure of unseen videos"
+        )
+    return shared

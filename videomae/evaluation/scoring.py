@@ -1,0 +1,205 @@
+"""Scores of a classifier on a labelled list: predicted, counted and written down."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from videomae.config import (
+    DataConfig,
+    ModelConfig,
+    Precision,
+    UserError,
+)
+from videomae.data.dataset import EvaluationClips
+from videomae.data.loader import evaluation_batches, evaluation_loader
+from videomae.evaluation.metrics import Scores
+from videomae.evaluation.views import gather_probs, predict_videos
+from videomae.lists.clips import Clip, ClipList
+from videomae.model.classifier import VideoClassifier
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import save_confusion
+from videomae.run.arithmetic import autocast
+from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
+from videomae.run.console import note
+from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS
+from videomae.run.files import sha256, write_text
+from videomae.run.record import made
+from videomae.run.run import Run
+from videomae.run.sidefiles import is_bad_file, mended_rows
+from videomae.weights.weights import as_json
+
+TOP = 5
+"""Classes that predictions.jsonl tells of each video."""
+
+
+class NothingReadableError(UserError):
+    """A test list without a readable video."""
+
+
+class Evaluation(NamedTuple):
+    """What a model made of a list."""
+
+    scores: Scores
+    bad: list[BadFile]
+    num_short: int
+
+
+def score_model(
+    run: Run, model: VideoClassifier, dataset: EvaluationClips, names: Sequence[str]
+) -> Evaluation | None:
+    """Predict every video of a list. All processes call it; the main one gets the result.
+
+    Each process takes every world-th batch; nothing is shared until the end, so unequal shares and
+    a list that the processes do not divide are no trouble.
+
+    Raises:
+        PredictionError: a prediction is not finite.
+    """
+    model.eval()
+    num_videos, num_views = len(dataset.clips), dataset.shape[0]
+    process = run.processes
+    batch = max(1, run.settings.untrained_batch // num_views)
+    loader = evaluation_loader(
+        dataset,
+        rank=process.rank,
+        world=process.world,
+        batch=batch,
+        workers=run.num_workers,
+        pin=process.pins,
+        note=note,
+    )
+    batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
+    share = sum(map(len, batches))
+    predict = partial(logits_of, model, run.device, run.settings.precision)
+    with run.say.bar("evaluating", total=share) as bar:
+        parts = process.gather(predict_videos(predict, loader, bar.advance))
+    if not process.is_main:
+        return None
+    predictions = {index: probs for part in parts for index, probs in part.probs.items()}
+    scores = Scores(
+        labels=dataset.clips.labels(),
+        probs=gather_probs(predictions, num_videos, len(names)),
+        class_names=names,
+    )
+    bad = sorted(file for part in parts for file in part.bad)
+    return Evaluation(scores, bad, sum(part.num_short for part in parts))
+
+
+class LabelledVideos(NamedTuple):
+    """A labelled list that a classifier is tested on."""
+
+    clips: ClipList
+    names: Sequence[str]
+    """Of the classes."""
+    data: DataConfig
+
+
+def evaluate_model(
+    run: Run, model: VideoClassifier, test: LabelledVideos, about: Mapping[str, Any]
+) -> None:
+    """Write what `model` makes of a list: results.json, predictions.jsonl, the confusion matrix.
+
+    All processes call it.
+
+    Args:
+        about: what else results.json says.
+
+    Raises:
+        NothingReadableError: there is nothing to say of the model.
+        PredictionError: its predictions are not finite.
+    """
+    (clips, names, data), directory, say = test, run.directory, run.say
+    evaluation = score_model(run, model, EvaluationClips(clips, data), names)
+    if evaluation is None:
+        return
+    scores, bad, num_short = evaluation
+    results = scores.results({"segments": data.segments, "crops": data.crops}) | dict(about)
+    add_bad_files(directory, bad, TEST, say)
+    if not scores.readable.any():
+        raise NothingReadableError(
+            f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
+        )
+    write_text(made(directory, PREDICTIONS), prediction_lines(clips, scores))
+    write_text(made(directory, RESULTS), json.dumps(results, indent=2) + "\n")
+    views = data.segments * data.crops
+    title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
+    picture = made(directory, "figures/confusion.png")
+    save_confusion(picture, scores.confusion(), names, title)
+    low, high = results["top1_interval"]
+    say.line(
+        f"top-1 {results['top1']:.2f} % ({low:.2f} to {high:.2f})   "
+        f"top-5 {results['top5']:.2f} %   mean of classes {results['mean_class_accuracy']:.2f} %   "
+        f"{len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a clip, "
+        f"{data.segments} x {data.crops} views: "
+        f"{directory / RESULTS}"
+    )
+
+
+def logits_of(
+    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
+) -> Tensor:
+    """Of views: (V, T, H, W, 3) uint8 -> (V, classes)."""
+    with autocast(device, precision):
+        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
+    return logits
+
+
+def prediction_lines(clips: Sequence[Clip], scores: Scores) -> str:
+    """The text of predictions.jsonl: a line for each video, in the order of the list.
+
+    Probabilities are rounded to four places, so that no file differs by the rounding of a thread.
+    """
+    lines = []
+    for index, clip in enumerate(clips):
+        readable = bool(scores.readable[index])
+        probs = scores.probs[index]
+        best = (-probs).argsort(kind="stable")[:TOP] if readable else []
+        row = {
+            "line": clip.line,
+            "video": clip.path,
+            "label": clip.label,
+            "class": scores.class_names[int(scores.labels[index])],
+            "readable": readable,
+            "top": [
+                {
+                    "class": scores.class_names[label],
+                    "label": int(label),
+                    "prob": round(float(probs[label]), 4),
+                }
+                for label in best
+            ],
+        }
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
+
+
+def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, Any]:
+    """What results.json says of where its numbers come from.
+
+    Args:
+        weights: hash of the weights file.
+    """
+    settings = {"model": asdict(model), "clip": asdict(data.clip), "sampling": data.sampling}
+    return {
+        "sha256": {
+            "weights": weights,
+            "test_list": sha256(Path(str(data.test_list))),
+            "settings": hashlib.sha256(as_json(settings).encode()).hexdigest(),
+        }
+    }
+
+
+def clear_results(directory: Path) -> None:
+    """Remove what an evaluation has made, and leave the training run that may lie there."""
+    for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
+        (directory / name).unlink(missing_ok=True)
+    bad = mended_rows(directory / BAD_FILES, is_bad_file)
+    rows = [row for row in bad if row["list"] == TRAIN]
+    write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))

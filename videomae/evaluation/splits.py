@@ -1,0 +1,84 @@
+"""data.split=all: every split of a prepared data set in turn, and the mean of their results."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
+from videomae.evaluation.metrics import mean_of_splits
+from videomae.lists.prepared import ALL, read_prepared, with_prepared
+from videomae.run.directory import RESULTS
+from videomae.run.environment import describe_run
+from videomae.run.files import write_text
+from videomae.run.overwrite import check_no_training
+from videomae.run.record import made
+from videomae.run.run import Run
+
+C = TypeVar("C", FinetuneConfig, EvaluateConfig)
+
+
+def config_of_splits(config: C) -> list[C]:
+    """The config of each split, with its lists; a single one unless data.split=all.
+
+    Each split has its own directory, split1 ... below output_dir, and where weights are evaluated
+    those of its own run: the test videos of one split are training videos of another.
+
+    Raises:
+        ConfigError: there is no such prepared directory or split, or no weights for each.
+    """
+    if config.data.split != ALL:
+        return [replace(config, data=with_prepared(config.data))]
+    numbers = read_prepared(Path(str(config.data.prepared))).splits
+    if not numbers:
+        raise ConfigError(
+            f"data.split={ALL}: data.prepared={config.data.prepared} has no splits: leave it out"
+        )
+    if isinstance(config, FinetuneConfig) and config.resume not in ("auto", "never"):
+        raise ConfigError(
+            f"data.split={ALL} with resume={config.resume}: it is the checkpoint of one split; "
+            "give resume=auto, by which each split goes on"
+        )
+    check_no_training(Path(config.output_dir))  # the mean of the splits is written there
+    configs = []
+    for number in numbers:
+        weights = config.weights
+        if isinstance(config, EvaluateConfig) and weights is not None:
+            weights = str(Path(weights) / f"split{number}")
+            if not os.path.isdir(weights):
+                raise ConfigError(
+                    f"data.split={ALL}: weights={config.weights} holds no split{number}: give the "
+                    f"output_dir of python -m videomae.finetune with data.split={ALL}"
+                )
+        configs.append(
+            replace(
+                config,
+                name=f"{config.name}_split{number}",
+                output_dir=str(Path(config.output_dir) / f"split{number}"),
+                weights=weights,
+                data=with_prepared(replace(config.data, split=str(number))),
+            )
+        )
+    return configs
+
+
+def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
+    """results.json of all splits, and what led to it, where there are several."""
+    if config.data.split != ALL or not run.is_main:
+        return
+    found = {
+        str(each.data.split): json.loads((Path(each.output_dir) / RESULTS).read_text())
+        for each in splits
+    }
+    mean = mean_of_splits(found)
+    directory = run.directory
+    describe_run(run, config, {})
+    path = made(directory, RESULTS)
+    write_text(path, json.dumps(mean, indent=2) + "\n")
+    each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
+    run.say.line(
+        f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
+        f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
+    )

@@ -1,0 +1,80 @@
+"""The views of a video to one prediction."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videomae.config import UserError
+from videomae.data.loader import Batch
+from videomae.run.bad_files import BadFile
+
+Prediction = NDArray[np.float32]
+"""(classes,): probabilities."""
+
+
+class PredictionError(UserError):
+    """A model whose predictions mean nothing."""
+
+
+class Predictions(NamedTuple):
+    """What a model makes of some videos."""
+
+    probs: dict[int, Prediction]
+    """Of each readable video, by its index in the list."""
+    bad: list[BadFile]
+    num_short: int
+    """Videos in which a clip repeats frames."""
+
+
+@torch.inference_mode()
+def predict_videos(
+    predict: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    advance: Callable[[int], None],
+) -> Predictions:
+    """Mean probabilities over the views of each video.
+
+    Args:
+        predict: frames (V, T, H, W, 3) uint8 -> logits (V, classes).
+        batches: each with all views of its videos, side by side.
+        advance: called with the number of videos done.
+
+    Raises:
+        PredictionError: a prediction is not finite.
+    """
+    found: dict[int, Prediction] = {}
+    bad: list[BadFile] = []
+    num_short = 0
+    for batch in batches:
+        probs = predict(batch.clip).float().softmax(1)
+        videos, counts = torch.unique_consecutive(batch.video, return_counts=True)
+        assert counts.min() == counts.max()
+        means = probs.unflatten(0, (len(videos), -1)).mean(1).cpu().numpy()
+        bad += batch.bad
+        num_short += batch.num_short
+        unreadable = {file.video for file in batch.bad}
+        for index, mean in zip(videos.tolist(), means, strict=True):
+            if index in unreadable:
+                continue
+            if not np.isfinite(mean).all():
+                raise PredictionError(
+                    f"the model's probabilities for video {index + 1} of the list are not finite: "
+                    "its weights are damaged, or training went wrong"
+                )
+            found[index] = mean
+        advance(len(videos))
+    return Predictions(found, bad, num_short)
+
+
+def gather_probs(
+    predictions: dict[int, Prediction], num_videos: int, num_classes: int
+) -> NDArray[np.float32]:
+    """(videos, classes), all NaN for a video without a prediction."""
+    probs = np.full((num_videos, num_classes), np.nan, dtype=np.float32)
+    for index, prediction in predictions.items():
+        probs[index] = prediction
+    return probs

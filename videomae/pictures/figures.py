@@ -1,0 +1,216 @@
+"""Pictures: what was hidden and rebuilt, how the loss went, what is taken for what."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videomae.config import Precision, token_grid
+from videomae.model.loss import tubelet_statistics
+from videomae.model.mae import MaskIndices, VideoMAE
+from videomae.model.pixels import unnormalise
+from videomae.model.tubelet import cut_tubelets, take
+from videomae.run.arithmetic import autocast
+from videomae.run.files import replacing
+from videomae.run.log import logged
+from videomae.run.record import made
+
+mpl.use("agg")  # no screen is needed
+mpl.rcParams["text.parse_math"] = False  # names of files and classes may hold $
+GREY = 0.5
+"""What a hidden tubelet looks like."""
+STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
+"""Said wherever a reconstruction is shown; all models but those trained on plain pixels do so."""
+
+
+@torch.inference_mode()
+def reconstruction_rows(
+    model: VideoMAE, clip: Tensor, encoder_mask: Tensor, precision: Precision
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Original, masked and rebuilt pixels of each clip, all (B, T, H, W, 3) in [0, 1].
+
+    The decoder rebuilds every token that the encoder did not see. Where its prediction is of
+    normalised pixels, the mean and the spread of each tubelet are those of the original.
+
+    Args:
+        clip: (B, 3, T, H, W), normalised, on the model's device.
+        encoder_mask: (B, N) bool, True = masked.
+        precision: of the model's arithmetic, as in training: a model in parts may hold weights
+            that fit no other, and not every attention takes float32.
+    """
+    patch, tubelet = model.config.patch, model.config.tubelet
+    masks = MaskIndices.of(encoder_mask.cpu())
+    masks = MaskIndices(*(indices.to(clip.device) for indices in masks))
+    with autocast(clip.device, precision):
+        prediction, _ = model.rebuild(clip, masks)
+    original = unnormalise(cut_tubelets(clip, patch, tubelet))  # (B, N, P, 3)
+    rebuilt_tubelets = prediction.float().unflatten(2, (-1, 3))
+    if model.config.normalise_targets:
+        mean, spread = tubelet_statistics(take(original, masks.decoded))
+        rebuilt_tubelets = rebuilt_tubelets * spread + mean
+    places = masks.decoded[:, :, None, None].expand_as(rebuilt_tubelets)
+    hidden = original.scatter(1, places, GREY)
+    rebuilt = original.scatter(1, places, rebuilt_tubelets)
+    t, h, _ = token_grid(model.config, model.clip)
+    rows = [
+        rearrange(x, "b (t h w) (u p q) c -> b (t u) (h p) (w q) c", t=t, h=h, u=tubelet, p=patch)
+        for x in (original, hidden, rebuilt)
+    ]
+    original, hidden, rebuilt = (row.clamp(0, 1).cpu() for row in rows)
+    return original, hidden, rebuilt
+
+
+def filmstrip(rows: Sequence[Tensor], gap: int = 2) -> NDArray[np.uint8]:
+    """Rows of frames, each (T, H, W, 3) in [0, 1], as one white-gapped picture (H', W', 3)."""
+    padded = [torch.nn.functional.pad(row, (0, 0, 0, gap, 0, gap), value=1.0) for row in rows]
+    lines = [rearrange(row, "t h w c -> h (t w) c") for row in padded]
+    return (torch.cat(lines) * 255).round().byte().numpy()
+
+
+def save_reconstructions(
+    path: Path, rows: tuple[Tensor, Tensor, Tensor], title: str, most_frames: int = 8
+) -> None:
+    """Each clip as three filmstrips, original, masked, rebuilt, below each other.
+
+    Args:
+        rows: as `reconstruction_rows` returns them.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    num_clips, frames, height, width, _ = rows[0].shape
+    shown = _spaced(frames, most_frames)
+    aspect = 3 * height / (len(shown) * width)
+    figure = Figure(figsize=(11, 0.9 + num_clips * (10 * aspect + 0.15)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(num_clips, 1))
+    for clip, ax in enumerate(axes):
+        gap = max(1, width // 32)
+        ax.imshow(filmstrip([row[clip][shown] for row in rows], gap=gap), interpolation="nearest")
+        ax.set_yticks(
+            [height * (i + 0.5) + gap * i for i in range(3)], ["original", "masked", "rebuilt"]
+        )
+        ax.set_xticks(
+            [(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown]
+        )
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    axes[-1].set_xlabel(f"frame of the clip ({STATISTICS})")
+    figure.suptitle(title)
+    save_figure(path, figure)
+
+
+def save_contact_sheet(
+    path: Path, frames: Tensor, segments: int, crops: int, title: str, most_frames: int = 8
+) -> None:
+    """The frames of a video's views: a filmstrip of each view, segment by segment.
+
+    Args:
+        frames: (segments * crops, T, H, W, 3) uint8.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    count, height, width = frames.shape[1:4]
+    shown = _spaced(count, most_frames)
+    gap = max(1, width // 32)
+    strips = filmstrip([view[shown] for view in frames.float() / 255], gap=gap)
+    size = (11, 0.9 + 10 * strips.shape[0] / strips.shape[1])
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(strips, interpolation="nearest")
+    views = [f"{segment + 1}.{crop + 1}" for segment in range(segments) for crop in range(crops)]
+    ax.set_yticks([(height + gap) * (i + 0.5) for i in range(len(views))], views)
+    ax.set_xticks([(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="frame of the clip", ylabel="view: segment.crop")
+    figure.suptitle(title)
+    save_figure(path, figure)
+
+
+def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: int = 8) -> None:
+    """A filmstrip of each clip below its caption.
+
+    Args:
+        clips: (C, T, H, W, 3) uint8.
+        most_frames: of a longer clip, evenly spaced frames are shown.
+    """
+    count, height, width = clips.shape[1:4]
+    shown = _spaced(count, most_frames)
+    row = 10 * height / (width * len(shown)) + 0.35
+    figure = Figure(figsize=(10.4, len(clips) * row), layout="constrained")
+    for ax, clip, caption in zip(
+        np.atleast_1d(figure.subplots(len(clips), 1)), clips, captions, strict=True
+    ):
+        strip = filmstrip([clip[shown].float() / 255], gap=max(1, width // 32))
+        ax.imshow(strip, interpolation="nearest")
+        ax.set_title(caption, loc="left", fontsize=9)
+        ax.set_axis_off()
+    save_figure(path, figure)
+
+
+def _spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Numbers from 0 to count - 1, evenly spaced, at most so many."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def save_curves(
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    ylabel: str,
+    title: str,
+) -> None:
+    """Curves over steps, by name: each a fine line of single steps and a bold running mean."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for number, (name, (steps, values)) in enumerate(curves.items()):
+        colour = f"C{number}"
+        width = max(1, len(values) // 25)
+        ax.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+        if len(values) >= width:
+            mean = np.convolve(values, np.ones(width) / width, mode="valid")
+            ax.plot(steps[width - 1 :], mean, color=colour, label=name)
+    ax.set(xlabel="step", ylabel=ylabel, title=title)
+    ax.grid(alpha=0.3)
+    if any(values for _, values in curves.values()):
+        ax.legend()
+    save_figure(path, figure)
+
+
+def save_loss_curve(directory: Path) -> None:
+    """figures/loss.png of a run directory, from its metrics."""
+    path = made(directory, "figures/loss.png")
+    save_curves(path, {"loss": logged(directory, "loss")}, "loss", "Training")
+
+
+def save_confusion(
+    path: Path, confusion: NDArray[np.int64], class_names: Sequence[str], title: str
+) -> None:
+    """Row = true class, column = predicted class, in percent of the row's videos."""
+    classes = len(class_names)
+    columns = [*class_names, "unreadable"] if confusion[:, -1].any() else list(class_names)
+    counts = confusion[:, : len(columns)]
+    percent = 100 * counts / np.maximum(1, confusion.sum(1, keepdims=True))
+    side = min(24.0, max(5.0, 0.55 * classes + 2))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    ax = figure.subplots()
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    if classes <= 60:
+        ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(classes), class_names)
+    if classes <= 25:
+        for (row, column), value in np.ndenumerate(percent):
+            if value:
+                colour = "white" if value > 50 else "black"
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour)
+    ax.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(image, ax=ax, label="% of the true class", shrink=0.8)
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """As PNG, at once."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")

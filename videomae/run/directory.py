@@ -1,0 +1,76 @@
+"""The run directory: who may write there, and what is written. Only the main process does.
+
+config.yaml            the resolved config
+environment.json       commit, versions, device, hashes of the lists and of the starting weights
+choices.json           what was found fastest on the devices, and is taken again by a restart
+metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
+tensorboard/           the same, and pictures
+bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+written.json           the names of all that was written, see videomae.run.record
+spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
+predictions.jsonl      one JSON object per test video, in the order of the list
+*.damaged              a file of the above that could not be read in full when the run went on
+checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from videomae.config import UserError
+from videomae.run.console import Say
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+CHOICES = "choices.json"
+BAD_FILES = "bad_files.jsonl"
+SPIKES = "spikes.jsonl"
+PROFILE = "profile"
+RESULTS = "results.json"
+PREDICTIONS = "predictions.jsonl"
+BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
+"""The best evaluation of a fine-tuning on data.val_list, and its weights."""
+WANDB = "wandb"
+CONFIG = "config.yaml"
+TENSORBOARD = "tensorboard"
+CHECKPOINTS = "checkpoints"
+RUN_FILE = "run.json"
+"""Of a checkpoint: what it is, written last."""
+WEIGHTS = "weights.safetensors"
+
+
+class RunExistsError(UserError):
+    """The output directory already holds a run."""
+
+
+@contextmanager
+def alone(directory: Path, say: Say) -> Iterator[None]:
+    """Make the directory, and keep other runs out of it while the block runs.
+
+    Raises:
+        RunExistsError: another process is in its own such block.
+    """
+    if not say.enabled or fcntl is None:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunExistsError(
+                f"output_dir={directory}: another process is training there right now; wait for "
+                "it, or choose another output_dir"
+            ) from error
+        except OSError:
+            pass  # NFS locks no directories, some cluster file systems nothing: no guard there
+        yield
+    finally:
+        os.close(handle)  # which also unlocks

@@ -1,0 +1,262 @@
+"""What a run may replace in its output directory: what our commands wrote there, as recorded.
+
+Anything else stays: evaluations, probes, features and reports in folders of their own, files of
+others, and whatever lies behind a link.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from glob import escape
+from pathlib import Path, PurePosixPath
+
+from videomae.run.console import note
+from videomae.run.directory import (
+    BAD_FILES,
+    BEST,
+    BEST_WEIGHTS,
+    CHOICES,
+    ENVIRONMENT,
+    METRICS,
+    PREDICTIONS,
+    PROFILE,
+    RESULTS,
+    RUN_FILE,
+    SPIKES,
+    WANDB,
+    WEIGHTS,
+    RunExistsError,
+)
+from videomae.run.files import remove_temporaries
+from videomae.run.record import RECORD, recorded, write_record
+
+CHECKPOINTS = "checkpoints"
+MADE_BY_A_RUN = (
+    ENVIRONMENT,
+    "config.yaml",
+    CHOICES,
+    METRICS,
+    "tensorboard",
+    CHECKPOINTS,
+    WEIGHTS,
+    BEST,
+    BEST_WEIGHTS,
+    BAD_FILES,
+    SPIKES,
+    RESULTS,
+    PREDICTIONS,
+    "figures",
+    PROFILE,
+    WANDB,
+    ".hydra",
+)
+"""What a run may write. Before there were records, whatever had such a name beside an
+environment.json was a run's."""
+RESULTS_OF_A_RUN = (WEIGHTS, RESULTS)
+REMOVED_LAST = (METRICS, ENVIRONMENT)
+"""By these a run is known, so that an interrupted removal goes on when it is asked for again."""
+
+
+def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> None:
+    """Raise RunExistsError where a new run would mix with, or replace, what is there.
+
+    Args:
+        overwrite: what our commands wrote there may go.
+        restart: what a run leaves that was killed before its first checkpoint may go. Such a
+            directory holds environment.json, which a run writes before all else.
+    """
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise RunExistsError(f"output_dir={directory} is a file: choose another output_dir")
+    names = written_in(directory)
+    found = [name for name in MADE_BY_A_RUN if os.path.lexists(directory / name)]
+    if strange := [name for name in (*found, *_steps(directory)) if not _covered(name, names)]:
+        what = "besides a run, things that it did not write" if names else "no run, but things"
+        raise RunExistsError(
+            f"output_dir={directory} holds {what} named like one's ({', '.join(strange)}): choose "
+            "another output_dir, or move them away"
+        )
+    if overwrite:
+        return
+    link = directory / CHECKPOINTS
+    if link.is_symlink() and not os.path.exists(link):
+        raise RunExistsError(
+            f"{link} leads to {os.readlink(link)}, which is not there: mount or make it and go on "
+            "by resume=auto, or replace the run by overwrite=true"
+        )
+    kept = RESULTS_OF_A_RUN if restart else MADE_BY_A_RUN
+    if found := [name for name in found if name in kept]:
+        raise RunExistsError(
+            f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
+            "resume=auto, replace it by overwrite=true, or choose another output_dir"
+        )
+
+
+def check_no_training(directory: Path) -> None:
+    """Raise RunExistsError where there is a training run, or what no command of ours wrote."""
+    if os.path.exists(directory / METRICS):
+        raise RunExistsError(
+            f"output_dir={directory} holds a training run: choose another output_dir"
+        )
+    check_unused(directory, overwrite=True)
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raise RunExistsError unless a training run can take the place of what is there."""
+    if os.path.exists(directory / RESULTS) and not os.path.exists(directory / METRICS):
+        raise RunExistsError(
+            f"output_dir={directory} holds results and no training ({RESULTS}, as of an evaluation "
+            "or a probe), which no training run replaces: choose another output_dir"
+        )
+    targets = _targets(directory, written_in(directory))
+    folders = [folder for path in targets for folder in (path.parent, *_folders_in(path))]
+    for folder in dict.fromkeys(folders):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise RunExistsError(
+                f"output_dir={directory}: the run there cannot be removed, as {folder} cannot be "
+                "written to: mend that, or choose another output_dir"
+            )
+
+
+def would_remove(directory: Path, path: Path) -> bool:
+    """Whether `path` would go with the run in `directory`."""
+    real = Path(os.path.realpath(path))
+    return any(
+        real.is_relative_to(os.path.realpath(target.parent) / Path(target.name))
+        for target in _targets(directory, written_in(directory))
+        if not target.is_symlink()
+    )
+
+
+def begin_record(directory: Path) -> None:
+    """Begin the record of a directory that has none, with what earlier commits wrote there."""
+    if recorded(directory) is None:
+        write_record(directory, written_in(directory))
+
+
+def clear_run(directory: Path, *, keep_links: bool = False) -> None:
+    """Remove what our commands wrote into a directory, as its record says, and nothing else.
+
+    A link is removed itself; what it leads to stays. First of all, no checkpoint is complete any
+    more. If the removal is interrupted, asking for it again goes on with it.
+
+    Args:
+        keep_links: leave links where they are, such as one that leads to a larger disk.
+
+    Raises:
+        RunExistsError: something cannot be removed.
+    """
+    names = written_in(directory)
+    targets = _targets(directory, names)
+    if keep_links:
+        targets = [path for path in targets if not path.is_symlink()]
+    targets.sort(key=lambda path: path.name in REMOVED_LAST and 1 + REMOVED_LAST.index(path.name))
+    try:
+        for link in _links_in(targets):
+            _unlink(link, directory)
+        for folder in (path for path in targets if path.is_dir()):
+            for run_file in (folder / RUN_FILE, *folder.glob(f"step_*/{RUN_FILE}")):
+                run_file.unlink(missing_ok=True)
+        for path in targets:
+            _remove(path)
+        _tidy(directory, names)
+        (directory / RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunExistsError(
+            f"output_dir={directory}: {error.filename} cannot be removed ({error.strerror}): mend "
+            "that; the same command then goes on"
+        ) from error
+
+
+def written_in(directory: Path) -> list[str]:
+    """What our commands wrote into a directory, by its record or else by what a run's things are
+    called: names relative to it, with slashes."""
+    names = recorded(directory)
+    if names is None:
+        names = list(_named_like_a_run(directory)) if _begun(directory) else []
+    return [name for name in names if PurePosixPath(name).parts[0] in MADE_BY_A_RUN]
+
+
+def _begun(directory: Path) -> bool:
+    """Whether there is the environment.json of a run, though it be damaged."""
+    try:
+        with (directory / ENVIRONMENT).open("rb") as file:
+            return re.match(rb'\s*(\{\s*"command"|$)', file.read(64)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _named_like_a_run(directory: Path) -> Iterator[str]:
+    for name in MADE_BY_A_RUN:
+        parts = [*_steps(directory), f"{name}/last"] if name == CHECKPOINTS else []
+        parts = [part for part in parts if os.path.lexists(directory / part)]
+        if parts or os.path.lexists(directory / name):
+            yield from parts or [name]
+
+
+def _steps(directory: Path) -> list[str]:
+    """The checkpoints of a directory that are no link's."""
+    folder = directory / CHECKPOINTS
+    if folder.is_symlink():
+        return []
+    return sorted(f"{CHECKPOINTS}/{path.name}" for path in folder.glob("step_*"))
+
+
+def _covered(name: str, names: Iterable[str]) -> bool:
+    return any(each == name or each.startswith(f"{name}/") for each in names)
+
+
+def _targets(directory: Path, names: Iterable[str]) -> list[Path]:
+    """What is there by these names, or in place of one the link that leads to it."""
+    found: dict[Path, None] = {}
+    for name in names:
+        path = directory
+        for part in PurePosixPath(name).parts:
+            path /= part
+            if os.path.islink(path):
+                break
+        if os.path.lexists(path):
+            found[path] = None
+    return list(found)
+
+
+def _folders_in(path: Path) -> Iterator[Path]:
+    """A folder and those below it, links not followed; nothing of what is no folder."""
+    if not os.path.islink(path):
+        yield from (Path(folder) for folder, _, _ in os.walk(path))
+
+
+def _links_in(targets: Sequence[Path]) -> list[Path]:
+    """The links among some files and folders, and in the folders."""
+    below = (
+        path for target in targets for folder in _folders_in(target) for path in folder.iterdir()
+    )
+    return [path for path in (*targets, *below) if path.is_symlink()]
+
+
+def _unlink(link: Path, directory: Path) -> None:
+    target = os.readlink(link)
+    link.unlink()
+    said = f"{link} was a link to {target}: the link is removed, what it led to stays"
+    if link == directory / CHECKPOINTS:
+        said += f"; new checkpoints go into {link} itself"
+    note(said)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _tidy(directory: Path, names: Iterable[str]) -> None:
+    """Remove what killed writers left of these files, and the folders that are empty now."""
+    for folder, name in (os.path.split(name) for name in names):
+        place = directory / folder
+        if os.path.realpath(place) == os.path.join(os.path.realpath(directory), folder).rstrip("/"):
+            remove_temporaries(place, [escape(name)])
+            if folder:
+                with suppress(OSError):
+                    place.rmdir()

@@ -1,0 +1,207 @@
+"""The processes of one run. One process needs nothing; several are started by torchrun."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from videomae.config import ConfigError, RunConfig, Sharding, UserError
+from videomae.run.devices import can_pin, check_device, find_device, pinned
+from videomae.run.programs import end_with_parent
+
+T = TypeVar("T")
+KEPT_CORES = 2
+"""Of a process that trains on a GPU, left to it: it asks for kernels, and copies."""
+UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun for the processes that it starts."""
+LAST_WORDS = "TORCHELASTIC_ERROR_FILE"
+"""Where torchrun looks for them when a process has failed."""
+UNDER_SUBMITIT = "SUBMITIT_EXECUTOR"
+"""Set by Hydra's submitit launcher, whose jobs Slurm tells their ranks."""
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
+
+
+class ProcessLost(UserError):  # noqa: N818  # says what is wrong better than an -Error would
+    """Another process of the run has gone."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run."""
+
+    rank: int
+    world: int
+    local_world: int
+    """Processes on this machine."""
+    device: torch.device
+
+    def num_workers(self, asked: int | None) -> int:
+        """Decoding processes for this process: as asked, else what is left of its cores."""
+        if asked is not None:
+            return asked
+        busy = torch.get_num_threads() if self.device.type == "cpu" else KEPT_CORES
+        return max(1, own_cores(self.local_world) - busy)
+
+    @property
+    def pins(self) -> bool:
+        """Whether batches are kept in pinned memory, from which they travel to a GPU."""
+        return self.device.type == "cuda" and can_pin()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one writes and prints."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up `values` over all processes, in place, without waiting for the device."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, by rank. Each process must call it."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # all have been filled
+
+    def from_main(self, value: T) -> T:
+        """The main process's value. Each process must call it."""
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
+    if values.device == device:
+        return values
+    if device.type == "cuda":
+        values = pinned(values)
+    return values.to(device, non_blocking=True)
+
+
+class Fetched:
+    """A copy from the device that is under way."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self._done: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._values = torch.empty_like(values, device="cpu", pin_memory=can_pin())
+            self._values.copy_(values, non_blocking=True)
+            self._done = torch.cuda.Event()
+            self._done.record()
+
+    def wait(self) -> Tensor:
+        """The values, on the host."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._values
+
+
+@contextmanager
+def processes(run: RunConfig) -> Iterator[Processes]:
+    """Join the other processes of the run. They are left at the end, after an error by exiting.
+
+    Raises:
+        ConfigError: run.device is not there or lacks run.precision, there is no NCCL,
+            run.sharding forbids several processes, or torchrun starts the processes of several
+            machines anew where the old ones left their addresses.
+        ProcessLost: another process went, or cannot be reached, while the block ran.
+    """
+    if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
+        end_with_parent(signal.SIGTERM)
+    if UNDER_SUBMITIT in os.environ and "RANK" not in os.environ:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if world > 1 and run.sharding is Sharding.none:
+        raise ConfigError(
+            f"run.sharding=none with {world} processes would train {world} models side by side; "
+            "leave run.sharding at auto, or use one process"
+        )
+    device = find_device(run.device, local_rank)
+    check_device(device, run.precision, world)
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # The other half decodes: threads that wait for a busy core make a step many times slower.
+        torch.set_num_threads(max(1, own_cores(local_world) // 2))
+    if world > 1:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=_store(), rank=rank, world_size=world)
+    try:
+        yield Processes(rank, world, local_world, device)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            reason = str(error).strip().splitlines()[0]
+            raise ProcessLost(
+                f"process {rank} of {world} has lost another, whose own last words, or the "
+                f"launcher's, say why ({reason}). Complete checkpoints are kept: resume=auto"
+            ) from error
+        raise
+    if world > 1:  # not after an error, which the others would see before they read the reason
+        dist.destroy_process_group()
+
+
+def _store() -> dist.Store | None:
+    """Where the processes find each other, if not where torch looks by itself.
+
+    That is a store of torchrun's, which outlives them: those that are started again would find the
+    addresses of those that are gone. Its counter tells attempts apart on one machine; on several,
+    each counts its own failures only.
+
+    Raises:
+        ConfigError: on several machines, which torchrun's OWN_STORE makes right.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    if attempt == "0":
+        return None
+    if os.environ["GROUP_WORLD_SIZE"] != "1":
+        raise ConfigError(
+            f"torchrun has started these processes again (attempt {attempt}), but they would look "
+            f"for those that are gone: start torchrun with {OWN_STORE}=1 on every machine, or use "
+            "scripts/several_nodes.sh or scripts/slurm.sh. Nothing is lost: resume=auto"
+        )
+    store, _, _ = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"attempt {attempt}", store)
+
+
+def tell_torchrun(message: str) -> None:
+    """Have torchrun end with this message; of several processes, with that of the first."""
+    if file := os.environ.get(LAST_WORDS):
+        record = {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}
+        with suppress(OSError):  # a full disk may be what there is to tell
+            Path(file).write_text(json.dumps({"message": record}))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def own_cores(local_world: int) -> int:
+    """Cores for each of so many processes of this machine."""
+    granted = os.environ.get("SLURM_CPUS_PER_TASK")
+    if UNDER_SUBMITIT in os.environ and granted:  # a process may use these, or all of the job's
+        return int(granted)
+    return available_cores() // local_world

@@ -1,0 +1,142 @@
+"""What a run works out before it begins: the batch, and what of it is kept for a restart."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from videomae.config import AUTO, TrainConfig
+from videomae.data.dataset import view_shape
+from videomae.data.loader import piece_size
+from videomae.data.mix import block_of, group_of
+from videomae.data.workers import most_memory
+from videomae.lists.clips import Clip
+from videomae.run.arithmetic import has_bf16, uses_bf16
+from videomae.run.directory import CHOICES
+from videomae.run.parallel import Processes
+from videomae.run.run import Run
+from videomae.run.sidefiles import mended_object
+from videomae.train.choices import Choices, is_choices
+from videomae.train.memory import agreed_batch
+from videomae.train.schedule import Plan
+from videomae.train.stage import Stage
+from videomae.video.opening import check_decoder
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def plan_run(run: Run, config: TrainConfig, clips: Sequence[Clip]) -> Plan:
+    """Work out the batch arithmetic and print it, and where the list is not the published one.
+
+    With run.device_batch=auto only what is wrong is found out: `settle_batch` does the rest.
+
+    Raises:
+        ConfigError: the list is shorter than a global batch, or the processes do not divide it.
+    """
+    size, processes, say = config.run.device_batch, run.processes, run.say
+    if isinstance(size, str):
+        return _plan(config, clips, processes, _group(config))
+    plan = _plan(config, clips, processes, size)
+    say.table(
+        f"{config.name}: {config.model.name} on {processes.device}",
+        [
+            *plan.describe(config.optim),
+            ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
+            *_device_rows(config, processes),
+            _memory_row(config, plan, processes),
+        ],
+    )
+    published = config.data.num_train
+    if published not in (None, len(clips)):
+        say.line(
+            f"the training list holds {len(clips):,} videos, the published one {published:,} "
+            "(data.num_train): the steps are not those of the recipe"
+        )
+    return plan
+
+
+def settle_batch(run: Run, config: Config, plan: Plan, stage: Stage) -> tuple[Config, Plan]:
+    """The config with a number for run.device_batch=auto, that of the run which goes on or what the
+    memory allows, and its plan. Every process must call it.
+
+    Raises:
+        ConfigError: there is too little memory for one video.
+    """
+    if config.run.device_batch != AUTO:
+        return config, plan
+    group, processes = _group(config), run.processes
+    earlier = processes.from_main(_earlier_batch(stage.checkpoint))
+    found = earlier or agreed_batch(stage.objective, stage.dataset, run, group)
+    size = _plan(config, stage.clips, processes, max(found, group)).micro_batch
+    run.say.line(
+        f"run.device_batch=auto: {size} videos at once, "
+        + ("as before" if earlier else f"memory for {found}")
+    )
+    config = replace(config, run=replace(config.run, device_batch=size))
+    return config, plan_run(run, config, stage.clips)
+
+
+def choices_of(checkpoint: Path | None, processes: Processes) -> Choices:
+    """What the run that wrote the checkpoint found fastest, where this process decides."""
+    if checkpoint is None or not processes.is_main:
+        return Choices()
+    found = mended_object(checkpoint.parent.parent / CHOICES, is_choices)
+    return Choices(dict(found or {}))
+
+
+def _plan(config: TrainConfig, clips: Sequence[Clip], processes: Processes, size: int) -> Plan:
+    return Plan.of(
+        config.optim,
+        num_clips=len(clips),
+        repeats=config.data.repeats,
+        world=processes.world,
+        device_batch=size,
+        group=_group(config),
+    )
+
+
+def _group(config: TrainConfig) -> int:
+    """Videos that a micro-batch must not part."""
+    return group_of(block_of(config.augment, config.optim.global_batch))
+
+
+def _earlier_batch(checkpoint: Path | None) -> int | None:
+    """run.device_batch of the run that wrote the checkpoint, as its config.yaml has it."""
+    if checkpoint is None:
+        return None
+    try:
+        found = OmegaConf.load(checkpoint.parent.parent / "config.yaml")
+        size = OmegaConf.select(found, "run.device_batch")
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return None
+    return size if type(size) is int and size > 0 else None
+
+
+def _device_rows(config: TrainConfig, processes: Processes) -> list[tuple[str, str, str]]:
+    """In which arithmetic, and what this process cannot do, each with why."""
+    device, asked = processes.device, config.run.precision
+    name = "bf16" if uses_bf16(device, asked) else "float32"
+    why = f"run.precision={asked.name}"
+    if device.type == "cuda" and not has_bf16(device):
+        why += f"; {torch.cuda.get_device_name(device)} does not compute in bf16"
+    rows = [("precision", name, why)]
+    if device.type == "cuda" and not processes.pins:
+        rows.append(("copies to the GPU", "slow", "this process cannot pin memory (ulimit -l)"))
+    return rows
+
+
+def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
+    """How much memory the decoding of this process's batches may take, and why."""
+    data, workers = config.data, processes.num_workers(config.run.workers)
+    videos = piece_size(plan.micro_batch)
+    batch = videos * data.repeats * math.prod(view_shape(data))
+    most = most_memory(max(1, workers), batch, data.max_clip_bytes)
+    clip = data.max_clip_bytes / 1e9
+    why = f"{workers} decoding process(es) of {clip:.3g} (data.max_clip_bytes), batches and 0.3"
+    return "memory for data", f"{most / 1e9:.1f} GB at most", why

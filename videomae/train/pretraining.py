@@ -1,0 +1,165 @@
+"""Pre-training as a stage: rebuild what is hidden of unlabelled clips, and show how it goes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from videomae.config import Precision, PretrainConfig, token_grid
+from videomae.data.checks import check_videos, training_clips, warn_of_shared
+from videomae.data.dataset import TrainingClips
+from videomae.data.loader import Batch, single_examples
+from videomae.data.mask import Masking
+from videomae.evaluation.probing import EpochProbe, probe_data
+from videomae.lists.clips import ClipList, read_clips
+from videomae.model.flops import pretraining_flops
+from videomae.model.mae import VideoMAE
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import (
+    filmstrip,
+    reconstruction_rows,
+    save_loss_curve,
+    save_reconstructions,
+)
+from videomae.run.checks import require
+from videomae.run.console import note
+from videomae.run.directory import WEIGHTS
+from videomae.run.log import RunLog
+from videomae.run.record import made
+from videomae.run.run import Run
+from videomae.train.objective import Reconstruct
+from videomae.train.sharding import DistributedModel
+from videomae.train.stage import Stage
+from videomae.train.start import check_run, starting_weights
+from videomae.train.tuning import Part
+from videomae.weights.load import as_trained, load_all
+from videomae.weights.weights import Kind, WeightsInfo, save_weights
+
+SHOWN = 4
+"""Clips in a picture of reconstructions."""
+
+
+class Pretraining(Stage):
+    """VideoMAE V2: tube masking of what the encoder sees, dual masking of what is decoded.
+
+    Raises:
+        ConfigError: a setting contradicts another, or videos are not there.
+        ClipListError: a list cannot be read.
+        WeightsError, CheckpointError: what it starts from cannot be read.
+        RunExistsError: the run directory holds another run.
+    """
+
+    pictures = True
+
+    def __init__(self, run: Run, config: PretrainConfig) -> None:
+        self.run = run
+        self.checkpoint = check_run(config)
+        self.clips = training_clips(config.data, labelled=False)
+        self._weights, self._parents = starting_weights(config, self.checkpoint)
+        if self._weights is not None:
+            model = as_trained(config.model, self._weights.info, config.data.clip)
+            config = replace(config, model=model)
+        self.config: PretrainConfig = config
+        self.probe = epoch_probe(run, config)
+        self.epochs_apart = config.probe.every_epochs if self.probe else 0
+        self.masking = Masking(config.mask, token_grid(config.model, config.data.clip))
+        self.flops = pretraining_flops(config.model, *self.masking.num_tokens())
+        self.info = WeightsInfo(
+            kind=Kind.pretrain,
+            name=config.name,
+            model=config.model,
+            clip=config.data.clip,
+            mask=config.mask,
+            parents=self._parents,
+        )
+
+    def build(self) -> None:
+        config, run = self.config, self.run
+        torch.manual_seed(config.seed)
+        self.model = VideoMAE(config.model, config.data.clip)
+        if self._weights is not None:
+            run.say.line(f"{self._weights.path}: {load_all(self.model, self._weights)}")
+            self._weights = None  # as large as the model
+        self.distributed = DistributedModel(self.model.to(run.device), run.settings, run.processes)
+        self.dataset = TrainingClips(
+            self.clips, config.data, config.augment, self.masking, config.seed
+        )
+        self.objective = Reconstruct(self.model)
+        visible, decoded = self.masking.num_tokens()
+        self.parts = {
+            "encoder": Part(self.model.encoder.blocks, visible),
+            "decoder": Part(self.model.decoder.blocks, visible + decoded),
+        }
+
+    def at_picture(self, log: RunLog, step: int, batch: Batch) -> None:
+        """Show TensorBoard what is rebuilt of some of the step's clips."""
+        assert batch.mask is not None
+        repeats = self.config.data.repeats
+        one_of_each = slice(None, SHOWN * repeats, repeats)
+        clip = normalise(batch.clip[one_of_each].to(self.run.device))
+        mask, precision = batch.mask[one_of_each], self.run.settings.precision
+        rows = reconstruction_rows(self.model, clip, mask, precision)  # by all processes
+        strip = filmstrip([row[i] for i in range(len(clip)) for row in rows])
+        log.image("reconstruction", strip, step)
+
+    def at_epoch(self, log: RunLog, step: int, stop: Callable[[], bool]) -> None:
+        """Classify the probe's videos by their nearest neighbours."""
+        assert self.probe is not None
+        top1 = self.probe(self.distributed.whole(), stop)
+        if top1 is not None:
+            epoch = step / (len(self.clips) // self.config.optim.global_batch)
+            log.numbers({"step": step, "epoch": epoch, "knn_top1": top1})
+            self.run.say.line(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
+
+    def at_end(self, step: int) -> None:
+        """Write the weights, the curve of the loss and a picture of reconstructions."""
+        trained, directory = self.distributed.whole(), self.run.directory
+        if self.run.is_main:
+            file = made(directory, WEIGHTS)
+            save_weights(file, trained.state_dict(), replace(self.info, step=step))
+            save_loss_curve(directory)
+            picture = made(directory, "figures/reconstruction.png")
+            draw_reconstructions(trained, self.dataset, picture, self.run.settings.precision)
+            self.run.say.line(f"weights: {file}   pictures: {directory / 'figures'}")
+        self.run.processes.barrier()
+
+
+def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
+    """Make the k-NN probe that config.probe asks for, if any.
+
+    Raises:
+        ConfigError: it lacks a list, or its videos are not there.
+        ClipListError: a list cannot be read.
+    """
+    probe = config.probe
+    if probe.every_epochs == 0:
+        return None
+    needed = ("train_list", "test_list", "root", "classes")
+    require({f"probe.{name}": getattr(probe, name) for name in needed})
+    data = probe_data(probe, config.data)
+
+    def clips_of(name: str) -> ClipList:
+        key = f"probe.{name}"
+        clips = read_clips(str(getattr(probe, name)), data, labelled=True, key=key)
+        check_videos(clips, data, key)
+        return clips
+
+    train, test = clips_of("train_list"), clips_of("test_list")
+    warn_of_shared(test, "probe.test_list", {"probe.train_list": train}, run.say)
+    return EpochProbe(run, probe, train, test, data)
+
+
+def draw_reconstructions(
+    model: VideoMAE, dataset: TrainingClips, path: Path, precision: Precision
+) -> None:
+    """Picture a few clips, evenly spaced over the list, as the trained model rebuilds them."""
+    places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
+    batches = [batch for batch in single_examples(dataset, places[:SHOWN], note) if not batch.bad]
+    if not batches:
+        return
+    device = next(model.parameters()).device
+    clip = normalise(torch.stack([batch.clip[0] for batch in batches]).to(device))
+    masks = torch.stack([batch.mask[0] for batch in batches if batch.mask is not None])
+    rows = reconstruction_rows(model, clip, masks, precision)
+    save_reconstructions(path, rows, f"{model.config.name}: clips of the training list")

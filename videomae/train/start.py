@@ -1,0 +1,69 @@
+"""From where a run starts: a checkpoint, other weights, or nothing; looked at before it begins."""
+
+import os
+from pathlib import Path
+
+from videomae.config import ConfigError, TrainConfig
+from videomae.run.checks import check_place, check_precision
+from videomae.run.overwrite import check_replaceable, check_unused, would_remove
+from videomae.train.checkpoint import find_checkpoint, parents_of
+from videomae.video.opening import check_decoder
+from videomae.weights.formats import read_weights
+from videomae.weights.weights import Link, Weights
+
+SCRATCH = "scratch"
+"""What `weights` says for random weights."""
+
+
+def check_run(config: TrainConfig) -> Path | None:
+    """The checkpoint to go on from, if any; nothing is written yet.
+
+    Raises:
+        RunExistsError: the output directory holds a run that this one would mix with.
+        ConfigError: it cannot be written to, its removal would take the starting weights along, or
+            the run would train in fp16.
+        CheckpointError: config.resume names no complete checkpoint.
+    """
+    check_precision(config.run)
+    check_decoder(config.data.decoder)
+    directory = Path(config.output_dir)
+    check_place("output_dir", directory)
+    checkpoint = find_checkpoint(directory / "checkpoints", config.resume)
+    if not is_own(checkpoint, directory):
+        restart = config.resume == "auto"
+        check_unused(directory, overwrite=config.overwrite, restart=restart)
+        check_replaceable(directory)
+        weights = Path(config.weights or SCRATCH)
+        own = os.path.realpath(weights) == os.path.realpath(directory)
+        if own or would_remove(directory, weights):
+            raise ConfigError(
+                f"weights={config.weights} lies in output_dir={directory}, which a new run "
+                "replaces: choose another output_dir"
+            )
+    return checkpoint
+
+
+def starting_weights(
+    config: TrainConfig, checkpoint: Path | None
+) -> tuple[Weights | None, tuple[Link, ...]]:
+    """What config.weights names, and the parents of whatever is trained from it.
+
+    A run that goes on holds them already: there they may be gone, but not be others.
+
+    Raises:
+        WeightsError: they cannot be read.
+        CheckpointError: `checkpoint` cannot.
+    """
+    if config.weights in (None, SCRATCH):
+        return None, ()
+    gone = not os.path.exists(str(config.weights))
+    if gone and checkpoint and (parents := parents_of(checkpoint)):
+        return None, parents
+    weights = read_weights(str(config.weights), like=config.model)
+    return weights, weights.chain()
+
+
+def is_own(checkpoint: Path | None, directory: Path) -> bool:
+    """Whether the run in `directory` goes on, rather than a new one starts there."""
+    own = os.path.realpath(directory / "checkpoints")
+    return checkpoint is not None and os.path.dirname(os.path.realpath(checkpoint)) == own

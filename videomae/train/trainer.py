@@ -1,0 +1,378 @@
+"""The training of both stages: prepare a run, take its steps, keep what they found out."""
+
+import signal
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from videomae.config import FinetuneConfig, TrainConfig
+from videomae.data.loader import Batch, MicroBatches, TrainingOrder, delivered_batches
+from videomae.data.workers import WorkerDied
+from videomae.model.flops import matmul_peak
+from videomae.run.arithmetic import uses_bf16
+from videomae.run.bad_files import BadFile
+from videomae.run.console import Bar
+from videomae.run.directory import (
+    BAD_FILES,
+    CHECKPOINTS,
+    CHOICES,
+    METRICS,
+    PROFILE,
+    SPIKES,
+    TENSORBOARD,
+    WANDB,
+    alone,
+)
+from videomae.run.environment import describe_run
+from videomae.run.files import sha256
+from videomae.run.log import RunLog
+from videomae.run.overwrite import clear_run
+from videomae.run.record import made
+from videomae.run.run import Run
+from videomae.run.signals import at_once, deferred_interrupts, stop_signals
+from videomae.run.watchdog import Watchdog
+from videomae.train.checkpoint import Checkpoints
+from videomae.train.course import Course
+from videomae.train.delivery import delivery_to
+from videomae.train.groups import adamw
+from videomae.train.health import HealthMonitor, known_bad
+from videomae.train.identity import hashes_of_inputs, run_identity
+from videomae.train.intervals import SaveTimes
+from videomae.train.objective import Inputs, Objective
+from videomae.train.outcome import Outcome, resume_command
+from videomae.train.planning import choices_of, plan_run, settle_batch
+from videomae.train.profiling import traced
+from videomae.train.stage import Stage
+from videomae.train.start import is_own
+from videomae.train.step import Notices, PendingStep, StepSettings, train_step
+from videomae.train.throughput import Throughput
+from videomae.train.trial import check_memory
+from videomae.train.tuning import tune
+
+
+@dataclass
+class Intake:
+    """What a step takes in, micro-batch by micro-batch."""
+
+    waited_s: float = 0.0
+    """For data, in seconds."""
+    bad: list[BadFile] = field(default_factory=list)
+    """Newly found by this process."""
+    num_short: int = 0
+    first: Batch | None = None
+    """The first micro-batch, where a picture of it is wanted."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A step whose numbers are still on the device."""
+
+    step: int
+    lr: float
+    numbers: PendingStep
+    intake: Intake
+    began: float
+    """When the host turned to it, in seconds."""
+
+
+class Trainer:
+    """One run of a stage, from its plan to its last step.
+
+    Args:
+        config: that of the stage.
+
+    Raises:
+        ConfigError: the plan, or the device's memory, does not allow it.
+        WeightsError: the weights to start from do not fit.
+    """
+
+    def __init__(self, run: Run, config: TrainConfig, stage: Stage) -> None:
+        plan = plan_run(run, config, stage.clips)
+        stage.build()
+        self.run = run
+        self.stage = stage
+        self.objective: Objective = stage.objective  # type: ignore[assignment]  # a module that is one
+        self.distributed = stage.distributed
+        run.say.line(f"sharding: {self.distributed}")
+        self.config, self.plan = settle_batch(run, config, plan, stage)
+        self.choices = choices_of(stage.checkpoint, run.processes)
+        views = self.plan.micro_batch * config.data.repeats
+        for line in tune(stage.parts, views, run.settings, run.processes, self.choices):
+            run.say.line(line)
+        self.optimizer = adamw(self.distributed.model, config.model.depth, config.optim)
+
+    def train(self) -> Outcome:
+        """Take the steps until the end, config.max_steps or a signal, in the run directory.
+
+        Raises:
+            CheckpointError: the stage's checkpoint is damaged or of another run, or none can be
+                written.
+            ConfigError: a step does not fit into the device's memory.
+            TooManyBadVideos, NonFiniteError: after a checkpoint of the step that showed it.
+            WorkerDied: after a checkpoint of the step before, where there is one process.
+        """
+        run, config, stage, plan = self.run, self.config, self.stage, self.plan
+        hashes = hashes_of_inputs(config, stage.info)
+        self.checkpoints = self._checkpoints(hashes)
+        if isinstance(config, FinetuneConfig):
+            hashes["data.test_list"] = sha256(Path(str(config.data.test_list)))
+        start = self._restored()
+        check_memory(run, plan, stage)
+        own = is_own(stage.checkpoint, run.directory)
+        order = TrainingOrder(len(stage.clips), config.optim.global_batch, config.seed)
+        # One process looks, for all must agree; and all have looked before anything changes.
+        looks = own and run.is_main
+        bad = run.processes.from_main(
+            known_bad(run.directory, stage.dataset, order, start, run.num_workers) if looks else {}
+        )
+        run.processes.barrier()
+        if stage.checkpoint:
+            run.say.line(f"going on from {stage.checkpoint}: step {start} of {plan.total_steps}")
+        last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
+        self.course = Course(plan, order, start, last)
+
+        with (
+            alone(run.directory, run.say),
+            run.say.bar(config.name, total=last, done=start) as bar,
+        ):
+            if run.is_main:
+                self._begin_directory(hashes, own=own)
+            self._begin(bar, bad)
+            try:
+                outcome = self._steps()
+            finally:
+                self.log.close()
+        if outcome.signal is not None and not outcome.finished:
+            run.say.line(
+                f"stopped by {signal.Signals(outcome.signal).name} after step {outcome.step}; its "
+                f"checkpoint is complete. Go on with: {resume_command(run.processes)}"
+            )
+        if outcome.finished:
+            stage.at_end(outcome.step)
+        return outcome
+
+    def _checkpoints(self, hashes: dict[str, str]) -> Checkpoints:
+        config, background = self.config, self.run.settings.background_checkpoints
+        return Checkpoints(
+            self.run.directory / CHECKPOINTS,
+            run_identity(config, hashes),
+            config.run.keep_checkpoints,
+            config.optim.global_batch,
+            self.run.processes,
+            self.stage.info,
+            background=self.run.device.type == "cuda" if background is None else background,
+        )
+
+    def _restored(self) -> int:
+        """Take up the stage's checkpoint, if there is one; its step."""
+        checkpoint = self.stage.checkpoint
+        if checkpoint is None:
+            return 0
+        return self.checkpoints.restore(checkpoint, self.distributed, self.optimizer)
+
+    def _begin_directory(self, hashes: dict[str, str], *, own: bool) -> None:
+        """Make the run directory that of this run."""
+        run, config, start = self.run, self.config, self.course.start
+        if own:
+            self.checkpoints.remove_after(start)
+        else:
+            clear_run(run.directory, keep_links=not config.overwrite)
+        describe_run(run, config, hashes)
+        self.choices.write(made(run.directory, CHOICES))
+        for name in (METRICS, SPIKES, BAD_FILES):
+            made(run.directory, name)
+        folders = [TENSORBOARD] + [WANDB] * bool(config.run.wandb) + [PROFILE] * config.run.profile
+        for name in folders:
+            made(run.directory, name, folder=True)
+        if start == 0:
+            self.stage.at_start()
+
+    def _begin(self, bar: Bar, bad: dict[int, BadFile]) -> None:
+        """Make what watches the steps.
+
+        Args:
+            bad: files already known to be unreadable, by index.
+        """
+        run, config, stage, course = self.run, self.config, self.stage, self.course
+        wandb = (config.run.wandb, config.name) if config.run.wandb else None
+        known = list(bad.values())
+        self.log = RunLog(run.directory, run.say, bar, step=course.start, bad=known, wandb=wandb)
+        limit = config.data.max_bad_fraction
+        self.health = HealthMonitor(run, stage.clips, course, self.log, bad, limit)
+        self.throughput = Throughput(run, course, self.log, stage.flops, self._peak())
+        self.replicated = self.distributed.replicate(stage.objective)
+        self.delivery, said = delivery_to(run.device)
+        if said and run.is_main:
+            self.log.note(said)
+        self.num_skipped = course.start - self._num_updates()
+        self.save_times = SaveTimes(run.settings, is_main=run.is_main)
+
+    def _peak(self) -> float | None:
+        """What the device does in a second, measured where that is a matter of a moment."""
+        device = self.run.device
+        if device.type != "cuda":
+            return None
+        bf16 = uses_bf16(device, self.run.settings.precision)
+        return matmul_peak(device, torch.bfloat16 if bf16 else torch.float32)
+
+    def _steps(self) -> Outcome:
+        """Take the steps of the course; the last one is checkpointed."""
+        run, start, last = self.run, self.course.start, self.course.last
+        world = run.processes.world
+        profile_to = run.directory / PROFILE if run.settings.profile and run.is_main else None
+        self.objective.model.train()
+        pending: Pending | None = None
+        dog = Watchdog(run.settings.stall_timeout_s)
+        with (
+            stop_signals() as received,
+            at_once(signal.SIGTERM, dog.hurry) if world > 1 else nullcontext(),
+            closing(self._batches(start + 1, last)) as batches,
+            traced(profile_to, run.device, last - start) as step_done,
+            dog,
+        ):
+            self.save_times.saved()
+            self.throughput.begin(start, time.perf_counter())
+            for step in range(start + 1, last + 1):
+                try:
+                    current = self._step(step, batches, received)
+                except WorkerDied:
+                    if pending and world == 1:
+                        self._read(pending, end=time.perf_counter())
+                        self._save(pending.step, received)
+                    raise
+                # The numbers of a step are read while the device works on the next one.
+                stopping = pending is not None and self._read(pending, end=current.began)
+                stopping |= bool(received) and world == 1  # else all must agree
+                pending = current
+                step_done()
+                dog.alive()
+                epoch_ends = self._ends_epoch(step)
+                save = step == last or self.save_times.due(step)
+                if stopping or save or epoch_ends:
+                    stopping |= self._read(pending, end=time.perf_counter())
+                    pending = None
+                    dog.rest()
+                    self._save(step, received, finish=stopping or epoch_ends or step == last)
+                    dog.alive()
+                if self.health.failure:
+                    raise self.health.failure
+                if epoch_ends and not stopping:
+                    began = time.perf_counter()
+                    dog.rest()
+                    self.stage.at_epoch(self.log, step, lambda: len(received) > 0)
+                    dog.alive()
+                    self.objective.model.train()
+                    self.throughput.pause(time.perf_counter() - began)
+                if stopping:
+                    number = received[0] if received else signal.SIGTERM
+                    return Outcome(step, finished=step == last, signal=number)
+        return Outcome(last, finished=True)
+
+    def _batches(self, first: int, last: int) -> Generator[Batch]:
+        """This process's micro-batches, from processes that have ended when this is closed."""
+        processes, size = self.run.processes, self.plan.micro_batch
+        batches = MicroBatches(
+            self.course.order,
+            rank=processes.rank,
+            world=processes.world,
+            size=size,
+            first=first,
+            last=last,
+        )
+        if first <= last:
+            yield from delivered_batches(
+                self.stage.dataset,
+                batches,
+                self.delivery,
+                size=size,
+                workers=self.run.num_workers,
+                note=self.log.note,
+            )
+
+    def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> Pending:
+        """Enqueue one step. `received` are the signals that came so far; it may grow meanwhile."""
+        began, intake, run, plan = time.perf_counter(), Intake(), self.run, self.plan
+        every = run.settings.image_every
+        pictured = self.stage.pictures and every and step % every == 0
+
+        def micro_batches() -> Iterator[Inputs]:
+            share = plan.global_batch // run.processes.world
+            for number in range(plan.accumulation):
+                first = run.processes.rank * share + number * plan.micro_batch
+                asked = time.perf_counter()
+                batch = next(batches)
+                intake.waited_s += time.perf_counter() - asked
+                intake.bad += [file for file in batch.bad if file.video not in self.health.bad]
+                intake.num_short += batch.num_short
+                if pictured and intake.first is None:
+                    intake.first = batch
+                yield self.objective.inputs(batch, step, first)
+
+        def notices() -> Notices:
+            return Notices(
+                num_bad=len(intake.bad),
+                num_short=intake.num_short,
+                stopping=len(received) > 0 or self.checkpoints.failed,
+                save_due=self.save_times.asks(),
+                waited_s=self.throughput.by_rank(intake.waited_s),
+            )
+
+        settings = StepSettings(
+            step,
+            self.config.seed,
+            plan.lr(step),
+            plan.accumulation,
+            self.config.optim.clip_grad,
+            run.settings.precision,
+        )
+        numbers = train_step(
+            self.replicated, self.optimizer, micro_batches(), run.processes, settings, notices
+        )
+        if self.distributed.average:
+            self.distributed.average.update(self.objective.model)
+        if intake.first is not None:
+            self.stage.at_picture(self.log, step, intake.first)
+            intake.first = None
+        return Pending(step, settings.lr, numbers, intake, began)
+
+    def _read(self, pending: Pending, *, end: float) -> bool:
+        """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
+        report = pending.numbers.wait()
+        step, intake, health = pending.step, pending.intake, self.health
+        self.save_times.hears(report.notices.save_due > 0)
+        self.num_skipped += report.skipped
+        health.files(step, intake.bad, found=report.notices.num_bad > 0)
+        health.gradient(step, report.grad_norm, pending.lr)
+        health.loss(step, report.loss)
+        also = {
+            "lr": pending.lr,
+            "grad_norm": report.grad_norm,
+            "num_bad": health.num_bad,
+            "num_skipped": self.num_skipped,
+        }
+        self.throughput.step(step, report, end=end, waited_s=intake.waited_s, also=also)
+        return bool(report.notices.stopping) or health.failure is not None
+
+    def _ends_epoch(self, step: int) -> bool:
+        """Whether the stage wants to act after this step."""
+        apart = self.stage.epochs_apart * self.plan.steps_per_epoch
+        return apart > 0 and step % apart == 0
+
+    def _num_updates(self) -> int:
+        """Steps whose update was made, of all that the optimiser remembers."""
+        states = self.optimizer.state.values()
+        return int(next(state["step"].item() for state in states)) if states else 0
+
+    def _save(self, step: int, received: list[int], *, finish: bool = True) -> None:
+        """Save a checkpoint, and wait until it is complete if what comes next relies on it."""
+        began = time.perf_counter()
+        with deferred_interrupts(received):
+            self.checkpoints.save(step, self.distributed, self.optimizer)
+            if finish:
+                self.checkpoints.finish()
+        self.save_times.saved()
+        self.throughput.pause(time.perf_counter() - began, saving=True)

@@ -1,0 +1,126 @@
+"""Many videos inspected, each by a process of its own, with progress that can be gone on from.
+
+Used by videomae.scan, and by videomae.prepare scan=strict and scan=quick.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from videomae.config import MAX_CLIP_BYTES
+from videomae.config.typed import check_types
+from videomae.run.console import Say
+from videomae.run.files import whole_json_lines
+from videomae.run.programs import run_all
+from videomae.video.inspection import Inspection
+
+STRICT = (sys.executable, "-m", "videomae.video.inspection")
+"""The program that decodes one video after another from its first frame to its last."""
+QUICK = (sys.executable, "-m", "videomae.video.quick")
+"""The program that reads three frames of one video after another."""
+VERSION = 3
+"""Of what an inspection finds: what an earlier one said of a video is not believed any more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video to inspect."""
+
+    path: Path
+    frames: tuple[str, int, int] | None = None
+    """Of a folder of frames: template, first number, how many. None: a file."""
+
+
+Stamp = tuple[int, int] | None
+"""Size in bytes and time of change of a file, in ns; None: it is not there."""
+
+
+def inspect_resumably(
+    jobs: Iterable[Job],
+    progress: Path,
+    workers: int,
+    timeout_s: float,
+    say: Say,
+    command: Sequence[str] = STRICT,
+    max_bytes: int = MAX_CLIP_BYTES,
+) -> dict[Job, Inspection]:
+    """Inspect every video, less those that an earlier call did and that have not changed since.
+
+    Args:
+        progress: a file of JSON lines that grows as videos are done; one for each `command`.
+        workers: processes, at most.
+        timeout_s: a video that takes longer counts as damaged.
+        max_bytes: of memory that reading a video may take; more counts as damaged.
+    """
+    stamps = {job: _stamp(job.path) for job in jobs}
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    done = _read_progress(progress, stamps, max_bytes)
+    todo = [job for job in stamps if job not in done]
+    if done:
+        say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
+    with (
+        progress.open("a", encoding="utf-8") as file,
+        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
+    ):
+        workers = min(workers, max(1, len(todo)))
+        for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
+            done[job] = found
+            file.write(_as_line(job, stamps[job], found, max_bytes))
+            file.flush()
+            bar.advance()
+    return done
+
+
+def inspect_all(
+    jobs: Iterable[Job],
+    workers: int,
+    timeout_s: float,
+    command: Sequence[str] = STRICT,
+    max_bytes: int = MAX_CLIP_BYTES,
+) -> Iterator[tuple[Job, Inspection]]:
+    """Every job and what was found, in the order in which they are done."""
+    requests = ((job, [str(job.path), job.frames, max_bytes]) for job in jobs)
+    for job, answer in run_all(command, requests, workers, timeout_s):
+        found = (
+            Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
+        )
+        yield job, found
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
+    key = {"version": VERSION, "path": str(job.path), "frames": job.frames, "stamp": stamp}
+    key["max_bytes"] = max_bytes
+    return json.dumps(key | {"found": asdict(found)}) + "\n"
+
+
+def _read_progress(
+    file: Path, stamps: Mapping[Job, Stamp], max_bytes: int
+) -> dict[Job, Inspection]:
+    """What inspections of this version and limit found in files that have not changed since.
+
+    What cannot be understood was damaged, and is inspected again.
+    """
+    done: dict[Job, Inspection] = {}
+    for entry in whole_json_lines(file):
+        if entry.get("version") != VERSION or entry.get("max_bytes") != max_bytes:
+            continue
+        try:
+            job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
+            stamp = tuple(entry["stamp"]) if entry["stamp"] else None
+            if stamp is not None and stamps.get(job) == stamp:
+                found = Inspection(**entry["found"])
+                check_types(found)
+                done[job] = found
+        except (KeyError, TypeError, ValueError):
+            continue
+    return done

@@ -1,0 +1,131 @@
+"""The formats that weights come in: which one a path is, and reading and writing all of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from videomae.config import ConfigError, ModelConfig, WeightsFormat
+from videomae.run.directory import WEIGHTS
+from videomae.run.files import read_json
+from videomae.weights import huggingface
+from videomae.weights.huggingface import read_huggingface, save_huggingface
+from videomae.weights.official import read_official, save_official
+from videomae.weights.saved import is_checkpoint, read_checkpoint
+from videomae.weights.tensors import Container, WeightsError, container_of, open_safetensors
+from videomae.weights.weights import MARK, Kind, Weights, WeightsInfo, read_own, save_weights
+
+DEEPSPEED = "mp_rank_00_model_states.pt"
+"""In the directories that fine-tuning with DeepSpeed leaves."""
+EXPECTED = (
+    f"a {WEIGHTS} or the directory of a run that holds one, a checkpoints/step_N of a run, an "
+    f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with "
+    f"{huggingface.CONFIG}"
+)
+
+
+def read_weights(
+    path: str | Path,
+    *,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    like: ModelConfig | None = None,
+) -> Weights:
+    """Read weights of any released kind.
+
+    Args:
+        path: a file or a directory.
+        num_heads: attention heads of the encoder, instead of what the file or the presets say.
+        decoder_num_heads: likewise of the decoder.
+        like: the model whose heads are taken where neither says.
+
+    Raises:
+        WeightsError: naming the file, what it is, and what was expected.
+        ConfigError: no model can be as the file, or the heads given for it, say.
+    """
+    heads = {"num_heads": num_heads, "decoder_num_heads": decoder_num_heads}
+    try:
+        return _read(Path(path), heads, like)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:  # a name too long, a folder without permission
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+
+
+def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
+    if path.is_dir():
+        if is_checkpoint(path):
+            return _with_heads(read_checkpoint(path), **heads)
+        if (path / WEIGHTS).is_file():
+            return _own(path / WEIGHTS, **heads)
+        if (path / huggingface.CONFIG).is_file():
+            return read_huggingface(path, **heads)
+        if (path / DEEPSPEED).is_file():
+            return read_official(path, path / DEEPSPEED, **heads, like=like)
+        if checkpoints := sorted(
+            (step for step in path.glob("checkpoints/step_*") if step.name[5:].isdecimal()),
+            key=lambda step: int(step.name[5:]),
+        ):
+            raise WeightsError(
+                f"the run at {path} has no {WEIGHTS} yet: name a checkpoint, {checkpoints[-1]}"
+            )
+        endings = (".safetensors", ".pth", ".pt", ".bin")
+        if files := sorted(file.name for file in path.iterdir() if file.suffix in endings):
+            raise WeightsError(f"no weights at {path}, but in it: name one of {', '.join(files)}")
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
+    if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:
+        return _own(path, **heads)
+    if path.name in huggingface.TENSOR_FILES and is_huggingface(path.parent):
+        return read_huggingface(path.parent, **heads)
+    return read_official(path, path, **heads, like=like)
+
+
+def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) -> Weights:
+    """A weights file of this project, with other heads than it says."""
+    return _with_heads(read_own(path), num_heads=num_heads, decoder_num_heads=decoder_num_heads)
+
+
+def _with_heads(
+    weights: Weights, *, num_heads: int | None, decoder_num_heads: int | None
+) -> Weights:
+    model = weights.info.model
+    if num_heads is not None:
+        model = replace(model, heads=num_heads)
+    if decoder_num_heads is not None and weights.info.kind is Kind.pretrain:
+        model = replace(model, decoder_heads=decoder_num_heads)
+    return replace(weights, info=replace(weights.info, model=model))
+
+
+def is_huggingface(directory: Path) -> bool:
+    """Whether a directory says that it holds a VideoMAE of transformers."""
+    try:
+        config = read_json(directory / huggingface.CONFIG)
+        return isinstance(config, dict) and config.get("model_type") == "videomae"
+    except (OSError, ValueError):
+        return False
+
+
+def write_weights(
+    path: Path, format: WeightsFormat, tensors: Mapping[str, Tensor], info: WeightsInfo
+) -> list[str]:
+    """Write weights in that format.
+
+    Args:
+        path: a file; of the Hugging Face format, a directory.
+
+    Returns:
+        What the format cannot hold, in words.
+
+    Raises:
+        WeightsError: it cannot hold this model.
+    """
+    match format:
+        case WeightsFormat.videomae:
+            save_weights(path, tensors, info)
+            return []
+        case WeightsFormat.official:
+            return save_official(path, tensors, info)
+        case WeightsFormat.huggingface:
+            return save_huggingface(path, tensors, info)

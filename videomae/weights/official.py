@@ -1,0 +1,280 @@
+"""Checkpoints of the VideoMAE V1 and V2 code: whatever wraps them, down to tensors and geometry.
+
+A state dict, bare or under `model`, `module` (DeepSpeed) or `state_dict`, beside optimiser states
+and the settings of the run (`args`); names perhaps under `_orig_mod.`, `module.`, `model.`,
+`backbone.` or `encoder.`; float32 or float16. Sizes come from the tensors, what those do not show
+from `args`.
+"""
+
+import argparse
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Positions, token_grid
+from videomae.model.positions import position_table
+from videomae.run.files import replacing
+from videomae.weights.geometry import Shapes, geometry, heads_by_width
+from videomae.weights.tensors import WeightsError, copied, open_content
+from videomae.weights.weights import Kind, Weights, WeightsInfo
+
+STATE_DICT_KEYS = ("model", "module", "state_dict")
+"""Where a checkpoint keeps its weights; the first that is there. Source: V2's fine-tuning."""
+CLIP = ClipConfig(frames=16, stride=4, size=224)
+"""Of every released model; assumed where a file does not say."""
+NORM_EPS = 1e-6
+"""Of every LayerNorm in official code."""
+DECODER = ("encoder_to_decoder.weight", "decoder.blocks.0.mlp.fc1.weight", "decoder.head.weight")
+
+
+def read_official(
+    path: Path,
+    file: Path,
+    *,
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    like: ModelConfig | None = None,
+) -> Weights:
+    """Read an official checkpoint, or safetensors under official names.
+
+    Args:
+        path: what the user named.
+        file: where the tensors are.
+        num_heads: of the encoder; default: the preset's of that width.
+        decoder_num_heads: likewise of the decoder.
+        like: the model whose heads are taken for a width that no preset has.
+
+    Raises:
+        WeightsError: it is damaged, refused, or not a VideoMAE's.
+    """
+
+    def opened() -> dict[str, Tensor]:
+        return state_dict_of(open_content(file), file)
+
+    settings = _settings(open_content(file))
+    names = official_names(opened(), file)
+    tensors = {names[name]: tensor for name, tensor in copied([file], opened).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    kind = _kind(shapes)
+    model = geometry(
+        shapes,
+        file,
+        decoder=kind is Kind.pretrain,
+        num_heads=num_heads,
+        decoder_num_heads=decoder_num_heads,
+        like=like,
+    )
+    clip, notes = _clip(settings, shapes, model)
+    model = settle_positions(tensors, model, clip, file)
+    if kind is Kind.pretrain and settings.get("normlize_target") is False:  # spelt so there
+        model = replace(model, normalise_targets=False)
+    info = WeightsInfo(
+        kind=kind,
+        name=path.stem,
+        model=model,
+        clip=clip,
+        classes=shapes["head.weight"][0] if kind is Kind.classifier else None,
+        mask=_mask(settings) if kind is Kind.pretrain else None,
+    )
+    if kind is Kind.classifier:
+        info = replace(
+            info,
+            drop_path=_share(settings, "drop_path"),
+            head_drop=_share(settings, "head_drop_rate", "fc_drop_rate"),
+        )
+    return Weights(path, (file,), info, tensors, notes)
+
+
+def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> list[str]:
+    """Write an official checkpoint: float32 under `model`, and what else is known under `args`.
+
+    Returns:
+        What the format cannot hold, in words.
+
+    Raises:
+        WeightsError: official code would compute something else with these weights.
+    """
+    model, clip = info.model, info.clip
+    if model.positions is Positions.sincos_3d or model.position_grid is not None:
+        made_for = f", made for {model.position_grid} tokens" if model.position_grid else ""
+        raise WeightsError(
+            "official code makes sincos_1d positions for the clip's own tokens; this model has "
+            f"{model.positions.name} ones{made_for}"
+        )
+    if clip.width not in (None, clip.size):
+        raise WeightsError(f"the official format is of square frames, this model sees {clip}")
+    args: dict[str, Any] = {
+        "num_frames": clip.frames,
+        "input_size": clip.size,
+        "sampling_rate": clip.stride,
+        "tubelet_size": model.tubelet,
+    }
+    if info.kind is Kind.classifier:
+        args |= {"nb_classes": info.classes, "drop_path": info.drop_path}
+        args |= {"head_drop_rate": info.head_drop}
+    else:
+        args |= {"decoder_depth": model.decoder_depth, "normlize_target": model.normalise_targets}
+    if info.mask:
+        args |= {"mask_type": info.mask.kind.value, "mask_ratio": info.mask.ratio}
+        args |= {"decoder_mask_ratio": info.mask.decoder_ratio}
+    lost = [
+        f"{name}={getattr(model, name)}: official code has {NORM_EPS}, so results differ a little"
+        for name in ("norm_eps", *last_norm_eps(info.kind))
+        if getattr(model, name) != NORM_EPS
+    ]
+    if info.class_names is not None:
+        lost.append("the names of the classes")
+    if heads_by_width().get(model.dim) != model.heads:
+        lost.append(f"the number of heads: read it with num_heads={model.heads}")
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        torch.save({"model": contiguous, "args": args}, temporary)
+    return lost
+
+
+def last_norm_eps(kind: Kind) -> tuple[str, ...]:
+    """The settings of the epsilons, besides norm_eps, that a model of that kind uses."""
+    return ("decoder_norm_eps",) if kind is Kind.pretrain else ("fc_norm_eps",)
+
+
+def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
+    """What each tensor of a file is officially called: without the prefixes of wrappers.
+
+    Raises:
+        WeightsError: two come out the same.
+    """
+    plain = {name: name.replace("_orig_mod.", "") for name in names}
+    for prefix in ("module.", "model.", "backbone."):
+        plain = {name: short.removeprefix(prefix) for name, short in plain.items()}
+    if not any(short.startswith("decoder.") for short in plain.values()):
+        plain = {name: short.removeprefix("encoder.") for name, short in plain.items()}
+    if len(set(plain.values())) < len(plain):
+        twice = next(x for x in plain.values() if list(plain.values()).count(x) > 1)
+        raise WeightsError(f"{file} holds {twice} twice, under different prefixes")
+    return plain
+
+
+def state_dict_of(content: Any, file: Path) -> dict[str, Tensor]:
+    """The weights in what torch.save was given.
+
+    Raises:
+        WeightsError: there are none, or they are not all held in full.
+    """
+    if isinstance(content, Mapping):
+        for key in STATE_DICT_KEYS:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+        tensors = {str(name): x for name, x in content.items() if isinstance(x, Tensor)}
+        odd = [name for name, x in tensors.items() if not _is_plain(x)]
+        if odd:
+            raise WeightsError(f"{file} holds {odd[0]} sparse, quantised or without its numbers")
+        if len(tensors) == len(content) > 0:
+            return tensors
+        what = f"a dict of {', '.join(map(str, list(content)[:8])) or 'nothing'}"
+    else:
+        what = f"a {type(content).__name__}"
+    raise WeightsError(
+        f"{file} holds {what}; expected a state dict, bare or under one of "
+        f"{', '.join(STATE_DICT_KEYS)}"
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_nested)
+    )
+
+
+def _settings(content: Any) -> Mapping[str, Any]:
+    """The settings of the run that made a checkpoint, if it keeps them."""
+    args = content.get("args") if isinstance(content, Mapping) else None
+    if isinstance(args, argparse.Namespace):
+        return vars(args)
+    return args if isinstance(args, Mapping) else {}
+
+
+def _kind(shapes: Shapes) -> Kind:
+    if all(name in shapes for name in DECODER):
+        return Kind.pretrain
+    return Kind.classifier if len(shapes.get("head.weight", ())) == 2 else Kind.encoder
+
+
+def _clip(
+    settings: Mapping[str, Any], shapes: Shapes, model: ModelConfig
+) -> tuple[ClipConfig, tuple[str, ...]]:
+    """The clips that a model was trained on, and what of that is assumed."""
+    found = {
+        ours: settings[theirs]
+        for ours, theirs in (
+            ("frames", "num_frames"),
+            ("size", "input_size"),
+            ("stride", "sampling_rate"),
+        )
+        if type(settings.get(theirs)) is int and settings[theirs] > 0
+    }
+    assumed = {"frames": CLIP.frames, "size": CLIP.size, "stride": CLIP.stride}
+    stored = shapes.get("encoder.pos_embed", shapes.get("pos_embed"))
+    if stored and len(stored) == 3 and "size" not in found:
+        steps = max(1, found.get("frames", CLIP.frames) // model.tubelet)
+        assumed["size"] = round((stored[1] / steps) ** 0.5) * model.patch
+    missing = [f"{key}={assumed[key]}" for key in assumed if key not in found]
+    notes = (f"the file does not say, so assumed: {', '.join(missing)}",) if missing else ()
+    return ClipConfig(**assumed | found), notes
+
+
+def settle_positions(
+    tensors: dict[str, Tensor], model: ModelConfig, clip: ClipConfig, file: Path
+) -> ModelConfig:
+    """Leave out stored positions that are the fixed ones; others of the encoder were learned."""
+    grid = token_grid(model, clip)
+    for name in ("pos_embed", "encoder.pos_embed"):  # in pre-training the first is the decoder's
+        if name in tensors and _is_fixed(tensors[name], grid):
+            del tensors[name]
+    name = "encoder.pos_embed" if "decoder.head.weight" in tensors else "pos_embed"
+    stored = tensors.get(name)
+    if stored is None:
+        return model
+    tokens = grid[0] * grid[1] * grid[2]
+    if stored.shape != (1, tokens, model.dim):
+        raise WeightsError(
+            f"{file} holds positions of {tuple(stored.shape)}, but {clip} are "
+            f"{' x '.join(map(str, grid))} = {tokens} tokens, {model.dim} wide"
+        )
+    return replace(model, positions=Positions.learned)
+
+
+def _is_fixed(stored: Tensor, grid: tuple[int, int, int]) -> bool:
+    """Whether stored positions are the sine-cosine table."""
+    if stored.ndim != 3 or stored.shape[:2] != (1, math.prod(grid)) or stored.shape[2] < 1:
+        return False
+    table = position_table(Positions.sincos_1d, grid, stored.shape[-1])
+    return stored.shape == table.shape and torch.allclose(stored, table, atol=1e-3)
+
+
+def _mask(settings: Mapping[str, Any]) -> MaskConfig | None:
+    """How a model was pre-trained, where its settings say so in full."""
+    try:
+        return MaskConfig(
+            MaskKind(settings["mask_type"]),
+            ratio=float(settings["mask_ratio"]),
+            decoder_ratio=float(settings.get("decoder_mask_ratio", 0.0)),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _share(settings: Mapping[str, Any], *names: str) -> float:
+    """The first of these settings that is there, as a number in [0, 1]; else 0."""
+    for name in names:
+        value = settings.get(name)
+        if isinstance(value, float | int) and 0 <= value <= 1:
+            return float(value)
+    return 0.0
