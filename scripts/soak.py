@@ -31,6 +31,8 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
               playlists are right, refused by name or bad files, and lead nowhere
 
+    same      metrics, weights and results of runs in miniature are those of an earlier commit
+
 Prints one line a trial and exits 1 where a property failed.
 """
 
@@ -765,6 +767,12 @@ def fuzz(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     )
 
 
+def keep_numbers(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Runs in miniature beside those of the commit that scripts/same_numbers.py names."""
+    script = Path(__file__).with_name("same_numbers.py")
+    return subprocess.run([sys.executable, str(script), "--parts", "runs"]).returncode == 0
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -777,6 +785,7 @@ CAMPAIGNS = {
     "conformance": hold_against_ffmpeg,
     "bare": run_bare,
     "fuzz": fuzz,
+    "same": keep_numbers,
 }
 
 
