@@ -30,7 +30,6 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
               gpu_check.py --self-test runs
     fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
               playlists are right, refused by name or bad files, and lead nowhere
-
     same      metrics, weights and results of runs in miniature are those of an earlier commit
 
 Prints one line a trial and exits 1 where a property failed.
