@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from videomae.weights.load import load_model
 
-__all__ = ["load_model"]
+    __version__: str
+
+__all__ = ["__version__", "load_model"]
 
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # A command is being imported, which takes seconds: Ctrl-C ends it without a word, until
@@ -20,7 +22,11 @@ if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model, and with it torch, when it is asked for."""
+    """Import what is asked for, and torch only where that needs it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("videomae")
     if name != "load_model":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from videomae.weights.load import load_model
