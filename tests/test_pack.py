@@ -750,3 +750,13 @@ def test_a_run_on_a_pack_goes_on_with_that_pack_only(
     assert call("pretrain", *arguments, f"data.root={sources}", *more) == 2
     assert "sha256(data.root)" in capsys.readouterr().err
     assert call("pretrain", *arguments, f"data.root={own.root}", *more) == 0
+
+
+def test_a_label_that_no_index_holds_is_refused_before_anything_is_packed(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = write_list(tmp_path / "list.txt", ["0.mp4 1", "1.mp4 99999999999"])
+    given = (f"list={listed}", f"root={videos}", f"out={tmp_path / 'pack'}")
+    assert call("pack", *given) == 2
+    assert "list.txt:2: label 99999999999 is above 2147483647" in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()

@@ -1,6 +1,8 @@
 """python -m videomae.predict: the classes it tells, the views it takes, what it refuses."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,21 @@ def test_a_pretraining_model_is_told_to_be_fine_tuned_first(
     said = capsys.readouterr().err
     assert "is a pre-training model" in said
     assert "python -m videomae.finetune weights=" in said
+
+
+@pytest.mark.parametrize("what", ["weights", "video", "pipe", "text"])
+def test_predictions_replace_predictions_alone(
+    weights: Path, videos: Path, tmp_path: Path, what: str
+) -> None:
+    place = {"weights": weights, "video": tmp_path / "x.mp4"}.get(what, tmp_path / "other")
+    video = shutil.copy(videos / "0.mp4", tmp_path / "x.mp4")
+    if what == "pipe":
+        os.mkfifo(place)
+    elif what == "text":
+        place.write_text("mine")
+    before = place.read_bytes() if place.is_file() else None
+    given = (f"weights={weights}", f"video={video}")
+    assert call("predict", *given, f"output={place}") == 2
+    assert (place.read_bytes() if place.is_file() else None) == before
+    for _ in range(2):  # its own it replaces
+        assert call("predict", *given, f"output={tmp_path / 'p.json'}") == 0

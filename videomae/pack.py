@@ -28,6 +28,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from videomae.config import ClipConfig, ConfigError, DataConfig, PackConfig, UserError
 from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
@@ -46,6 +48,10 @@ from videomae.video.transcode import Encoding, Transcoded
 
 class TooManyLeftOut(UserError):  # noqa: N818  # says what is wrong better than an -Error would
     """More videos than max_bad_fraction allows cannot be packed, or none of them can."""
+
+
+MOST_LABEL = 2**31 - 1
+"""A pack's index holds no larger one."""
 
 
 def pack(config: PackConfig) -> None:
@@ -67,6 +73,10 @@ def pack(config: PackConfig) -> None:
         first_frame=config.first_frame,
     )
     lines = read_clips(source, data, labelled=False, key="list")
+    large = np.flatnonzero(lines.labels() > MOST_LABEL)
+    if len(large):
+        clip = lines[int(large[0])]
+        raise ConfigError(f"{source}:{clip.line}: label {clip.label} is above {MOST_LABEL}")
     check_videos(lines, data, "list")
     settings = {
         "list_sha256": sha256(source),

@@ -19,6 +19,7 @@ is hidden in a folder, or no video by its name, is left out and counted.
 import errno
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -40,7 +41,7 @@ from videomae.pictures.figures import save_contact_sheet
 from videomae.run.bad_files import BadFile
 from videomae.run.checks import check_place, require
 from videomae.run.console import SafeConsole, Say, note
-from videomae.run.files import write_text
+from videomae.run.files import regular, write_text
 from videomae.run.parallel import Processes, processes
 from videomae.run.schema import command
 from videomae.video.opening import check_decoder
@@ -157,10 +158,23 @@ def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
     return info.class_names or [str(label) for label in range(classes)]
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether that is a file of predictions, which may be replaced by others."""
+    try:
+        with regular(path).open("rb") as file:
+            return re.match(rb'\s*\{\s*"weights":', file.read(64)) is not None
+    except (OSError, ValueError):
+        return False
+
+
 def _check_outputs(config: PredictConfig, num_videos: int) -> None:
     """ConfigError unless config.output and config.sheet can be written."""
     if os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} is a directory: give output=NAME.json")
+    if os.path.lexists(config.output) and not _is_ours(Path(config.output)):
+        raise ConfigError(
+            f"output={config.output} is there, and holds no predictions: choose another output"
+        )
     check_place("output", Path(config.output).parent)
     if config.sheet is None:
         return

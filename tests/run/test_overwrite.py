@@ -282,3 +282,20 @@ def test_the_record_knows_a_thing_before_it_is_there(tmp_path: Path) -> None:
     assert recorded(tmp_path) == ["metrics.jsonl"]
     made(tmp_path, "metrics.jsonl")
     assert json.loads((tmp_path / RECORD).read_text()) == {"names": ["metrics.jsonl"]}
+
+
+def test_what_is_mounted_in_a_run_is_not_emptied(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(run)
+    monkeypatch.setattr(overwrite, "mounts", lambda: ["/", str(run / "tensorboard" / "a b")])
+    with pytest.raises(RunExistsError, match=r"tensorboard/a b is mounted there"):
+        clear_run(run)
+    assert files(run) == before
+    monkeypatch.setattr(overwrite, "mounts", lambda: ["/", str(run.parent), str(run) + "2"])
+    clear_run(run)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux tells")
+def test_mounts_are_known() -> None:
+    assert "/proc" in overwrite.mounts()

@@ -1,6 +1,7 @@
 """Side files of a run: what can be read of a damaged one is kept, and so is the file itself."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from videomae.evaluation.scoring import clear_results
 from videomae.lists.clips import Clip
 from videomae.report.gather import read_run
 from videomae.run.bad_files import BadFile
+from videomae.run.files import MOST_LINE
 from videomae.run.log import logged
 from videomae.run.sidefiles import (
     is_any,
@@ -158,6 +160,18 @@ def test_a_line_or_a_file_that_takes_too_much_memory_is_damage(tmp_path: Path) -
     path = written(tmp_path / "metrics.jsonl", ROWS)
     path.write_text(path.read_text() + dense + "\n")
     rows = parse_rows(path, is_any)
-    assert (rows.good, rows.bad) == (ROWS, [9])
+    assert rows == (ROWS, 9, 1, False)
     (tmp_path / "environment.json").write_text(dense)
     assert mended_object(tmp_path / "environment.json", is_any) is None
+
+
+def test_lines_without_end_take_no_more_memory_than_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    good = json.dumps(ROWS[0]).encode() + b"\n"
+    path.write_bytes(good + b"\n" * 300_000 + b"x" * (2 * MOST_LINE) + b"\n" + good)
+    tracemalloc.start()
+    rows = parse_rows(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == (ROWS[:1] * 2, 2, 300_001, False)
+    assert peak < 4 * MOST_LINE

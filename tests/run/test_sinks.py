@@ -98,3 +98,17 @@ def test_what_it_refuses_ends_the_run_before_it_begins(
     monkeypatch.setattr(sinks.importlib, "import_module", lambda _: package)
     with pytest.raises(PermissionError, match="no API key"):
         WeightsAndBiases(tmp_path, "project", "name")
+
+
+def test_what_the_package_says_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = type("UsageError", (Exception,), {"__module__": "wandb.errors"})
+
+    def refuse(**_: Any) -> Any:
+        raise refusal("no API key configured\nuse wandb login")
+
+    package = SimpleNamespace(Image=None, init=refuse, Settings=lambda **_: None)
+    monkeypatch.setattr(sinks.importlib, "import_module", lambda _: package)
+    with pytest.raises(ConfigError, match=r"^run\.wandb=project: no API key configured$"):
+        WeightsAndBiases(tmp_path, "project", "name")

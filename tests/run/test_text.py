@@ -25,6 +25,8 @@ SECRETS = {
     "+hf_token=hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567": "hf_AbCd",
     "hydra.job.env_set={AWS_SECRET_ACCESS_KEY: abc/def+ghi}": "abc/def",
     "data.root=https://user:pa55w0rd@host/videos": "pa55w0rd",
+    "data.root=https://user:pa@55w0rd@host/videos": "55w0rd",
+    "note=no weights at https:/user:pa55w0rd@host/x.pth": "pa55w0rd",
     "data.root=s3://AKIAIOSFODNN7EXAMPLE@bucket/x": "AKIAIOSFODNN7EXAMPLE",
     "weights=https://host/w.pth?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE/x": "AKIAIOSFODNN7EXAMPLE",
     "+password='two words'": "two words",

@@ -337,3 +337,14 @@ def test_what_transformers_would_compute_otherwise_is_not_written(
     with pytest.raises(WeightsError, match="transformers knows only fixed sincos_1d positions"):
         written(tmp_path / "m", weights)
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("mean", [[0.5, 0.5, 0.5], [0.5], "none"])
+def test_a_processor_that_normalises_otherwise_is_refused(tmp_path: Path, mean: object) -> None:
+    directory = saved(tmp_path / "theirs", their_classifier())
+    path = directory / "preprocessor_config.json"
+    path.write_text(json.dumps({"image_mean": [0.485, 0.456, 0.406]}))
+    read_weights(directory)
+    path.write_text(json.dumps({"image_mean": mean}))
+    with pytest.raises(WeightsError, match=r"preprocessor_config.json: image_mean="):
+        read_weights(directory)

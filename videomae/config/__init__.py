@@ -325,6 +325,11 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         _check_at_least(1, "data.clip", vars(self))
+        for name in ("frames", "size", "width"):
+            value = getattr(self, name) or 0
+            _check(
+                value <= MOST_TOKENS, f"data.clip.{name} must be at most {MOST_TOKENS}, got {value}"
+            )
 
     @property
     def frame(self) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class VideoWindows:
             with desk.at(task), within_memory(clip.path):
                 check_given_up(self.given_up, task, clip)
                 video = open_clip(clip, self.data)
-            starts = window_starts(video.num_frames, shape, self.hop)
+                starts = window_starts(video.num_frames, shape, self.hop)
             for place in range(first * self.batch, len(starts), self.batch):
                 some = starts[place : place + self.batch]
                 with desk.at(task), within_memory(clip.path):

@@ -48,6 +48,10 @@ NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
 
 
+MOST_SHOWN = 200
+"""Characters of a line that a message shows."""
+
+
 class ClipListError(UserError):
     """A clip list that is missing, empty or malformed."""
 
@@ -267,14 +271,14 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
     if form is ListFormat.auto:
         if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
             raise ClipListError(
-                f"{path}:{number}: {line!r} ends in two whole numbers, which can mean several "
-                f"things; set {_setting(section, 'list_format')} to one of {_forms()}"
+                f"{path}:{number}: {_short(line)} ends in two whole numbers, which can mean "
+                f"several things; set {_setting(section, 'list_format')} to one of {_forms()}"
             )
         official = len(numbers) >= 2
         form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
     count = NUMBERS[form]
     words = fields.rsplit(maxsplit=count)
-    malformed = ClipListError(f"{path}:{number}: expected {FORMS[form]!r}, got {line!r}")
+    malformed = ClipListError(f"{path}:{number}: expected {FORMS[form]!r}, got {_short(line)}")
     if len(words) != count + 1 or len(numbers) < count:
         raise malformed
     clip, values = words[0], numbers[len(numbers) - count :]
@@ -285,8 +289,8 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
             if values[1] >= 0:
                 raise ClipListError(
                     f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
-                    f"got {line!r}; set {_setting(section, 'list_format')}=frames_start_total, "
-                    "or write 0 -1"
+                    f"got {_short(line)}; set {_setting(section, 'list_format')}="
+                    "frames_start_total, or write 0 -1"
                 )
             return Clip(clip, number, source=section)
         case ListFormat.frames_start_total | ListFormat.frames_total_label:
@@ -372,3 +376,8 @@ def _setting(section: str, name: str) -> str:
 
 def _forms() -> str:
     return ", ".join(f"{form.name} ({text!r})" for form, text in FORMS.items())
+
+
+def _short(line: str) -> str:
+    """A line as a message shows it."""
+    return repr(line) if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]!r} ..."

@@ -283,12 +283,12 @@ def _rows(run: Run, name: str, check: Check = is_any) -> list[dict[str, Any]]:
     except OSError as error:
         run.damaged.append(f"{path} cannot be read: {error}")
         return []
-    if rows.bad:
+    if rows.num_bad:
         run.damaged.append(
-            f"{path}: line {rows.bad[0]} is damaged; {len(rows.bad)} lines are left out"
+            f"{path}: line {rows.first_bad} is damaged; {rows.num_bad} lines are left out"
         )
     if rows.cut:
-        run.damaged.append(f"{path}: line {len(rows.good) + len(rows.bad) + 1} is cut off")
+        run.damaged.append(f"{path}: line {len(rows.good) + rows.num_bad + 1} is cut off")
     return rows.good
 
 

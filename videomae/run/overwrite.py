@@ -54,6 +54,8 @@ MADE_BY_A_RUN = (
 )
 """What a run may write. Before there were records, whatever had such a name beside an
 environment.json was a run's."""
+OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How /proc/self/mountinfo writes blanks in names."""
 RESULTS_OF_A_RUN = (WEIGHTS, RESULTS)
 REMOVED_LAST = (METRICS, ENVIRONMENT)
 """By these a run is known, so that an interrupted removal goes on when it is asked for again."""
@@ -151,6 +153,11 @@ def clear_run(directory: Path, *, keep_links: bool = False) -> None:
     targets = _targets(directory, names)
     if keep_links:
         targets = [path for path in targets if not path.is_symlink()]
+    if mounted := [place for place in mounts() if any(_lies_in(place, path) for path in targets)]:
+        raise RunExistsError(
+            f"output_dir={directory}: {', '.join(mounted)} is mounted there, and may be others': "
+            "unmount it, or choose another output_dir"
+        )
     targets.sort(key=lambda path: path.name in REMOVED_LAST and 1 + REMOVED_LAST.index(path.name))
     try:
         for link in _links_in(targets):
@@ -219,6 +226,22 @@ def _targets(directory: Path, names: Iterable[str]) -> list[Path]:
         if os.path.lexists(path):
             found[path] = None
     return list(found)
+
+
+def mounts() -> list[str]:
+    """Where something is mounted (Linux)."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    places = (line.split(b" ")[4] for line in lines if line.count(b" ") > 4)
+    return [os.fsdecode(OCTAL.sub(lambda found: bytes([int(found[1], 8)]), x)) for x in places]
+
+
+def _lies_in(place: str, path: Path) -> bool:
+    """Whether a place is a folder, or lies in it; a link is followed by nobody."""
+    folder = os.path.realpath(path.parent) + os.sep + path.name
+    return not path.is_symlink() and (place == folder or place.startswith(folder + os.sep))
 
 
 def _folders_in(path: Path) -> Iterator[Path]:

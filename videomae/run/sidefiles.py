@@ -25,8 +25,10 @@ class Rows(NamedTuple):
     """What a file of JSON lines holds."""
 
     good: list[Row]
-    bad: list[int]
-    """The numbers of the lines that cannot be read, from 1."""
+    first_bad: int
+    """The number of the first line that cannot be read, from 1; 0: all can."""
+    num_bad: int
+    """How many cannot."""
     cut: bool
     """Whether the last line was cut off while it was written, as a kill leaves it."""
 
@@ -86,18 +88,22 @@ def parse_rows(path: Path, check: Check = is_any) -> Rows:
         OSError: it cannot be read.
     """
     if not path.exists():
-        return Rows([], [], cut=False)
-    *lines, last = regular(path).read_bytes().split(b"\n")
-    good, bad, cut = list[Row](), list[int](), False
-    for number, line in enumerate((*lines, *([last] if last else [])), 1):
-        row = json_object(line)
-        if row is not None and check(row):
-            good.append(row)
-        elif row is None and last and number > len(lines):
-            cut = True
-        else:
-            bad.append(number)
-    return Rows(good, bad, cut)
+        return Rows([], 0, 0, cut=False)
+    good, first_bad, num_bad, cut = list[Row](), 0, 0, False
+    with regular(path).open("rb") as file:
+        number = 0
+        while line := file.readline(MOST_LINE + 1):
+            number += 1
+            row = json_object(line) if len(line) > 1 else None
+            if row is not None and check(row):
+                good.append(row)
+                continue
+            while len(line) > MOST_LINE and not line.endswith(b"\n"):  # its rest
+                line = file.readline(MOST_LINE + 1)
+            cut = row is None and not line.endswith(b"\n")
+            if not cut:
+                first_bad, num_bad = first_bad or number, num_bad + 1
+    return Rows(good, first_bad, num_bad, cut)
 
 
 def read_rows(path: Path, check: Check = is_any) -> list[Row]:
@@ -113,12 +119,12 @@ def mended_rows(path: Path, check: Check) -> list[Row]:
     try:
         rows = parse_rows(path, check)
     except OSError:
-        rows = Rows([], [1], cut=False)
-    if rows.bad:
+        rows = Rows([], 1, 1, cut=False)
+    if rows.num_bad:
         kept = set_aside(path)
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows.good))
         note(
-            f"{path} is damaged in {len(rows.bad)} lines, the first is line {rows.bad[0]}: it is "
+            f"{path} is damaged in {rows.num_bad} lines, the first is line {rows.first_bad}: it is "
             f"kept as {kept.name}; {len(rows.good)} lines of it can be read, and the run goes on"
         )
     return rows.good

@@ -113,6 +113,9 @@ class WeightsAndBiases:
         if not self._started.wait(ANSWERS_S):
             note(f"Weights & Biases has not answered for {ANSWERS_S:.0f} s: training goes on")
         if self._problem is not None:
+            if type(self._problem).__module__.startswith("wandb"):
+                said = str(self._problem).strip().splitlines()[0]
+                raise ConfigError(f"run.wandb={project}: {said}") from self._problem
             raise self._problem
 
     def _work(self, wandb: Any, settings: Mapping[str, Any]) -> None:

@@ -20,7 +20,8 @@ SETTING = re.compile(
     (?:'[^']*'|"[^"]*"|[^\s'",;&}})\]]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]+@")
+IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/\s'\"]+@")
+"""Up to the last @ before the path; as a path an address has one slash."""
 TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[oprsu]_[A-Za-z0-9]{20,}|"
     r"github_pat_\w{20,}|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|"

@@ -8,11 +8,13 @@ two names that versions of transformers gave them.
 import json
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -103,6 +105,7 @@ def read_huggingface(
     config = DEFAULTS | _read_json(directory / CONFIG)
     kind = _kind(config, directory)
     _check_settings(config, kind, directory)
+    _check_processor(directory)
     files = _tensor_files(directory)
 
     def opened() -> dict[str, Tensor]:
@@ -195,6 +198,22 @@ def save_huggingface(
         write_text(directory / name, processor)
     write_text(directory / CONFIG, json.dumps(_config(info), indent=2) + "\n")
     return lost
+
+
+def _check_processor(directory: Path) -> None:
+    """Refuse weights whose processor normalises pixels otherwise than all of VideoMAE's."""
+    for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        if not (directory / name).exists():
+            continue
+        found = _read_json(directory / name)
+        for key, ours in (("image_mean", MEAN), ("image_std", STD)):
+            theirs = found.get(key, list(ours))
+            numbers = isinstance(theirs, list) and all(type(x) in (int, float) for x in theirs)
+            if not numbers or len(theirs) != len(ours) or not np.allclose(theirs, ours, atol=1e-3):
+                raise WeightsError(
+                    f"{directory / name}: {key}={reprlib.repr(theirs)}, but every VideoMAE is made "
+                    f"for {list(ours)}: these weights would get other pixels here"
+                )
 
 
 def _config(info: WeightsInfo) -> dict[str, Any]:

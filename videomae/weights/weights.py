@@ -92,7 +92,9 @@ class WeightsInfo:
             ValueError, TypeError, KeyError, AttributeError: they are not what it wrote.
         """
         values = parse_json(metadata[MARK])
-        del values["normalisation"]
+        normalised = values.pop("normalisation")
+        if normalised != {"mean": list(MEAN), "std": list(STD)}:
+            raise ValueError(f"normalisation={reprlib.repr(normalised)} is none of VideoMAE's")
         mask, parents = values["mask"], values["parents"]
         if not all(map(is_link, parents)):
             raise ValueError(f"parents={reprlib.repr(parents)}")
