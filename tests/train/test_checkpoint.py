@@ -170,10 +170,11 @@ def test_a_checkpoint_whose_deletion_is_interrupted_is_no_complete_one(
     assert find_checkpoint(directory, "auto") == directory / "step_3"
 
 
-def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["run.json", ".metadata"])
+def test_an_unfinished_checkpoint_is_passed_over(tmp_path: Path, missing: str) -> None:
     state = make_state(seed=0, steps=1)
     older, newer = store(tmp_path).save(3, *state), store(tmp_path).save(7, *state)
-    (newer / "run.json").unlink()
+    (newer / missing).unlink()
     assert find_checkpoint(tmp_path / "checkpoints", "auto") == older
     with pytest.raises(CheckpointError, match=r"no complete checkpoint.*resume=auto"):
         find_checkpoint(tmp_path / "checkpoints", str(newer))

@@ -1,5 +1,6 @@
 """Pictures: what was hidden and rebuilt, how the loss went, what is taken for what."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from videomae.run.arithmetic import autocast
 from videomae.run.files import replacing
 from videomae.run.log import logged
 from videomae.run.record import made
+from videomae.run.text import shown
 
 mpl.use("agg")  # no screen is needed
+warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)  # of a script that no font here has
 mpl.rcParams["text.parse_math"] = False  # names of files and classes may hold $
 GREY = 0.5
 """What a hidden tubelet looks like."""
@@ -190,6 +193,7 @@ def save_confusion(
 ) -> None:
     """Row = true class, column = predicted class, in percent of the row's videos."""
     classes = len(class_names)
+    class_names = [shown(name) for name in class_names]
     columns = [*class_names, "unreadable"] if confusion[:, -1].any() else list(class_names)
     counts = confusion[:, : len(columns)]
     percent = 100 * counts / np.maximum(1, confusion.sum(1, keepdims=True))

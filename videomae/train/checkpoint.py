@@ -29,7 +29,7 @@ from videomae.run.files import write_text
 from videomae.run.parallel import Processes
 from videomae.run.record import made
 from videomae.train.sharding import DistributedModel
-from videomae.weights.checkpoint_reader import CheckpointReader, read_metadata
+from videomae.weights.checkpoint_reader import METADATA, CheckpointReader, read_metadata
 from videomae.weights.saved import as_record, damaged_files, hashes, read_run_file, written_by
 from videomae.weights.weights import Link, WeightsInfo
 
@@ -315,8 +315,8 @@ def _step(path: Path) -> int:
 
 
 def _is_complete(path: Path) -> bool:
-    """run.json is written last."""
-    return os.path.isfile(path / RUN_FILE)
+    """Whether its run.json is there, which is written last, and its table of contents."""
+    return all(os.path.isfile(path / name) for name in (RUN_FILE, METADATA))
 
 
 def _remove(path: Path) -> None:
