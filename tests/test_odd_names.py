@@ -11,6 +11,7 @@ from tests.test_commands import call
 from tests.test_predict import classifier, encoder_of_pretraining
 from tests.train import FINETUNE, PRETRAIN, json_lines, labelled_list
 from videomae.config import ConfigError
+from videomae.config.lists import ListedConfig
 from videomae.run import files
 from videomae.run.checks import check_place, require
 from videomae.run.files import why_missing
@@ -113,14 +114,18 @@ def test_an_odd_checkpoint_is_no_complete_one(
 def test_a_folder_that_cannot_be_entered_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str | Path) -> os.stat_result:
-        raise PermissionError(13, "Permission denied", str(path))
+    real = os.stat
+
+    def refuse(path: str | Path, **how: bool) -> os.stat_result:
+        if "locked" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
 
     monkeypatch.setattr(files.os, "stat", refuse)
     reason = "cannot be looked at (Permission denied)"
     assert why_missing(tmp_path / "locked" / "a.mp4") == reason
-    with pytest.raises(ConfigError, match=r"data\.root=.*cannot be looked at \(Permission denied"):
-        require({"data.root": str(tmp_path / "locked")})
+    with pytest.raises(ConfigError, match=r"root=.*cannot be looked at \(Permission denied"):
+        require(ListedConfig(root=str(tmp_path / "locked")), "root")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root enters every folder")
@@ -128,7 +133,7 @@ def test_a_locked_folder_is_an_error(tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=stat.S_IWUSR)
     with pytest.raises(ConfigError, match="Permission denied"):
-        require({"data.root": str(locked / "inside")})
+        require(ListedConfig(root=str(locked / "inside")), "root")
 
 
 @pytest.mark.parametrize("name", [LONG, "loop", "nowhere"])

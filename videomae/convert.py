@@ -43,7 +43,7 @@ ENDINGS = {
 
 def convert(config: ConvertConfig) -> None:
     """Write config.weights as config.format says."""
-    require({"weights": config.weights, "target": config.target, "format": config.format})
+    require(config, "weights", "target", "format")
     assert config.target is not None
     assert config.format is not None
     target = Path(config.target)

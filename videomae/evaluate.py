@@ -54,14 +54,7 @@ def evaluate(config: EvaluateConfig) -> None:
 def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     """Evaluate one classifier on its test list."""
     data = config.data
-    require(
-        {
-            "data.test_list": data.test_list,
-            "data.root": data.root,
-            "data.classes": data.classes,
-            "weights": config.weights,
-        }
-    )
+    require(config, "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(data.decoder)
     directory, say = run.directory, run.say
     check_place("output_dir", directory)

@@ -119,9 +119,8 @@ def _check(config: ExtractConfig) -> None:
     check_decoder(config.decoder)
     if config.video is not None and config.list is not None:
         raise ConfigError(f"video={config.video} and list={config.list}: give one of the two")
-    listed = {"list": config.list, "root": config.root}
-    videos = {"video": config.video} if config.list is None else listed
-    require({"weights": config.weights} | videos)
+    videos = ("video",) if config.list is None else ("list", "root")
+    require(config, "weights", *videos)
 
 
 def _videos(config: ExtractConfig) -> tuple[DataConfig, Selection]:

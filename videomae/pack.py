@@ -58,10 +58,10 @@ def pack(config: PackConfig) -> None:
     """Pack config.list into config.out."""
     say = Say(enabled=True)
     if config.check:
-        require({"out": config.out})
+        require(config, "out")
         check_pack(Path(str(config.out)), say)
         return
-    require({"list": config.list, "root": config.root, "out": config.out})
+    require(config, "list", "root", "out")
     source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
     encoding = Encoding(config.short_side, config.stride, config.keyint, config.crf, config.preset)

@@ -55,7 +55,7 @@ WIDE = 200
 
 def predict(config: PredictConfig) -> None:
     """Classify config.video."""
-    require({"weights": config.weights, "video": config.video})
+    require(config, "weights", "video")
     check_decoder(config.decoder)
     selection = clips_below(Path(str(config.video)))
     clips = selection.clips

@@ -76,10 +76,8 @@ class PrepareError(UserError):
 
 def prepare(config: PrepareConfig) -> None:
     """Write the lists of config.dataset."""
-    needed = {"dataset": config.dataset, "videos": config.videos, "out": config.out}
-    if config.dataset is not Dataset.folders:
-        needed["annotations"] = config.annotations
-    require(needed)
+    more = () if config.dataset is Dataset.folders else ("annotations",)
+    require(config, "dataset", "videos", "out", *more)
     assert config.dataset is not None
     out, root, say = Path(str(config.out)), Path(str(config.videos)), Say(enabled=True)
     check_place("out", out)

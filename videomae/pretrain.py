@@ -48,7 +48,7 @@ from videomae.train.trainer import Trainer
 def pretrain(config: PretrainConfig) -> None:
     """Pre-train one model, as `config` says."""
     config = replace(config, data=with_prepared(config.data))
-    require(lists_of(config.data))
+    require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:
         stage = Pretraining(run, config)
         outcome = Trainer(run, stage.config, stage).train()

@@ -69,9 +69,7 @@ FEATURES = "features"
 def probe(config: ProbeConfig) -> None:
     """Probe the encoder at config.weights."""
     check_precision(config.run)
-    names = ("train_list", "test_list", "root", "classes")
-    given = {f"data.{name}": getattr(config.data, name) for name in names}
-    require(given | {"weights": config.weights})
+    require(config, "data.train_list", "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(config.data.decoder)
     with open_run(config.run, config.output_dir) as run:
         directory, say, process = run.directory, run.say, run.processes
@@ -83,8 +81,7 @@ def probe(config: ProbeConfig) -> None:
         model, data, made_of = _encoder(config, say)
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
-            keys = [f"data.{key}" for key in lists]
-            hashes = {key: sha256(Path(str(given[key]))) for key in keys}
+            hashes = {f"data.{key}": sha256(Path(str(getattr(config.data, key)))) for key in lists}
             for name in (RESULTS, BAD_FILES):
                 (directory / name).unlink(missing_ok=True)
             describe_run(run, config, hashes | {"weights": str(made_of["weights"])})

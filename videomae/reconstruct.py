@@ -51,7 +51,7 @@ UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
 
 def reconstruct(config: ReconstructConfig) -> None:
     """Draw one clip of config.video."""
-    require({"weights": config.weights, "video": config.video})
+    require(config, "weights", "video")
     check_decoder(config.decoder)
     if Path(config.output).suffix != ".png" or os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} must name a picture, NAME.png")

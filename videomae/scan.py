@@ -59,7 +59,7 @@ LARGE = 320
 
 def scan(config: ScanConfig) -> None:
     """Scan config.list."""
-    require({"list": config.list, "root": config.root, "out": config.out})
+    require(config, "list", "root", "out")
     source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
     check_place("out", out)
     if os.path.realpath(out / CLEAN) == os.path.realpath(source):

@@ -13,13 +13,9 @@ CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
 
 
-def lists_of(data: DataConfig) -> dict[str, str | None]:
-    """The settings that say what is trained on, a pair of each source, and their values."""
-    return {
-        f"{section}.{name}": getattr(part, name)
-        for section, part in data.parts().items()
-        for name in ("train_list", "root")
-    }
+def lists_of(data: DataConfig) -> list[str]:
+    """The settings that say what is trained on: a list and a root, of each source."""
+    return [f"{section}.{name}" for section in data.parts() for name in ("train_list", "root")]
 
 
 def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:

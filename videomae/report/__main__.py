@@ -46,7 +46,7 @@ PAGE = "report.html"
 
 def report(config: ReportConfig) -> None:
     """Print the table of config.runs and write the page."""
-    require({"runs": config.runs})
+    require(config, "runs")
     out, say = Path(config.out), Say(enabled=True)
     check_place("out", out)
     asked = [read_run(directory) for directory in find_runs(config.runs)]

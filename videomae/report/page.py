@@ -9,6 +9,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from videomae.config import FinetuneConfig, PretrainConfig
+from videomae.config.settings import all_settings
 from videomae.report import charts
 from videomae.report.gather import Prediction, Result, Run
 from videomae.report.samples import Sample
@@ -37,32 +39,6 @@ PAIRS, CLASSES = 10, 8
 MOST_BAD = 200
 """Unreadable videos that are listed."""
 BAD_COLUMNS = ("list", "line", "path", "error")
-SETTINGS = (
-    "model.name",
-    "data.clip.frames",
-    "data.clip.stride",
-    "data.clip.size",
-    "data.sampling",
-    "mask.kind",
-    "mask.ratio",
-    "mask.decoder_ratio",
-    "optim.global_batch",
-    "optim.base_lr",
-    "optim.epochs",
-    "optim.warmup_epochs",
-    "optim.layer_decay",
-    "optim.drop_path",
-    "optim.ema_decay",
-    "data.repeats",
-    "seed",
-    "max_steps",
-    "weights",
-    "data.train_list",
-    "data.val_list",
-    "data.test_list",
-    "data.root",
-)
-"""Of config.yaml, worth quoting."""
 THUMBNAIL = 112
 """Height of a frame, in pixels."""
 
@@ -258,7 +234,9 @@ def _sampled(run: Run, samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _facts(run: Run, result: Result | None) -> list[tuple[str, str]]:
-    facts = [(key, run.setting(key)) for key in SETTINGS]
+    settings = all_settings(PretrainConfig) + all_settings(FinetuneConfig)
+    quoted = dict.fromkeys(known.key for known in settings if known.rules.on_page)
+    facts = [(key, run.setting(key)) for key in quoted]
     environment = run.environment
     facts += [(key, environment.get(key)) for key in ("commit", "device", "processes", "python")]
     versions = environment.get("versions")

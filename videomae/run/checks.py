@@ -1,59 +1,30 @@
 """Settings and places that are looked at before a command begins; nothing is written yet."""
 
 import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from videomae.config import ConfigError, Precision, RunConfig
+from videomae.config.settings import find
 from videomae.run.files import DOES_NOT_EXIST, why_missing
 
-MEANINGS = {
-    "data.train_list": ("the clip list to train on", "/path/to/train.txt"),
-    "data.test_list": ("the clip list to evaluate on", "/path/to/test.txt"),
-    "data.val_list": ("the clip list to choose the best weights on", "/path/to/val.txt"),
-    "data.root": ("the folder that the list's paths are relative to", "/path/to/videos"),
-    "data.classes": ("how many classes the labels have", "101"),
-    "weights": ("the weights to start from", "/path/to/weights.safetensors"),
-    "target": ("what is written", "/path/to/converted.safetensors"),
-    "format": ("how it is written", "videomae"),
-    "dataset": ("what the lists are made of", "ucf101"),
-    "videos": ("the folder below which the videos lie", "/path/to/videos"),
-    "annotations": ("the data set's own annotation files", "/path/to/annotations"),
-    "out": ("the directory that is written", "/path/to/out"),
-    "runs": ("the runs to report on, as a quoted glob", "'outputs/*'"),
-    "video": ("the video file to look at", "/path/to/video.mp4"),
-}
-MEANINGS |= {
-    "list": ("a clip list", "/path/to/list.txt"),
-    "root": MEANINGS["data.root"],
-    **{f"probe.{n}": MEANINGS[f"data.{n}"] for n in ("train_list", "test_list", "root", "classes")},
-}
-UNCHECKED = (
-    "data.classes",
-    "probe.classes",
-    "weights",
-    "target",
-    "format",
-    "dataset",
-    "out",
-    "runs",
-)
-"""Settings that are no path, or one that is checked where it is used."""
 
+def require(config: object, *keys: str) -> None:
+    """Check that these settings of a config are set, and that the files they name are there.
 
-def require(settings: Mapping[str, object]) -> None:
-    """Check that these settings, given by their names, are set, and that their paths exist.
+    Args:
+        keys: dotted names, such as data.train_list.
 
     Raises:
         ConfigError: naming all that is missing, and the overrides that give it.
     """
     rows = []
-    for key, value in settings.items():
-        meaning, example = MEANINGS[re.sub(r"^data\.sources\..*\.", "data.", key)]
+    for key in keys:
+        value, known = find(config, key)
+        meaning = known.meaning.partition(". ")[0].rstrip(".")
+        meaning = meaning[:1].lower() + meaning[1:]
         if value is None:
-            rows.append(f"  {key} is not set: {meaning}; give {key}={example}")
-        elif key not in UNCHECKED and (reason := why_missing(str(value))):
+            rows.append(f"  {key} is not set: {meaning}; give {key}={known.rules.example}")
+        elif known.rules.must_exist and (reason := why_missing(str(value))):
             rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
         tips = {

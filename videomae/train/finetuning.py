@@ -151,20 +151,13 @@ def read_lists(config: FinetuneConfig) -> Lists:
         ClipListError: a list cannot be read.
     """
     data = config.data
-    require(
-        {
-            "data.train_list": data.train_list,
-            "data.test_list": data.test_list,
-            "data.root": data.root,
-            "data.classes": data.classes,
-            "weights": config.weights,
-        }
-    )
+    lists = ("data.train_list", "data.test_list")
+    require(config, *lists, "data.root", "data.classes", "weights")
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
     def labelled(key: str, path: str | None) -> ClipList:
-        require({key: path})
+        require(config, key)
         clips = read_clips(str(path), data, labelled=True, key=key)
         check_videos(clips, data, key)
         return clips

@@ -1,34 +1,17 @@
 """What must stay the same when a run goes on."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from videomae.config import TrainConfig
+from videomae.config.settings import rules_of
 from videomae.run.files import sha256
 from videomae.video.opening import pack_at
 from videomae.video.packs import MANIFEST
 from videomae.weights.weights import WeightsInfo
-
-FREE_DATA = (
-    "prepared",
-    "split",
-    "train_list",
-    "val_list",
-    "test_list",
-    "root",
-    "num_train",
-    "class_names",
-    "decoder",
-    "timeout_s",
-    "max_clip_bytes",
-    "max_bad_fraction",
-    "segments",
-    "crops",
-)
-"""Settings of `data` that do not change what is learned; the list itself is compared by hash."""
 
 
 def hashes_of_inputs(config: TrainConfig, info: WeightsInfo) -> dict[str, str]:
@@ -49,21 +32,23 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
     Args:
         hashes: of the files that must not change either, by setting.
     """
-    sections = {key: value for key, value in asdict(config).items() if isinstance(value, dict)}
-    for section in ("run", "probe"):  # they decide nothing that is learned
-        sections.pop(section, None)
-    for settings in (sections["data"], *sections["data"]["sources"].values()):
-        for key in FREE_DATA:
-            settings.pop(key, None)
-    flat: dict[str, Any] = {f"sha256({key})": value for key, value in hashes.items()}
-    flat["seed"] = config.seed
+    settings = dict(_fixed(config))
     if config.data.sources:
-        flat["data.sources"] = list(config.data.sources)  # their order is that of the clips
-    while sections:
-        section, values = sections.popitem()
-        for key, value in values.items():
-            if isinstance(value, dict):
-                sections[f"{section}.{key}"] = value
-            else:
-                flat[f"{section}.{key}"] = value.name if isinstance(value, Enum) else value
-    return dict(sorted(flat.items()))
+        settings["data.sources"] = list(config.data.sources)  # their order is that of the clips
+    hashed = {f"sha256({key})": value for key, value in hashes.items()}
+    return dict(sorted((settings | hashed).items()))
+
+
+def _fixed(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted setting and value of all that a config does not let change."""
+    for each in fields(config):
+        if rules_of(each).may_change:
+            continue
+        value, key = getattr(config, each.name), f"{prefix}{each.name}"
+        if is_dataclass(value):
+            yield from _fixed(value, f"{key}.")
+        elif isinstance(value, dict):
+            for name, entry in value.items():
+                yield from _fixed(entry, f"{key}.{name}.")
+        else:
+            yield key, value.name if isinstance(value, Enum) else value

@@ -135,8 +135,7 @@ def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
     probe = config.probe
     if probe.every_epochs == 0:
         return None
-    needed = ("train_list", "test_list", "root", "classes")
-    require({f"probe.{name}": getattr(probe, name) for name in needed})
+    require(config, "probe.train_list", "probe.test_list", "probe.root", "probe.classes")
     data = probe_data(probe, config.data)
 
     def clips_of(name: str) -> ClipList:
