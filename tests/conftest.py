@@ -72,7 +72,7 @@ def composed(command: str, *overrides: str) -> Any:
 
 @cache
 def _composed(directory: Path, command: str, overrides: tuple[str, ...]) -> Any:
-    register()
+    register(command)
     with initialize_config_dir(str(directory), version_base="1.3"):
         return config_object(compose(command, overrides=list(overrides)), command)
 

@@ -47,10 +47,11 @@ from videomae.evaluation.views import PredictionError
 from videomae.lists.clips import read_clips
 from videomae.model.pixels import normalise
 from videomae.pictures.figures import STATISTICS
+from videomae.run.command import _what_to_do
 from videomae.run.directory import RunExistsError
 from videomae.run.files import sha256
 from videomae.run.overwrite import clear_run
-from videomae.run.schema import COMMANDS, _what_to_do, schema
+from videomae.run.schema import COMMANDS, schema
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, save_weights

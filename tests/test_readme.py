@@ -48,7 +48,7 @@ def test_each_command_composes(words: list[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(given[1:])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         assert len(jobs) > 1
-    register()
+    register(name)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for overrides in jobs:
             compose(name, overrides=overrides, return_hydra_config=True)

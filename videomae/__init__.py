@@ -17,7 +17,7 @@ __all__ = ["__version__", "load_model"]
 
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # A command is being imported, which takes seconds: Ctrl-C ends it without a word, until
-    # videomae.run.schema.command has taken over.
+    # videomae.run.command has taken over.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -24,9 +24,9 @@ import torch
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
 from videomae.lists.clips import read_class_names
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import tell
 from videomae.run.directory import WEIGHTS
-from videomae.run.schema import command
 from videomae.weights import huggingface
 from videomae.weights.formats import read_weights, write_weights
 from videomae.weights.load import model_of, pick_classes

@@ -34,10 +34,10 @@ from rich.text import Text
 
 from videomae.config import ClipConfig, ConfigError, DataConfig, DoctorConfig, UserError
 from videomae.lists.clips import read_clips
+from videomae.run.command import command
 from videomae.run.console import SafeConsole
+from videomae.run.cores import available_cores
 from videomae.run.devices import can_pin
-from videomae.run.parallel import available_cores
-from videomae.run.schema import command
 from videomae.video.interface import DecodeError
 from videomae.video.opening import DECODERS, decoder, open_clip, reading_here
 

@@ -29,13 +29,13 @@ from videomae.evaluation.splits import config_of_splits, write_mean
 from videomae.lists.clips import class_names, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.directory import BAD_FILES, METRICS
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256
 from videomae.run.overwrite import begin_record, check_unused
 from videomae.run.record import made
 from videomae.run.run import Run, open_run
-from videomae.run.schema import command
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, pick_classes, same_classes

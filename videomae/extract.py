@@ -51,12 +51,12 @@ from videomae.lists.clips import Clip, read_clips
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_place, check_precision, require
+from videomae.run.command import command
 from videomae.run.console import Say, note
 from videomae.run.directory import alone
 from videomae.run.files import read_json, replacing, write_text
 from videomae.run.parallel import Processes
 from videomae.run.run import Run, open_run
-from videomae.run.schema import command
 from videomae.run.sidefiles import names_a_video, read_rows
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights

@@ -28,8 +28,8 @@ from pathlib import Path
 
 from videomae.config import FinetuneConfig
 from videomae.evaluation.splits import config_of_splits, write_mean
+from videomae.run.command import command
 from videomae.run.run import open_run
-from videomae.run.schema import command
 from videomae.train.finetuning import Finetuning
 from videomae.train.outcome import exit_if_stopped
 from videomae.train.trainer import Trainer

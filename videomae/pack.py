@@ -35,11 +35,11 @@ from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import Say
+from videomae.run.cores import available_cores
 from videomae.run.files import sha256, write_text
-from videomae.run.parallel import available_cores
 from videomae.run.programs import run_all
-from videomae.run.schema import command
 from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, LIST, MANIFEST, Pack, source_of

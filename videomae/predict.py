@@ -40,10 +40,10 @@ from videomae.model.classifier import VideoClassifier
 from videomae.pictures.figures import save_contact_sheet
 from videomae.run.bad_files import BadFile
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import SafeConsole, Say, note
 from videomae.run.files import regular, write_text
 from videomae.run.parallel import Processes, processes
-from videomae.run.schema import command
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import check_kind, model_of

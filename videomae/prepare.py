@@ -58,11 +58,11 @@ from videomae.lists.own import of_folders, read_csv
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import Say
+from videomae.run.cores import available_cores
 from videomae.run.files import sha256, write_text
-from videomae.run.parallel import available_cores
 from videomae.run.record import made, recorded
-from videomae.run.schema import command
 from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
 
 PROBLEMS = "problems.jsonl"

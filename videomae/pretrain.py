@@ -38,8 +38,8 @@ from videomae.config import PretrainConfig
 from videomae.data.checks import lists_of
 from videomae.lists.prepared import with_prepared
 from videomae.run.checks import require
+from videomae.run.command import command
 from videomae.run.run import open_run
-from videomae.run.schema import command
 from videomae.train.outcome import exit_if_stopped
 from videomae.train.pretraining import Pretraining
 from videomae.train.trainer import Trainer

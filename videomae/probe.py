@@ -49,6 +49,7 @@ from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.bad_files import TEST, TRAIN, add_bad_files
 from videomae.run.checks import check_place, check_precision, require
+from videomae.run.command import command
 from videomae.run.console import SafeConsole, Say
 from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
 from videomae.run.environment import describe_run
@@ -56,7 +57,6 @@ from videomae.run.files import sha256, write_text
 from videomae.run.overwrite import check_no_training
 from videomae.run.record import made
 from videomae.run.run import Run, open_run
-from videomae.run.schema import command
 from videomae.train.start import SCRATCH
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights

@@ -22,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from videomae.config import ConfigError, RecipesConfig, Stage, TrainConfig, config_dir
+from videomae.run.command import command
 from videomae.run.console import SafeConsole
-from videomae.run.schema import command, config_object
+from videomae.run.schema import config_object
 from videomae.train.schedule import LR_UNIT, Plan
 
 NUMBERS = ("batch", "lr", "epochs", "steps")

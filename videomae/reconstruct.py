@@ -36,9 +36,9 @@ from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
 from videomae.pictures.figures import STATISTICS, reconstruction_rows, save_reconstructions
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import tell
 from videomae.run.parallel import processes
-from videomae.run.schema import command
 from videomae.video.interface import DecodeError
 from videomae.video.opening import check_decoder, open_clip, reading_here
 from videomae.weights.formats import read_weights

@@ -30,10 +30,10 @@ from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
 from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import Say
+from videomae.run.cores import available_cores
 from videomae.run.files import replacing
-from videomae.run.parallel import available_cores
-from videomae.run.schema import command
 from videomae.video.inspecting import Job, inspect_resumably
 from videomae.video.inspection import Inspection
 

@@ -36,7 +36,7 @@ from tests.fuzzing.planted import PLANTED
 from tests.fuzzing.targets import TARGETS
 from tests.fuzzing.training import compose
 from tests.fuzzing.weights import tiny
-from videomae.run.schema import _what_to_do
+from videomae.run.command import _what_to_do
 
 TIMEOUT_S = 120.0
 """No attempt takes so long: it hangs."""

@@ -24,7 +24,8 @@ from videomae.data.loader import (
     training_loader,
 )
 from videomae.lists.clips import read_clips
-from videomae.run.parallel import KEPT_CORES, Processes, own_cores
+from videomae.run.cores import own_cores
+from videomae.run.parallel import KEPT_CORES, Processes
 from videomae.train import delivery as delivery_module
 from videomae.train.delivery import Delivery, delivery_to, trial
 
@@ -151,10 +152,10 @@ def test_what_a_device_cannot_do_is_said_and_done_without(monkeypatch: pytest.Mo
 
 
 def test_a_process_with_a_gpu_keeps_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videomae.run.parallel.available_cores", lambda: 16)
+    monkeypatch.setattr("videomae.run.cores.available_cores", lambda: 16)
     gpu = Processes(0, 2, 2, torch.device("cuda", 0))
     assert own_cores(2) == 8
     assert gpu.num_workers(RunConfig().workers) == 8 - KEPT_CORES == 6
     assert gpu.num_workers(3) == 3
-    monkeypatch.setattr("videomae.run.parallel.available_cores", lambda: 2)
+    monkeypatch.setattr("videomae.run.cores.available_cores", lambda: 2)
     assert gpu.num_workers(None) == 1

@@ -375,7 +375,7 @@ def test_processes_started_again_find_each_other(tmp_path: Path) -> None:
 
 FAILING = """
 from videomae.config import Device, RunConfig, UserError
-from videomae.run.schema import command
+from videomae.run.command import command
 from videomae.run.parallel import processes
 
 @command("recipes")

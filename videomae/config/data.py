@@ -39,6 +39,7 @@ class DataConfig(ListConfig):
         example="/path/to/val.txt",
         may_change=True,
         on_page=True,
+        often=True,
     )
     """Clip list on which the best weights of a fine-tuning are chosen; see eval_every."""
     test_list: str | None = setting(
@@ -48,12 +49,13 @@ class DataConfig(ListConfig):
         example="/path/to/test.txt",
         may_change=True,
         on_page=True,
+        often=True,
     )
     """Clip list to evaluate on (fine-tuning and evaluation)."""
-    prepared: str | None = setting(None, is_path=True, may_change=True)
+    prepared: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
     classes that are null here."""
-    split: str | None = setting(None, may_change=True)
+    split: str | None = setting(None, may_change=True, often=True)
     """Which split of the prepared directory, 1 2 ...; null where the data set has one only. all:
     every one in turn, and their mean (fine-tuning and evaluation)."""
     num_train: int | None = setting(None, at_least=1, may_change=True)
@@ -61,9 +63,9 @@ class DataConfig(ListConfig):
     the start."""
     sampling: Sampling = setting(Sampling.dense, on_page=True)
     """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
-    classes: int | None = setting(None, at_least=2, example="101")
+    classes: int | None = setting(None, at_least=2, example="101", often=True)
     """How many classes the labels have (fine-tuning and evaluation)."""
-    class_names: str | None = setting(None, is_path=True, may_change=True)
+    class_names: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Text file, line i = name of class i. Without it classes go by their number."""
     hflip: bool = False
     """Whether a mirrored video keeps its class. Pre-training never mirrors."""

@@ -37,19 +37,21 @@ class Scan(Enum):
 class PrepareConfig:
     """python -m videomae.prepare"""
 
-    dataset: Dataset | None = setting(None, example="ucf101")
+    dataset: Dataset | None = setting(None, example="ucf101", often=True)
     """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class)."""
-    videos: str | None = setting(None, is_path=True, must_exist=True, example="/path/to/videos")
+    videos: str | None = setting(
+        None, is_path=True, must_exist=True, example="/path/to/videos", often=True
+    )
     """Folder below which the videos lie, or folders of extracted frames."""
     annotations: str | None = setting(
-        None, is_path=True, must_exist=True, example="/path/to/annotations"
+        None, is_path=True, must_exist=True, example="/path/to/annotations", often=True
     )
     """Folder of the official annotation files; with dataset=csv the file."""
-    out: str | None = setting(None, is_path=True, example="/path/to/out")
+    out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
     """Directory that is written: lists, classes.txt, prepared.json, problems.jsonl."""
-    scan: Scan = Scan.off
+    scan: Scan = setting(Scan.off, often=True)
     """Leave damaged videos out: quick reads three frames of each, strict decodes all of them."""
-    workers: int | None = setting(None, at_least=1)
+    workers: int | None = setting(None, at_least=1, often=True)
     """Processes of a scan; null: one per core."""
     timeout_s: float = setting(600.0, above=0)
     """A video that takes longer to scan is left out."""
@@ -90,9 +92,9 @@ class PrepareConfig:
 class ScanConfig(ListedConfig):
     """python -m videomae.scan"""
 
-    out: str | None = setting(None, is_path=True, example="/path/to/out")
+    out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
     """Directory that is written: scan.parquet, clean.txt, progress.jsonl."""
-    workers: int | None = setting(None, at_least=1)
+    workers: int | None = setting(None, at_least=1, often=True)
     """Decoding processes; null: one per core."""
     timeout_s: float = setting(600.0, above=0)
     """A video that takes longer is recorded as damaged."""
@@ -108,7 +110,7 @@ class ScanConfig(ListedConfig):
 class PackConfig(ScanConfig):
     """python -m videomae.pack"""
 
-    out: str | None = setting(None, is_path=True, example="/path/to/out")
+    out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
     """Directory that is written: the pack."""
     timeout_s: float = setting(1800.0, above=0)
     """A video that takes longer is left out."""

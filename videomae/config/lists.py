@@ -34,6 +34,7 @@ class LinesConfig:
         example="/path/to/videos",
         may_change=True,
         on_page=True,
+        often=True,
     )
     """Folder that the list's paths are relative to."""
     list_format: ListFormat = ListFormat.auto
@@ -76,6 +77,7 @@ class ListConfig(LinesConfig):
         example="/path/to/train.txt",
         may_change=True,
         on_page=True,
+        often=True,
     )
     """Clip list to train on."""
 
@@ -84,7 +86,9 @@ class ListConfig(LinesConfig):
 class ListedConfig(LinesConfig):
     """A command that looks at the videos of a clip list."""
 
-    list: str | None = setting(None, is_path=True, must_exist=True, example="/path/to/list.txt")
+    list: str | None = setting(
+        None, is_path=True, must_exist=True, example="/path/to/list.txt", often=True
+    )
     """Clip list of the videos."""
 
 

@@ -9,15 +9,15 @@ from videomae.config.settings import check, check_bounds, setting
 class OptimConfig:
     """AdamW, its schedule and its regularisation."""
 
-    global_batch: int = setting(at_least=1, on_page=True)
+    global_batch: int = setting(at_least=1, on_page=True, often=True)
     """Videos per optimiser step, over all processes and micro-batches; repeats not counted."""
-    base_lr: float = setting(at_least=0, on_page=True)
+    base_lr: float = setting(at_least=0, on_page=True, often=True)
     """Peak learning rate per 256 videos; the rate used is base_lr * global_batch / 256."""
     min_lr: float = setting(at_least=0)
     """Where the cosine ends, per 256 videos."""
     betas: list[float] = setting()
     """AdamW's two averaging factors."""
-    epochs: int = setting(at_least=1, on_page=True)
+    epochs: int = setting(at_least=1, on_page=True, often=True)
     """Passes over the list; the schedule always spans them all."""
     warmup_epochs: float = setting(at_least=0, on_page=True)
     """Passes during which the rate rises from 0."""

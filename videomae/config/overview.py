@@ -19,9 +19,9 @@ class Stage(Enum):
 class RecipesConfig:
     """python -m videomae.recipes"""
 
-    stage: Stage | None = None
+    stage: Stage | None = setting(None, often=True)
     """Only the exps of this command: pretrain or finetune; null: all."""
-    match: str = ""
+    match: str = setting("", often=True)
     """Only the exps whose names hold this."""
 
 
@@ -29,7 +29,7 @@ class RecipesConfig:
 class DoctorConfig(ListedConfig):
     """python -m videomae.doctor"""
 
-    first: int = setting(20, at_least=1)
+    first: int = setting(20, at_least=1, often=True)
     """How many of its videos."""
 
     def __post_init__(self) -> None:
@@ -40,9 +40,9 @@ class DoctorConfig(ListedConfig):
 class ReportConfig:
     """python -m videomae.report"""
 
-    runs: Any = setting(None, example="'outputs/*'")
+    runs: Any = setting(None, example="'outputs/*'", often=True)
     """Quoted glob of run directories, or of their results.json; or a list of globs."""
-    out: str = setting("outputs/report", is_path=True)
+    out: str = setting("outputs/report", is_path=True, often=True)
     """Directory that report.html is written to."""
     samples: int = setting(6, at_least=0)
     """Right and wrong test videos of each evaluation that are shown; 0: none."""

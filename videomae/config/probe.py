@@ -22,7 +22,7 @@ class ProbeKind(Enum):
 class ProbesConfig:
     """What is fitted on the features of a frozen encoder, and how."""
 
-    kinds: list[ProbeKind] = setting(factory=lambda: list(ProbeKind))
+    kinds: list[ProbeKind] = setting(factory=lambda: list(ProbeKind), often=True)
     """Any of knn, linear, attentive."""
     views: int = setting(1, at_least=1)
     """Views of a training video, evenly spaced in time; of a test video the middle one is taken."""
@@ -63,15 +63,17 @@ class ProbeConfig(BothHeadsConfig):
     data: DataConfig = setting(kw_only=True)
     run: RunConfig = setting(kw_only=True)
     probe: ProbesConfig = setting(factory=ProbesConfig)
-    weights: str | None = setting(None, is_path=True, example="/path/to/weights.safetensors")
+    weights: str | None = setting(
+        None, is_path=True, example="/path/to/weights.safetensors", often=True
+    )
     """Weights of any released kind; scratch: a random encoder, as model= says."""
     name: str = "probe"
     """The result's name."""
-    output_dir: str = setting("outputs/${name}", is_path=True)
+    output_dir: str = setting("outputs/${name}", is_path=True, often=True)
     """Where results.json and the features are written."""
     seed: int = 0
     """Draws the held-out fifth, the order of the features and the new heads."""
-    overwrite: bool = False
+    overwrite: bool = setting(False, often=True)
     """Replace the results that output_dir holds; its features are kept."""
 
     def __post_init__(self) -> None:

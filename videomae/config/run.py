@@ -82,12 +82,12 @@ class RunConfig:
     It decides how numbers are rounded, and which units drop path drops; nothing else is learned.
     """
 
-    device: Device = Device.auto
+    device: Device = setting(Device.auto, often=True)
     """Where the model is."""
     precision: Precision = Precision.auto
     """Arithmetic of the matrix products; weights, loss and targets are always float32. fp16 is for
     evaluate and predict alone."""
-    sharding: Sharding = Sharding.auto
+    sharding: Sharding = setting(Sharding.auto, often=True)
     """How several processes hold the model. ddp: each a whole one; fsdp: each a part of every
     parameter; hsdp: the same within groups of run.shards processes, which are copies of each other.
     auto: ddp for ViT-L and smaller; else fsdp on one machine, hsdp on several. none: several
@@ -103,10 +103,10 @@ class RunConfig:
     attention: AttentionBackend = AttentionBackend.auto
     """Which implementation computes attention. auto: on GPUs each is tried at the start, for the
     encoder and for the decoder, and the fastest is taken; on CPUs torch's own choice."""
-    device_batch: int | str = setting(16, at_least=1)
+    device_batch: int | str = setting(16, at_least=1, often=True)
     """Most videos per device and micro-batch; the largest divisor that fits is taken. auto: as many
     as the memory takes, measured when training begins, and kept in config.yaml for a restart."""
-    workers: int | None = setting(None, at_least=0)
+    workers: int | None = setting(None, at_least=0, often=True)
     """Decoding processes per training process; null: its share of the cores, less two on GPUs, half
     of it on CPUs."""
     log_every: int = setting(10, at_least=1)

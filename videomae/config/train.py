@@ -39,15 +39,15 @@ class TrainConfig:
     run: RunConfig = setting(may_change=True)
     name: str = setting("unnamed", may_change=True)
     """The run's name; every exp sets one."""
-    output_dir: str = setting("outputs/${name}", is_path=True, may_change=True)
+    output_dir: str = setting("outputs/${name}", is_path=True, may_change=True, often=True)
     """Where the run writes; see docs/run_directory.md."""
-    seed: int = setting(0, on_page=True)
+    seed: int = setting(0, on_page=True, often=True)
     """Everything random follows from it."""
-    max_steps: int | None = setting(None, at_least=1, may_change=True, on_page=True)
+    max_steps: int | None = setting(None, at_least=1, may_change=True, on_page=True, often=True)
     """Stop after this step, with a checkpoint; the schedule stays that of optim.epochs."""
-    resume: str = setting("never", is_path=True, may_change=True)
+    resume: str = setting("never", is_path=True, may_change=True, often=True)
     """never: start anew; auto: go on from the newest checkpoint, if any; or a checkpoint's path."""
-    overwrite: bool = setting(False, may_change=True)
+    overwrite: bool = setting(False, may_change=True, often=True)
     """Let a new run replace the one that output_dir already holds."""
     weights: str | None = setting(
         None,
@@ -55,6 +55,7 @@ class TrainConfig:
         example="/path/to/weights.safetensors",
         may_change=True,
         on_page=True,
+        often=True,
     )
     """Starting weights of any released kind; see docs/weights.md."""
 
@@ -112,7 +113,7 @@ class FinetuneConfig(TrainConfig):
 
     head_map: str | None = setting(None, is_path=True, may_change=True)
     """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
-    eval_every: int = setting(0, at_least=0, may_change=True)
+    eval_every: int = setting(0, at_least=0, may_change=True, often=True)
     """Epochs between two evaluations on data.val_list, one centre view of each video; 0: none."""
     test_weights: WhichWeights = setting(WhichWeights.last, may_change=True)
     """Which weights are evaluated on data.test_list in the end."""
@@ -134,4 +135,6 @@ class FinetuneConfig(TrainConfig):
 class EvaluateConfig(FinetuneConfig):
     """python -m videomae.evaluate: takes every fine-tuning exp, and ignores how it trains."""
 
-    output_dir: str = setting("outputs/${name}/evaluation", is_path=True, may_change=True)
+    output_dir: str = setting(
+        "outputs/${name}/evaluation", is_path=True, may_change=True, often=True
+    )

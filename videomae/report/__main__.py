@@ -36,9 +36,10 @@ from videomae.report.summary import (
     rows,
 )
 from videomae.run.checks import check_place, require
+from videomae.run.command import command
 from videomae.run.console import Say, tell
 from videomae.run.files import write_text
-from videomae.run.schema import command, schema
+from videomae.run.schema import schema
 from videomae.video.opening import check_decoder
 
 PAGE = "report.html"

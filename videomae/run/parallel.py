@@ -1,21 +1,20 @@
 """The processes of one run. One process needs nothing; several are started by torchrun."""
 
-import json
 import os
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from videomae.config import ConfigError, RunConfig, Sharding, UserError
+from videomae.config import ConfigError, RunConfig, Sharding
+from videomae.run.cores import UNDER_SUBMITIT, own_cores
 from videomae.run.devices import can_pin, check_device, find_device, pinned
+from videomae.run.launcher import ProcessLost
 from videomae.run.programs import end_with_parent
 
 T = TypeVar("T")
@@ -23,16 +22,8 @@ KEPT_CORES = 2
 """Of a process that trains on a GPU, left to it: it asks for kernels, and copies."""
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun for the processes that it starts."""
-LAST_WORDS = "TORCHELASTIC_ERROR_FILE"
-"""Where torchrun looks for them when a process has failed."""
-UNDER_SUBMITIT = "SUBMITIT_EXECUTOR"
-"""Set by Hydra's submitit launcher, whose jobs Slurm tells their ranks."""
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
-
-
-class ProcessLost(UserError):  # noqa: N818  # says what is wrong better than an -Error would
-    """Another process of the run has gone."""
 
 
 @dataclass(frozen=True)
@@ -183,25 +174,3 @@ def _store() -> dist.Store | None:
         )
     store, _, _ = next(dist.rendezvous("env://"))
     return dist.PrefixStore(f"attempt {attempt}", store)
-
-
-def tell_torchrun(message: str) -> None:
-    """Have torchrun end with this message; of several processes, with that of the first."""
-    if file := os.environ.get(LAST_WORDS):
-        record = {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}
-        with suppress(OSError):  # a full disk may be what there is to tell
-            Path(file).write_text(json.dumps({"message": record}))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux: what the scheduler granted
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def own_cores(local_world: int) -> int:
-    """Cores for each of so many processes of this machine."""
-    granted = os.environ.get("SLURM_CPUS_PER_TASK")
-    if UNDER_SUBMITIT in os.environ and granted:  # a process may use these, or all of the job's
-        return int(granted)
-    return available_cores() // local_world

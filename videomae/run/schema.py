@@ -1,24 +1,14 @@
-"""The typed schema under every yaml file, and what makes a function a command.
+"""The typed schema under every yaml file, and the config object made of what Hydra composed.
 
-Imported by the entry points only. Hydra merges the yaml files over the schema, so that unknown keys
-and wrong types are refused while the config is composed.
+Hydra merges the yaml files over the schema, so that unknown keys and wrong types are refused while
+the config is composed.
 """
 
-import errno
-import inspect
 import math
-import os
-import signal
-import sys
-import traceback
-from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
-import hydra
-import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -40,15 +30,9 @@ from videomae.config import (
     ReconstructConfig,
     ReportConfig,
     ScanConfig,
-    TrainConfig,
-    UserError,
-    config_dir,
 )
-from videomae.run.manual import print_manual
-from videomae.run.parallel import ProcessLost, tell_torchrun
-from videomae.run.text import redacted, redacted_settings, shown
+from videomae.run.text import redacted_settings
 
-C = TypeVar("C")
 COMMANDS = {
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
@@ -65,15 +49,6 @@ COMMANDS = {
     "doctor": DoctorConfig,
     "report": ReportConfig,
 }
-UNUSABLE = (
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
-    errno.EEXIST,
-)
-"""What the system says of a name that no file can have, or that a folder or a pipe has."""
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What a disk says that is full or not ours to write."""
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says where the machine's memory is full."""
 
 
 def schema(config_class: type) -> DictConfig:
@@ -91,94 +66,9 @@ def schema(config_class: type) -> DictConfig:
 
 
 @cache
-def register() -> None:
-    """Give Hydra the schema of every command, as `NAME_schema`, once in a process."""
-    store = ConfigStore.instance()
-    for name, config_class in COMMANDS.items():
-        store.store(name=f"{name}_schema", node=schema(config_class))
-
-
-def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
-    """Make a Hydra command of a function that takes the whole config of that name.
-
-    What the user can mend ends the command with status 2 and one message, without a traceback.
-    """
-    register()
-    trains = issubclass(COMMANDS[name], TrainConfig) and COMMANDS[name] is not EvaluateConfig
-    go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
-    if name in ("scan", "pack", "prepare"):
-        go_on = ". What is done is kept: the same command goes on"
-
-    def decorate(function: Callable[[C], None]) -> Callable[[], None]:
-        def run(composed: DictConfig) -> None:
-            try:
-                function(config_object(composed, name))
-            except KeyboardInterrupt:
-                print(f"interrupted{go_on}", file=sys.stderr)
-                sys.exit(128 + signal.SIGINT)
-            except Exception as error:
-                message = _what_to_do(error, go_on)
-                said = shown(message or traceback.format_exc())
-                if not isinstance(error, ProcessLost):  # a consequence of what another tells
-                    tell_torchrun(said)
-                print(said, file=sys.stderr)
-                sys.exit(1 if message is None else 2)
-
-        def main() -> None:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            if {"--help", "-h"} & set(sys.argv):
-                print_manual(inspect.getdoc(inspect.getmodule(function)) or "", COMMANDS[name])
-                return
-            start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
-                run
-            )
-            try:
-                with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
-                    start()
-            except KeyboardInterrupt:  # while the settings were read: nothing has begun
-                print("interrupted", file=sys.stderr)
-                sys.exit(128 + signal.SIGINT)
-
-        return main
-
-    return decorate
-
-
-class Redacting:
-    """A stream that masks secrets: Hydra's own messages repeat the command line."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        """As that of the stream."""
-        return self.stream.write(redacted(text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-def _what_to_do(error: Exception, go_on: str) -> str | None:
-    """One message for an error that the user can mend, None for another."""
-    if isinstance(error, UserError):
-        return f"error: {error}"
-    if isinstance(error, OSError) and error.errno in STORAGE:
-        return f"error: {error}: make room or mend the permissions{go_on}"
-    if isinstance(error, FileNotFoundError) and _has_no_folder(error.filename):
-        return f"error: {error}: its folder went away meanwhile: put it back{go_on}"
-    if isinstance(error, OSError) and error.errno in UNUSABLE:
-        return f"error: {error}: give another name, or move away what is there{go_on}"
-    if isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error):
-        said = next(line for line in str(error).splitlines() if line.strip())
-        more = " or run.recompute=full" if "resume=auto" in go_on else ""
-        return f"error: {said} Set a smaller run.device_batch{more}{go_on}"
-    return None
-
-
-def _has_no_folder(path: object) -> bool:
-    """Whether not even the folder of a file is there."""
-    return isinstance(path, str | os.PathLike) and not os.path.isdir(os.path.dirname(path) or ".")
+def register(name: str) -> None:
+    """Give Hydra the schema of a command, as `NAME_schema`, once in a process."""
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema(COMMANDS[name]))
 
 
 def config_object(composed: DictConfig, name: str) -> Any:

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from videomae.run.parallel import UNDER_SUBMITIT, Processes
+from videomae.run.cores import UNDER_SUBMITIT
+from videomae.run.parallel import Processes
 from videomae.run.signals import REQUEUES
 
 REQUEUED_IN_S = 60

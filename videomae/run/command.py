@@ -1,0 +1,132 @@
+"""What makes a function a command: help, the reading of settings, and errors that people can mend.
+
+Nothing heavy is imported here: --help and a typing error cost no import of torch.
+"""
+
+import errno
+import inspect
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import Any, TextIO, TypeVar, cast
+
+import hydra
+from omegaconf import DictConfig
+
+from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
+from videomae.run.launcher import ProcessLost, tell_torchrun
+from videomae.run.overrides import check_names, literal
+from videomae.run.schema import COMMANDS, config_object, register
+from videomae.run.text import redacted, shown
+
+C = TypeVar("C")
+UNUSABLE = (
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
+    errno.EEXIST,
+)
+"""What the system says of a name that no file can have, or that a folder or a pipe has."""
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk says that is full or not ours to write."""
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says where the machine's memory is full."""
+
+
+def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
+    """Make a Hydra command of a function that takes the whole config of that name.
+
+    What the user can mend ends the command with status 2 and one message, without a traceback.
+    """
+    config_class = COMMANDS[name]
+    trains = issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
+    go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
+    if name in ("scan", "pack", "prepare"):
+        go_on = ". What is done is kept: the same command goes on"
+
+    def decorate(function: Callable[[C], None]) -> Callable[[], None]:
+        def run(composed: DictConfig) -> None:
+            try:
+                function(config_object(composed, name))
+            except KeyboardInterrupt:
+                print(f"interrupted{go_on}", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
+            except Exception as error:
+                _end(error, go_on)
+
+        def main() -> None:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            words = sys.argv[1:]
+            if {"--help", "-h"} & set(words):
+                from videomae.run.manual import print_manual
+
+                text = inspect.getdoc(inspect.getmodule(function)) or ""
+                print_manual(text, config_class, words)
+                return
+            try:
+                check_names(words, config_class)
+            except UserError as error:
+                _end(error, "")
+            register(name)
+            start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
+                run
+            )
+            sys.argv[1:] = literal(words, config_class)
+            try:
+                with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
+                    start()
+            except KeyboardInterrupt:  # while the settings were read: nothing has begun
+                print("interrupted", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
+
+        return main
+
+    return decorate
+
+
+def _end(error: Exception, go_on: str) -> None:
+    """End the process with what an error has to say."""
+    message = _what_to_do(error, go_on)
+    said = shown(message or "".join(traceback.format_exception(error)))
+    if not isinstance(error, ProcessLost):  # a consequence of what another tells
+        tell_torchrun(said)
+    print(said, file=sys.stderr)
+    sys.exit(1 if message is None else 2)
+
+
+class Redacting:
+    """A stream that masks secrets: Hydra's own messages repeat the command line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """As that of the stream."""
+        return self.stream.write(redacted(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _what_to_do(error: Exception, go_on: str) -> str | None:
+    """One message for an error that the user can mend, None for another."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if isinstance(error, OSError) and error.errno in STORAGE:
+        return f"error: {error}: make room or mend the permissions{go_on}"
+    if isinstance(error, FileNotFoundError) and _has_no_folder(error.filename):
+        return f"error: {error}: its folder went away meanwhile: put it back{go_on}"
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        return f"error: {error}: give another name, or move away what is there{go_on}"
+    if type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error):
+        said = next(line for line in str(error).splitlines() if line.strip())
+        more = " or run.recompute=full" if "resume=auto" in go_on else ""
+        return f"error: {said} Set a smaller run.device_batch{more}{go_on}"
+    return None
+
+
+def _has_no_folder(path: object) -> bool:
+    """Whether not even the folder of a file is there."""
+    return isinstance(path, str | os.PathLike) and not os.path.isdir(os.path.dirname(path) or ".")
