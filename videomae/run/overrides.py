@@ -14,8 +14,10 @@ from typing import NamedTuple
 from videomae.config import ConfigError, TrainConfig, config_dir
 from videomae.config.settings import Known, all_settings
 
-PLAIN = re.compile(r"[A-Za-z0-9_./~@+-]*")
-"""Values that Hydra takes as they are."""
+PLAIN = re.compile(r"[A-Za-z0-9_./@+-]*")
+"""Values that Hydra takes as they are, unless they are"""
+OTHER = re.compile(r"true|false|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+)?", re.IGNORECASE)
+"""what it takes for something else than text."""
 FUNCTION = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag)\(.*\)")
 """A sweep in Hydra's own words."""
 SWEEPS = {"-m", "--multirun"}
@@ -77,7 +79,8 @@ def _elements(value: str) -> list[str]:
 
 def _quoted(value: str) -> str:
     whole = re.fullmatch(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", value, re.DOTALL)
-    if PLAIN.fullmatch(value) or "${" in value or whole:
+    plain = PLAIN.fullmatch(value) and not OTHER.fullmatch(value)
+    if plain or value == "null" or "${" in value or whole:
         return value
     # Hydra: a backslash is one, but before a quote, and at the end.
     inner = re.sub(r"(\\*)(')", r"\1\1\\'", value)
