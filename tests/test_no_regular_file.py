@@ -14,7 +14,7 @@ from videomae.lists.clips import read_class_names, read_clips
 from videomae.lists.prepared import read_prepared
 from videomae.run.record import recorded
 from videomae.run.sidefiles import mended_object, mended_rows
-from videomae.weights.checkpoint_reader import data_file
+from videomae.weights.saved import data_file
 
 DATA = composed("pretrain", "model=vit_tiny").data
 THINGS: dict[str, Callable[[Path], object]] = {

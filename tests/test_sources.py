@@ -20,8 +20,8 @@ from videomae.lists.clips import Clip, ClipListError
 from videomae.pretrain import pretrain
 from videomae.run.files import sha256
 from videomae.run.schema import COMMANDS, config_object, schema
-from videomae.train.checkpoint import CheckpointError
 from videomae.train.health import TooManyBadVideos
+from videomae.train.resuming import CheckpointError
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Part
 from videomae.video.pyav import PyAVVideo

@@ -1,8 +1,8 @@
 """videomae VERB ...: every command under one name, and completion for shells.
 
-    videomae                     what there is
-    videomae pretrain --help     the same as python -m videomae.pretrain --help
-    eval "$(videomae completion bash)"     complete verbs, settings and configs; also zsh, fish
+videomae                     what there is
+videomae pretrain --help     the same as python -m videomae.pretrain --help
+eval "$(videomae completion bash)"     complete verbs, settings and configs; also zsh, fish
 """
 
 import ast

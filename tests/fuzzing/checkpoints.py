@@ -31,7 +31,7 @@ from tests.fuzzing.weights import larger, load
 from tests.train.test_checkpoint import make_state, store
 from videomae.run.directory import RUN_FILE
 from videomae.run.files import sha256
-from videomae.train.checkpoint import find_checkpoint
+from videomae.train.resuming import find_checkpoint
 
 FILES = ("checkpoints/step_2/*", "checkpoints/step_2/.metadata", "checkpoints/last")
 RUN_FILES = tuple(f"run/{name}" for name in FILES)

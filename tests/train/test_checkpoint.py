@@ -22,8 +22,9 @@ from videomae.config import ClipConfig, RunConfig, SourceConfig
 from videomae.model.presets import preset
 from videomae.run.parallel import Processes
 from videomae.train import checkpoint as module
-from videomae.train.checkpoint import CheckpointError, Checkpoints, find_checkpoint
+from videomae.train.checkpoint import Checkpoints
 from videomae.train.identity import run_identity
+from videomae.train.resuming import CheckpointError, find_checkpoint
 from videomae.train.sharding import DistributedModel
 from videomae.weights.weights import Kind, WeightsInfo
 

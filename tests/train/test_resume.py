@@ -30,8 +30,8 @@ from tests.train import (
 from tests.train.processes import call_in, started
 from videomae.run.directory import RunExistsError
 from videomae.train import trainer
-from videomae.train.checkpoint import CheckpointError
 from videomae.train.objective import Inputs
+from videomae.train.resuming import CheckpointError
 from videomae.train.step import train_step
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError

@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 from tests.train.test_checkpoint import contents, last, make_state, store
 from videomae.run.files import sha256
-from videomae.train.checkpoint import CheckpointError
+from videomae.train.resuming import CheckpointError
 from videomae.weights.checkpoint_reader import read_metadata
 
 WEIGHT, DATA = "model.0.weight", "__0_0.distcp"

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 from tests.test_commands import call
 from tests.train import finetuning, pretraining, train
 from videomae.run.files import sha256
-from videomae.train.checkpoint import CheckpointError, find_checkpoint
+from videomae.train.resuming import CheckpointError, find_checkpoint
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
 

@@ -3,12 +3,11 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from einops import rearrange
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,9 +22,9 @@ from videomae.run.log import logged
 from videomae.run.record import made
 from videomae.run.text import shown
 
-mpl.use("agg")  # no screen is needed
-warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)  # of a script that no font here has
-mpl.rcParams["text.parse_math"] = False  # names of files and classes may hold $
+if TYPE_CHECKING:  # drawing comes late in a run, and may never come
+    from matplotlib.figure import Figure
+
 GREY = 0.5
 """What a hidden tubelet looks like."""
 STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
@@ -88,7 +87,7 @@ def save_reconstructions(
     num_clips, frames, height, width, _ = rows[0].shape
     shown = _spaced(frames, most_frames)
     aspect = 3 * height / (len(shown) * width)
-    figure = Figure(figsize=(11, 0.9 + num_clips * (10 * aspect + 0.15)), layout="constrained")
+    figure = blank_figure((11, 0.9 + num_clips * (10 * aspect + 0.15)))
     axes = np.atleast_1d(figure.subplots(num_clips, 1))
     for clip, ax in enumerate(axes):
         gap = max(1, width // 32)
@@ -120,7 +119,7 @@ def save_contact_sheet(
     gap = max(1, width // 32)
     strips = filmstrip([view[shown] for view in frames.float() / 255], gap=gap)
     size = (11, 0.9 + 10 * strips.shape[0] / strips.shape[1])
-    figure = Figure(figsize=size, layout="constrained")
+    figure = blank_figure(size)
     ax = figure.subplots()
     ax.imshow(strips, interpolation="nearest")
     views = [f"{segment + 1}.{crop + 1}" for segment in range(segments) for crop in range(crops)]
@@ -143,7 +142,7 @@ def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: 
     count, height, width = clips.shape[1:4]
     shown = _spaced(count, most_frames)
     row = 10 * height / (width * len(shown)) + 0.35
-    figure = Figure(figsize=(10.4, len(clips) * row), layout="constrained")
+    figure = blank_figure((10.4, len(clips) * row))
     for ax, clip, caption in zip(
         np.atleast_1d(figure.subplots(len(clips), 1)), clips, captions, strict=True
     ):
@@ -166,7 +165,7 @@ def save_curves(
     title: str,
 ) -> None:
     """Curves over steps, by name: each a fine line of single steps and a bold running mean."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = blank_figure((8, 4.5))
     ax = figure.subplots()
     for number, (name, (steps, values)) in enumerate(curves.items()):
         colour = f"C{number}"
@@ -198,7 +197,7 @@ def save_confusion(
     counts = confusion[:, : len(columns)]
     percent = 100 * counts / np.maximum(1, confusion.sum(1, keepdims=True))
     side = min(24.0, max(5.0, 0.55 * classes + 2))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = blank_figure((side + 1, side))
     ax = figure.subplots()
     image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     if classes <= 60:
@@ -214,7 +213,18 @@ def save_confusion(
     save_figure(path, figure)
 
 
-def save_figure(path: Path, figure: Figure) -> None:
+def blank_figure(size: tuple[float, float]) -> "Figure":
+    """Make a figure of that width and height, in inches. No screen is needed."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.use("agg")
+    mpl.rcParams["text.parse_math"] = False  # names of files and classes may hold $
+    warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)  # a script that no font here has
+    return Figure(figsize=size, layout="constrained")
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
     """As PNG, at once."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")

@@ -46,7 +46,10 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         go_on = ". What is done is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
+        typed: list[str] = []
+
         def run(composed: DictConfig) -> None:
+            sys.argv[1:] = typed  # what is recorded, and said to go on with
             try:
                 function(config_object(composed, name))
             except KeyboardInterrupt:
@@ -58,7 +61,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         def main() -> None:
             if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-            words = sys.argv[1:]
+            typed[:] = words = sys.argv[1:]
             if {"--help", "-h"} & set(words):
                 from videomae.run.manual import print_manual
 

@@ -7,8 +7,6 @@ Its weights alone are read by weights= (videomae.weights.saved).
 """
 
 import json
-import os
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -23,24 +21,27 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
-from videomae.config import UserError
 from videomae.run.directory import RUN_FILE
 from videomae.run.files import write_text
 from videomae.run.parallel import Processes
 from videomae.run.record import made
+from videomae.train.resuming import (
+    CheckpointError,
+    complete_checkpoints,
+    read_run,
+    remove_checkpoint,
+    step_of,
+    unusable,
+)
 from videomae.train.sharding import DistributedModel
-from videomae.weights.checkpoint_reader import METADATA, CheckpointReader, read_metadata
-from videomae.weights.saved import as_record, damaged_files, hashes, read_run_file, written_by
-from videomae.weights.weights import Link, WeightsInfo
+from videomae.weights.checkpoint_reader import CheckpointReader, read_metadata
+from videomae.weights.saved import as_record, damaged_files, hashes, written_by
+from videomae.weights.weights import WeightsInfo
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
 T = TypeVar("T")
 Identity = Mapping[str, Any]
 """What must be the same for a run to go on: dotted setting -> value."""
-
-
-class CheckpointError(UserError):
-    """A checkpoint that is not there, cannot be written, or belongs to another run."""
 
 
 class Checkpoints:
@@ -127,7 +128,7 @@ class Checkpoints:
         def begin() -> None:
             for name in ("last", path.name):
                 made(self.directory.parent, f"{self.directory.name}/{name}")
-            _remove(path)  # what an interrupted save left
+            remove_checkpoint(path)  # what an interrupted save left
             path.mkdir(parents=True)
 
         def save() -> dict[str, str]:
@@ -149,8 +150,8 @@ class Checkpoints:
             write_text(self.directory / "last", path.name)
 
         def forget() -> None:
-            for old in _complete(self.directory)[: -self.keep]:
-                _remove(old)
+            for old in complete_checkpoints(self.directory)[: -self.keep]:
+                remove_checkpoint(old)
 
         alone = self.processes.world == 1
         main = self.processes.is_main
@@ -177,8 +178,8 @@ class Checkpoints:
             return [found for _, found in outcomes]
         if self.processes.is_main:
             with suppress(OSError):
-                _remove(path)
-        kept = [other for other in _complete(self.directory) if other != path]
+                remove_checkpoint(path)
+        kept = [other for other in complete_checkpoints(self.directory) if other != path]
         newest = f"the newest that is complete is {kept[-1]}" if kept else "there is none yet"
         free_mb = shutil.disk_usage(self.directory.parent).free // 10**6
         raise CheckpointError(
@@ -196,9 +197,9 @@ class Checkpoints:
 
     def remove_after(self, step: int) -> None:
         """Forget checkpoints later than `step`, from which the run now goes on another way."""
-        for path in _complete(self.directory):
-            if _step(path) > step:
-                _remove(path)
+        for path in complete_checkpoints(self.directory):
+            if step_of(path) > step:
+                remove_checkpoint(path)
         write_text(self.directory / "last", f"step_{step}")
 
     def restore(
@@ -212,7 +213,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it is damaged, or its run differs in a setting that matters.
         """
-        run = _read_run(path)
+        run = read_run(path)
         ours = json.loads(json.dumps(self.identity))  # as a file would have it
         theirs = run["identity"]
         differing = [
@@ -236,7 +237,7 @@ class Checkpoints:
         mine = damaged_files(path, run["sha256"], self.processes.rank, self.processes.world)
         parts = self.processes.gather(mine)
         if damaged := sorted({name for part in parts for name in part}):
-            raise CheckpointError(_unusable(path, f"{', '.join(damaged)} missing or damaged"))
+            raise CheckpointError(unusable(path, f"{', '.join(damaged)} missing or damaged"))
         try:
             reader = CheckpointReader(path)
             reader.read_metadata()  # torch 2.11 would not say why it cannot
@@ -246,7 +247,7 @@ class Checkpoints:
                 no_dist=self.processes.world == 1,
             )
         except (OSError, ValueError, CheckpointException, RuntimeError) as error:
-            raise CheckpointError(_unusable(path, _first_line(error))) from error
+            raise CheckpointError(unusable(path, _first_line(error))) from error
         step, rest = divmod(run["samples"], self.global_batch)
         if rest or step != run["step"]:
             raise CheckpointError(
@@ -256,90 +257,12 @@ class Checkpoints:
         return int(step)
 
 
-def parents_of(path: Path) -> tuple[Link, ...]:
-    """Of the weights that the run of the checkpoint at `path` started from.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    return tuple(Link(**link) for link in _read_run(path)["weights"]["parents"])
-
-
-def find_checkpoint(directory: Path, resume: str) -> Path | None:
-    """The checkpoint that a run in `directory` starts from, as its `resume` says.
-
-    Args:
-        directory: the run's `checkpoints`.
-        resume: never, auto, or the path of a checkpoint (or of a run, for its newest).
-
-    Raises:
-        CheckpointError: there is no complete checkpoint at the path given.
-    """
-    if resume == "never":
-        return None
-    if resume == "auto":
-        complete = _complete(directory)
-        return complete[-1] if complete else None
-    path = Path(resume)
-    for place in (path / "checkpoints", path):
-        if complete := _complete(place):
-            return complete[-1]
-    if not _is_complete(path):
-        raise CheckpointError(
-            f"resume={resume} is no complete checkpoint: give the path of a "
-            "checkpoints/step_N directory, or resume=auto, or resume=never"
-        )
-    return path
-
-
 def _state(distributed: DistributedModel[Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a checkpoint holds, by parameter name. Loading fills these very tensors."""
     model, average = distributed.model, distributed.average
     moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
     state = {"model": model.state_dict(), "optimizer": moments}
     return state if average is None else state | {"average": average.module.state_dict()}
-
-
-def _complete(directory: Path) -> list[Path]:
-    """The complete checkpoints, oldest first."""
-    found = [
-        path
-        for path in (directory.glob("step_*") if os.path.isdir(directory) else ())
-        if re.fullmatch(r"step_\d+", path.name) and _is_complete(path)
-    ]
-    return sorted(found, key=_step)
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step_"))
-
-
-def _is_complete(path: Path) -> bool:
-    """Whether its run.json is there, which is written last, and its table of contents."""
-    return all(os.path.isfile(path / name) for name in (RUN_FILE, METADATA))
-
-
-def _remove(path: Path) -> None:
-    """Delete a checkpoint, which from the first moment on is no complete one; or a link to one."""
-    if path.is_symlink():
-        path.unlink()
-        return
-    (path / RUN_FILE).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        return read_run_file(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(_unusable(path, f"{RUN_FILE}: {_first_line(error)}")) from error
-
-
-def _unusable(path: Path, reason: str) -> str:
-    """What to say of a checkpoint that cannot be read."""
-    others = [str(other) for other in _complete(path.parent) if other.name != path.name]
-    advice = f"go on from an older one: resume={others[-1]}" if others else "there is no other"
-    return f"the checkpoint {path} cannot be used ({reason}); {advice}"
 
 
 def _first_line(error: BaseException) -> str:

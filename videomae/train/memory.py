@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from videomae.config import ConfigError, Precision
 from videomae.data.dataset import TrainingClips
@@ -22,6 +21,7 @@ from videomae.run.arithmetic import autocast
 from videomae.run.parallel import Processes
 from videomae.run.run import Run
 from videomae.train.objective import Objective
+from videomae.train.sharding import own_part
 from videomae.train.trial import blank
 
 MOST_VIEWS = 128
@@ -79,11 +79,11 @@ def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.dev
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    own = {_part(value).untyped_storage().data_ptr() for value in model.state_dict().values()}
+    own = {own_part(value).untyped_storage().data_ptr() for value in model.state_dict().values()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = _part(tensor).untyped_storage()
+        storage = own_part(tensor).untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
@@ -93,15 +93,10 @@ def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.dev
     return sum(kept.values())
 
 
-def _part(tensor: Tensor) -> Tensor:
-    """What this process holds of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
 def available_bytes(model: nn.Module, processes: Processes) -> float:
     """Memory that training may take on this process's device, moments of AdamW set aside."""
     device = processes.device
-    moments = MOMENTS * sum(_part(parameter).numel() for parameter in model.parameters())
+    moments = MOMENTS * sum(own_part(parameter).numel() for parameter in model.parameters())
     if device.type == "cuda":
         unused, total = torch.cuda.mem_get_info(device)
         free = unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

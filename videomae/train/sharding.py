@@ -13,21 +13,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-import torch._dynamo
 import torch.distributed as dist
-from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import (
-    FSDPModule,
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
-from torch.distributed.tensor import DTensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from videomae.config import ConfigError, GradientType, RunConfig, Sharding
@@ -38,6 +28,9 @@ from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.parallel import Processes
 from videomae.train.average import RunningMean
+
+if TYPE_CHECKING:  # FSDP takes a while to import, and most runs do without it
+    from torch.distributed.device_mesh import DeviceMesh
 
 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
 LARGE = 400_000_000
@@ -118,6 +111,8 @@ class DistributedModel(Generic[Model]):
             gradient_as_bucket_view=True,
         )
         if self.reduce_dtype is GradientType.bf16:
+            from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
             replicated.register_comm_hook(None, bf16_compress_hook)
         return replicated
 
@@ -128,10 +123,7 @@ class DistributedModel(Generic[Model]):
         trained: Model = self.average.module if self.average else self.model
         if self.weightless is None:
             return trained
-        state = {
-            name: value.full_tensor() if isinstance(value, DTensor) else value
-            for name, value in trained.state_dict().items()
-        }
+        state = {name: whole_tensor(value) for name, value in trained.state_dict().items()}
         copy = deepcopy(self.weightless)
         copy.load_state_dict(state, assign=True)
         return copy.train(trained.training)
@@ -179,7 +171,8 @@ def gradients_exchanged(replicated: nn.Module, *, now: bool) -> Iterator[None]:
             with replicated.no_sync():
                 yield
         return
-    if isinstance(model := replicated.model, FSDPModule):
+    model: Any = replicated.model
+    if hasattr(model, "set_requires_gradient_sync"):  # FSDP2's
         model.set_requires_gradient_sync(now)
         model.set_is_last_backward(now)
     yield
@@ -191,6 +184,8 @@ def compile_blocks(model: nn.Module) -> None:
     Blocks of equal sizes share what is compiled. It is made for fixed sizes: else the second of
     encoder and decoder, which share their code, would get one for every number of tokens.
     """
+    import torch._dynamo  # takes as long as torch itself
+
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(blocks))
@@ -199,8 +194,22 @@ def compile_blocks(model: nn.Module) -> None:
         block.compiled = torch.compile(block.compute, dynamic=False)
 
 
-def _mesh(processes: Processes, shards: int) -> DeviceMesh:
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """The whole of a tensor, of which each process may hold a part; then each must call it."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    local = getattr(tensor, "to_local", None)
+    return tensor if local is None else local()
+
+
+def _mesh(processes: Processes, shards: int) -> "DeviceMesh":
     """The processes in a row, or in groups of so many (neighbours: those of one machine)."""
+    from torch.distributed.device_mesh import init_device_mesh
+
     kind, world = processes.device.type, processes.world
     if shards == world:
         return init_device_mesh(kind, (world,), mesh_dim_names=("shard",))
@@ -209,7 +218,7 @@ def _mesh(processes: Processes, shards: int) -> DeviceMesh:
 
 
 def _shard(
-    model: nn.Module, mesh: DeviceMesh, gathered: torch.dtype | None, reduced: torch.dtype
+    model: nn.Module, mesh: "DeviceMesh", gathered: torch.dtype | None, reduced: torch.dtype
 ) -> None:
     """Keep this process's part of every parameter, those of the main process.
 
@@ -218,6 +227,12 @@ def _shard(
             the blocks is gathered in float32.
         reduced: what gradients are added up in.
     """
+    from torch.distributed.fsdp import (
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
+
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.data, 0)
     policy = MixedPrecisionPolicy(gathered, reduced, cast_forward_inputs=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from videomae.config import ConfigError, TrainConfig
 from videomae.run.checks import check_place, check_precision
 from videomae.run.overwrite import check_replaceable, check_unused, would_remove
-from videomae.train.checkpoint import find_checkpoint, parents_of
+from videomae.train.resuming import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.weights import Link, Weights

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from videomae.config import Precision
 from videomae.run.arithmetic import autocast
 from videomae.run.parallel import Fetched, Processes, send
 from videomae.train.objective import Inputs
-from videomae.train.sharding import gradients_exchanged
+from videomae.train.sharding import gradients_exchanged, whole_tensor
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,7 @@ def train_step(
     gradients = [p.grad for p in parameters if p.grad is not None]
     # What each process has is its sum of errors, averaged over the processes.
     torch._foreach_mul_(gradients, (processes.world / total.clamp(min=1)).float())
-    grad_norm = get_total_norm(gradients)
-    if isinstance(grad_norm, DTensor):
-        grad_norm = grad_norm.full_tensor()
+    grad_norm = whole_tensor(get_total_norm(gradients))
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
     skipped = (~torch.isfinite(grad_norm) | (total == 0)).float()

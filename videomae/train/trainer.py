@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -35,7 +36,6 @@ from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.watchdog import Watchdog
-from videomae.train.checkpoint import Checkpoints
 from videomae.train.course import Course
 from videomae.train.delivery import delivery_to
 from videomae.train.groups import adamw
@@ -52,6 +52,9 @@ from videomae.train.step import Notices, PendingStep, StepSettings, train_step
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
 from videomae.train.tuning import tune
+
+if TYPE_CHECKING:
+    from videomae.train.checkpoint import Checkpoints
 
 
 @dataclass
@@ -155,7 +158,9 @@ class Trainer:
             stage.at_end(outcome.step)
         return outcome
 
-    def _checkpoints(self, hashes: dict[str, str]) -> Checkpoints:
+    def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
+        from videomae.train.checkpoint import Checkpoints  # takes a while
+
         config, background = self.config, self.run.settings.background_checkpoints
         return Checkpoints(
             self.run.directory / CHECKPOINTS,

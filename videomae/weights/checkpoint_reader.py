@@ -8,7 +8,6 @@ tensors and nothing else: what torch would unpickle as an object is refused by i
 
 import io
 import math
-import os
 import pickle
 import reprlib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -30,10 +30,13 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import LoadItemType, LoadPlan, LoadPlanner, ReadItem
 from torch.futures import Future
 
-from videomae.run.files import inside
 from videomae.weights.archive import check_archive
+from videomae.weights.saved import METADATA, damaged_files, data_file, read_run_file
+from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import MARK, Weights, WeightsInfo, as_json, check_info
 
-METADATA = ".metadata"
+MODEL, AVERAGE = "model.", "average."
+"""What the names of the weights begin with, and those of their running mean."""
 STORAGE = "torch.distributed.checkpoint"
 NAMES = (
     (f"{STORAGE}.metadata", "Metadata"),
@@ -225,18 +228,6 @@ def _places(storage: Mapping[object, object]) -> dict[MetadataIndex, _StorageInf
     return places
 
 
-def data_file(directory: Path, name: str) -> Path:
-    """A file of a checkpoint.
-
-    Raises:
-        ValueError: it is no regular file in the directory itself.
-    """
-    path = inside(directory, name)
-    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(directory):
-        raise ValueError(f"{path} is a link that leads out of the directory")
-    return path
-
-
 def read_metadata(directory: Path) -> Metadata:
     """The metadata of a checkpoint, checked against its files.
 
@@ -319,3 +310,32 @@ class CheckpointReader(dcp.FileSystemReader):
         ):
             tensor = tensor.narrow(axis, start, length)
         return tensor
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """The weights of a checkpoint: the running mean, if there is one.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    try:
+        run = read_run_file(path)
+        if damaged := damaged_files(path, run["sha256"]):
+            raise ValueError(f"{', '.join(damaged)} missing or damaged")
+        info = WeightsInfo.of({MARK: as_json(run["weights"] | {"step": run["step"]})})
+        reader = CheckpointReader(path)
+        kept = reader.read_metadata().state_dict_metadata
+        prefix = AVERAGE if any(name.startswith(AVERAGE) for name in kept) else MODEL
+        state: dict[str, Tensor] = {
+            name: torch.empty(entry.size, dtype=entry.properties.dtype)
+            for name, entry in kept.items()
+            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
+        }
+        shapes = {name.removeprefix(prefix): tuple(x.shape) for name, x in state.items()}
+        check_info(info, shapes, path)
+        dcp.load(state, storage_reader=reader, no_dist=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, CheckpointException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"the checkpoint {path} cannot be read: {reason}") from error
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return Weights(path, tuple(path / name for name in run["sha256"]), info, tensors)

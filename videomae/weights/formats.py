@@ -12,7 +12,7 @@ from videomae.run.files import read_json
 from videomae.weights import huggingface
 from videomae.weights.huggingface import read_huggingface, save_huggingface
 from videomae.weights.official import read_official, save_official
-from videomae.weights.saved import is_checkpoint, read_checkpoint
+from videomae.weights.saved import is_checkpoint
 from videomae.weights.tensors import Container, WeightsError, container_of, open_safetensors
 from videomae.weights.weights import MARK, Kind, Weights, WeightsInfo, read_own, save_weights
 
@@ -56,6 +56,8 @@ def read_weights(
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
     if path.is_dir():
         if is_checkpoint(path):
+            from videomae.weights.checkpoint_reader import read_checkpoint  # takes a while
+
             return _with_heads(read_checkpoint(path), **heads)
         if (path / WEIGHTS).is_file():
             return _own(path / WEIGHTS, **heads)

@@ -1,26 +1,19 @@
-"""Weights out of a training checkpoint: the parts of all processes, put together."""
+"""What lies in the directory of a training checkpoint beside its tensors: run.json, and hashes."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed.checkpoint as dcp
-from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-
 from videomae.run.directory import RUN_FILE
-from videomae.run.files import read_json, sha256
-from videomae.weights.checkpoint_reader import METADATA, CheckpointReader, data_file
-from videomae.weights.tensors import WeightsError
-from videomae.weights.weights import MARK, Weights, WeightsInfo, as_json, check_info, is_link
+from videomae.run.files import inside, read_json, sha256
+from videomae.weights.weights import MARK, WeightsInfo, is_link
 
+METADATA = ".metadata"
+"""The table of contents of a checkpoint, written after its tensors."""
 DATA = ".distcp"
 """The suffix of a checkpoint's files of tensors."""
-MODEL, AVERAGE = "model.", "average."
-"""What the names of the weights begin with, and those of their running mean."""
 SAID = {"step": int, "samples": int, "identity": dict, "weights": dict, "sha256": dict}
 """What run.json says, and of which types."""
 
@@ -79,37 +72,20 @@ def damaged_files(
     return sorted([*changed, *(found - recorded.keys())])
 
 
+def data_file(directory: Path, name: str) -> Path:
+    """A file of a checkpoint.
+
+    Raises:
+        ValueError: it is no regular file in the directory itself.
+    """
+    path = inside(directory, name)
+    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(directory):
+        raise ValueError(f"{path} is a link that leads out of the directory")
+    return path
+
+
 def _is_whole(path: Path, name: str, recorded: str) -> bool:
     try:
         return sha256(data_file(path, name)) == recorded
     except (OSError, ValueError):
         return False
-
-
-def read_checkpoint(path: Path) -> Weights:
-    """The weights of a checkpoint: the running mean, if there is one.
-
-    Raises:
-        WeightsError: it is damaged.
-    """
-    try:
-        run = read_run_file(path)
-        if damaged := damaged_files(path, run["sha256"]):
-            raise ValueError(f"{', '.join(damaged)} missing or damaged")
-        info = WeightsInfo.of({MARK: as_json(run["weights"] | {"step": run["step"]})})
-        reader = CheckpointReader(path)
-        kept = reader.read_metadata().state_dict_metadata
-        prefix = AVERAGE if any(name.startswith(AVERAGE) for name in kept) else MODEL
-        state: dict[str, Tensor] = {
-            name: torch.empty(entry.size, dtype=entry.properties.dtype)
-            for name, entry in kept.items()
-            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
-        }
-        shapes = {name.removeprefix(prefix): tuple(x.shape) for name, x in state.items()}
-        check_info(info, shapes, path)
-        dcp.load(state, storage_reader=reader, no_dist=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, CheckpointException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"the checkpoint {path} cannot be read: {reason}") from error
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return Weights(path, tuple(path / name for name in run["sha256"]), info, tensors)
