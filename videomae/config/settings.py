@@ -51,6 +51,8 @@ class Rules:
     depends on it, or the files that it names are compared by their hashes."""
     finetuning_only: bool = False
     """Whether it has no meaning in pre-training, and must be left at its default there."""
+    in_features: bool = False
+    """Whether the features of a video by a frozen encoder depend on it."""
     often: bool = False
     """Whether people give it often: help shows it first."""
     on_page: bool = False

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import DataConfig, Precision, UserError
+from videomae.config.settings import rules_of
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
 from videomae.lists.clips import Clip, ClipList
@@ -263,7 +264,7 @@ def is_bad_row(row: object, shard: range) -> bool:
 
 def describe(data: DataConfig) -> dict[str, Any]:
     """What of a data set decides the features of a list's videos."""
-    names = ("root", "list_format", "frame_template", "first_frame", "sampling", "segments")
+    names = [each.name for each in fields(data) if rules_of(each).in_features]
     return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
 
 
