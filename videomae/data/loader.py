@@ -148,6 +148,7 @@ class ExampleBatches:
         self.given_up = examples.given_up
         self.nbytes = most * examples.nbytes + 1024  # each field is aligned
         self.max_clip_bytes = examples.data.max_clip_bytes
+        self.timeout_s = examples.data.timeout_s
 
     def make(
         self, task: Sequence[Item] | Sequence[int], first: int, desk: Desk
@@ -204,7 +205,6 @@ def delivered_batches(
         workers=workers,
         in_order=True,
         pin=False,
-        timeout_s=clips.data.timeout_s,
         note=note,
         lend=True,
         register=delivery.register,
@@ -258,7 +258,6 @@ def training_loader(
         workers=workers,
         in_order=True,
         pin=pin,
-        timeout_s=clips.data.timeout_s,
         note=note,
     )
 
@@ -292,7 +291,6 @@ def evaluation_loader(
         workers=min(workers, len(places)),
         in_order=True,
         pin=pin,
-        timeout_s=clips.data.timeout_s,
         note=note,
     )
 
@@ -307,6 +305,5 @@ def window_loader(
         workers=workers,
         in_order=False,
         pin=pin,
-        timeout_s=windows.data.timeout_s,
         note=note,
     )

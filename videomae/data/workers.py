@@ -47,8 +47,8 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 class Loader(Generic[T, B]):
     """The batches of all tasks, whatever becomes of the processes that make them.
 
-    A process that is gone, or at one video for longer than timeout_s, is replaced by another, which
-    goes on with its tasks. A video that takes two processes along is given up.
+    A process that is gone, or at one video for longer than maker.timeout_s, is replaced by another,
+    which goes on with its tasks. A video that takes two processes along is given up.
 
     Args:
         workers: processes; 0: this one decodes, unwatched.
@@ -69,7 +69,6 @@ class Loader(Generic[T, B]):
         workers: int,
         in_order: bool,
         pin: bool,
-        timeout_s: float,
         note: Callable[[str], None],
         lend: bool = False,
         register: Register | None = None,
@@ -79,7 +78,6 @@ class Loader(Generic[T, B]):
         self.workers = workers
         self.in_order = in_order
         self.pin = pin
-        self.timeout_s = timeout_s
         self.note = note
         self.lend = lend
         self.register = register
@@ -170,8 +168,9 @@ class Loader(Generic[T, B]):
                 return worker, *message
             else:
                 for worker in crew:
-                    if worker.is_late(self.timeout_s):
-                        how = f"not decoded in time ({self.timeout_s:g} s, data.timeout_s)"
+                    if worker.is_late(self.maker.timeout_s):
+                        limit = f"{self.maker.timeout_s:g} s, data.timeout_s"
+                        how = f"not decoded in time ({limit})"
                         self._replace(worker, how)
 
     def _replace(self, worker: "Worker[T, B]", how: str) -> None:

@@ -51,6 +51,8 @@ class Maker(Protocol[Task, Made]):
     """Of the tensors of one batch, at most."""
     max_clip_bytes: int
     """Of memory that reading one video may take."""
+    timeout_s: float
+    """For which a process may be at one video, in seconds."""
 
     @property
     def clips(self) -> Sequence[Clip]:
