@@ -573,7 +573,7 @@ def through_decoders(clips: Path, data: DataConfig) -> bool:
         training = TrainingClips(lines, own, augment, None, seed=0)
         order = TrainingOrder(len(lines), 8, seed=0)
         batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=len(lines) // 8)
-        shared = {"workers": 2, "pin": False, "note": print}
+        shared = {"workers": 2, "pin": False}
         loaders = {
             "training": training_loader(training, batches, size=8, **shared),
             "evaluation": evaluation_loader(
@@ -670,7 +670,7 @@ def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
         order = TrainingOrder(len(lines), 8, seed=0)
         batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=10**9)
         before = set(decoding_processes(os.getpid()))
-        stream = iter(training_loader(clips, batches, size=8, workers=1, pin=False, note=print))
+        stream = iter(training_loader(clips, batches, size=8, workers=1, pin=False))
         next(stream)
         (process,) = set(decoding_processes(os.getpid())) - before
         streams[name] = stream, process
