@@ -5,11 +5,13 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,12 +259,19 @@ def test_the_log_goes_to_handlers_of_others_too() -> None:
     assert found == ["title\nwhat  1  why\nelse  2"]
 
 
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A clock by which progress is measured, and that stands at `now` seconds."""
+    clock = SimpleNamespace(now=1000.0, strftime=time.strftime, localtime=time.localtime)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(console, "time", clock)
+    return clock
+
+
 def test_lines_of_steps_say_the_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At 90 s a step from the first to the second; the seconds before the first do not count."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(console.time, "monotonic", lambda: clock.now)
+    clock = stopped_clock(monkeypatch)
     with run_log(tmp_path) as log:
         for step, seconds in ((1, 400.0), (2, 90.0), (3, 90.0)):
             clock.now += seconds
@@ -283,8 +292,7 @@ def test_other_progress_is_logged_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From 100 of 1000, one in ten seconds: the 101st is the first, after 10 s."""
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(console.time, "monotonic", lambda: clock.now)
+    clock = stopped_clock(monkeypatch)
     with log_to_console(), progress_bar("scanning", total=1000, done=100) as bar:
         for _ in range(13):
             clock.now += 10.0

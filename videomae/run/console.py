@@ -65,9 +65,9 @@ class Facts:
     def __str__(self) -> str:
         return "\n".join([self.title, *("  ".join(row).rstrip() for row in self.rows)])
 
-    def table(self, title: str) -> Table:
-        """Return the table under a title, as rich draws it."""
-        table = Table(title=Text(title), title_justify="left", show_header=False, box=None)
+    def table(self) -> Table:
+        """Return the rows as rich draws them."""
+        table = Table(show_header=False, box=None)
         table.add_column(overflow="fold")  # a narrow terminal shows all of a number
         table.add_column(justify="right", style="bold", overflow="fold")
         table.add_column(style="dim", overflow="fold")
@@ -84,10 +84,12 @@ class ConsoleHandler(logging.Handler):
         when = ""
         if not console.is_terminal:
             when = time.strftime(f"{TIME_OF_DAY} ", time.localtime(record.created))
-        if isinstance(record.msg, Facts):
-            console.print(record.msg.table(when + record.msg.title))
-        else:
-            console.print(shown(when + self.format(record)), markup=False, soft_wrap=True)
+        facts = record.msg if isinstance(record.msg, Facts) else None
+        text = facts.title if facts else self.format(record)
+        style = "italic" if facts else None
+        console.print(shown(when + text), style=style, markup=False, soft_wrap=True)
+        if facts:
+            console.print(facts.table())
 
 
 @contextmanager
