@@ -149,8 +149,7 @@ def work(
     end_with_parent()
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(NICENESS)
+    os.nice(NICENESS)
     limit_memory(maker.max_clip_bytes + maker.nbytes + OWN_BYTES)
     gc.freeze()  # what is there already stays, and stays shared with the main process
     desk = SharedDesk(maker, state, slots, tasks, parent.pid)

@@ -13,17 +13,13 @@ predictions.jsonl      one JSON object per test video, in the order of the list
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from videomae.config import UserError
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
@@ -58,7 +54,7 @@ def alone(directory: Path, *, is_main: bool = True) -> Iterator[None]:
     Raises:
         RunExistsError: another process is in its own such block.
     """
-    if not is_main or fcntl is None:
+    if not is_main:
         yield
         return
     directory.mkdir(parents=True, exist_ok=True)
