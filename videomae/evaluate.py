@@ -14,6 +14,7 @@ and figures/confusion.png to output_dir (outputs/NAME/evaluation).
     overwrite=true                  replace the results that output_dir holds
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,8 @@ from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, pick_classes, same_classes
 from videomae.weights.weights import WeightsInfo
 
+logger = logging.getLogger("videomae.evaluate")
+
 
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate the classifier at config.weights, or that of each split."""
@@ -56,7 +59,7 @@ def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     data = config.data
     require(config, "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(data.decoder)
-    directory, say = run.directory, run.say
+    directory = run.directory
     check_place("output_dir", directory)
     check_unused(directory, overwrite=config.overwrite)
     names = class_names(data)
@@ -69,10 +72,10 @@ def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     model_config = as_trained(config.model, weights.info, data.clip)
     config = replace(config, model=model_config)
     model = VideoClassifier(config.model, data.clip, len(names))
-    say.line(f"{weights.path}: {load_all(model, weights)}")
+    logger.info(f"{weights.path}: {load_all(model, weights)}")
     trained = weights.info.sampling
     if trained not in (None, data.sampling):
-        say.line(f"trained with data.sampling={trained.name}, tested with {data.sampling.name}")
+        logger.info(f"trained with data.sampling={trained.name}, tested with {data.sampling.name}")
     weights_hash = weights.sha256()
     run.processes.barrier()  # every process has looked before anything changes
     if run.is_main:

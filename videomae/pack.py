@@ -22,6 +22,7 @@ the same paths. A killed run goes on with the same command, to the same bytes.
 """
 
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -36,7 +37,7 @@ from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
-from videomae.run.console import Say
+from videomae.run.console import Facts, log_to_console, progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import sha256, write_text
 from videomae.run.programs import run_all
@@ -44,6 +45,8 @@ from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, LIST, MANIFEST, Pack, source_of
 from videomae.video.transcode import Encoding, Transcoded
+
+logger = logging.getLogger("videomae.pack")
 
 
 class TooManyLeftOut(UserError):  # noqa: N818  # says what is wrong better than an -Error would
@@ -54,12 +57,12 @@ MOST_LABEL = 2**31 - 1
 """A pack's index holds no larger one."""
 
 
+@log_to_console()
 def pack(config: PackConfig) -> None:
     """Pack config.list into config.out."""
-    say = Say(enabled=True)
     if config.check:
         require(config, "out")
-        check_pack(Path(str(config.out)), say)
+        check_pack(Path(str(config.out)))
         return
     require(config, "list", "root", "out")
     source, out = Path(str(config.list)), Path(str(config.out))
@@ -88,14 +91,14 @@ def pack(config: PackConfig) -> None:
             raise ConfigError(
                 f"{out} holds a pack of another list or of other settings: choose another out"
             )
-        say.line(f"{out} is complete; check=true reads it again")
+        logger.info(f"{out} is complete; check=true reads it again")
         return
     first = {source_of(clip): clip for clip in reversed(lines)}  # a file named twice is packed once
     clips = sorted(first.values(), key=lambda clip: clip.line)
     shard_bytes = int(config.shard_mb * 1e6)
     with Packing(out, clips, encoding, shard_bytes, settings) as packing:
         try:
-            _transcode(packing, data, config, say)
+            _transcode(packing, data, config)
         finally:
             left_out = {
                 source_of(clips[number]): made.source.error
@@ -107,7 +110,7 @@ def pack(config: PackConfig) -> None:
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
         write_without(out / LIST, source, {clip.line for clip in bad}, note)
         packing.finish()
-    _report(out, left_out, say)
+    _report(out, left_out)
 
 
 def _write_bad(file: Path, bad: Sequence[Clip], errors: Mapping[str, str | None]) -> None:
@@ -118,7 +121,7 @@ def _write_bad(file: Path, bad: Sequence[Clip], errors: Mapping[str, str | None]
     write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
-def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say) -> None:
+def _transcode(packing: Packing, data: DataConfig, config: PackConfig) -> None:
     """Transcode the clips that are not done.
 
     Raises:
@@ -128,12 +131,12 @@ def _transcode(packing: Packing, data: DataConfig, config: PackConfig, say: Say)
     clips = packing.clips
     todo = [number for number in range(len(clips)) if number not in packing.done]
     if len(todo) < len(clips):
-        say.line(f"{len(clips) - len(todo):,} of {len(clips):,} videos are packed already")
+        logger.info(f"{len(clips) - len(todo):,} of {len(clips):,} videos are packed already")
     workers = min(config.workers or available_cores(), max(1, len(todo)))
     program = [sys.executable, "-m", "videomae.video.transcode"]
     requests = ((n, [*_request(packing, n, data), config.max_clip_bytes]) for n in todo)
     tried = 0
-    with say.bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
+    with progress_bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
         for number, answer in run_all(program, requests, workers, config.timeout_s):
             if isinstance(answer, str):
                 made = Transcoded(Inspection(ok=False, error=answer))
@@ -178,7 +181,7 @@ def _judge(packing: Packing, config: PackConfig) -> None:
         )
 
 
-def _report(out: Path, left_out: dict[str, str | None], say: Say) -> None:
+def _report(out: Path, left_out: dict[str, str | None]) -> None:
     """Print what the pack holds, and how to use it."""
     manifest = Pack(out).manifest
     size = sum(shard["bytes"] for shard in manifest["shards"])
@@ -195,11 +198,11 @@ def _report(out: Path, left_out: dict[str, str | None], say: Say) -> None:
     if manifest["num_videos"]:
         worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
         rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
-    say.table(f"{out}", rows)
-    say.line(f"use it as a root: data.train_list={out / LIST} data.root={out}")
+    logger.info(Facts(f"{out}", rows))
+    logger.info(f"use it as a root: data.train_list={out / LIST} data.root={out}")
 
 
-def check_pack(out: Path, say: Say) -> None:
+def check_pack(out: Path) -> None:
     """Read all of a pack.
 
     Raises:
@@ -209,7 +212,7 @@ def check_pack(out: Path, say: Say) -> None:
         raise UserError(
             f"{out} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
         )
-    say.line(f"{out}: every byte is as it was written")
+    logger.info(f"{out}: every byte is as it was written")
 
 
 main = command("pack")(pack)

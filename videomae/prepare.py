@@ -29,6 +29,7 @@ train and test is an error.
 """
 
 import json
+import logging
 import os
 from collections import Counter
 from dataclasses import replace
@@ -59,11 +60,13 @@ from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
-from videomae.run.console import Say
+from videomae.run.console import Facts, log_to_console
 from videomae.run.cores import available_cores
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made, recorded
 from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
+
+logger = logging.getLogger("videomae.prepare")
 
 PROBLEMS = "problems.jsonl"
 LISTS = (*(f"{part}.txt" for part in PARTS), *(f"split*/{part}.txt" for part in PARTS))
@@ -74,12 +77,13 @@ class PrepareError(UserError):
     """Annotations and videos that no lists can be made of."""
 
 
+@log_to_console()
 def prepare(config: PrepareConfig) -> None:
     """Write the lists of config.dataset."""
     more = () if config.dataset is Dataset.folders else ("annotations",)
     require(config, "dataset", "videos", "out", *more)
     assert config.dataset is not None
-    out, root, say = Path(str(config.out)), Path(str(config.videos)), Say(enabled=True)
+    out, root = Path(str(config.out)), Path(str(config.videos))
     check_place("out", out)
     if os.path.exists(out / FILE_NAME) and not config.overwrite:
         raise ConfigError(f"out={out} holds prepared lists already: overwrite=true replaces them")
@@ -94,17 +98,17 @@ def prepare(config: PrepareConfig) -> None:
     lists = match(divided(annotations, config), located, root)
     _check_found(lists, annotations, root)
     if config.scan is not Scan.off and not lists.of_kind(IN_TWO_PARTS):  # which is an error anyway
-        lists = _without_damaged(lists, located, config, root, out, say)
+        lists = _without_damaged(lists, located, config, root, out)
     problems = [*lists.problems, *classes_without_videos(annotations, lists)]
     lists = replace(lists, problems=problems)
     file, counted = out / PROBLEMS, left_out(located.below)
     lines = (json.dumps(each._asdict()) + "\n" for each in problems + counted)
     write_text(file, "".join(lines))
-    _report(lists, annotations, located, config.dataset, file, say)
+    _report(lists, annotations, located, config.dataset, file)
     _check_lists(lists, annotations, config, file)
     _write(lists, annotations, located, config, out)
     splits = " data.split=1" if None not in annotations.splits else ""
-    say.line(f"{out}: lists written; use them with data.prepared={out}{splits}")
+    logger.info(f"{out}: lists written; use them with data.prepared={out}{splits}")
 
 
 def _read(config: PrepareConfig, root: Path) -> tuple[Located, Annotations]:
@@ -150,7 +154,7 @@ def _check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
 
 
 def _without_damaged(
-    lists: Lists, located: Located, config: PrepareConfig, root: Path, out: Path, say: Say
+    lists: Lists, located: Located, config: PrepareConfig, root: Path, out: Path
 ) -> Lists:
     """Scan the videos of the lists, and return the lists without those that cannot be decoded.
 
@@ -171,7 +175,6 @@ def _without_damaged(
         out / f"scan_{config.scan.name}.jsonl",
         config.workers or available_cores(),
         config.timeout_s,
-        say,
         STRICT if config.scan is Scan.strict else QUICK,
         max_bytes=config.max_clip_bytes,
     )
@@ -191,7 +194,6 @@ def _report(
     located: Located,
     dataset: Dataset,
     problems: Path,
-    say: Say,
 ) -> None:
     """Print counts beside the published ones, then the problems by kind with the first of each."""
     rows = [("classes", f"{len(annotations.classes):,}", "")]
@@ -205,18 +207,18 @@ def _report(
                     note += f" ({found - published:+,})"
                 name = part if split is None else f"split {split} {part}"
                 rows.append((name, f"{found:,}", note))
-    say.table(f"{dataset.name}: videos", rows)
+    logger.info(Facts(f"{dataset.name}: videos", rows))
     for note in annotations.notes:
-        say.line(note)
+        logger.info(note)
     counts = Counter(problem.kind for problem in lists.problems)
     for kind, count in counts.items():
         first = lists.of_kind(kind)[0]
         where = f" ({first.where})" if first.where else ""
-        say.line(f"{count:,} {kind.replace('_', ' ')}, such as {first.what}{where}")
+        logger.info(f"{count:,} {kind.replace('_', ' ')}, such as {first.what}{where}")
     for line in told(located.below.left_out):
-        say.line(line)
+        logger.info(line)
     if counts or located.below.left_out:
-        say.line(f"all of them: {problems}")
+        logger.info(f"all of them: {problems}")
 
 
 def _check_lists(

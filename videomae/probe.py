@@ -24,6 +24,7 @@ bad_files.jsonl. Writes results.json, an entry for each probe.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ from videomae.run.arithmetic import uses_bf16
 from videomae.run.bad_files import TEST, TRAIN, add_bad_files
 from videomae.run.checks import check_place, check_precision, require
 from videomae.run.command import command
-from videomae.run.console import SafeConsole, Say
+from videomae.run.console import SafeConsole
 from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256, write_text
@@ -62,6 +63,8 @@ from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import encoder_of
 
+logger = logging.getLogger("videomae.probe")
+
 FEATURES = "features"
 """In the output directory."""
 
@@ -72,13 +75,13 @@ def probe(config: ProbeConfig) -> None:
     require(config, "data.train_list", "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(config.data.decoder)
     with open_run(config.run, config.output_dir) as run:
-        directory, say, process = run.directory, run.say, run.processes
+        directory, process = run.directory, run.processes
         _check_output(config, directory)
         classes = class_names(config.data)
         lists = {key: _clips(config.data, key) for key in ("train_list", "test_list")}
         others = {"data.train_list": lists["train_list"]}
-        warn_of_shared(lists["test_list"], "data.test_list", others, say)
-        model, data, made_of = _encoder(config, say)
+        warn_of_shared(lists["test_list"], "data.test_list", others)
+        model, data, made_of = _encoder(config)
         process.barrier()  # every process has looked before anything changes
         if process.is_main:
             hashes = {f"data.{key}": sha256(Path(str(getattr(config.data, key)))) for key in lists}
@@ -91,13 +94,13 @@ def probe(config: ProbeConfig) -> None:
         found = [_features(run, config, encoder, lists[key], key, data, made_of) for key in lists]
         if process.is_main:
             train, test = found
-            add_bad_files(directory, train.bad, TRAIN, say)
-            add_bad_files(directory, test.bad, TEST, say)
+            add_bad_files(directory, train.bad, TRAIN)
+            add_bad_files(directory, test.bad, TEST)
             labels = [torch.from_numpy(clips.labels()) for clips in lists.values()]
-            results = _results(config, encoder, train, test, labels, classes, say)
+            results = _results(config, encoder, train, test, labels, classes)
             write_text(made(directory, RESULTS), json.dumps(results, indent=2) + "\n")
             SafeConsole(highlight=False).print(_table(results))
-            say.line(f"{len(lists['test_list'])} test videos: {directory / RESULTS}")
+            logger.info(f"{len(lists['test_list'])} test videos: {directory / RESULTS}")
 
 
 def _check_output(config: ProbeConfig, directory: Path) -> None:
@@ -118,9 +121,7 @@ def _clips(data: DataConfig, key: str) -> ClipList:
     return clips
 
 
-def _encoder(
-    config: ProbeConfig, say: Say
-) -> tuple[VideoMAE | VideoClassifier, DataConfig, dict[str, Any]]:
+def _encoder(config: ProbeConfig) -> tuple[VideoMAE | VideoClassifier, DataConfig, dict[str, Any]]:
     """The encoder, the data as it sees them, and what it is, for the features' name."""
     data = replace(config.data, crops=1)
     if config.weights == SCRATCH:
@@ -134,9 +135,9 @@ def _encoder(
     )
     clip = replace(weights.info.clip, stride=data.clip.stride)
     if clip != data.clip:
-        say.line(f"data.clip is {data.clip}; the weights' own is taken: {clip}")
+        logger.info(f"data.clip is {data.clip}; the weights' own is taken: {clip}")
     model, report = encoder_of(weights, clip)
-    say.line(f"{weights.path}: {report}")
+    logger.info(f"{weights.path}: {report}")
     made_of = {"weights": weights.sha256(), "heads": model.config.heads}
     return model, replace(data, clip=clip), made_of
 
@@ -185,7 +186,6 @@ def _results(
     test: Features,
     labels: Sequence[Tensor],
     names: Sequence[str],
-    say: Say,
 ) -> dict[str, dict[str, Any]]:
     """What each probe makes of the test videos.
 
@@ -209,7 +209,7 @@ def _results(
             on = f"the best on {said['num_held_out']} held-out training videos"
             tried = len(config.probe.lrs)
             how = f"{on}, of {tried} rates" if tried > 1 else "the only one given"
-            say.line(f"{kind.name}: lr {said['lr']:g}, {how}")
+            logger.info(f"{kind.name}: lr {said['lr']:g}, {how}")
         table = np.full((len(test_labels), len(names)), np.nan, dtype=np.float32)
         table[test.video.numpy()] = probs.numpy()
         scores = Scores(test_labels.numpy(), table, names)

@@ -16,6 +16,7 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
     timeout_s=600                                a video that takes longer counts as damaged
 """
 
+import logging
 import os
 import statistics
 from collections import Counter
@@ -31,11 +32,13 @@ from videomae.data.checks import check_videos
 from videomae.lists.clips import Clip, read_clips, write_without
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
-from videomae.run.console import Say
+from videomae.run.console import Facts, log_to_console
 from videomae.run.cores import available_cores
 from videomae.run.files import replacing
 from videomae.video.inspecting import Job, inspect_resumably
 from videomae.video.inspection import Inspection
+
+logger = logging.getLogger("videomae.scan")
 
 PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
 SCHEMA = pa.schema(
@@ -57,10 +60,11 @@ LARGE = 320
 """Pixels of the short side that are more than training needs."""
 
 
+@log_to_console()
 def scan(config: ScanConfig) -> None:
     """Scan config.list."""
     require(config, "list", "root", "out")
-    source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
+    source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
     if os.path.realpath(out / CLEAN) == os.path.realpath(source):
         raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
@@ -86,7 +90,6 @@ def scan(config: ScanConfig) -> None:
         out / PROGRESS,
         workers,
         config.timeout_s,
-        say,
         max_bytes=config.max_clip_bytes,
     )
     results = [(clip, done[jobs[clip.line]]) for clip in clips]
@@ -94,7 +97,7 @@ def scan(config: ScanConfig) -> None:
     damaged = {clip.line for clip, found in results if not found.ok}
     note = f"{len(damaged)} of {len(results)} videos left out: see {TABLE}" if damaged else None
     write_without(out / CLEAN, source, damaged, note)
-    _report(results, out, say)
+    _report(results, out)
 
 
 def _job(clip: Clip, data: DataConfig) -> Job:
@@ -117,7 +120,7 @@ def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
 
 
-def _report(results: Sequence[tuple[Clip, Inspection]], out: Path, say: Say) -> None:
+def _report(results: Sequence[tuple[Clip, Inspection]], out: Path) -> None:
     """Print how many are damaged and why, how long they are, and how large."""
     good = [(clip, found) for clip, found in results if found.ok]
     reasons = Counter(str(found.error).partition(" (")[0] for _, found in results if not found.ok)
@@ -132,10 +135,10 @@ def _report(results: Sequence[tuple[Clip, Inspection]], out: Path, say: Say) -> 
             rows.append((name, f"{found.num_frames:,} frames", clip.path))
         middle = statistics.median(found.num_frames for _, found in good)
         rows.append(("median", f"{middle:,.0f} frames", ""))
-    say.table(f"{out / TABLE}", rows)
+    logger.info(Facts(f"{out / TABLE}", rows))
     large = sum(min(found.width or 0, found.height or 0) > LARGE for _, found in good)
     if large > len(good) / 2:
-        say.line(
+        logger.info(
             f"{large:,} videos have a short side of more than {LARGE} px: shrinking them once to "
             f"{LARGE} px makes every epoch decode faster"
         )

@@ -1,13 +1,15 @@
 """Lists and videos that are looked at before a command begins."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.clips import Clip, ClipList, read_clips
-from videomae.run.console import Say
 from videomae.video.opening import pack_at
+
+logger = logging.getLogger(__name__)
 
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
@@ -55,9 +57,7 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
         )
 
 
-def warn_of_shared(
-    test: ClipList, key: str, others: Mapping[str, ClipList], say: Say
-) -> dict[str, int]:
+def warn_of_shared(test: ClipList, key: str, others: Mapping[str, ClipList]) -> dict[str, int]:
     """Say so where videos that are tested on are in a list that is trained or chosen on.
 
     Args:
@@ -70,7 +70,7 @@ def warn_of_shared(
     counts = {other: test.num_shared(clips) for other, clips in others.items()}
     shared = {other: count for other, count in counts.items() if count}
     for other, count in shared.items():
-        say.line(
+        logger.info(
             f"WARNING: {count} of {len(test)} videos of {key} are in {other} too: the result is no "
             "measure of unseen videos"
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,13 +28,15 @@ from videomae.model.pixels import normalise
 from videomae.pictures.figures import save_confusion
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
-from videomae.run.console import note
+from videomae.run.console import progress_bar
 from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.sidefiles import is_bad_file, mended_rows
 from videomae.weights.weights import as_json
+
+logger = logging.getLogger(__name__)
 
 TOP = 5
 """Classes that predictions.jsonl tells of each video."""
@@ -73,12 +76,11 @@ def score_model(
         batch=batch,
         workers=run.num_workers,
         pin=process.pins,
-        note=note,
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
     predict = partial(logits_of, model, run.device, run.settings.precision)
-    with run.say.bar("evaluating", total=share) as bar:
+    with progress_bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
         return None
@@ -115,13 +117,13 @@ def evaluate_model(
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    (clips, names, data), directory, say = test, run.directory, run.say
+    (clips, names, data), directory = test, run.directory
     evaluation = score_model(run, model, EvaluationClips(clips, data), names)
     if evaluation is None:
         return
     scores, bad, num_short = evaluation
     results = scores.results({"segments": data.segments, "crops": data.crops}) | dict(about)
-    add_bad_files(directory, bad, TEST, say)
+    add_bad_files(directory, bad, TEST)
     if not scores.readable.any():
         raise NothingReadableError(
             f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
@@ -133,7 +135,7 @@ def evaluate_model(
     picture = made(directory, "figures/confusion.png")
     save_confusion(picture, scores.confusion(), names, title)
     low, high = results["top1_interval"]
-    say.line(
+    logger.info(
         f"top-1 {results['top1']:.2f} % ({low:.2f} to {high:.2f})   "
         f"top-5 {results['top5']:.2f} %   mean of classes {results['mean_class_accuracy']:.2f} %   "
         f"{len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a clip, "

@@ -1,6 +1,7 @@
 """Fine-tuning as a stage: learn to classify videos, and evaluate the result."""
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
 from videomae.run.checks import require
-from videomae.run.console import note
 from videomae.run.directory import BEST, BEST_WEIGHTS, WEIGHTS
 from videomae.run.files import sha256, write_text
 from videomae.run.log import RunLog, logged
@@ -37,6 +37,8 @@ from videomae.train.tuning import Part
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -68,7 +70,7 @@ class Finetuning(Stage):
         self.lists = read_lists(config)
         self.clips = self.lists.train
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
-        self.shared = warn_of_shared(self.lists.test, "data.test_list", others, run.say)
+        self.shared = warn_of_shared(self.lists.test, "data.test_list", others)
         self.checkpoint = check_run(config)
         self._weights, parents = starting_weights(config, self.checkpoint)
         if self._weights is not None:
@@ -115,7 +117,7 @@ class Finetuning(Stage):
             top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
             log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
             better = offer(run.directory, step, top1, trained, self.info)
-            run.say.line(
+            logger.info(
                 f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
                 f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
             )
@@ -198,31 +200,31 @@ def starting_model(
                 f"{len(names)}, {_first(names)}: give the data.classes and "
                 "data.class_names that it makes, or no head_map"
             )
-    run.say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
+    logger.info(f"{weights.path}: {load_encoder(model, weights, names)}")
     return model
 
 
 def show_data(run: Run, dataset: TrainingClips, lists: Lists) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
-    names, say = lists.names, run.say
+    names = lists.names
     other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
     both = {"data.train_list": lists.train} | other
     for line in compare_labels(
         {key: count_labels(clips, len(names)) for key, clips in both.items()}, names
     ):
-        say.line(line)
+        logger.info(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
     captions, shown = [], []
-    for place, batch in zip(places, single_examples(dataset, places, note), strict=True):
+    for place, batch in zip(places, single_examples(dataset, places), strict=True):
         clip = dataset.clips[place]
         bad, label = batch.bad, int(batch.label[0])
         found = f"cannot be read: {bad[0].error}" if bad else names[label]
         shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
-        say.line(f"  {captions[-1]}")
+        logger.info(f"  {captions[-1]}")
     path = made(run.directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)
-    say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
+    logger.info(f"these {len(places)} clips as the first epoch would crop them: {path}")
 
 
 def offer(

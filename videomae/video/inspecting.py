@@ -4,6 +4,7 @@ Used by videomae.scan, and by videomae.prepare scan=strict and scan=quick.
 """
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from videomae.config import MAX_CLIP_BYTES
 from videomae.config.typed import check_types
-from videomae.run.console import Say
+from videomae.run.console import progress_bar
 from videomae.run.files import whole_json_lines
 from videomae.run.programs import run_all
 from videomae.video.inspection import Inspection
+
+logger = logging.getLogger(__name__)
 
 STRICT = (sys.executable, "-m", "videomae.video.inspection")
 """The program that decodes one video after another from its first frame to its last."""
@@ -42,7 +45,6 @@ def inspect_resumably(
     progress: Path,
     workers: int,
     timeout_s: float,
-    say: Say,
     command: Sequence[str] = STRICT,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> dict[Job, Inspection]:
@@ -59,10 +61,10 @@ def inspect_resumably(
     done = _read_progress(progress, stamps, max_bytes)
     todo = [job for job in stamps if job not in done]
     if done:
-        say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
+        logger.info(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
     with (
         progress.open("a", encoding="utf-8") as file,
-        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
+        progress_bar("scanning", total=len(stamps), done=len(done)) as bar,
     ):
         workers = min(workers, max(1, len(todo)))
         for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
