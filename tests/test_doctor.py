@@ -148,7 +148,7 @@ def test_a_driver_without_a_torch_that_can_use_it(monkeypatch: pytest.MonkeyPatc
 def test_small_places_are_worth_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"total": 64 << 20, "free": 1 << 30})
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage)
-    found = by_name(machine.machine())
+    found = by_name(machine.resources())
     assert "--shm-size" in found["/dev/shm"].found
     assert found["/dev/shm"].mark == found["free disk"].mark == NOTE
 

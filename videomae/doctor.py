@@ -30,7 +30,7 @@ def doctor(config: DoctorConfig) -> None:
         "decoders": machine.decoders,
         "devices": machine.devices,
         "processes": machine.process_groups,
-        "machine": machine.machine,
+        "machine": machine.resources,
     }
     if config.list is not None:
         sections["list"] = partial(machine.videos, config)

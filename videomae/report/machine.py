@@ -31,6 +31,7 @@ from videomae.video.interface import DecodeError
 from videomae.video.opening import DECODERS, decoder, open_clip, reading_here
 
 PACKAGE = Path(__file__).parents[1]
+"""The folder of this package."""
 CLIP = PACKAGE / "assets" / "check.mp4"
 """16 frames of 64 x 48 px, H.264; all pixels of frame i have the brightness GREYS[i]."""
 GREYS = [20 + 14 * number for number in range(16)]
@@ -44,7 +45,7 @@ MODULES = {
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
 }
-"""Names to import, where they are not those of the packages."""
+"""The modules of packages that are imported by another name."""
 VARIABLES = re.compile(
     r"CUDA_|NCCL_|OMP_|MKL_|SLURM_JOB|TORCH|PYTORCH_|MASTER_|LOCAL_|(\w+_)?RANK$|WORLD_SIZE$"
 )
@@ -57,13 +58,13 @@ STYLES = {OK: "green", NOTE: "yellow", ERROR: "bold red"}
 
 
 class Finding(NamedTuple):
-    """One line."""
+    """One line of the doctor's tables: what was looked at, and whether it works."""
 
     mark: str
     """OK, NOTE or ERROR."""
     what: str
     found: str
-    """What it is, and what to do about it."""
+    """The version, the size or the trouble, and what to do about it."""
 
 
 def print_section(title: str, look: Callable[[], Iterator[Finding]], console: SafeConsole) -> int:
@@ -82,7 +83,7 @@ def print_section(title: str, look: Callable[[], Iterator[Finding]], console: Sa
 
 
 def _all(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings; whatever goes wrong while looking is one of them."""
+    """Yield the findings of a check; an error while it looks is one more."""
     try:
         yield from look()
     except Exception as error:  # what is broken may break in any way
@@ -90,14 +91,13 @@ def _all(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Python, this package, and all that it requires, imported."""
+    """Yield the versions of Python, this package and all that it requires, each imported."""
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
-    place = PACKAGE
     try:
-        yield Finding(OK, "videomae", f"{metadata.version('videomae')} in {place}")
+        yield Finding(OK, "videomae", f"{metadata.version('videomae')} in {PACKAGE}")
     except metadata.PackageNotFoundError:
-        tip = f"pip install -e {place.parent}"
-        yield Finding(ERROR, "videomae", f"in {place}, not installed, nor what it needs: {tip}")
+        tip = f"pip install -e {PACKAGE.parent}"
+        yield Finding(ERROR, "videomae", f"in {PACKAGE}, not installed, nor what it needs: {tip}")
         return
     for requirement in metadata.requires("videomae") or []:
         name, marker = _requirement(requirement)
@@ -120,13 +120,13 @@ def packages() -> Iterator[Finding]:
 
 
 def _requirement(text: str) -> tuple[str, str]:
-    """Name and condition: "decord>=0.6; python_version..."."""
+    """Split a requirement such as "decord>=0.6; python_version..." into name and condition."""
     wanted, _, marker = text.partition(";")
     return re.split(r"[^\w.-]", wanted.strip(), maxsplit=1)[0].lower(), marker
 
 
 def decoders() -> Iterator[Finding]:
-    """Every decoder that is installed, and what it makes of the clip."""
+    """Yield for each decoder whether it is installed and decodes CLIP rightly."""
     for name in DECODERS:
         try:
             video = decoder(name)[1](CLIP)
@@ -148,7 +148,7 @@ def decoders() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """GPUs, and whether they compute."""
+    """Yield the GPUs, their driver, and whether they compute."""
     built = torch.version.cuda or "none: a build for CPUs"
     yield Finding(OK, "torch's CUDA", built)
     driver = _nvidia_driver()
@@ -176,7 +176,7 @@ def devices() -> Iterator[Finding]:
 
 
 def _device(index: int) -> Finding:
-    """One GPU, after a product of two matrices on it."""
+    """Multiply two matrices on one GPU, and return what it is and whether that worked."""
     about = torch.cuda.get_device_properties(index)
     name = f"cuda:{index}"
     text = f"{about.name}, compute capability {about.major}.{about.minor}"
@@ -195,7 +195,7 @@ def _device(index: int) -> Finding:
 
 
 def _nvidia_driver() -> str | None:
-    """The driver's version, by its own program."""
+    """Return the version of NVIDIA's driver as nvidia-smi tells it; None where it does not."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -208,7 +208,7 @@ def _nvidia_driver() -> str | None:
 
 
 def process_groups() -> Iterator[Finding]:
-    """What processes talk through: a group of one that adds up a number."""
+    """Yield whether gloo and NCCL add up a number in a group of one, and their variables."""
     backends = {"gloo": "cpu"} | ({"nccl": "cuda:0"} if torch.cuda.is_available() else {})
     for backend, device in backends.items():
         if not getattr(dist, f"is_{backend}_available")():
@@ -237,8 +237,8 @@ def process_groups() -> Iterator[Finding]:
         yield Finding(OK, name, os.environ[name])
 
 
-def machine() -> Iterator[Finding]:
-    """Cores, memory and disk, as far as this process may use them."""
+def resources() -> Iterator[Finding]:
+    """Yield the cores, the memory and the disk that this process may use."""
     cores, threads = available_cores(), torch.get_num_threads()
     yield Finding(OK, "cores", f"{cores}; torch computes with {threads} thread(s)")
     memory = _memory()
@@ -258,7 +258,7 @@ def machine() -> Iterator[Finding]:
 
 
 def _memory() -> int | None:
-    """Bytes: the machine's, or what a container may use of it."""
+    """Return the memory of the machine, or that a container may use of it, in bytes."""
     limits = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -270,7 +270,7 @@ def _memory() -> int | None:
 
 
 def videos(config: DoctorConfig) -> Iterator[Finding]:
-    """The first videos of the list, some frames of each decoded."""
+    """Decode some frames of the first videos of config.list, and yield how each went."""
     data = listed_data(config)
     try:
         clips = read_clips(str(config.list), data, labelled=False, key="list")
@@ -304,6 +304,6 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
 
 
 def _short(error: Exception) -> str:
-    """In one line."""
+    """Return the kind of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -18,6 +18,7 @@ from videomae.train.schedule import LR_UNIT, Plan
 NUMBERS = ("batch", "lr", "epochs", "steps")
 WORDS = ("weights", "reported", "source")
 COLUMNS = ("exp", "stage", "model", "data", *NUMBERS, "views", *WORDS)
+"""The columns of the table; NUMBERS are set to the right, WORDS may be broken into lines."""
 
 
 class Header(NamedTuple):
@@ -25,7 +26,7 @@ class Header(NamedTuple):
 
     stage: Stage
     overrides: list[str]
-    """Of its command line."""
+    """The overrides of its command line."""
     facts: dict[str, str]
     """Source, Start (fine-tuning), Reported, Unknown, Result and what else it says."""
 
@@ -56,12 +57,12 @@ def read_header(exp: Path) -> Header:
 
 
 def exps() -> list[Path]:
-    """The files of all exps."""
+    """Return the files of all exps."""
     return sorted((config_dir() / "exp").glob("*.yaml"))
 
 
 def plan_of(config: TrainConfig) -> Plan | None:
-    """The arithmetic of a run on the published list; None where its length is unknown."""
+    """Return the arithmetic of a run on the published list; None where its length is unknown."""
     if config.data.num_train is None:
         return None
     return Plan.of(
@@ -74,7 +75,7 @@ def plan_of(config: TrainConfig) -> Plan | None:
 
 
 def row(exp: Path, header: Header) -> tuple[str, ...]:
-    """What the table says of one exp, by COLUMNS. It is composed as its command composes it."""
+    """Return the row of one exp, by COLUMNS; it is composed as its command composes it."""
     register(header.stage.name)
     composed = compose(header.stage.name, header.overrides, return_hydra_config=True)
     data = composed.hydra.runtime.choices["data"]
