@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from videomae.config import ConfigError, DataConfig
+from videomae.config import ClipConfig, ConfigError, DataConfig
+from videomae.config.lists import ListedConfig
 from videomae.lists.clips import Clip, ClipList, read_clips
 from videomae.video.opening import pack_at
 
@@ -33,6 +34,33 @@ def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
         lists.append(read_clips(str(part.train_list), part, labelled=labelled, key=key))
         check_videos(lists[-1], part, key)
     return lists[0] if len(lists) == 1 else ClipList.joined(lists)
+
+
+def labelled_clips(data: DataConfig, name: str) -> ClipList:
+    """Return the clips of the labelled list that data.NAME names, such as test_list.
+
+    Raises:
+        ClipListError: the list cannot be read.
+        ConfigError: its videos are not there.
+    """
+    key = f"data.{name}"
+    clips = read_clips(str(getattr(data, name)), data, labelled=True, key=key)
+    check_videos(clips, data, key)
+    return clips
+
+
+def listed_data(config: ListedConfig) -> DataConfig:
+    """Return the data settings by which a command reads the videos of its own list.
+
+    No clips are cut out of these videos: what the settings say of a clip has no effect.
+    """
+    return DataConfig(
+        clip=ClipConfig(frames=1, stride=1, size=1),
+        root=config.root,
+        list_format=config.list_format,
+        frame_template=config.frame_template,
+        first_frame=config.first_frame,
+    )
 
 
 def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from videomae.config import MAX_CLIP_BYTES
+from videomae.config import MAX_CLIP_BYTES, DataConfig
 from videomae.config.typed import check_types
+from videomae.lists.clips import Clip
 from videomae.run.console import progress_bar
 from videomae.run.files import whole_json_lines
 from videomae.run.programs import run_all
@@ -34,6 +35,16 @@ class Job:
     path: Path
     frames: tuple[str, int, int] | None = None
     """Of a folder of frames: template, first number, how many. None: a file."""
+
+    @classmethod
+    def of_clip(cls, clip: Clip, data: DataConfig) -> "Job":
+        """Return the job of inspecting the video of a list's line."""
+        path = Path(str(data.root)).absolute() / clip.path
+        if clip.total is None:
+            return cls(path)
+        assert data.frame_template is not None  # read_clips has checked it
+        assert clip.start is not None
+        return cls(path, (data.frame_template, clip.start, clip.total))
 
 
 Stamp = tuple[int, int] | None
