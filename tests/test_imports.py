@@ -18,7 +18,7 @@ HEAVY = {
 NOT_YET = {"extract", "predict", "report"}
 """Commands that import them all the same."""
 LIGHT = sorted(COMMANDS.keys() - NOT_YET)
-ENTRY = ("videomae.config", "videomae.run.command")
+ENTRY = ("videomae.config", "videomae.run.command", "videomae.run.console")
 """What a command's module may import of this package before its function is called."""
 REPORTED = """
 import atexit, json, runpy, sys

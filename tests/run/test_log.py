@@ -235,8 +235,11 @@ def test_on_a_terminal_messages_are_bare(
     assert capsys.readouterr().err == "some words\n"
 
 
-def test_the_log_is_as_it_was_when_a_run_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    package = logging.getLogger("videomae")
+def test_the_log_is_as_it_was_when_a_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, root = logging.getLogger("videomae"), logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])  # Hydra leaves its own, for the streams of its time
     before = package.level, package.propagate, package.handlers[:]
     with pytest.raises(ValueError, match="some"), log_to_console():
         raise ValueError("some")
