@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -46,7 +46,14 @@ from videomae.config import (
 )
 from videomae.run.manual import print_manual
 from videomae.run.parallel import ProcessLost, tell_torchrun
-from videomae.run.text import redacted, redacted_settings, shown
+from videomae.run.text import (
+    MASKED,
+    redacted,
+    redacted_settings,
+    redacted_yaml,
+    secrets_given,
+    shown,
+)
 
 C = TypeVar("C")
 COMMANDS = {
@@ -133,8 +140,10 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
             start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
                 run
             )
+            err = cast(TextIO, Redacting(sys.stderr, redacted))
+            out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
             try:
-                with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
+                with redirect_stderr(err), redirect_stdout(out):
                     start()
             except KeyboardInterrupt:  # while the settings were read: nothing has begun
                 print("interrupted", file=sys.stderr)
@@ -146,14 +155,22 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
 
 class Redacting:
-    """A stream that masks secrets: Hydra's own messages repeat the command line."""
+    """A stream that masks secrets: Hydra's own messages repeat the command line, or parts of it.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        mask: what else than the secrets of the command line is masked in a text.
+    """
+
+    def __init__(self, stream: TextIO, mask: Callable[[str], str]) -> None:
         self.stream = stream
+        self.mask = mask
+        self.given = secrets_given(sys.argv[1:])
 
     def write(self, text: str) -> int:
         """As that of the stream."""
-        return self.stream.write(redacted(text))
+        for value in self.given:
+            text = text.replace(value, MASKED)
+        return self.stream.write(self.mask(text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
