@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from videomae.run.console import Say
 from videomae.run.directory import BAD_FILES
+from videomae.run.files import append_text
 
 TRAIN, TEST = "train", "test"
 """The lists that they are from."""
@@ -36,8 +37,7 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Sa
         which: TRAIN or TEST, the list they are from.
     """
     files = list({file.key: file for file in reversed(files)}.values())[::-1]
-    with (directory / BAD_FILES).open("a") as out:
-        out.writelines(bad_row(file, which) for file in files)
+    append_text(directory / BAD_FILES, "".join(bad_row(file, which) for file in files))
     for file in files:
         of = f" of {file.source}" if file.source != "data" else ""
         say.line(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")

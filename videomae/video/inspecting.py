@@ -12,7 +12,7 @@ from pathlib import Path
 from videomae.config import MAX_CLIP_BYTES
 from videomae.config.typed import check_types
 from videomae.run.console import Say
-from videomae.run.files import whole_json_lines
+from videomae.run.files import append_text, whole_json_lines
 from videomae.run.programs import run_all
 from videomae.video.inspection import Inspection
 
@@ -60,15 +60,11 @@ def inspect_resumably(
     todo = [job for job in stamps if job not in done]
     if done:
         say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
-    with (
-        progress.open("a", encoding="utf-8") as file,
-        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
-    ):
+    with say.bar("scanning", total=len(stamps), done=len(done)) as bar:
         workers = min(workers, max(1, len(todo)))
         for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
             done[job] = found
-            file.write(_as_line(job, stamps[job], found, max_bytes))
-            file.flush()
+            append_text(progress, _as_line(job, stamps[job], found, max_bytes))
             bar.advance()
     return done
 
