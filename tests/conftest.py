@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 
 from videomae.config import config_dir
 from videomae.run.schema import config_object, register
 
+settings.register_profile("without a clock", deadline=None)  # others may work beside the tests
+settings.load_profile("without a clock")
 torch.set_num_threads(1)  # as many tests run beside each other as there are cores
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]

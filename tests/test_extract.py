@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from tests.train import json_lines
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
 from videomae.data.windows import window_starts
+from videomae.evaluation.extracted import FeatureDirectory
 from videomae.model.pixels import normalise
 from videomae.video.decord import DecordVideo
 from videomae.weights.load import load_model
@@ -212,6 +214,72 @@ def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
         assert "2 of 5 videos, 3 unreadable" in words
         assert "left out: 1 not a file (.mp4 1), such as pipe.mp4" in words
     assert all((Path("out") / row["file"]).is_file() for row in list(rows.values())[:2])
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.3.jsonl", "0.mp4.safetensors"])
+def test_files_of_others_are_not_replaced(
+    weights: Path, videos: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    mine = Path("out") / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    given = ("run=debug", f"weights={weights}", f"video={videos}", "output_dir=out")
+    assert call("extract", *given) == 2
+    said = capsys.readouterr().err
+    assert f"output_dir=out holds {name}, and no extract.json" in said
+    assert "choose another output_dir, or move it away" in said
+    assert [path.read_text() for path in Path("out").iterdir()] == ["mine"]
+    mine.rename("out/manifest.old.jsonl")  # a name that no features have
+    assert call("extract", *given) == 0
+    assert Path("out/manifest.old.jsonl").read_text() == "mine"
+
+
+def test_what_the_manifest_does_not_know_is_kept_under_another_name(
+    weights: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extracted(f"weights={weights}", f"video={videos / '0.mp4'}")
+    mine = Path("out/1.mp4.safetensors")
+    mine.write_text("mine")
+    extracted(f"weights={weights}", f"video={videos}")
+    assert "1.mp4.safetensors, is kept as 1.mp4.safetensors.damaged" in capsys.readouterr().err
+    assert Path("out/1.mp4.safetensors.damaged").read_text() == "mine"
+    assert load_file(mine)["features"].shape == (2, MODEL.dim)
+
+
+def test_what_a_killed_process_wrote_last_is_known(
+    weights: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the features and the row that tells of them."""
+    given = (f"weights={weights}", f"video={videos}")
+    add = FeatureDirectory.add
+
+    def killed(directory: FeatureDirectory, row: dict[str, Any], rank: int) -> None:
+        if "file" in row:
+            raise KeyboardInterrupt
+        add(directory, row, rank)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureDirectory, "add", killed)
+        assert call("extract", "run=debug", "output_dir=out", *given) == 130
+    assert [path.name for path in Path("out").glob("*.safetensors")] == ["0.mp4.safetensors"]
+    assert all("file" in row for row in extracted(*given).values())
+    assert not list(Path("out").glob("*.damaged"))
+
+
+def test_a_folder_of_frames_without_end_is_a_bad_file(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("long", "good"):
+        for number in range(1, 11):
+            path = tmp_path / "frames" / name / f"img_{number:05}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 48)).save(path)
+    listed = write_list(tmp_path / "list.txt", ["long 1 100000000000000000", "good 1 10"])
+    given = (f"list={listed}", f"root={tmp_path / 'frames'}", "list_format=frames_start_total")
+    rows = extracted(f"weights={weights}", *given, "frame_template='img_{:05}.jpg'")
+    assert "memory does not suffice" in rows["long"]["error"]
+    assert "file" in rows["good"]
+    assert "1 of 2 videos, 1 unreadable" in capsys.readouterr().err
 
 
 def test_features_that_are_not_finite_are_refused(

@@ -1,6 +1,7 @@
 """python -m videomae.report: tables, the page, what it says of runs that lack something."""
 
 import json
+import os
 import re
 import shutil
 from html import escape
@@ -19,6 +20,7 @@ from videomae.report.gather import Guess, Point, Prediction, Result, Run, find_r
 from videomae.report.page import page
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows
+from videomae.run.files import sha256
 
 NAMES = ["<b>jump</b>", 'run & "hide"', "swim|dive"]
 BAD = "<img src=x onerror=alert(1)>.mp4"
@@ -317,6 +319,92 @@ def test_what_cannot_work_is_refused(
     for word in words:
         assert word in said
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("what", ["text", "page", "folder", "pipe"])
+def test_a_page_of_others_is_not_replaced(
+    runs: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path("out/report.html")
+    page.parent.mkdir()
+    if what == "folder":
+        page.mkdir()
+    elif what == "pipe":
+        os.mkfifo(page)
+    else:
+        page.write_text("mine" if what == "text" else "<!doctype html><title>mine</title>")
+    before = page.read_text() if page.is_file() else None
+    assert call("report", f"runs={runs}/first", "samples=0", "out=out") == 2
+    assert f"{page} is there, and is no page of a report: choose another out" in (
+        capsys.readouterr().err
+    )
+    assert (page.read_text() if page.is_file() else None) == before
+    for _ in range(2):  # its own it replaces
+        assert call("report", f"runs={runs}/first", "samples=0", "out=mine") == 0
+
+
+SECRET = "root:x:0:0:the secret\nline 17 42\n"
+
+
+@pytest.mark.parametrize("text", [SECRET, "a.mp4 the secret\n", "the secret 3 4\n"])
+@pytest.mark.parametrize("hashed", [False, True])
+def test_no_line_of_what_is_not_the_test_list_is_quoted(
+    runs: Path, text: str, hashed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor where whoever wrote the run knows the hash of a file that is no clip list."""
+    private = Path("private.txt").absolute()
+    private.write_text(text)
+    config = runs / "first" / "config.yaml"
+    config.write_text(re.sub(r"test_list: .*", f"test_list: {private}", config.read_text()))
+    if hashed:
+        results = json.loads((runs / "first" / "results.json").read_text())
+        results["sha256"]["test_list"] = sha256(private)
+        (runs / "first" / "results.json").write_text(json.dumps(results))
+    _, page, said = reported(capsys, f"runs={runs}/first", "samples=1")
+    why = "is no list of labelled clips" if hashed else "is not the list that was tested on"
+    assert f"No frames: data.test_list={private} {why}" in page
+    assert "the secret" not in page + said
+    assert "data:image/jpeg" not in page
+
+
+def test_a_run_of_others_names_no_variable_of_the_environment(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRIVATE", "the secret")
+    config = runs / "first" / "config.yaml"
+    given = "test_list: '${oc.env:PRIVATE}'"
+    config.write_text(re.sub(r"test_list: .*", given, config.read_text()))
+    _, page, said = reported(capsys, f"runs={runs}/first", "samples=1", status=1)
+    assert "the secret" not in page + said
+    assert "config.yaml: data cannot be understood: it holds ${...}" in said
+
+
+def test_control_characters_of_names_are_escapes_on_the_page(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd, seen = (
+        "\x1b]0;owned\x07\x9b31m\u202egnp.\x00",
+        "\\x1b]0;owned\\x07\\x9b31m\\u202egnp.\\x00",
+    )
+    run = (runs / "first").rename(runs / "a\x1b[2Jb")
+    for name in ("results.json", "predictions.jsonl"):
+        text = (run / name).read_text()
+        for old in ("swim|dive", "3.mp4"):
+            assert old in text or name == "results.json"
+            text = text.replace(old, json.dumps(odd + old)[1:-1])
+        (run / name).write_text(text)
+    config = run / "config.yaml"
+    named = f"name: {json.dumps(odd)}"
+    config.write_text(re.sub(r"(?m)^name: .*", lambda _: named, config.read_text()))
+    bad = {"path": odd, "line": 1, "error": odd, "list": odd}
+    (run / "bad_files.jsonl").write_text(json.dumps(bad) + "\n")
+    environment = json.loads((run / "environment.json").read_text()) | {"device": odd}
+    (run / "environment.json").write_text(json.dumps(environment))
+    _, page, said = reported(capsys, f"runs={runs}/a*b", "samples=4")
+    assert not [each for each in odd + "\x1b" if not each.isprintable() and each in page + said]
+    for name in (f"{seen}swim|dive", f"{seen}3.mp4", "a\\x1b[2Jb", f"<h2>{seen}</h2>"):
+        assert name in page
+    assert page.count("data:image/") >= 4
 
 
 def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:

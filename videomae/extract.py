@@ -17,22 +17,15 @@ video. One file for each video, under the video's own relative path:
 manifest.jsonl says path, file, shape, the windows' first frames (starts), frames and stride of
 each, num_frames and fps of each video, or its error. The same command goes on where it was stopped:
 what the manifest lists and whose file is there is left alone; what could not be read is tried
-again. Several processes under torchrun share the list.
+again. Files of others are not replaced. Several processes under torchrun share the list.
 """
 
-import errno
-import json
 import logging
-import os
-import re
-from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import (
@@ -40,34 +33,28 @@ from videomae.config import (
     ConfigError,
     DataConfig,
     ExtractConfig,
-    FeatureFormat,
     Pool,
     UserError,
 )
 from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
+from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
 from videomae.evaluation.features import Encoder, FeatureError
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_place, check_precision, require
 from videomae.run.command import command
 from videomae.run.console import progress_bar
 from videomae.run.directory import alone
-from videomae.run.files import read_json, replacing, write_text
 from videomae.run.parallel import Processes
 from videomae.run.run import Run, open_run
-from videomae.run.sidefiles import names_a_video, read_rows
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import encoder_of
 
 logger = logging.getLogger("videomae.extract")
-
-MANIFEST = "manifest.jsonl"
-SETTINGS = "extract.json"
-"""What all features of a directory have in common."""
 
 
 class NothingReadableError(UserError):
@@ -97,7 +84,7 @@ def extract(config: ExtractConfig) -> None:
         settings = _settings(config, clip, hop, weights.sha256(), process)
         del weights  # as large as the model
         with alone(directory, is_main=run.is_main):
-            output = Output(directory, config)
+            output = FeatureDirectory(directory, config.format)
             pending: list[int] = []
             if process.is_main:
                 output.open(settings, clips)
@@ -189,7 +176,7 @@ def _extract(
     config: ExtractConfig,
     encoder: Encoder,
     videos: VideoWindows,
-    output: "Output",
+    output: FeatureDirectory,
 ) -> None:
     """Write the features of these videos.
 
@@ -203,9 +190,9 @@ def _extract(
         pin=run.processes.pins,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)
-    part = output.part(run.processes.rank)
+    rank = run.processes.rank
     found: dict[int, Found] = {}  # one video of each decoding process is under way
-    with progress_bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
+    with progress_bar("extracting", total=len(clips)) as bar:
         for windows in loader:
             clip, video = clips[windows.video], found.setdefault(windows.video, Found())
             if windows.starts:
@@ -225,7 +212,7 @@ def _extract(
                 if windows.bad is not None:
                     row["error"] = windows.bad.error
                     logger.info(f"cannot be read: {windows.bad.error}")
-                elif file := output.write(clip, features := torch.cat(video.features)):
+                elif file := output.write(clip, features := torch.cat(video.features), rank):
                     row |= {
                         "file": file,
                         "shape": list(features.shape),
@@ -238,12 +225,11 @@ def _extract(
                 else:
                     row["error"] = f"{clip.path}: no file can have the name of its features"
                     logger.info(row["error"])
-                manifest.write(json.dumps(row) + "\n")
-                manifest.flush()
+                output.add(row, rank)
                 bar.advance()
 
 
-def _finish(output: "Output", selection: Selection) -> None:
+def _finish(output: FeatureDirectory, selection: Selection) -> None:
     """One manifest, in the order of the list, and a last word.
 
     Raises:
@@ -258,121 +244,6 @@ def _finish(output: "Output", selection: Selection) -> None:
             f"none of the {len(own)} videos can be read; {manifest} says why"
         )
     logger.info(f"{len(own) - len(bad)} of {len(own)} videos, {len(bad)} unreadable: {manifest}")
-
-
-@dataclass(frozen=True)
-class Output:
-    """A directory of features, and what its manifest says.
-
-    While they run, other processes than the main one write manifests of their own beside it.
-    """
-
-    directory: Path
-    config: ExtractConfig
-
-    def part(self, rank: int) -> Path:
-        """The manifest that a process writes to."""
-        return self.directory / (f"manifest.{rank}.jsonl" if rank else MANIFEST)
-
-    def open(self, settings: dict[str, Any], clips: Sequence[Clip]) -> None:
-        """Make the directory ready, less what a killed run has left unfinished.
-
-        Raises:
-            ConfigError: it holds features of other settings.
-        """
-        path = self.directory / SETTINGS
-        begun = os.path.isfile(path)
-        if not begun and os.path.lexists(self.directory / MANIFEST):
-            raise ConfigError(
-                f"output_dir={self.directory} holds a {MANIFEST} of something else than features "
-                f"(there is no {SETTINGS}): choose another output_dir"
-            )
-        if begun:
-            before = _read_settings(path)
-            names = [name for name in settings if before.get(name) != settings[name]]
-            if names:
-                raise ConfigError(
-                    f"output_dir={self.directory} holds features made with other settings ("
-                    + ", ".join(f"{n}: {before.get(n)} there, {settings[n]} here" for n in names)
-                    + "): choose another output_dir"
-                )
-        if begun:
-            self._remove_unfinished({self._name(clip.path) for clip in clips})
-        write_text(path, json.dumps(settings, indent=2) + "\n")
-        self.fold([])
-
-    def _remove_unfinished(self, files: Set[str]) -> None:
-        """Remove what killed processes left of these files."""
-        for left in self.directory.rglob(f".*.{self.config.format.name}"):
-            if found := re.fullmatch(r"\.(.+)\.\d+(\.\w+)", left.name):
-                whole = left.with_name(found[1] + found[2]).relative_to(self.directory)
-                if whole.as_posix() in files:
-                    left.unlink()
-
-    def _name(self, video: str) -> str:
-        return f"{video}.{self.config.format.name}"
-
-    def note_unusable(self, unusable: Mapping[str, str]) -> None:
-        """Write into the manifest what is wrong with that which no features can be made of."""
-        with self.part(0).open("a") as manifest:
-            for path, why in unusable.items():
-                manifest.write(json.dumps({"path": path, "error": why}) + "\n")
-
-    def done(self) -> set[str]:
-        """The paths of the videos whose features are there."""
-        rows = read_rows(self.directory / MANIFEST, names_a_video)
-        return {
-            r["path"] for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
-        }
-
-    def write(self, clip: Clip, features: Tensor) -> str | None:
-        """Write a video's features; the file's name in the directory, None if it is too long."""
-        name = self._name(clip.path)
-        try:
-            with replacing(self.directory / name) as temporary:
-                if self.config.format is FeatureFormat.npy:
-                    np.save(temporary, features.numpy())
-                else:
-                    save_file({"features": features}, temporary)
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return None
-            raise
-        return name
-
-    def fold(self, paths: Sequence[str]) -> list[dict[str, Any]]:
-        """Make one manifest of all, without doubles.
-
-        Args:
-            paths: the videos that come first, in this order.
-        """
-        parts = sorted(self.directory.glob("manifest.*.jsonl"))
-        files = [self.directory / MANIFEST, *parts]
-        rows = {row["path"]: row for file in files for row in read_rows(file, names_a_video)}
-        ordered = {path: rows[path] for path in paths if path in rows} | rows
-        text = "".join(json.dumps(row) + "\n" for row in ordered.values())
-        write_text(self.directory / MANIFEST, text)
-        for part in parts:
-            part.unlink()
-        return list(ordered.values())
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """The settings that features were made with.
-
-    Raises:
-        ConfigError: they cannot be read.
-    """
-    try:
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}): choose another output_dir, or remove it if the "
-            "features there are of these settings"
-        ) from error
-    return found
 
 
 main = command("extract")(extract)

@@ -13,7 +13,7 @@ from tests import miniatures
 from tests.conftest import write_list
 from tests.fuzzing.base import RIGHT, Result, Target
 from tests.fuzzing.decoding import DATA
-from tests.fuzzing.sizes import json_attacks
+from tests.fuzzing.sizes import annotation_attacks, json_attacks, list_attacks
 from tests.fuzzing.weights import make_official
 from tests.miniatures import Miniature
 from videomae.config import Dataset, ListFormat, PrepareConfig
@@ -133,6 +133,7 @@ TARGETS = (
             partial(read, form),
             ("list.txt",),
             absurd=more,
+            attacks=list_attacks("list.txt") if form is ListFormat.auto else (),
         )
         for form in FORMS
     ),
@@ -144,6 +145,9 @@ TARGETS = (
             prepare_it,
             ("annotations/*", "own.csv", "ucfTrainTestlist/*", "test*_splits/*", "l*s/*.*"),
             named=("annotations", "ucfTrainTestlist", "testTrain", "labels", "lists", "own"),
+            attacks=annotation_attacks("labels/something-something-v2-test.json")
+            if name == "ssv2"
+            else (),
         )
         for name in MINIATURES
     ),
@@ -156,5 +160,12 @@ TARGETS = (
         named=("lists",),
         attacks=json_attacks("lists/prepared.json"),
     ),
-    Target("lists", "names", make_names, read_names, ("names.txt", MAP)),
+    Target(
+        "lists",
+        "names",
+        make_names,
+        read_names,
+        ("names.txt", MAP),
+        attacks=list_attacks("names.txt"),
+    ),
 )

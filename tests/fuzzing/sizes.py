@@ -76,6 +76,29 @@ def many_records(path: str, _: Bait) -> None:
     Path(path).write_bytes(pickle.dumps([{"a": (1, 2)} for _n in range(MOST_METADATA // 8)], 4))
 
 
+def repeated(text: str, size: int, path: str, _: Bait) -> None:
+    """A file of one text again and again."""
+    Path(path).write_text(text * (size // len(text)))
+
+
+def list_attacks(path: str) -> tuple[Attack, ...]:
+    """Lists of millions of lines that say little, and of one line."""
+    texts = {"blank lines": ("\n", 6 * 10**7), "lines": (" a\n", 9 * 10**6), "zeros": ("\0", 10**8)}
+    return tuple(attack(path, name, partial(repeated, *texts[name])) for name in texts)
+
+
+def annotation_attacks(path: str) -> tuple[Attack, ...]:
+    """A dense JSON list in the place of annotations: one object, or many."""
+    texts = {"one object": ('{"":0},', 6 * 10**7), "many": ('{"id":0},', 6 * 10**7)}
+    return tuple(attack(path, name, partial(dense_list, *texts[name])) for name in texts)
+
+
+def dense_list(text: str, size: int, path: str, _: Bait) -> None:
+    """A JSON list of one object with a list, or of small objects."""
+    many = (text * (size // len(text)))[:-1]
+    Path(path).write_text(f"[{many}]" if "id" in text else f'[{{"id":0,"a":[{many}]}}]')
+
+
 def json_attacks(path: str, units: Sequence[str] = UNITS[:2]) -> tuple[Attack, ...]:
     """Dense documents in the place of a JSON file."""
     return tuple(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.conftest import write_list
 from videomae.config import ClipConfig, DataConfig, ListFormat
 from videomae.lists import clips as clips_module
+from videomae.lists import lines as lines_module
 from videomae.lists.clips import NONE, Clip, ClipList, ClipListError, parse_line, read_clips
 from videomae.lists.plain import BLANK
 
@@ -71,7 +72,7 @@ def test_a_list_says_what_its_lines_say_one_by_one(
     path.write_bytes(text.encode())
     data = replace(DATA, list_format=form, classes=classes)
     expected = one_by_one(path, data, labelled=labelled)
-    with patch.object(clips_module, "BLOCK", block):
+    with patch.object(lines_module, "BLOCK", block):
         if isinstance(expected, str):
             with pytest.raises(ClipListError) as error:
                 read_clips(path, data, labelled=labelled)

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -213,6 +215,23 @@ def test_a_class_may_be_named_like_a_broken_formula(tmp_path: Path) -> None:
     table, _ = confusion(2)
     save_confusion(tmp_path / "confusion.png", table, [r"$\frac{1$", "_^{"], r"$\title{$")
     picture(tmp_path / "confusion.png")
+
+
+def test_control_characters_in_names_of_classes_are_drawn_as_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, _ = confusion(2)
+    drawn: list[str] = []
+    labels = Axes.set_yticks
+
+    def noted(axes: Axes, ticks: Any, names: Any = None, **settings: Any) -> Any:
+        drawn.extend(names or ())
+        return labels(axes, ticks, names, **settings)
+
+    monkeypatch.setattr(Axes, "set_yticks", noted)
+    save_confusion(tmp_path / "confusion.png", table, ["a\x1b[31m\nb", "\u202egnp.\x00"], "title")
+    picture(tmp_path / "confusion.png")
+    assert drawn == ["a\\x1b[31m\nb", "\\u202egnp.\\x00"]
 
 
 def test_confusion_of_many_classes_is_drawn(tmp_path: Path) -> None:

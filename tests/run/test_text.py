@@ -17,7 +17,7 @@ from videomae.config import ConfigError
 from videomae.lists.prepared import read_prepared
 from videomae.run.console import Facts, SafeConsole, log_to_console, progress_bar, tell
 from videomae.run.environment import write_environment
-from videomae.run.text import redacted, redacted_settings, shown
+from videomae.run.text import redacted, redacted_settings, redacted_yaml, secrets_given, shown
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Ja\rb\x9b31m\u202egpj.\udcff"
 ORDINARY = "Zürich, 東京, עברית, 🎬\tand a\nline of [brackets] C:\\x"
@@ -31,6 +31,10 @@ SECRETS = {
     "data.root=s3://AKIAIOSFODNN7EXAMPLE@bucket/x": "AKIAIOSFODNN7EXAMPLE",
     "weights=https://host/w.pth?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE/x": "AKIAIOSFODNN7EXAMPLE",
     "+password='two words'": "two words",
+    "+password='no end": "no end",
+    "+token=one,pa55w0rd": "pa55w0rd",
+    "+db={user: me, password: pa55w0rd}": "pa55w0rd",
+    "weights=https://user:pa55w0rd": "pa55w0rd",
     "note=ghp_0123456789abcdefghijABCDEFGHIJ456789": "ghp_0123456789",
 }
 
@@ -71,6 +75,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
         "optim.base_lr=1e-3 hf_models/hf_vit https://host/a@b probe.k=20 keyint=32",
         "data.sources.X.KEY=.. give data.sources.X.KEY=VALUE",
         "commit 2056955d0c3b7ac5a1f8a1b6c7d8e9f0a1b2c3d4",
+        "tcp://node1:29500 http://[::1]:80/ file:///a:b https://host:8080/x:y",
     ):
         assert redacted(text) == text
 
@@ -167,6 +172,55 @@ def test_a_command_is_masked_in_the_environment(
     write_environment(tmp_path, torch.device("cpu"), {})
     text = (tmp_path / "environment.json").read_text()
     assert not [secret for secret in SECRETS.values() if secret in text]
+
+
+MALFORMED = (
+    ("+password=[pa55w0rd,b",),
+    ("password pa55w0rd",),
+    ("+token='pa55w0rd",),
+    ('+token="pa55w0rd pa55w0rd',),
+    ("+db={password:pa55w0rd",),
+    ("+db={password:pa55w0rd}x",),
+    ("+token=a,pa55w0rd]",),
+    ("weights=https://user:pa55w0rd@host/x y]",),
+    ("nosuch.token=pa55w0rd",),
+    ("--hf_token=pa55w0rd",),
+    ("--hf-token", "pa55w0rd"),
+    ("--hf_token pa55w0rd",),
+    ("--weights=https://user:pa55w0rd@host/x",),
+    ("--cfg=pa55", "+token=pa55w0rd"),
+)
+
+
+@pytest.mark.parametrize("given", MALFORMED, ids=" ".join)
+def test_what_cannot_be_parsed_is_repeated_without_secrets(
+    given: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("pretrain", *given) != 0
+    said = capsys.readouterr()
+    assert said.err
+    assert "pa55w0rd" not in said.err + said.out
+
+
+@pytest.mark.parametrize("what", ["job", "hydra", "all"])
+def test_a_config_is_printed_without_secrets(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["data.root=https://user:pa55w0rd@host/x", "+hydra.job.env_set.MY_TOKEN=0123456789ab"]
+    given += ["+hydra.job.env_set.PASSWORD='two words'", "name=shown"]
+    assert call("pretrain", *given, "--cfg", what) == 0
+    said = capsys.readouterr()
+    for secret in ("pa55w0rd", "0123456789ab", "two words"):
+        assert secret not in said.out + said.err
+    assert ("root: https://***@host/x" in said.out) == (what != "hydra")
+    assert ("MY_TOKEN: ***" in said.out) == (what != "job")
+    assert "shown" in said.out
+
+
+def test_values_of_settings_named_like_secrets_are_known() -> None:
+    given = ["+hf_token=abcdef", "key=abc", "k=20", "--password", "secret 1", "+API_KEY: two words"]
+    assert secrets_given(given) == ["two words", "secret 1", "abcdef"]
+    text = "job:\n  my_token: abc def\n  key: null\n  tokens: 3\n- +password=x\nmonkey: 1\n"
+    masked = "job:\n  my_token: ***\n  key: null\n  tokens: 3\n- +password=***\nmonkey: 1\n"
+    assert redacted_yaml(text) == masked
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate", "probe"])

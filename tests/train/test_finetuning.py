@@ -1,6 +1,7 @@
 """What fine-tuning adds to training: mixed labels, a running mean, the best of its evaluations."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from videomae.run.files import sha256
 from videomae.run.run import Run
 from videomae.train.objective import Classify
 from videomae.weights.formats import read_weights
+from videomae.weights.tensors import WeightsError
 
 
 def test_the_loss_of_mixed_views_is_that_of_soft_labels() -> None:
@@ -149,6 +151,35 @@ def test_the_best_survives_a_stop(videos: Path, tmp_path: Path, stop: int) -> No
     ours, theirs = (load_file(run / "best.safetensors") for run in (whole, parts))
     assert all(ours[name].equal(theirs[name]) for name in ours)
     assert rows_of(whole) == rows_of(parts)
+
+
+def spoiled(path: Path, what: str) -> None:
+    """Something else in the place of a run's best weights."""
+    path.unlink()
+    if what == "damaged":
+        path.write_bytes(b"junk\n")
+    elif what == "cut":
+        path.write_bytes((path.parent / "weights.safetensors").read_bytes()[:-100])
+    elif what == "pipe":
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged", "cut", "pipe"])
+def test_best_weights_that_cannot_be_used_are_named_with_the_next_step(
+    videos: Path, tmp_path: Path, what: str
+) -> None:
+    run = validated(videos, tmp_path / "run", "run.checkpoint_every=3")
+    file = run / "best.safetensors"
+    spoiled(file, what)
+    (run / "best.json").write_text(json.dumps({"step": 1, "val_top1": 101.0}))
+    (run / "results.json").unlink()
+    given: dict[str, Any] = {"test_weights": WhichWeights.best, "resume": "auto"}
+    with pytest.raises(WeightsError) as error:
+        validated(videos, run, "run.checkpoint_every=3", **given)
+    for words in (str(file), "put that file back", "resume=auto test_weights=last"):
+        assert words in str(error.value)
+    validated(videos, run, "run.checkpoint_every=3", **given | {"test_weights": WhichWeights.last})
+    assert (run / "results.json").is_file()
 
 
 def test_the_best_of_a_future_that_was_left_is_forgotten(videos: Path, tmp_path: Path) -> None:

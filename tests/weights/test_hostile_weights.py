@@ -198,6 +198,17 @@ def test_metadata_of_a_model_that_the_tensors_are_not_are_refused(
         read_weights(own)
 
 
+@pytest.mark.parametrize("mean", [(0.5, 0.5, 0.5), (0.485,), "imagenet", None])
+def test_weights_whose_pixels_were_normalised_otherwise_are_refused(
+    own: Path, mean: object
+) -> None:
+    """Every command normalises as VideoMAE does, and would give them other pixels."""
+    read_weights(own)
+    told(own, normalisation={"mean": mean, "std": (0.229, 0.224, 0.225)})
+    with pytest.raises(WeightsError, match=r"odd\.safetensors: .*normalisation=.* is none of"):
+        read_weights(own)
+
+
 @pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**5, " " * 2**25 + "{}"], ids=len)
 def test_json_that_nests_too_deep_or_is_too_large_is_refused(
     own: Path, tmp_path: Path, text: str

@@ -12,7 +12,6 @@ Your own data sets are read by videomae.lists.own.
 """
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
-from videomae.run.files import regular
+from videomae.lists.lines import NotTextError, json_objects, short_text, text_lines
+from videomae.run.files import parse_json
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 """The lists of a split."""
@@ -28,6 +28,10 @@ UNUSED = "unused"
 """The part of a video that is annotated, but in no list."""
 MOST_CLASSES = 100_000
 """Numbers from here on are no classes, but something else."""
+MOST_ROWS = 2**20
+"""Rows of the longest file that is read; of the published ones Kinetics-710 has most, 658,340."""
+MOST_LABELS = 2**22
+"""Characters of the longest file that numbers the classes."""
 SPLITS = (1, 2, 3)
 PUBLISHED: dict[Dataset, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
@@ -174,12 +178,11 @@ def read_kinetics(folder: Path) -> Annotations:
     }
     if tests := _some(folder, "*test*.csv"):  # no list is made of it, but its videos are known
         files[UNUSED] = tests[0]
-    columns = {part: list(_kinetics_rows(file)) for part, file in files.items()}
-    classes = sorted({row["label"] for _, row in columns[TRAIN]} - {""})
+    classes = sorted({row["label"] for _, row in _kinetics_rows(files[TRAIN])} - {""})
     labels = {name: label for label, name in enumerate(classes)}
     rows = []
-    for part, annotated in columns.items():
-        for place, row in annotated:
+    for part, file in files.items():
+        for place, row in _kinetics_rows(file):
             label = labels.get(row["label"], -1)
             if label < 0 and part != UNUSED:
                 raise AnnotationError(
@@ -258,7 +261,7 @@ def read_k710(folder: Path) -> Annotations:
 def read_ssv2(folder: Path) -> Annotations:
     """Something-Something V2. Templates have brackets, [something], that the labels lack."""
     index = _one(folder, "*labels.json")
-    numbers = _json(index)
+    numbers = _numbers(index)
     if not isinstance(numbers, dict) or not all(is_class(str(n)) for n in numbers.values()):
         raise AnnotationError(f"{index}: expected an object of template: number")
     classes = sorted(numbers, key=lambda name: int(numbers[name]))
@@ -268,16 +271,14 @@ def read_ssv2(folder: Path) -> Annotations:
     files = {TRAIN: _one(folder, "*train.json"), VAL: _one(folder, "*validation.json")}
     rows = []
     for part, file in files.items():
-        for number, entry in enumerate(_entries(file), start=1):
-            place = f"{file}: entry {number}"
+        for place, entry in _entries(file):
             template = _unbracketed(str(entry.get("template", "")))
             if template not in labels:
                 raise AnnotationError(f"{place}: {template!r} is no class of {index.name}")
             rows.append(_ssv2_row(place, entry, labels[template], part))
     for file in _some(folder, "*test.json"):
         files[UNUSED] = file
-        for number, entry in enumerate(_entries(file), start=1):
-            rows.append(_ssv2_row(f"{file}: entry {number}", entry, -1, UNUSED))
+        rows += [_ssv2_row(place, entry, -1, UNUSED) for place, entry in _entries(file)]
     return Annotations(classes, {None: rows}, [index, *files.values()])
 
 
@@ -289,14 +290,22 @@ def _unbracketed(template: str) -> str:
     return template.replace("[", "").replace("]", "").strip()
 
 
-def _entries(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON list, each with an id."""
-    entries = _json(file)
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and "id" in entry for entry in entries
-    ):
-        raise AnnotationError(f'{file}: expected a list of objects, each with an "id"')
-    return entries
+def _entries(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, object) of each object, with an id, in a JSON list."""
+    number = 0
+    try:
+        for number, entry in enumerate(json_objects(file), start=1):
+            place = f"{file}: entry {number}"
+            _check_row(number, place)
+            if "id" not in entry:
+                raise AnnotationError(f'{place}: expected an object with an "id"')
+            yield place, entry
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except NotTextError as error:
+        raise AnnotationError(
+            f'{file}: is no JSON list of objects, each with an "id" ({error}, after entry {number})'
+        ) from error
 
 
 READERS: dict[Dataset, Callable[[Path], Annotations]] = {
@@ -330,21 +339,28 @@ def _one(folder: Path, pattern: str) -> Path:
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """(place, line) of the lines that are not blank, without what surrounds them."""
-    for number, line in enumerate(_text(file).split("\n"), start=1):
+    count = 0
+    for number, line in enumerate(_text_lines(file), start=1):
         if line.strip():
+            count += 1
+            _check_row(count, f"{file}:{number}")
             yield f"{file}:{number}", line.strip()
 
 
 def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """(place, cells) of every row of a file of comma-separated values, blank ones included.
+    """(place, cells) of the rows of a file of comma-separated values that are not empty.
 
     Raises:
         AnnotationError: the file cannot be read, or its quotes make no sense.
     """
-    reader = csv.reader(_text(file).split("\n"), skipinitialspace=True, strict=True)
+    reader = csv.reader(_text_lines(file), skipinitialspace=True, strict=True)
+    count = 0
     try:
         for cells in reader:
-            yield f"{file}:{reader.line_num}", cells
+            if cells:
+                count += 1
+                _check_row(count, f"{file}:{reader.line_num}")
+                yield f"{file}:{reader.line_num}", cells
     except csv.Error as error:
         raise AnnotationError(
             f"{file}:{reader.line_num}: is no row of comma-separated values ({error}): close its "
@@ -352,19 +368,31 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
         ) from error
 
 
-def _json(file: Path) -> Any:
+def _check_row(number: int, place: str) -> None:
+    """Refuse a file of more rows than any has, which would take as much memory."""
+    if number > MOST_ROWS:
+        raise AnnotationError(
+            f"{place}: more than {MOST_ROWS:,} rows, which no annotation file has. A clip list may "
+            "have more: write its lines 'path label' yourself, for data.train_list"
+        )
+
+
+def _text_lines(file: Path) -> Iterator[str]:
     try:
-        return json.loads(_text(file))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{file}:{error.lineno}: is no JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # a number, or a depth, without end
+        yield from text_lines(file)
+    except (OSError, NotTextError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _numbers(file: Path) -> Any:
+    """The value of the JSON file that numbers the classes."""
+    try:
+        return parse_json(short_text(file, MOST_LABELS))
+    except (OSError, NotTextError) as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
         raise AnnotationError(f"{file}: is no JSON of annotations ({error})") from error
 
 
-def _text(file: Path) -> str:
-    try:
-        return regular(file).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(
-            f"{file} cannot be read ({error}): give a text file in UTF-8"
-        ) from error
+def _unreadable(file: Path, error: Exception) -> AnnotationError:
+    return AnnotationError(f"{file} cannot be read ({error}): give a text file in UTF-8")

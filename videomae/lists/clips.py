@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 
 from videomae.config import DataConfig, ListFormat, UserError
 from videomae.lists.columns import Columns, Integers
+from videomae.lists.lines import NotTextError, short_text, text_blocks
 from videomae.lists.plain import plain_lines
-from videomae.run.files import regular, write_text
+from videomae.run.files import replacing
 
 FORMS = {
     ListFormat.video: "path",
@@ -40,16 +41,14 @@ NUMBERS = {  # how many whole numbers end a line
     ListFormat.frames_start_total: 2,
     ListFormat.frames_total_label: 2,
 }
-BLOCK = 1 << 25
-"""Characters of a list that are taken apart at once."""
 ROWS = 1 << 12
 """Clips that an iteration makes at once."""
 NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
-
-
 MOST_SHOWN = 200
 """Characters of a line that a message shows."""
+MOST_NAMES = 2**23
+"""Characters of the longest file of class names."""
 
 
 class ClipListError(UserError):
@@ -184,16 +183,17 @@ def read_clips(
     """
     path = Path(path)
     section = key.rpartition(".")[0]
+    blocks, first = [ClipList.of([]).columns], 1
     try:
-        text = regular(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        for text in text_blocks(path):
+            array = pa.array([text.removesuffix("\n")], pa.large_string())
+            lines = pc.split_pattern(array, "\n").flatten()
+            blocks.append(_parse_lines(lines, first, path, data, section))
+            first += len(lines)
+    except (OSError, NotTextError) as error:
         raise ClipListError(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
         ) from error
-    blocks, first = [], 1
-    for lines in _blocks(text):
-        blocks.append(_parse_lines(lines, first, path, data, section))
-        first += len(lines)
     clips = ClipList(Columns.joined(blocks), [section])
     if not clips:
         raise ClipListError(f"{key}={path} lists no clip: expected one a line, such as {_forms()}")
@@ -207,7 +207,7 @@ def read_clips(
         if labelled:
             _check_label(clip, path, data.classes)
         raise ClipListError(
-            f"{path}:{clip.line}: {clip.path!r} is a folder of frames: "
+            f"{path}:{clip.line}: {_short(clip.path)} is a folder of frames: "
             f"set {_setting(section, 'frame_template')}, for example "
             f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
@@ -221,21 +221,16 @@ def write_without(target: Path, source: Path, lines: Set[int], note: str | None)
         lines: what is left out, counted from 1.
         note: a comment to begin with.
     """
-    own = source.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
-    kept = [line for number, line in enumerate(own, start=1) if number not in lines]
-    if note:
-        kept.insert(0, f"# {note}")
-    write_text(target, "".join(f"{line}\n" for line in kept))
-
-
-def _blocks(text: str) -> Iterator[Any]:
-    """The lines of a text, so many at once: Arrow arrays of large_string."""
-    start = 0
-    while start <= len(text):
-        end = text.find("\n", start + BLOCK)
-        end = len(text) if end < 0 else end
-        yield pc.split_pattern(pa.array([text[start:end]], pa.large_string()), "\n").flatten()
-        start = end + 1
+    with (
+        replacing(target) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+        source.open(encoding="utf-8-sig") as own,
+    ):
+        if note:
+            file.write(f"# {note}\n")
+        for number, line in enumerate(own, start=1):
+            if number not in lines:
+                file.write(line.removesuffix("\n") + "\n")
 
 
 def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: str) -> Columns:
@@ -249,7 +244,6 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
     rest = [
         parse_line(line, first + place, path, data, section)
         for place, line in zip(others.tolist(), lines.take(others).to_pylist(), strict=True)
-        if line.strip()
     ]
     parts = [ClipList.of(rest).columns]
     for places, paths, values in plain:
@@ -331,8 +325,8 @@ def read_class_names(path: str, classes: int, key: str, count: str) -> list[str]
         ClipListError: the file cannot be read, or does not name each class once.
     """
     try:
-        names = regular(Path(path)).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        names = short_text(Path(path), MOST_NAMES).split("\n")
+    except (OSError, NotTextError) as error:
         raise ClipListError(f"{key}={path} cannot be read ({error})") from error
     names = [name.strip() for name in names]
     while names and not names[-1]:
@@ -349,11 +343,11 @@ def read_class_names(path: str, classes: int, key: str, count: str) -> list[str]
 def _check_label(clip: Clip, path: Path, classes: int | None) -> None:
     if clip.label is None:
         raise ClipListError(
-            f"{path}:{clip.line}: expected 'path label', got {clip.path!r} without a label"
+            f"{path}:{clip.line}: expected 'path label', got {_short(clip.path)} without a label"
         )
     if classes is not None and not 0 <= clip.label < classes:
         raise ClipListError(
-            f"{path}:{clip.line}: label {clip.label} of {clip.path!r} lies outside the "
+            f"{path}:{clip.line}: label {clip.label} of {_short(clip.path)} lies outside the "
             f"{classes} classes 0..{classes - 1} of data.classes"
         )
 

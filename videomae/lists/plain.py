@@ -54,12 +54,13 @@ class PlainLines(NamedTuple):
 
 
 def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray[np.int64]]:
-    """The plain lines, and the places of all others that are no comments.
+    """The plain lines, and the places of all others that are neither blank nor comments.
 
     Args:
         lines: Arrow array of large_string.
     """
-    (places,) = np.nonzero(~_array(pc.starts_with(lines, "# ")))
+    filled = _array(pc.binary_length(lines)) > 0
+    (places,) = np.nonzero(filled & ~_array(pc.starts_with(lines, "# ")))
     found = []
     for pattern, names in PLAIN[form]:
         left = lines.take(pa.array(places))
@@ -67,7 +68,8 @@ def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray
         if fits.any():
             found.append(_taken_apart(left.filter(pa.array(fits)), places[fits], names))
         places = places[~fits]
-    return found, places
+    filled = _array(pc.match_substring_regex(lines.take(pa.array(places)), rf"[^{BLANK}]"))
+    return found, places[filled]
 
 
 def _taken_apart(lines: Any, places: NDArray[np.int64], names: tuple[str, ...]) -> PlainLines:

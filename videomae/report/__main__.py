@@ -17,6 +17,7 @@ What is missing is shown as missing. A file that is damaged is named, and the st
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import cast
@@ -24,7 +25,7 @@ from typing import cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from videomae.config import DataConfig, ReportConfig, UserError
+from videomae.config import ConfigError, DataConfig, ReportConfig, UserError
 from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
 from videomae.report.page import page
 from videomae.report.samples import choose, look
@@ -39,13 +40,15 @@ from videomae.report.summary import (
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.console import log_to_console, tell
-from videomae.run.files import write_text
+from videomae.run.files import regular, write_text
 from videomae.run.schema import schema
 from videomae.video.opening import check_decoder
 
 logger = logging.getLogger("videomae.report")
 
 PAGE = "report.html"
+TITLE, MOST_HEAD = b"<title>videomae report</title>", 1024
+"""What a page is known by, within its first bytes."""
 
 
 @log_to_console()
@@ -54,6 +57,7 @@ def report(config: ReportConfig) -> None:
     require(config, "runs")
     out = Path(config.out)
     check_place("out", out)
+    check_page(out / PAGE)
     asked = [read_run(directory) for directory in find_runs(config.runs)]
     known = {run.directory.resolve() for run in asked}
     started_from = {path.resolve(): path for run in asked for path in chain(run)}
@@ -68,7 +72,10 @@ def report(config: ReportConfig) -> None:
         tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
     tell("\n".join(tables).removesuffix("\n"))
     samples = {
-        run.directory: look(choose(run.predictions, config.samples), data_of(run)) for run in runs
+        run.directory: look(
+            choose(run.predictions, config.samples), data_of(run), hashes_of_test_list(run)
+        )
+        for run in runs
     }
     write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples))
     damaged = [each for run in runs for each in run.damaged]
@@ -84,6 +91,8 @@ def data_of(run: Run) -> DataConfig | None:
     if "data" not in run.config:
         return None
     try:
+        if "${" in str(run.config["data"]):  # the environment's secrets, for one
+            raise ValueError("it holds ${...}, which no run writes")
         merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
         data = cast(DataConfig, OmegaConf.to_object(merged))
         check_decoder(data.decoder)
@@ -92,6 +101,33 @@ def data_of(run: Run) -> DataConfig | None:
         reason = str(error).splitlines()[0]
         run.damaged.append(f"{run.directory / CONFIG}: data cannot be understood: {reason}")
         return None
+
+
+def hashes_of_test_list(run: Run) -> list[str]:
+    """SHA-256 of the list that was tested on, as the run and its evaluation recorded it."""
+    at_start = run.environment.get("sha256")
+    found = [result.sha256.get("test_list") for result in run.results]
+    found.append(at_start.get("data.test_list") if isinstance(at_start, dict) else None)
+    return [each for each in found if isinstance(each, str)]
+
+
+def check_page(path: Path) -> None:
+    """Refuse to replace what is no page of ours.
+
+    Raises:
+        ConfigError: there is something else of that name.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with regular(path).open("rb") as file:
+            ours = TITLE in file.read(MOST_HEAD)
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise ConfigError(
+            f"{path} is there, and is no page of a report: choose another out, or move it away"
+        )
 
 
 main = command("report")(report)

@@ -130,7 +130,7 @@ def _running_mean(points: Sequence[Point]) -> list[Point]:
     return means
 
 
-def confusion_picture(counts: NDArray[np.int64]) -> str:
+def confusion_picture(counts: NDArray[np.int64]) -> Markup:
     """Row = true class, column = predicted class: a PNG with a pixel for each, the more opaque
     the larger its share of the row; so that it lies on any background."""
     share = counts / np.maximum(1, counts.sum(1, keepdims=True))
@@ -140,7 +140,7 @@ def confusion_picture(counts: NDArray[np.int64]) -> str:
     return data_uri(_encoded(Image.fromarray(pixels), "PNG"), "png")
 
 
-def thumbnail(frame: NDArray[np.uint8], height: int) -> str:
+def thumbnail(frame: NDArray[np.uint8], height: int) -> Markup:
     """A frame (H, W, 3) as a small JPEG."""
     image = Image.fromarray(frame)
     width = max(1, round(image.width * height / image.height))
@@ -153,6 +153,6 @@ def _encoded(image: Image.Image, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(content: bytes, kind: str) -> str:
+def data_uri(content: bytes, kind: str) -> Markup:
     """A picture inside a page."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(content).decode())

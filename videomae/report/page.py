@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from videomae.config import FinetuneConfig, PretrainConfig
@@ -22,7 +23,7 @@ from videomae.report.summary import (
     Row,
     weights_of,
 )
-from videomae.run.text import redacted
+from videomae.run.text import escaped, redacted
 
 CHARTS = (
     ("Loss", ("loss",), True),
@@ -61,6 +62,7 @@ def page(
     environment = Environment(
         loader=PackageLoader("videomae.report"),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -77,6 +79,12 @@ def page(
         pretraining_rows=[_row(row, anchors) for row in pretraining_table],
         sections=sections,
     )
+
+
+def _printable(value: Any) -> Any:
+    """What the template is given, control characters as escapes; the page's own parts as they
+    are."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _row(row: Row, anchors: Mapping[Path, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.run.directory import BAD_FILES
+from videomae.run.files import append_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str) -> None
         which: TRAIN or TEST, the list they are from.
     """
     files = list({file.key: file for file in reversed(files)}.values())[::-1]
-    with (directory / BAD_FILES).open("a") as out:
-        out.writelines(bad_row(file, which) for file in files)
+    append_text(directory / BAD_FILES, "".join(bad_row(file, which) for file in files))
     for file in files:
         of = f" of {file.source}" if file.source != "data" else ""
         logger.info(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")

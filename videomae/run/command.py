@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO, TypeVar, cast
 
 import hydra
@@ -20,7 +20,7 @@ from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
 from videomae.run.launcher import ProcessLost, tell_torchrun
 from videomae.run.overrides import check_names, literal
 from videomae.run.schema import COMMANDS, config_object, register
-from videomae.run.text import redacted, shown
+from videomae.run.text import MASKED, redacted, redacted_yaml, secrets_given, shown
 
 C = TypeVar("C")
 UNUSABLE = (
@@ -76,9 +76,11 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
             start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
                 run
             )
+            err = cast(TextIO, Redacting(sys.stderr, redacted))
+            out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
             sys.argv[1:] = literal(words, config_class)
             try:
-                with redirect_stderr(cast(TextIO, Redacting(sys.stderr))):
+                with redirect_stderr(err), redirect_stdout(out):
                     start()
             except KeyboardInterrupt:  # while the settings were read: nothing has begun
                 print("interrupted", file=sys.stderr)
@@ -100,14 +102,22 @@ def _end(error: Exception, go_on: str) -> None:
 
 
 class Redacting:
-    """A stream that masks secrets: Hydra's own messages repeat the command line."""
+    """A stream that masks secrets: Hydra's own messages repeat the command line, or parts of it.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        mask: what else than the secrets of the command line is masked in a text.
+    """
+
+    def __init__(self, stream: TextIO, mask: Callable[[str], str]) -> None:
         self.stream = stream
+        self.mask = mask
+        self.given = secrets_given(sys.argv[1:])
 
     def write(self, text: str) -> int:
-        """As that of the stream."""
-        return self.stream.write(redacted(text))
+        """Write a text, masked."""
+        for value in self.given:
+            text = text.replace(value, MASKED)
+        return self.stream.write(self.mask(text))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -34,9 +34,10 @@ def replacing(path: Path) -> Iterator[Path]:
     own = f"{os.getpid()}{secrets.randbelow(10**9):09}"  # other hosts have the same process ids
     temporary = path.with_name(_temporary(path.name, own))
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with naming(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make private files
         temporary.replace(path)
     except Exception as error:
@@ -46,6 +47,18 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Name a path in an error of the system that names none, as that of a full disk, while the
+    block runs."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def _temporary(name: str, process: str) -> str:
@@ -83,6 +96,16 @@ def write_text(path: Path, text: str) -> None:
     """Replace the file at once."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file.
+
+    Raises:
+        OSError: the system refuses; it names the file.
+    """
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def inside(directory: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from videomae.run.bad_files import TRAIN, BadFile, add_bad_files, bad_row
 from videomae.run.console import Bar, console
 from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD, WANDB
-from videomae.run.files import write_text
+from videomae.run.files import append_text, write_text
 from videomae.run.sidefiles import has_step, is_bad_file, is_metrics, mended_rows, read_rows
 from videomae.run.sinks import Sink, TensorBoard, WeightsAndBiases
 
@@ -83,8 +83,7 @@ class RunLog:
         if not self.sinks:
             return
         finite = {k: _finite(v) for k, v in values.items()}
-        with (self.directory / METRICS).open("a") as file:
-            file.write(json.dumps(finite) + "\n")
+        append_text(self.directory / METRICS, json.dumps(finite) + "\n")
         step = int(values["step"] or 0)
         told = {k: v for k, v in finite.items() if k != "step" and v is not None}
         for sink in self.sinks:
@@ -105,8 +104,7 @@ class RunLog:
         if not self.is_main:
             return
         row = {"step": step, "loss": _finite(loss), "usual": _finite(usual), "videos": list(videos)}
-        with (self.directory / SPIKES).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_text(self.directory / SPIKES, json.dumps(row) + "\n")
         logger.info(
             f"step {step}: loss {loss:.4g}, usually {usual:.4g}; {SPIKES} in the output_dir names "
             f"its {len(videos)} videos"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import ConfigError
-from videomae.run.files import write_text
+from videomae.run.files import naming, write_text
 from videomae.run.sidefiles import set_aside
 from videomae.run.text import redacted
 
@@ -47,17 +47,22 @@ class TensorBoard:
     """Event files in `directory`; what an earlier run wrote after `step` is forgotten."""
 
     def __init__(self, directory: Path, step: int) -> None:
-        self.writer = SummaryWriter(str(directory), purge_step=step + 1)
+        self.directory = directory
+        with naming(directory):
+            self.writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        with naming(self.directory):
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
-        self.writer.add_image(name, picture, step, dataformats="HWC")
+        with naming(self.directory):
+            self.writer.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
-        self.writer.close()
+        with naming(self.directory):
+            self.writer.close()
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from videomae.train.start import SCRATCH, check_run, starting_weights
 from videomae.train.tuning import Part
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
+from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Finetuning(Stage):
         about: dict[str, Any] = {"weights": {"chosen": "last", "step": step}}
         if config.test_weights is WhichWeights.best:
             file = run.directory / BEST_WEIGHTS
-            load_all(trained, read_weights(file))
+            load_best(trained, file)
             chosen = best_of(run.directory) if run.is_main else {}
             about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(config.data.val_list)
@@ -240,6 +241,22 @@ def offer(
     save_weights(made(directory, BEST_WEIGHTS), model.state_dict(), replace(info, step=step))
     write_text(made(directory, BEST), json.dumps({"step": step, "val_top1": top1}) + "\n")
     return True
+
+
+def load_best(model: VideoClassifier, file: Path) -> None:
+    """Fill a model with the best weights of a run that has ended.
+
+    Raises:
+        WeightsError: they are missing, damaged or others.
+    """
+    try:
+        load_all(model, read_weights(file))
+    except WeightsError as error:
+        raise WeightsError(
+            f"the best weights of this run, {file}, cannot be used ({error}). Its training is "
+            f"done: put that file back and go on by resume=auto, or test the last weights, "
+            f"{file.with_name(WEIGHTS)}, by resume=auto test_weights=last"
+        ) from error
 
 
 def best_of(directory: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from videomae.config import MAX_CLIP_BYTES, DataConfig
 from videomae.config.typed import check_types
 from videomae.lists.clips import Clip
 from videomae.run.console import progress_bar
-from videomae.run.files import whole_json_lines
+from videomae.run.files import append_text, whole_json_lines
 from videomae.run.programs import run_all
 from videomae.video.inspection import Inspection
 
@@ -73,15 +73,11 @@ def inspect_resumably(
     todo = [job for job in stamps if job not in done]
     if done:
         logger.info(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
-    with (
-        progress.open("a", encoding="utf-8") as file,
-        progress_bar("scanning", total=len(stamps), done=len(done)) as bar,
-    ):
+    with progress_bar("scanning", total=len(stamps), done=len(done)) as bar:
         workers = min(workers, max(1, len(todo)))
         for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
             done[job] = found
-            file.write(_as_line(job, stamps[job], found, max_bytes))
-            file.flush()
+            append_text(progress, _as_line(job, stamps[job], found, max_bytes))
             bar.advance()
     return done
 

@@ -27,6 +27,7 @@ from videomae.config import ConfigError, UserError
 from videomae.config.typed import check_types
 from videomae.lists.clips import Clip
 from videomae.run.files import (
+    append_text,
     regular,
     remove_temporaries,
     replacing,
@@ -162,8 +163,7 @@ class Packing:
         return iter(sorted(self.done.items()))
 
     def _note(self, entry: Mapping[str, Any]) -> None:
-        self.progress.write(json.dumps(entry) + "\n")
-        self.progress.flush()
+        append_text(self.out / PROGRESS, json.dumps(entry) + "\n")
 
     def _restore(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Take over what an earlier process has done.

@@ -287,7 +287,9 @@ def write(
             partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        return Transcoded(done.source, out_of_disk=(error.errno or 0, str(error)))
+        return Transcoded(
+            done.source, out_of_disk=(error.errno or 0, f"{error.strerror}: {target}")
+        )
     return done
 
 

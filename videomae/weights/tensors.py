@@ -105,7 +105,7 @@ def container_of(path: Path) -> Container:
         )
     raise WeightsError(
         f"{path} is no checkpoint: neither a safetensors file nor one of torch.save; it starts "
-        f"with {start[:16]!r}"
+        f"with {start[:16]!r}; get it again, or give other weights"
     )
 
 
@@ -128,7 +128,8 @@ def open_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} cannot be read as a safetensors file ({error}); it is damaged or unfinished"
+            f"{path} cannot be read as a safetensors file ({error}); it is damaged or "
+            "unfinished: get it again, or give other weights"
         ) from error
 
 
