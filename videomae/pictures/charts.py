@@ -9,14 +9,15 @@ have classes instead: `lines` for the horizontal grid lines, and for a curve its
 import io
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # drawing comes late in a run, and may never come
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 28
@@ -58,8 +59,7 @@ def line_chart(curves: Sequence[tuple[str, Points]], *, smooth: bool) -> str:
     values = values[np.isfinite(values)]
     if not values.size:
         return ""
-    with mpl.rc_context({"svg.fonttype": "none", "path.simplify": False}):
-        svg = _drawing(arrays, values, smooth)
+    svg = _drawing(arrays, values, smooth)
     return _for_page(svg, ", ".join(name for name, _ in curves) + " over steps")
 
 
@@ -74,24 +74,30 @@ def _drawing(curves: Sequence[Curve], values: NDArray[np.float64], smooth: bool)
     Args:
         values: those of all curves that are finite.
     """
-    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
-    ax = _axes(figure, max(curve[-1, 0] for curve in curves), values)
-    for number, curve in enumerate(curves):
-        few = _thinned(curve)
-        _draw(ax, few, f"s{number}" + " fine" * smooth)
-        if smooth:
-            _draw(ax, _thinned(_running_mean(curve)), f"s{number}")
-        elif len(few) <= MOST_DOTS:
-            dots = np.repeat(few, 3, axis=0)
-            dots[2::3] = np.nan  # a line from each point to itself, with round ends
-            _draw(ax, dots, f"s{number} dots")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata=NO_METADATA)
+    with mpl.rc_context({"svg.fonttype": "none", "path.simplify": False}):
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+        ax = _axes(figure, max(curve[-1, 0] for curve in curves), values)
+        for number, curve in enumerate(curves):
+            few = _thinned(curve)
+            _draw(ax, few, f"s{number}" + " fine" * smooth)
+            if smooth:
+                _draw(ax, _thinned(running_mean(curve)), f"s{number}")
+            elif len(few) <= MOST_DOTS:
+                dots = np.repeat(few, 3, axis=0)
+                dots[2::3] = np.nan  # a line from each point to itself, with round ends
+                _draw(ax, dots, f"s{number} dots")
+        figure.savefig(file, format="svg", metadata=NO_METADATA)
     return file.getvalue()
 
 
-def _axes(figure: Figure, last: float, values: NDArray[np.float64]) -> Axes:
+def _axes(figure: "Figure", last: float, values: NDArray[np.float64]) -> "Axes":
     """Return a frame from step 0 to the last and from the lowest to the highest value."""
+    from matplotlib.ticker import MaxNLocator
+
     size = (1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
     ax = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
     low, high = float(values.min()), float(values.max())
@@ -112,7 +118,7 @@ def _axes(figure: Figure, last: float, values: NDArray[np.float64]) -> Axes:
     return ax
 
 
-def _draw(ax: Axes, curve: Curve, kind: str) -> None:
+def _draw(ax: "Axes", curve: Curve, kind: str) -> None:
     ax.plot(*curve.T, gid=kind, clip_on=False)
 
 
@@ -148,8 +154,12 @@ def _thinned(curve: Curve) -> Curve:
     return np.column_stack([[part[-1, 0] for part in parts], means])
 
 
-def _running_mean(curve: Curve) -> Curve:
-    """Return the mean of the last finite values at each finite one that has enough before it."""
+def running_mean(curve: Curve) -> Curve:
+    """Return the mean of the last finite values at each that has enough of them before it.
+
+    Args:
+        curve: at least one point.
+    """
     (places,) = np.isfinite(curve[:, 1]).nonzero()
     width = max(1, len(places) // RUNNING)
     sums = np.cumsum([0.0, *curve[places, 1]])
