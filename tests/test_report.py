@@ -15,8 +15,7 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.report import charts
-from videomae.report.gather import Guess, Point, Prediction, Result, Run, find_runs, read_run
+from videomae.report.gather import Guess, Prediction, Result, Run, find_runs, read_run
 from videomae.report.page import page
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows
@@ -495,35 +494,6 @@ def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
     assert lines == [1, 19, 39, 4, 20, 40]
     assert [each.line for each in choose(listed[:3], 5)] == [1, 2, 3]
     assert choose(listed, 0) == []
-
-
-def test_a_curve_breaks_where_a_number_was_not_finite() -> None:
-    points = [Point(1, 2.0), Point(2, None), Point(3, 1.0), Point(4, 1.5)]
-    (path,) = re.findall(
-        r'<path class="s0" d="(.*?)"', charts.line_chart([("x", points)], smooth=False)
-    )
-    assert path.count("M") == 2
-    assert path.count("L") == 1
-    drawn = charts.line_chart([("x", points)], smooth=True)
-    assert [d.count("M") for d in re.findall(r'<path class="s0.*?" d="(.*?)"', drawn)] == [2, 2]
-    assert charts.line_chart([("x", [Point(1, None)])], smooth=True) == ""
-    level = charts.line_chart([("x", [Point(1, 3.0), Point(9, 3.0)])], smooth=True)
-    assert "nan" not in level
-    long = [Point(n, float(n)) for n in range(100_000)]
-    assert len(charts.line_chart([("<x>", long)], smooth=True)) < 20_000
-    assert "<x>" not in charts.line_chart([("<x>", long)], smooth=True)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 100, [0, 20, 40, 60, 80, 100]),
-        (0.93, 1.27, [1.0, 1.1, 1.2]),
-        (0, 5e-4, [0, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4]),
-    ],
-)
-def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
-    assert charts.ticks(low, high, 6) == pytest.approx(expected)
 
 
 def test_a_file_that_is_not_text_is_damaged_and_no_crash(tmp_path: Path) -> None:

@@ -80,6 +80,18 @@ def test_a_room_imports_nothing_from_above(room: str) -> None:
         assert not above, f"{name} imports {above}"
 
 
+def test_only_the_room_of_pictures_imports_matplotlib() -> None:
+    for name, path in MODULES.items():
+        nodes = ast.walk(ast.parse(path.read_text()))
+        direct = [
+            each.name for node in nodes if isinstance(node, ast.Import) for each in node.names
+        ]
+        nodes = ast.walk(ast.parse(path.read_text()))
+        direct += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+        drawn = {each for each in direct if each.split(".")[0] == "matplotlib"}
+        assert not drawn or name.split(".")[0] == "pictures", name
+
+
 def test_no_command_is_imported_by_another_or_by_a_room() -> None:
     commands = {name for name in MODULES if name and "." not in name and name not in BELOW}
     for name in MODULES:

@@ -5,6 +5,9 @@ Cubuk et al., 2020, https://arxiv.org/abs/1909.13719, as VideoMAE V2 uses it, wh
 
 An operation takes one frame, (H, W, 3) uint8: all of them are done while it is in the processor's
 cache, which is faster than one operation after the other on the whole clip. Levels: 0 to 10.
+
+timm's own operations are not called, because importing them takes 2.6 s and 200 MB in every process
+that decodes, they are no faster (33 against 32 ms a clip), and posterize fails at level 10.
 """
 
 from collections.abc import Callable

@@ -18,6 +18,8 @@ from videomae.lists.clips import Clip
 from videomae.run.files import append_text, read_json, replacing, write_text
 from videomae.run.sidefiles import names_a_video, read_rows, set_aside
 
+logger = logging.getLogger(__name__)
+
 MANIFEST, PART = "manifest.jsonl", re.compile(r"manifest\.[1-9][0-9]*\.jsonl")
 """What is known of each video; while several processes run, the others' parts of it."""
 SETTINGS = "extract.json"

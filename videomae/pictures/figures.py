@@ -16,6 +16,7 @@ from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.model.pixels import unnormalise
 from videomae.model.tubelet import cut_tubelets, take
+from videomae.pictures.charts import running_mean
 from videomae.run.arithmetic import autocast
 from videomae.run.files import replacing
 from videomae.run.log import logged
@@ -169,11 +170,10 @@ def save_curves(
     ax = figure.subplots()
     for number, (name, (steps, values)) in enumerate(curves.items()):
         colour = f"C{number}"
-        width = max(1, len(values) // 25)
         ax.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-        if len(values) >= width:
-            mean = np.convolve(values, np.ones(width) / width, mode="valid")
-            ax.plot(steps[width - 1 :], mean, color=colour, label=name)
+        if values:
+            mean = running_mean(np.column_stack([steps, values]))
+            ax.plot(*mean.T, color=colour, label=name)
     ax.set(xlabel="step", ylabel=ylabel, title=title)
     ax.grid(alpha=0.3)
     if any(values for _, values in curves.values()):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
-from videomae.report import charts
+from videomae.pictures import charts
+from videomae.report import images
 from videomae.report.gather import Prediction, Result, Run
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -118,7 +119,7 @@ def _section(
         "charts": _charts(run),
         "missing": run.missing,
         "damaged": run.damaged,
-        "pictures": {name: charts.data_uri(png, "png") for name, png in run.pictures.items()},
+        "pictures": {name: images.data_uri(png, "png") for name, png in run.pictures.items()},
         "confusion": _confusion_table(counts, names),
         "pairs": _pairs(run.predictions),
         "classes": _classes(result, counts),
@@ -152,7 +153,7 @@ def _charts(run: Run) -> list[dict[str, Any]]:
         found.append(
             {
                 "title": title,
-                "svg": charts.line_chart(curves, smooth=smooth),
+                "svg": Markup(charts.line_chart(curves, smooth=smooth)),
                 "legend": legend,
                 "last": NONE if last is None else charts.shown(last),
                 "note": note,
@@ -177,7 +178,7 @@ def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> 
     if counts is None:
         return {}
     if len(names) > MOST_IN_TABLE:
-        return {"picture": charts.confusion_picture(counts[:, :-1]), "classes": len(names)}
+        return {"picture": images.confusion_picture(counts[:, :-1]), "classes": len(names)}
     columns = [*names, "unreadable"] if counts[:, -1].any() else list(names)
     shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
     lines = [
@@ -223,7 +224,7 @@ def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[st
 def _sample(sample: Sample) -> dict[str, Any]:
     return {
         "prediction": sample.prediction,
-        "frames": [charts.thumbnail(frame, THUMBNAIL) for frame in sample.frames],
+        "frames": [images.thumbnail(frame, THUMBNAIL) for frame in sample.frames],
         "error": sample.error,
     }
 

@@ -1,4 +1,8 @@
-"""Several processes that look at videos. One that dies or hangs takes its video along, no more."""
+"""Several processes that look at videos. One that dies or hangs takes its video along, no more.
+
+pebble's pool is not used, because one of its processes that is killed from outside can end them
+all, and because its time limit also counts the time in which everything is stopped (Ctrl-Z).
+"""
 
 import ctypes
 import json
