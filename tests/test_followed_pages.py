@@ -1,6 +1,7 @@
 """The pages that a newcomer follows, command by command in their order, on small stand-ins."""
 
 import argparse
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from tests import miniatures
 from tests.conftest import write_list
-from tests.pages import commands, snippets
+from tests.pages import PAGES, commands, snippets
 from tests.test_commands import call
 from videomae.config import ClipConfig, Positions
 from videomae.model import VideoClassifier, VideoMAE, preset
@@ -111,6 +112,13 @@ def test_own_videos(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "outputs/mine_12/figures/training_clips.png",
     ):
         assert (tmp_path / written).is_file(), written
+    page = PAGES["docs/run_directory.md"]
+    for run in ("mine", "mine_12"):
+        text = (tmp_path / "outputs" / run / "metrics.jsonl").read_text()
+        for key in json.loads(text.splitlines()[-1]):
+            assert f"`{key}`" in page, key
+    for key in json.loads((tmp_path / "outputs/mine_12/results.json").read_text()):
+        assert f"`{key}`" in page, key
     found: dict[str, Any] = {"frames": torch.zeros(1, 4, 32, 32, 3, dtype=torch.uint8)}
     for text in snippets("docs/own_videos.md"):
         exec(text, found)

@@ -17,6 +17,8 @@ from tests.conftest import ROOT, composed
 from tests.pages import PAGES, Command, code, commands, linked, prose
 from videomae.config import config_dir
 from videomae.recipes import read_header, row
+from videomae.run.overwrite import MADE_BY_A_RUN
+from videomae.run.record import RECORD
 from videomae.run.schema import COMMANDS, config_object, register
 
 SHOWN = [command for page in PAGES for command in commands(page)]
@@ -129,6 +131,11 @@ def test_the_demo_reports_what_a_page_says(page: str) -> None:
     for exp in ("demo_finetune", "demo_scratch"):
         reported = read_header(config_dir() / "exp" / f"{exp}.yaml").facts["Reported"]
         assert f"**{reported.split()[0]}" in PAGES[page]
+
+
+def test_the_page_on_the_run_directory_names_all_that_a_run_writes() -> None:
+    for name in (*MADE_BY_A_RUN, RECORD):
+        assert f"`{name}" in PAGES["docs/run_directory.md"], name
 
 
 SAID = {
