@@ -163,6 +163,7 @@ SAID = {
     ],
     "docs/run_directory.md": [
         ("(default `outputs/NAME`)", "finetune", "output_dir", "outputs/unnamed"),
+        ("`run.keep_checkpoints` (2)", "pretrain", "run.keep_checkpoints", 2),
     ],
 }
 """By page: words, and the default that they tell of."""
