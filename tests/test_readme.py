@@ -1,48 +1,36 @@
-"""The commands of the README compose, and the files it names exist."""
+"""The README and the pages of docs/ are true of the program: commands, links, settings, numbers.
 
-import argparse
+The pages that a newcomer follows are run in tests/test_followed_pages.py.
+"""
+
 import re
-import shlex
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
 
-import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
-from tests.conftest import ROOT, write_list
-from tests.test_commands import call
-from videomae.config import ClipConfig, Positions, config_dir
-from videomae.model import VideoClassifier, VideoMAE, preset
+from tests.conftest import ROOT, composed
+from tests.pages import PAGES, Command, code, commands, linked, prose
+from videomae.config import config_dir
+from videomae.recipes import read_header, row
+from videomae.run.overwrite import MADE_BY_A_RUN
+from videomae.run.record import RECORD
 from videomae.run.schema import COMMANDS, config_object, register
-from videomae.weights.formats import DEEPSPEED
 
-README = (ROOT / "README.md").read_text()
-
-
-def commands(text: str = README) -> list[list[str]]:
-    """Every `python -m videomae...` of the README, also under torchrun, as words."""
-    text = text.replace("\\\n", " ")
-    found = re.findall(r"^ +((?:python|torchrun) .*-m videomae\..*)$", text, flags=re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in found]
+SHOWN = [command for page in PAGES for command in commands(page)]
 
 
-def test_the_readme_shows_every_command() -> None:
-    shown = {word.removeprefix("videomae.") for words in commands() for word in words}
-    assert set(COMMANDS) - {"evaluate"} <= shown
-    assert "python -m videomae.evaluate" in README
+def test_every_command_of_the_package_is_shown() -> None:
+    assert {command.name for command in SHOWN} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_each_command_composes(words: list[str]) -> None:
-    module = words.index("-m") + 1
-    given = [word for word in words[module + 1 :] if word != "..."]
-    name = words[module].removeprefix("videomae.")
+@pytest.mark.parametrize("command", SHOWN, ids=str)
+def test_each_command_composes(command: Command) -> None:
+    given = [word for word in command.overrides if word != "..."]
     jobs = [given]
     if given[:1] == ["-m"]:  # a sweep
         parsed = OverridesParser.create().parse_overrides(given[1:])
@@ -51,102 +39,142 @@ def test_each_command_composes(words: list[str]) -> None:
     register(name)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for overrides in jobs:
-            compose(name, overrides=overrides, return_hydra_config=True)
+            compose(command.name, overrides=overrides, return_hydra_config=True)
             own = [each for each in overrides if not each.startswith("hydra")]
-            config_object(compose(name, overrides=own), name)
+            config_object(compose(command.name, overrides=own), command.name)
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    for script in re.findall(r"scripts/\w+\.\w+", README):
-        assert (ROOT / script).is_file(), script
-    rooms = re.findall(r"`(videomae/\w+/)`: ([^|;]*)", README)  # some rows of the table name two
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_take_the_options_that_a_page_shows(page: str) -> None:
+    for line in code(PAGES[page]):
+        if found := re.search(r"(?:python|bash) (scripts/\w+\.\w+)(.*)", line.partition("#")[0]):
+            path = ROOT / found[1].replace("soak.sh", "soak.py")  # which its arguments go to
+            for option in re.findall(r"--[\w-]+", found[2]):
+                assert f'"{option}"' in path.read_text(), line
+
+
+def anchors(text: str) -> set[str]:
+    """What the headings of a page can be linked by, as GitHub makes it of them."""
+    titles = re.findall(r"^#+ (.+)$", prose(text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_anchors_are_those_of_github() -> None:
+    titles = "# Where VideoMAE's own code does otherwise\n## metrics.jsonl\n```\n# no title\n```\n"
+    assert anchors(titles) == {"where-videomaes-own-code-does-otherwise", "metricsjsonl"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_link_of_a_page_leads_somewhere(page: str) -> None:
+    for path, anchor in linked(page):
+        assert path.is_file(), path
+        assert not anchor or anchor in anchors(path.read_text()), (path, anchor)
+
+
+def test_the_readme_leads_to_each_page() -> None:
+    for page in PAGES:
+        assert page == "README.md" or f"]({page})" in PAGES["README.md"], page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    named = r"\b(?:scripts|tests|configs|videomae|docs)/(?:\w+/)*(?:\w+\.\w+\b|\w+(?!\w*\*))?"
+    for name in re.findall(named, PAGES[page]):
+        assert name == "configs/exp/NAME.yaml" or (ROOT / name).exists(), name
+
+
+def test_modules_of_the_table_in_contributing_are_there() -> None:
+    rooms = re.findall(r"`(videomae/\w+/)`: ([^|;]*)", PAGES["CONTRIBUTING.md"])
     assert len(rooms) > 10
     for room, names in rooms:
         for module in re.findall(r"`(\w+)`", names):
             assert (ROOT / room / f"{module}.py").is_file(), module
 
 
-# "Bring your own weights", run
-
-SMALL = (  # what makes a command of the README a matter of seconds
-    "model=vit_tiny",
-    "model.positions=sincos_1d",
-    "data.clip.frames=4",
-    "data.clip.size=32",
-    "data.repeats=1",
-    "data.segments=1",
-    "data.crops=1",
-    "optim.global_batch=2",
-    "run=debug",
-    "max_steps=1",
-)
+def settings(config_class: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a config class; NAME stands where any name can."""
+    kinds = get_type_hints(config_class)
+    for field in fields(config_class):
+        kind, key = kinds[field.name], f"{prefix}{field.name}"
+        yield key
+        if get_origin(kind) is dict:
+            kind, key = get_args(kind)[1], f"{key}.NAME"
+        if isinstance(kind, type) and is_dataclass(kind):
+            yield from settings(kind, f"{key}.")
 
 
-def stand_ins(here: Path, videos: Path) -> None:
-    """The files that the section names, as those who released them made them, but small."""
-    args = argparse.Namespace(num_frames=4, input_size=32, sampling_rate=4, lr=np.float64(1e-3))
-    tiny = replace(preset("vit_tiny"), positions=Positions.sincos_1d)
-    clip = ClipConfig(frames=4, stride=4, size=32)
-    torch.save(
-        {"model": VideoMAE(tiny, clip).state_dict(), "args": args, "epoch": 199},
-        here / "vit_b_hybrid_pt.pth",
-    )
-    for path, classes in (("tiktokactions_ft_k400.pth", 400), (f"checkpoint-29/{DEEPSPEED}", 101)):
-        (here / path).parent.mkdir(exist_ok=True)
-        half = VideoClassifier(tiny, clip, classes).half().state_dict()
-        torch.save({"module": half, "args": args, "names": {"x"}, "epoch": 29}, here / path)
-    config = VideoMAEConfig(
-        image_size=32,
-        patch_size=8,
-        num_frames=4,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=512,
-        num_labels=400,
-    )
-    theirs = VideoMAEForVideoClassification(config)
-    theirs.save_pretrained(here / "videomae-base-finetuned-kinetics")
-    for name in ("k400_train", "k400_val", "train", "test"):
-        write_list(here / f"{name}.txt", [f"{number}.mp4 {number % 3}" for number in range(4)])
-    write_list(here / "ucf101_classes.txt", [f"class {number}" for number in range(101)])
-    (here / "data").mkdir()
-    for name in ("k400", "ucf101"):
-        (here / "data" / name).symlink_to(videos)
-    (here / "some.mp4").symlink_to(videos / "0.mp4")
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_and_exps_that_a_page_names_are_there(page: str) -> None:
+    known = {key for config_class in COMMANDS.values() for key in settings(config_class)}
+    dotted = r"(?<![\w./-])((?:model|data|mask|augment|optim|run|probe)\.[\w.]+)"
+    for words in re.findall(r"`([^`\n]+)`", prose(PAGES[page])):
+        for key in re.findall(dotted, words):
+            if not key.endswith((".py", ".json")):
+                assert key.rstrip(".").removesuffix(".NAME") in known, words
+        for exp in re.findall(r"\+exp=(\w+)", words):
+            assert exp == "NAME" or (ROOT / f"configs/exp/{exp}.yaml").is_file(), words
 
 
-@pytest.mark.long
-def test_bring_your_own_weights(
-    videos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Every command and every line of Python of the section, in its order."""
-    section = README.split("## Bring your own weights\n")[1].split("\n## ")[0]
-    stand_ins(tmp_path, videos)
-    monkeypatch.chdir(tmp_path)
-    ran = []
-    for words in commands(section):
-        _, _, module, *overrides = words
-        name = module.removeprefix("videomae.")
-        given = [word.replace("=/data/", f"={tmp_path}/data/") for word in overrides]
-        small = SMALL if name in ("finetune", "evaluate") else ()
-        assert call(name, *given, *small) == 0, capsys.readouterr().err
-        said = "".join(capsys.readouterr())
-        assert "unexpected: none" in said or name == "finetune", said
-        ran.append(name)
-    assert ran == ["finetune", "finetune", "evaluate", "reconstruct"] + ["convert"] * 3
-    for name in ("k400_vitb_v2", "ucf101_vitb_tiktok", "k400_vitb_v1/evaluation"):
-        assert (tmp_path / "outputs" / name / "results.json").is_file()
-    names = ("vit_b_hybrid_pt.pth", "back.pth")
-    first, back = (torch.load(name, weights_only=False)["model"] for name in names)
-    assert all(first[name].equal(back[name]) for name in first)
-    assert (tmp_path / "reconstruction.png").is_file()
-    (snippet,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    found: dict[str, Any] = {}
-    exec(snippet, found)
-    assert isinstance(found["model"], VideoMAE)
-    assert found["longer"].clip.frames == 32
-    assert found["longer"].clip.frame == (192, 256)
+def test_the_recipes_of_the_readme_are_those_of_the_command() -> None:
+    shown = re.findall(r"^\| (\w+) \| vit_.*$", PAGES["README.md"], flags=re.MULTILINE)
+    assert len(shown) == 3
+    register()
+    for exp in shown:
+        path = config_dir() / "exp" / f"{exp}.yaml"
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            name, _, model, _, *rest, _ = row(path, read_header(path))
+        assert f"| {' | '.join((name, model, *rest))} |" in PAGES["README.md"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md"])
+def test_the_demo_reports_what_a_page_says(page: str) -> None:
+    for exp in ("demo_finetune", "demo_scratch"):
+        reported = read_header(config_dir() / "exp" / f"{exp}.yaml").facts["Reported"]
+        assert f"**{reported.split()[0]}" in PAGES[page]
+
+
+def test_the_page_on_the_run_directory_names_all_that_a_run_writes() -> None:
+    for name in (*MADE_BY_A_RUN, RECORD):
+        assert f"`{name}" in PAGES["docs/run_directory.md"], name
+
+
+SAID = {
+    "docs/packs.md": [
+        ("`data.max_bad_fraction` (1 %)", "finetune", "data.max_bad_fraction", 0.01),
+        ("`data.timeout_s` (120 s)", "finetune", "data.timeout_s", 120),
+        ("`data.max_clip_bytes` (2 GiB", "finetune", "data.max_clip_bytes", 2**31),
+        ("a short side of 256 px", "pack", "short_side", 256),
+        ("crf 22", "pack", "crf", 22),
+        ("frame every 32 frames", "pack", "keyint", 32),
+        ("(`stride=4`)", "pack", "stride", 4),
+    ],
+    "docs/scaling.md": [
+        ("`run.stall_timeout_s` (30 minutes)", "pretrain", "run.stall_timeout_s", 1800),
+    ],
+    "docs/own_videos.md": [
+        ("`optim.warmup_epochs` is 20 in pre-training", "pretrain", "optim.warmup_epochs", 20),
+        ("and 5 in fine-tuning", "finetune", "optim.warmup_epochs", 5),
+        ("The batch is 64 videos", "finetune", "optim.global_batch", 64),
+        ("for 30 epochs", "finetune", "optim.epochs", 30),
+        ("Nothing is mirrored", "finetune", "data.hflip", False),
+        ("a clip of 16 frames", "finetune", "data.clip.frames", 16),
+        ("4 apart", "finetune", "data.clip.stride", 4),
+        ("of 224 px", "finetune", "data.clip.size", 224),
+    ],
+    "docs/run_directory.md": [
+        ("(default `outputs/NAME`)", "finetune", "output_dir", "outputs/unnamed"),
+        ("`run.keep_checkpoints` (2)", "pretrain", "run.keep_checkpoints", 2),
+    ],
+}
+"""By page: words, and the default that they tell of."""
+
+
+@pytest.mark.parametrize("page", SAID)
+def test_defaults_are_those_that_a_page_says(page: str) -> None:
+    text = " ".join(PAGES[page].split())
+    for words, command, key, value in SAID[page]:
+        assert words in text, words
+        found: Any = composed(command)
+        for name in key.split("."):
+            found = getattr(found, name)
+        assert found == value, words

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, run_command
+from tests.pages import PAGES, linked
 
 pytestmark = pytest.mark.long
 
@@ -50,6 +52,19 @@ def test_a_wheel_holds_the_package_and_its_configs_only(wheel: Path) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "videomae").rglob("*.py")}
     assert modules <= inside
     assert "videomae/report/templates/page.html" in inside
+
+
+def test_a_source_archive_holds_every_page_and_what_it_leads_to(tmp_path: Path) -> None:
+    arguments = ("--sdist", "--no-isolation", "--outdir", tmp_path, ROOT)
+    succeed(sys.executable, "-m", "build", *arguments, cwd=tmp_path)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert "docs/weights.md" in inside
+    assert set(PAGES) <= inside
+    for page in PAGES:
+        for path, _ in linked(page):
+            assert path.relative_to(ROOT).as_posix() in inside, (page, path)
 
 
 def test_an_installed_wheel_runs_from_anywhere_with_its_own_code_and_configs(

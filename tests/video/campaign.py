@@ -16,7 +16,7 @@ TIMEOUT_S = 300.0
 PROGRAM = (sys.executable, "-m", "tests.video.conformance")
 
 EXPLAINED = ("mjpeg_mp4-ss0.37", "mjpeg_mp4-ss1.53", "mjpeg_mov-9x7x30at25")
-"""Healthy recipes of which ffmpeg 5.1 shows other frames, as the README's limits say."""
+"""Healthy recipes of which ffmpeg 5.1 shows other frames, as docs/limits.md says."""
 DAMAGED = {
     True: "damaged files of which ffmpeg complains, named by the scan",
     False: "damaged files of which ffmpeg says nothing, named by the scan",

@@ -38,7 +38,7 @@ OTHERS = {
     "decord": "h264b_mp4-ss0.37 h264b_avi h264b_mp4-mirror av1_mp4 h264pyr_h264 theora_ogg",
     "torchcodec": "h264b_avi h264b_ts h264b_mp4-mirror h264pyr_h264",
 }
-"""Healthy files that other decoders read otherwise, as the README's limits say."""
+"""Healthy files that other decoders read otherwise, as docs/limits.md says."""
 DAMAGED = "h264b_mp4-half mpeg4b_avi-overwrite h264b_ts-remove h264_mp4-secret h264_mp4-nomoov"
 
 
