@@ -16,10 +16,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from tests.conftest import ROOT, composed
 from tests.pages import PAGES, Command, code, commands, linked, prose
 from videomae.config import config_dir
-from videomae.recipes import read_header, row
 from videomae.run.overwrite import MADE_BY_A_RUN
 from videomae.run.record import RECORD
 from videomae.run.schema import COMMANDS, config_object, register
+from videomae.train.recipes import read_header, row
 
 SHOWN = [command for page in PAGES for command in commands(page)]
 
@@ -36,7 +36,7 @@ def test_each_command_composes(command: Command) -> None:
         parsed = OverridesParser.create().parse_overrides(given[1:])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         assert len(jobs) > 1
-    register(name)
+    register(command.name)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         for overrides in jobs:
             compose(command.name, overrides=overrides, return_hydra_config=True)
@@ -118,7 +118,6 @@ def test_settings_and_exps_that_a_page_names_are_there(page: str) -> None:
 def test_the_recipes_of_the_readme_are_those_of_the_command() -> None:
     shown = re.findall(r"^\| (\w+) \| vit_.*$", PAGES["README.md"], flags=re.MULTILINE)
     assert len(shown) == 3
-    register()
     for exp in shown:
         path = config_dir() / "exp" / f"{exp}.yaml"
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
