@@ -28,6 +28,7 @@ QUICK = (
     *("run/test_log.py", "run/test_sidefiles.py", "lists/test_clips.py", "lists/test_tolerance.py"),
     *("video/test_bitstream.py", "video/test_reader.py", "weights/test_weights.py"),
     *("model/test_golden.py", "model/test_mae.py", "model/test_classifier.py"),
+    *("model/test_layers.py", "model/test_pixels.py", "data/test_dataset.py"),
     *("data/test_mask.py", "data/test_sample.py", "data/test_mix.py", "data/test_augment.py"),
     *("evaluation/test_metrics.py", "evaluation/test_views.py"),
     *("train/test_schedule.py", "train/test_groups.py", "train/test_step.py"),

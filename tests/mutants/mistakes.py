@@ -42,7 +42,7 @@ MISTAKES = (
         MASK,
         "num_masked = int(ratio * t * h * w)",
         "num_masked = round(ratio * t * h * w)",
-        "data/test_mask.py::test_the_published_numbers_of_tokens",
+        "data/test_mask.py::test_true_is_masked_and_the_rest_of_a_tube_mask_is_visible",
     ),
     Mistake(
         "a tube is not the same in every time step",
@@ -120,7 +120,7 @@ MISTAKES = (
         "videomae/model/pixels.py",
         "torch.addcmul(-mean / std,",
         "torch.addcmul(0 * mean / std,",
-        "model/test_layers.py::test_frames_and_floats_are_rebuilt_alike",
+        "model/test_pixels.py::test_frames_become_clips_of_mean_0_and_spread_1_over_imagenet",
     ),
     # The model and its loss
     Mistake(
