@@ -8,7 +8,7 @@ import torch
 
 from tests.train import pretraining, train
 from videomae.config import RunConfig
-from videomae.model.attention import Way
+from videomae.model.attention import AttentionKernel
 from videomae.model.layers import Attention, Mlp
 from videomae.run.parallel import Processes
 from videomae.train import tuning
@@ -60,7 +60,7 @@ def test_a_run_that_goes_on_takes_what_it_took(
     assert len(json.loads(kept)) == 2
     assert "ms" in capsys.readouterr().err
 
-    def forbidden(*_: object) -> dict[Way, float]:
+    def forbidden(*_: object) -> dict[AttentionKernel, float]:
         raise AssertionError("measured again")
 
     monkeypatch.setattr(tuning, "measure", forbidden)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from videomae.config import AttentionBackend, ConfigError, RunConfig
-from videomae.model.attention import Way, measure, ways
+from videomae.model.attention import AttentionKernel, candidate_kernels, measure
 from videomae.model.layers import Attention, Mlp, use_padding
 from videomae.model.timing import device_seconds
 from videomae.run.arithmetic import autocast, uses_bf16
@@ -56,10 +56,13 @@ def choose_attention(
         asked = AttentionBackend.torch  # as on any other CPU: the numbers are to be the same
     attentions = [module for module in part.blocks.modules() if isinstance(module, Attention)]
     heads, dim = attentions[0].heads, attentions[0].qkv.in_features
-    chosen = Way()
+    chosen = AttentionKernel()
     if asked is not AttentionBackend.torch:
         dtype = torch.bfloat16 if uses_bf16(device, run.precision) else torch.float32
-        tried, shape = ways(asked, dim // heads), (views, heads, part.tokens, dim // heads)
+        tried, shape = (
+            candidate_kernels(asked, dim // heads),
+            (views, heads, part.tokens, dim // heads),
+        )
         kind = "" if asked is AttentionBackend.auto else f" by {asked.name}"
         found, said = choices.choose(
             f"attention of the {name}{kind}, {part.tokens} tokens x {views} views, "
@@ -76,7 +79,7 @@ def choose_attention(
         yield said
         chosen = found
     for attention in attentions:
-        attention.way = chosen
+        attention.kernel = chosen
 
 
 def choose_padding(
