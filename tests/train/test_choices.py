@@ -88,7 +88,7 @@ def test_mlps_of_odd_widths_are_measured_and_padded_where_that_is_faster(
     blocks = torch.nn.ModuleList([Mlp(16, 21), Attention(16, 2)])
     for fastest, padding in (("padded to 24", 3), ("as they are", 0)):
         monkeypatch.setattr(tuning, "measure_padding", lambda *_, name=fastest: {name: 0.1})
-        part = tuning.Part(blocks, 5)
+        part = tuning.ModelPart(blocks, 5)
         said = list(tuning.choose_padding("x", part, 2, pretraining_run(), gpu, Choices()))
         assert said == [f"MLPs of the x, 5 tokens x 2 views, 16 x 21: {fastest} ({fastest} 100 ms)"]
         assert blocks[0].padding == padding
