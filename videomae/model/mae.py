@@ -21,11 +21,11 @@ class MaskIndices(NamedTuple):
     """The masks of a batch as indices, whose fixed shapes let the host run ahead of the GPU."""
 
     visible: Tensor
-    """(B, V) int64: the tokens that the encoder sees, ascending."""
+    """Indices of the tokens that the encoder sees, ascending, (B, V) int64."""
     decoded: Tensor
-    """(B, K) int64: the tokens that the decoder rebuilds, ascending."""
+    """Indices of the tokens that the decoder rebuilds, ascending, (B, K) int64."""
     scored: Tensor
-    """(B, K) float32: 1 where a decoded token was hidden from the encoder, else 0."""
+    """Weight of each decoded token: 1 if hidden from the encoder, else 0, (B, K) float32."""
 
     @classmethod
     def of(cls, encoder_mask: Tensor, decoder_mask: Tensor | None = None) -> "MaskIndices":
@@ -55,7 +55,7 @@ class Reconstruction(NamedTuple):
     """Pixels that the decoder should predict, (B, K, tubelet * patch * patch * 3) float32."""
 
 
-class Encoder(nn.Module):
+class MAEEncoder(nn.Module):
     """The encoder: tubelets (B, V, P, 3) and their positions (B, V, D) -> tokens (B, V, D)."""
 
     pos_embed: Tensor
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
         return self.norm(x)
 
 
-class Decoder(nn.Module):
+class MAEDecoder(nn.Module):
     """The decoder: visible and decoded tokens (B, V + K, D) -> pixels of the last K (B, K, P)."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -110,10 +110,10 @@ class VideoMAE(nn.Module):
         super().__init__()
         self.config = config
         self.clip = clip
-        self.encoder = Encoder(config, clip)
+        self.encoder = MAEEncoder(config, clip)
         self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
-        self.decoder = Decoder(config)
+        self.decoder = MAEDecoder(config)
         self.register_buffer(
             "decoder_positions", fixed_positions(config, clip, decoder=True), persistent=False
         )

@@ -129,7 +129,7 @@ class Checkpoints:
         def begin() -> None:
             for name in ("last", path.name):
                 made(self.directory.parent, f"{self.directory.name}/{name}")
-            remove_checkpoint(path)  # what an interrupted save left
+            remove_checkpoint(path)  # left by an interrupted save
             path.mkdir(parents=True)
 
         def save() -> dict[str, str]:
@@ -215,7 +215,7 @@ class Checkpoints:
             CheckpointError: it is damaged, or its run differs in a setting of the identity.
         """
         run = read_run(path)
-        ours = json.loads(json.dumps(self.identity))  # as a file would have it
+        ours = json.loads(json.dumps(self.identity))  # with the types that a JSON file holds
         theirs = run["identity"]
         differing = [
             key for key in sorted(ours.keys() | theirs) if ours.get(key) != theirs.get(key)

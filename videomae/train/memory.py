@@ -55,7 +55,7 @@ def measure_memory(
 
     Every process of a sharded model must call it. Gradients and random states stay unchanged.
     """
-    wanted: Objective = objective  # type: ignore[assignment]  # a module that is one
+    wanted: Objective = objective  # type: ignore[assignment]  # the module is an Objective
 
     def through(videos: int) -> None:
         inputs = wanted.inputs(blank(clips, videos), 1, 0).to(device)

@@ -80,7 +80,7 @@ class Pretraining(TrainingStage):
         self.model = VideoMAE(config.model, config.data.clip)
         if self._weights is not None:
             run.say.line(f"{self._weights.path}: {load_all(self.model, self._weights)}")
-            self._weights = None  # as large as the model
+            self._weights = None  # frees as much memory as the model takes
         self.distributed = DistributedModel(self.model.to(run.device), run.settings, run.processes)
         self.dataset = TrainingClips(
             self.clips, config.data, config.augment, self.masking, config.seed

@@ -99,7 +99,7 @@ class Trainer:
         stage.build()
         self.run = run
         self.stage = stage
-        self.objective: Objective = stage.objective  # type: ignore[assignment]  # a module that is one
+        self.objective: Objective = stage.objective  # type: ignore[assignment]  # it is an Objective
         self.distributed = stage.distributed
         run.say.line(f"sharding: {self.distributed}")
         self.config, self.plan = settle_batch(run, config, plan, stage)
@@ -128,7 +128,7 @@ class Trainer:
         check_memory(run, plan, stage)
         own = is_own(stage.checkpoint, run.directory)
         order = TrainingOrder(len(stage.clips), config.optim.global_batch, config.seed)
-        # One process looks, for all must agree; and all have looked before anything changes.
+        # Only the main process checks, so that all agree; the barrier comes before any change.
         looks = own and run.is_main
         bad = run.processes.from_main(
             known_bad(run.directory, stage.dataset, order, start, run.num_workers) if looks else {}
@@ -160,7 +160,7 @@ class Trainer:
         return outcome
 
     def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
-        from videomae.train.checkpoint import Checkpoints  # takes a while
+        from videomae.train.checkpoint import Checkpoints  # a slow import
 
         config, background = self.config, self.run.settings.background_checkpoints
         return Checkpoints(

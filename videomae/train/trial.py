@@ -77,7 +77,7 @@ def _compute(
     run: Run,
 ) -> None:
     """Run a forward and a backward pass of one micro-batch, with memory held for the moments."""
-    chosen: Objective = objective  # type: ignore[assignment]  # a module that is one
+    chosen: Objective = objective  # type: ignore[assignment]  # the module is an Objective
     device = run.device
     parameters = list(distributed.model.parameters())
     moments = [torch.empty_like(each) for each in parameters for _ in range(2)]

@@ -56,7 +56,7 @@ def read_weights(
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
     if path.is_dir():
         if is_checkpoint(path):
-            from videomae.weights.checkpoint_reader import read_checkpoint  # takes a while
+            from videomae.weights.checkpoint_reader import read_checkpoint  # a slow import
 
             return _with_heads(read_checkpoint(path), **heads)
         if (path / WEIGHTS).is_file():
