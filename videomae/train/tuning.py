@@ -55,22 +55,20 @@ def choose_attention(
     """Choose the attention kernel of a model part, as run.attention says; yield a report."""
     asked, device = run.attention, processes.device
     if asked is AttentionBackend.auto and device.type == "cpu":
-        asked = AttentionBackend.torch  # as on any other CPU: the numbers are to be the same
+        asked = AttentionBackend.torch  # all CPUs use the same kernel, so the same numbers
     attentions = [module for module in part.blocks.modules() if isinstance(module, Attention)]
     heads, dim = attentions[0].heads, attentions[0].qkv.in_features
     chosen = AttentionKernel()
     if asked is not AttentionBackend.torch:
         dtype = torch.bfloat16 if uses_bf16(device, run.precision) else torch.float32
-        tried, shape = (
-            candidate_kernels(asked, dim // heads),
-            (views, heads, part.tokens, dim // heads),
-        )
+        kernels = candidate_kernels(asked, dim // heads)
+        shape = (views, heads, part.tokens, dim // heads)
         kind = "" if asked is AttentionBackend.auto else f" by {asked.name}"
         found, said = choices.choose(
             f"attention of the {name}{kind}, {part.tokens} tokens x {views} views, "
             f"{heads} heads of {dim // heads}",
-            {str(way): way for way in tried},
-            lambda: {str(way): time for way, time in measure(tried, shape, device, dtype).items()},
+            {str(kernel): kernel for kernel in kernels},
+            lambda: {str(k): time for k, time in measure(kernels, shape, device, dtype).items()},
             processes,
         )
         if found is None:
