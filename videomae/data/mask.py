@@ -42,7 +42,7 @@ class Masking:
 def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
     """Draw one spatial mask and repeat it at every time step (tube masking).
 
-    A masked patch is so never visible at another time step.
+    So a masked patch is never visible at another time step.
 
     Returns:
         (N,) bool, time-major. True = masked: hidden from the encoder.
