@@ -60,7 +60,7 @@ from videomae.data.loader import ExampleBatches
 from videomae.data.mask import Masking
 from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.slots import Slots
-from videomae.data.working import Desk
+from videomae.data.working import WorkerSlot
 from videomae.lists.clips import Clip, read_clips
 from videomae.model import preset
 from videomae.model.flops import pretraining_flops
@@ -144,7 +144,7 @@ class Pipeline:
         return mean(spent[name] for spent in self.rounds)
 
 
-class SlotDesk(Desk):
+class SharedSlot(WorkerSlot):
     """Batches are made where processes share them."""
 
     def __init__(self, slots: Slots) -> None:
@@ -159,10 +159,10 @@ def ours(dataset: TrainingClips) -> Pipeline:
     name = (
         "packed" if pack_at(Path(str(dataset.data.root))) else check_decoder(dataset.data.decoder)
     )
-    maker = ExampleBatches(dataset, BATCH)
-    slots = Slots(1, maker.nbytes)
-    desk = SlotDesk(slots)
-    pinned = torch.zeros(maker.nbytes, dtype=torch.uint8)
+    source = ExampleBatches(dataset, BATCH)
+    slots = Slots(1, source.nbytes)
+    slot = SharedSlot(slots)
+    pinned = torch.zeros(source.nbytes, dtype=torch.uint8)
 
     def run(items: Sequence[Item], timer: Timer) -> None:
         opens = dataset_module.open_clip
@@ -179,7 +179,7 @@ def ours(dataset: TrainingClips) -> Pipeline:
             patch.object(augment_module, "resize_crop", crop),
             patch.object(loader_module, "collate", join),
         ):
-            ((batch, _),) = maker.make(items, 0, desk)
+            ((batch, _),) = source.make(items, 0, slot)
         with timer("transfer"):
             shared = slots.get(slots.put(0, batch))
             for value in shared:

@@ -37,7 +37,7 @@ from measuring import PLAIN, Setup, Stepper, Took, Variant, clean, median, susta
 
 from videomae.config import AttentionBackend, ClipConfig, ConfigError, Precision, Recompute
 from videomae.model import preset, preset_names
-from videomae.model.attention import Way
+from videomae.model.attention import AttentionKernel
 from videomae.model.flops import matmul_peak
 
 WARM_UP = 3
@@ -64,7 +64,9 @@ Timed = tuple[Took, int] | Exception
 """Medians of a variant and its peak memory in bytes, or why it did not run."""
 
 
-def started(setup: Setup, variant: Variant, fastest: dict[str, Way]) -> Stepper | Exception:
+def started(
+    setup: Setup, variant: Variant, fastest: dict[str, AttentionKernel]
+) -> Stepper | Exception:
     """A stepper that has taken its first steps."""
     try:
         if variant.aside and not setup.cuda:
@@ -78,7 +80,7 @@ def started(setup: Setup, variant: Variant, fastest: dict[str, Way]) -> Stepper 
 
 
 def one_by_one(
-    setup: Setup, names: list[str], fastest: dict[str, Way], steps: int
+    setup: Setup, names: list[str], fastest: dict[str, AttentionKernel], steps: int
 ) -> Iterator[tuple[str, Timed]]:
     """Each variant alone on the device."""
     for name in names:
@@ -97,7 +99,7 @@ def one_by_one(
 
 
 def in_turn(
-    setup: Setup, names: list[str], fastest: dict[str, Way], steps: int
+    setup: Setup, names: list[str], fastest: dict[str, AttentionKernel], steps: int
 ) -> Iterator[tuple[str, Timed]]:
     """A step of each, again and again: what else the machine does disturbs all alike."""
     steppers = {name: started(setup, VARIANTS[name], fastest) for name in names}
@@ -146,7 +148,7 @@ def main() -> None:
 
 
 def print_table(
-    setup: Setup, names: list[str], fastest: dict[str, Way], steps: int, peak: float
+    setup: Setup, names: list[str], fastest: dict[str, AttentionKernel], steps: int, peak: float
 ) -> None:
     """A row for each variant, as soon as it is there."""
     last = "memory, GB" if setup.cuda else "cpu ms"

@@ -52,7 +52,7 @@ from measuring import CLASSES, PLAIN, Setup, Stepper, Took, Variant, clean, sust
 from torch import Tensor
 
 from videomae.config import Precision
-from videomae.model.attention import Way, attend
+from videomae.model.attention import AttentionKernel, attend
 from videomae.model.flops import matmul_peak
 from videomae.model.mae import MaskIndices
 from videomae.model.timing import can_record
@@ -90,7 +90,10 @@ def attempts(check: Check) -> Iterator[tuple[str, Callable[[], object]]]:
     for kernel in KERNELS:
         for kind, ones in (("float32", single), ("bf16", half)):
             qkv = [ones(1, 2, 64, 64) for _ in range(3)]
-            yield f"{kernel.name} in {kind}", lambda q=qkv, k=kernel: shape(attend(*q, Way(k)))
+            yield (
+                f"{kernel.name} in {kind}",
+                lambda q=qkv, k=kernel: shape(attend(*q, AttentionKernel(k))),
+            )
     yield "recording a graph", lambda: can_record(check.device)
     yield "copies aside, from registered memory", lambda: delivery_to(check.device)[1]
     setup = check.setup("vit_giant", "pretrain", 8)
@@ -121,7 +124,7 @@ def some_steps(check: Check, setup: Setup, variant: Variant, *, genuine: bool = 
 
 def picture(check: Check, setup: Setup) -> None:
     """What a reconstruction computes, in the arithmetic of the run."""
-    stepper = Stepper(setup, Variant(attention=FASTEST), check.ways(setup))
+    stepper = Stepper(setup, Variant(attention=FASTEST), check.kernels(setup))
     model, (visible, decoded, scored) = stepper.objective.model.eval(), stepper.inputs.tensors
     clip = torch.randn(2, 3, setup.clip.frames, *setup.clip.frame, device=setup.device)
     masks = MaskIndices(*(x[:2].to(setup.device) for x in (visible, decoded, scored)))

@@ -23,7 +23,7 @@ from videomae.config import (
     RunConfig,
 )
 from videomae.model import preset
-from videomae.model.attention import Way, attend, measure, ways
+from videomae.model.attention import AttentionKernel, attend, candidate_kernels, measure
 from videomae.model.timing import device_seconds
 from videomae.train.tuning import ALIGNED, measure_padding
 
@@ -52,7 +52,7 @@ class Check:
     steps: int
     peak: float = 1.0
     held: float = 1.0
-    fastest: dict[tuple[str, int], dict[str, Way]] = field(default_factory=dict)
+    fastest: dict[tuple[str, int], dict[str, AttentionKernel]] = field(default_factory=dict)
     """By model and views."""
     begun: float = 0.0
 
@@ -65,7 +65,7 @@ class Check:
             preset(name), ClipConfig(16, 4, 224), stage, views, Precision.bf16, self.device
         )
 
-    def ways(self, setup: Setup) -> dict[str, Way]:
+    def kernels(self, setup: Setup) -> dict[str, AttentionKernel]:
         """The fastest attention of each part of a model."""
         key = f"{setup.config.name} {setup.stage}", setup.views
         if key not in self.fastest:
@@ -98,7 +98,7 @@ def started(check: Check, setup: Setup, variant: Variant, *, genuine: bool = Fal
     quick = partial(torch.compile, backend="aot_eager")
     compiler = quick if check.toy and not genuine else torch.compile
     with mock.patch.object(torch, "compile", compiler):
-        return Stepper(setup, variant, check.ways(setup))
+        return Stepper(setup, variant, check.kernels(setup))
 
 
 def step_variants() -> dict[str, Variant]:
@@ -127,7 +127,9 @@ def attention(check: Check) -> None:
                 table.row(part=part, views=views, way="not run: no time left")
                 continue
             size = setup.views, heads, tokens, dim // heads
-            times = measure(ways(FASTEST, dim // heads), size, check.device, setup.dtype)
+            times = measure(
+                candidate_kernels(FASTEST, dim // heads), size, check.device, setup.dtype
+            )
             flops = 3.5 * 4 * setup.views * tokens**2 * dim
             for way, seconds in times.items():
                 host = host_ms(size, way, setup)
@@ -143,7 +145,7 @@ def attention(check: Check) -> None:
                 )
 
 
-def host_ms(size: tuple[int, int, int, int], way: Way, setup: Setup) -> float:
+def host_ms(size: tuple[int, int, int, int], way: AttentionKernel, setup: Setup) -> float:
     """One pass by the host's clock, as a run without graphs would see it."""
     batch, heads, tokens, dim = size
     qkv = torch.randn(batch, tokens, 3, heads, dim, device=setup.device, dtype=setup.dtype)

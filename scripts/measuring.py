@@ -37,7 +37,7 @@ from videomae.data.mask import Masking
 from videomae.data.mix import Mixing
 from videomae.model import VideoClassifier, VideoMAE
 from videomae.model import layers as model_layers
-from videomae.model.attention import Way, measure, ways
+from videomae.model.attention import AttentionKernel, candidate_kernels, measure
 from videomae.model.float8 import use_float8
 from videomae.model.flops import finetuning_flops, pretraining_flops
 from videomae.model.layers import Attention, Block, use_padding
@@ -124,11 +124,16 @@ class Setup:
             return self.views * finetuning_flops(self.config, self.clip)
         return self.views * pretraining_flops(self.config, *self.masking.num_tokens())
 
-    def attention(self) -> Iterator[tuple[str, tuple[int, int, int, int], dict[Way, float]]]:
+    def attention(
+        self,
+    ) -> Iterator[tuple[str, tuple[int, int, int, int], dict[AttentionKernel, float]]]:
         """Each part of the model, the shape of its queries, and what each way takes, in seconds."""
         for name, (tokens, heads, dim) in self.parts().items():
             shape = self.views, heads, tokens, dim // heads
-            tried = [*ways(AttentionBackend.auto, dim // heads), Way(AttentionBackend.math)]
+            tried = [
+                *candidate_kernels(AttentionBackend.auto, dim // heads),
+                AttentionKernel(AttentionBackend.math),
+            ]
             yield name, shape, measure(tried, shape, self.device, self.dtype)
 
 
@@ -150,7 +155,7 @@ class Stepper:
     scaling and clipping of gradients, AdamW, and the copy of the frames to the device.
     """
 
-    def __init__(self, setup: Setup, variant: Variant, fastest: dict[str, Way]) -> None:
+    def __init__(self, setup: Setup, variant: Variant, fastest: dict[str, AttentionKernel]) -> None:
         self.setup, self.variant = setup, variant
         torch.manual_seed(0)
         self.objective = self._objective()
@@ -163,7 +168,7 @@ class Stepper:
             if isinstance(module, Attention):
                 part = "decoder" if name.startswith("decoder.") else "encoder"
                 auto = variant.attention is AttentionBackend.auto
-                module.way = fastest[part] if auto else Way(variant.attention)
+                module.kernel = fastest[part] if auto else AttentionKernel(variant.attention)
         use_padding(model, 8 if variant.padded else 1)
         if variant.compiled:
             compile_blocks(model)
@@ -282,7 +287,7 @@ def _normalised_first(model: VideoMAE, frames: Tensor, masks: MaskIndices) -> An
 def written_out_attention() -> Iterator[None]:
     """Attention whose scores are all there at once."""
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, _: Way) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, _: AttentionKernel) -> Tensor:
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return scores.softmax(-1) @ v
 

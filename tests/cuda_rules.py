@@ -46,11 +46,11 @@ def cuda_rules() -> Iterator[None]:
         library.impl(name, in_float32(getattr(packet, overload or "default")), AUTOCAST)
     plain = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = attention_of_cuda(plain)
-    trial.LIMITED = sharding.TAKING_SHORT_WEIGHTS = (CPU,)
+    trial.LIMITED = sharding.BF16_LAYER_NORM = (CPU,)
     try:
         yield
     finally:
-        trial.LIMITED = sharding.TAKING_SHORT_WEIGHTS = ("cuda",)
+        trial.LIMITED = sharding.BF16_LAYER_NORM = ("cuda",)
         F.scaled_dot_product_attention = plain
         library._destroy()
 

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.test_commands import call
 from tests.train import video_list
 from videomae.model import layers
-from videomae.model.attention import Way
+from videomae.model.attention import AttentionKernel
 from videomae.video.opening import usable_decoders
 
 pytestmark = pytest.mark.long
@@ -114,7 +114,7 @@ def test_the_plain_step_computes_the_same() -> None:
     q, k, v = torch.randn(3, 2, 4, 10, 8)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     with script("measuring").written_out_attention():
-        found = layers.attend(q, k, v, Way())
+        found = layers.attend(q, k, v, AttentionKernel())
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found, expected)
 

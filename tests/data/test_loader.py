@@ -37,7 +37,7 @@ from videomae.data.loader import (
     training_loader,
 )
 from videomae.data.mask import Masking
-from videomae.data.working import Desk
+from videomae.data.working import WorkerSlot
 from videomae.lists.clips import Clip, read_clips
 from videomae.run.bad_files import BadFile
 
@@ -272,7 +272,7 @@ def test_the_two_epochs_of_a_video_differ(training: TrainingClips) -> None:
 
 def test_views_of_one_video_lie_next_to_each_other(training: TrainingClips) -> None:
     items = [Item(0, 5), Item(0, 1), Item(2, 9)]
-    ((batch, last),) = ExampleBatches(training, 3).make(items, 0, Desk())
+    ((batch, last),) = ExampleBatches(training, 3).make(items, 0, WorkerSlot())
     assert last
     examples = [training[item] for item in items]
     assert batch.clip.shape == (6, 4, 32, 32, 3)

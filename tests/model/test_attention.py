@@ -1,4 +1,4 @@
-"""Every way to compute attention gives what the formula gives, values and gradients."""
+"""Every attention kernel gives what the formula gives, values and gradients."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from videomae.config import AttentionBackend
-from videomae.model.attention import Way, attend, measure, ways
+from videomae.model.attention import AttentionKernel, attend, candidate_kernels, measure
 
 CPU = torch.device("cpu")
 DIM = 88
@@ -30,31 +30,36 @@ def with_gradients(function: object, *tensors: Tensor) -> list[Tensor]:
 def test_values_and_gradients_are_those_of_the_formula(backend: str, width: int | None) -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = [torch.randn(2, 3, 10, DIM, generator=generator) for _ in range(3)]
-    way = Way(AttentionBackend[backend], width)
-    ours = with_gradients(lambda *qkv: attend(*qkv, way), *tensors)
+    kernel = AttentionKernel(AttentionBackend[backend], width)
+    ours = with_gradients(lambda *qkv: attend(*qkv, kernel), *tensors)
     for here, there in zip(ours, with_gradients(formula, *tensors), strict=True):
         torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_tried() -> None:
-    assert [str(way) for way in ways(AttentionBackend.auto, 64)] == [
+    assert [str(kernel) for kernel in candidate_kernels(AttentionBackend.auto, 64)] == [
         *("torch", "flash", "cudnn", "efficient")
     ]
-    assert [str(way) for way in ways(AttentionBackend.auto, DIM)] == [
+    assert [str(kernel) for kernel in candidate_kernels(AttentionBackend.auto, DIM)] == [
         "torch",
         *("flash", "flash, heads of 96", "flash, heads of 128"),
         *("cudnn", "cudnn, heads of 96", "cudnn, heads of 128"),
         *("efficient", "efficient, heads of 96", "efficient, heads of 128"),
     ]
-    assert ways(AttentionBackend.math, DIM) == [Way(AttentionBackend.math)]
+    assert candidate_kernels(AttentionBackend.math, DIM) == [AttentionKernel(AttentionBackend.math)]
 
 
 def test_only_what_a_device_has_is_measured_and_the_fastest_comes_first() -> None:
     state = torch.random.get_rng_state()
-    times = measure(ways(AttentionBackend.auto, DIM), (2, 3, 10, DIM), CPU, torch.float32)
-    assert {way.backend.name for way in times} == {"torch", "flash"}
+    times = measure(
+        candidate_kernels(AttentionBackend.auto, DIM), (2, 3, 10, DIM), CPU, torch.float32
+    )
+    assert {kernel.backend.name for kernel in times} == {"torch", "flash"}
     assert len(times) == 4
     assert list(times.values()) == sorted(times.values())
     assert min(times.values()) > 0
     assert torch.random.get_rng_state().equal(state)
-    assert measure(ways(AttentionBackend.cudnn, DIM), (2, 3, 10, DIM), CPU, torch.float32) == {}
+    assert (
+        measure(candidate_kernels(AttentionBackend.cudnn, DIM), (2, 3, 10, DIM), CPU, torch.float32)
+        == {}
+    )

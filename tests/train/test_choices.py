@@ -8,7 +8,7 @@ import torch
 
 from tests.train import pretraining, train
 from videomae.config import RunConfig
-from videomae.model.attention import Way
+from videomae.model.attention import AttentionKernel
 from videomae.model.layers import Attention, Mlp
 from videomae.run.parallel import Processes
 from videomae.train import tuning
@@ -60,7 +60,7 @@ def test_a_run_that_goes_on_takes_what_it_took(
     assert len(json.loads(kept)) == 2
     assert "ms" in capsys.readouterr().err
 
-    def forbidden(*_: object) -> dict[Way, float]:
+    def forbidden(*_: object) -> dict[AttentionKernel, float]:
         raise AssertionError("measured again")
 
     monkeypatch.setattr(tuning, "measure", forbidden)
@@ -88,7 +88,7 @@ def test_mlps_of_odd_widths_are_measured_and_padded_where_that_is_faster(
     blocks = torch.nn.ModuleList([Mlp(16, 21), Attention(16, 2)])
     for fastest, padding in (("padded to 24", 3), ("as they are", 0)):
         monkeypatch.setattr(tuning, "measure_padding", lambda *_, name=fastest: {name: 0.1})
-        part = tuning.Part(blocks, 5)
+        part = tuning.ModelPart(blocks, 5)
         said = list(tuning.choose_padding("x", part, 2, pretraining_run(), gpu, Choices()))
         assert said == [f"MLPs of the x, 5 tokens x 2 views, 16 x 21: {fastest} ({fastest} 100 ms)"]
         assert blocks[0].padding == padding

@@ -12,7 +12,7 @@ from tests.train.under_rules import Way
 from tests.train.under_rules import pretraining as pretraining_under_rules
 from videomae.config import RunConfig
 from videomae.run.files import sha256
-from videomae.train.intervals import SaveTimes
+from videomae.train.intervals import CheckpointTimer
 from videomae.weights.formats import read_weights
 
 
@@ -28,7 +28,9 @@ class Clock:
 def test_the_main_processes_minutes_count_and_all_hear_of_them_one_step_late() -> None:
     clocks = [Clock(), Clock()]
     run = RunConfig(checkpoint_every=None, checkpoint_every_min=2.0)
-    times = [SaveTimes(run, is_main=rank == 0, clock=clock) for rank, clock in enumerate(clocks)]
+    times = [
+        CheckpointTimer(run, is_main=rank == 0, clock=clock) for rank, clock in enumerate(clocks)
+    ]
     saved = []
     for step in range(1, 25):
         clocks[0].now += 30.0
@@ -38,30 +40,30 @@ def test_the_main_processes_minutes_count_and_all_hear_of_them_one_step_late() -
         if due[0]:
             saved.append(step)
             for each in times:
-                each.saved()
-        asked = any(each.asks() for each in times)
+                each.restart()
+        asked = any(each.expired() for each in times)
         for each in times:
-            each.hears(asked)
+            each.request(asked)
     assert saved == [5, 10, 15, 20]  # asked for at 4, 9 ... with two minutes gone
 
 
 def test_whichever_comes_first_counts() -> None:
     clock = Clock()
     both = RunConfig(checkpoint_every=10, checkpoint_every_min=1.0)
-    times = SaveTimes(both, is_main=True, clock=clock)
+    times = CheckpointTimer(both, is_main=True, clock=clock)
     assert [step for step in range(1, 31) if times.due(step)] == [10, 20, 30]
     clock.now = 59.0
-    assert not times.asks()
+    assert not times.expired()
     clock.now = 60.0
-    assert times.asks()
-    times.hears(True)
+    assert times.expired()
+    times.request(True)
     assert times.due(3)
-    times.saved()
+    times.restart()
     assert not times.due(3)
-    assert not times.asks()
-    steps = SaveTimes(RunConfig(), is_main=True, clock=clock)
+    assert not times.expired()
+    steps = CheckpointTimer(RunConfig(), is_main=True, clock=clock)
     clock.now = 1e9
-    assert not steps.asks()
+    assert not steps.expired()
 
 
 def kept(directory: Path) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from videomae.train.course import Course
 
 from tests.conftest import write_list, write_video
 from tests.train import (
@@ -29,7 +30,6 @@ from videomae.run.parallel import Processes
 from videomae.run.run import Run
 from videomae.train import throughput, trainer
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.course import Course
 from videomae.train.objective import Inputs
 from videomae.train.schedule import Plan
 from videomae.train.step import Notices, StepReport, train_step

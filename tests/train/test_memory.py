@@ -12,7 +12,7 @@ from videomae.config import ConfigError, RunConfig
 from videomae.run.parallel import Processes
 from videomae.run.run import Run
 from videomae.train import memory
-from videomae.train.memory import Need
+from videomae.train.memory import MemoryNeed
 
 
 def kept_batch(output: Path) -> object:
@@ -20,9 +20,9 @@ def kept_batch(output: Path) -> object:
 
 
 def test_how_many_fit() -> None:
-    assert Need(fixed=10, per_video=3).fits(40) == 10
-    assert Need(fixed=10, per_video=3).fits(5) == 0
-    assert Need(fixed=0, per_video=0).fits(5) == 5
+    assert MemoryNeed(fixed=10, per_video=3).fits(40) == 10
+    assert MemoryNeed(fixed=10, per_video=3).fits(5) == 0
+    assert MemoryNeed(fixed=0, per_video=0).fits(5) == 5
 
 
 @pytest.mark.parametrize("make", [pretraining, finetuning])
@@ -36,12 +36,12 @@ def test_what_fits_is_taken_written_down_and_taken_again(
     """Room for three of four videos: two at once."""
     needs = []
 
-    def room(*arguments: Any) -> Need:
-        needs.append(need_of(*arguments))
+    def room(*arguments: Any) -> MemoryNeed:
+        needs.append(measure_memory(*arguments))
         return needs[-1]
 
-    need_of = memory.need_of
-    monkeypatch.setattr(memory, "need_of", room)
+    measure_memory = memory.measure_memory
+    monkeypatch.setattr(memory, "measure_memory", room)
     monkeypatch.setattr(
         memory, "available_bytes", lambda *_: needs[-1].fixed + 3.5 * needs[-1].per_video
     )
@@ -56,7 +56,7 @@ def test_what_fits_is_taken_written_down_and_taken_again(
     assert kept_batch(output) == 2
     assert needs[0].per_video > 10_000
     whole = train(make(videos, tmp_path / "two", *auto[1:], "run.device_batch=2"))
-    monkeypatch.setattr(memory, "need_of", None)  # nothing is measured when it goes on
+    monkeypatch.setattr(memory, "measure_memory", None)  # nothing is measured when it goes on
     train(make(videos, output, *auto, resume="auto"))
     assert "2 videos at once, as before" in capsys.readouterr().err
     assert kept_batch(output) == 2
@@ -75,10 +75,10 @@ def test_no_room_for_one_video_names_what_helps(
 def test_a_device_that_runs_out_while_measuring_says_so_too(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> Need:
+    def full(*_: object) -> MemoryNeed:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(memory, "need_of", full)
+    monkeypatch.setattr(memory, "measure_memory", full)
     with pytest.raises(ConfigError, match=r"(?s)too little memory for .*fsdp"):
         train(finetuning(videos, tmp_path / "run", "run.device_batch=auto"))
 
@@ -100,7 +100,7 @@ class Two(Processes):
 def test_the_device_with_the_least_room_decides_for_all(
     videos: Path, monkeypatch: pytest.MonkeyPatch, group: int, agreed: int | None
 ) -> None:
-    monkeypatch.setattr(memory, "need_of", lambda *_: Need(0, 1e6))
+    monkeypatch.setattr(memory, "measure_memory", lambda *_: MemoryNeed(0, 1e6))
     monkeypatch.setattr(memory, "available_bytes", lambda *_: 1e9)
     objective: Any = torch.nn.Module()
     objective.model = torch.nn.Linear(1, 1)

@@ -45,11 +45,11 @@ from videomae.run.run import Run
 from videomae.run.signals import stop_signals
 from videomae.train import health, trainer
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.course import Course
 from videomae.train.health import HealthMonitor, NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
 from videomae.train.schedule import Plan
 from videomae.train.step import train_step
+from videomae.train.step_range import StepRange
 from videomae.video.interface import Video
 from videomae.video.opening import open_clip
 
@@ -556,7 +556,7 @@ def test_which_losses_are_far(
     alone = Processes(0, 1, 1, torch.device("cpu"))
     log: Any = Spikes()
     run = Run(config.run, alone, tmp_path)
-    looks = HealthMonitor(run, clips, Course(plan, order(), 0, 6), log, {}, 0.1)
+    looks = HealthMonitor(run, clips, StepRange(plan, order(), 0, 6), log, {}, 0.1)
     for step, loss in enumerate(losses, start=1):
         looks.loss(step, loss)
     assert found == spikes

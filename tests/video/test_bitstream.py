@@ -1,4 +1,4 @@
-"""What looks into packets tell is what decoding shows."""
+"""Facts parsed from packets are those that decoding shows."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from videomae.video.bitstream import look, needless, pictureless, whole_pictures
+from videomae.video.bitstream import disposable, packet_parser, pictureless, whole_pictures
 from videomae.video.container import VideoPacket
 
 CODECS = {
@@ -54,10 +54,10 @@ def test_pictures_and_key_frames_are_told_without_decoding(video: Path) -> None:
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
-        looking = look(context.name, context.extradata or b"")
-        assert looking is not None
+        parse = packet_parser(context.name, context.extradata or b"")
+        assert parse is not None
         packets = [packet for packet in container.demux(stream) if packet.size]
-        seen = [looking(memoryview(packet), packet.is_keyframe) for packet in packets]
+        seen = [parse(memoryview(packet), packet.is_keyframe) for packet in packets]
         shown = {}
         for number, packet in enumerate(packets):
             packet.pts = number
@@ -75,7 +75,7 @@ def test_pictures_and_key_frames_are_told_without_decoding(video: Path) -> None:
         assert early == {n for n, frame in shown.items() if frame.pict_type == PictureType.B}
 
 
-def test_no_other_picture_is_built_on_one_that_is_needless(video: Path) -> None:
+def test_no_other_picture_is_built_on_one_that_is_disposable(video: Path) -> None:
     def frames(packets: list[VideoPacket]) -> dict[int, bytes]:
         with av.open(str(video)) as container:
             context = container.streams.video[0].codec_context
@@ -87,7 +87,7 @@ def test_no_other_picture_is_built_on_one_that_is_needless(video: Path) -> None:
 
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
-        tells = needless(stream.codec_context.name, stream.codec_context.extradata or b"")
+        tells = disposable(stream.codec_context.name, stream.codec_context.extradata or b"")
         packets = [packet for packet in container.demux(stream) if packet.size]
     if tells is None:
         assert video.stem not in ("libx264", "mpeg4")

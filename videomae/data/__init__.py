@@ -1,0 +1,1 @@
+"""Training data: frame sampling, masks, augmentation, and worker processes that decode videos."""

@@ -1,4 +1,4 @@
-"""Lists and videos that are looked at before a command begins."""
+"""Checks of clip lists and their videos, made before a command begins its work."""
 
 import logging
 import os
@@ -13,20 +13,20 @@ from videomae.video.opening import pack_at
 logger = logging.getLogger(__name__)
 
 CHECKED = 100
-"""Videos of a list whose being there is checked before a run."""
+"""Number of videos at the start of a list whose existence is checked before a run."""
 
 
 def lists_of(data: DataConfig) -> list[str]:
-    """The settings that say what is trained on: a list and a root, of each source."""
+    """Name the settings of the training data: a list and a root for each source."""
     return [f"{section}.{name}" for section in data.parts() for name in ("train_list", "root")]
 
 
 def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
-    """The clips of the training list, or of the sources' lists one after the other.
+    """Read the training list, or the lists of all sources joined in their order.
 
     Raises:
         ClipListError: a list cannot be read.
-        ConfigError: its videos are not there.
+        ConfigError: the videos of a list are missing.
     """
     lists = []
     for section, part in data.parts().items():
@@ -64,10 +64,10 @@ def listed_data(config: ListedConfig) -> DataConfig:
 
 
 def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
-    """Check that not all of the list's first videos are missing, as with a wrong root.
+    """Check that some of the list's first videos exist, since a wrong root would miss them all.
 
     Raises:
-        ConfigError: naming the list and the root; or a pack's missing files.
+        ConfigError: all of them are missing, or files of a pack are. It names list and root.
     """
     first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
     root = Path(data.root or "")
@@ -86,14 +86,14 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
 
 
 def warn_of_shared(test: ClipList, key: str, others: Mapping[str, ClipList]) -> dict[str, int]:
-    """Say so where videos that are tested on are in a list that is trained or chosen on.
+    """Warn of test videos that are also in a list for training or model selection.
 
     Args:
         key: the setting that names the list of `test`.
-        others: the other lists, by their settings.
+        others: the other lists, by the settings that name them.
 
     Returns:
-        How many there are, by the setting of the other list, where there are any.
+        number of shared videos by the other list's setting; lists that share none are left out.
     """
     counts = {other: test.num_shared(clips) for other, clips in others.items()}
     shared = {other: count for other, count in counts.items() if count}

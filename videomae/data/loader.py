@@ -16,7 +16,7 @@ from videomae.data.slots import Register, copied
 from videomae.data.streams import Stream, random_stream
 from videomae.data.windows import VideoWindows, Windows
 from videomae.data.workers import LENT, Loader
-from videomae.data.working import Desk
+from videomae.data.working import WorkerSlot
 from videomae.run.bad_files import BadFile
 
 PIECE = 8
@@ -151,15 +151,15 @@ class ExampleBatches:
         self.timeout_s = examples.data.timeout_s
 
     def make(
-        self, task: Sequence[Item] | Sequence[int], first: int, desk: Desk
+        self, task: Sequence[Item] | Sequence[int], first: int, slot: WorkerSlot
     ) -> Iterator[tuple[Batch, bool]]:
         """The one batch of these items."""
         assert first == 0
-        clip = desk.empty(len(task), *self.examples.shape)
+        clip = slot.empty(len(task), *self.examples.shape)
         items: Sequence[Any] = task  # of the kind that these examples have
         found = []
         for item, views in zip(items, clip, strict=True):
-            with desk.at(item.video if isinstance(item, Item) else item):
+            with slot.decoding(item.video if isinstance(item, Item) else item):
                 found.append(self.examples.read(item, views))
         yield collate(found, clip.flatten(0, 1)), True
 

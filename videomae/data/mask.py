@@ -10,18 +10,21 @@ from torch import Tensor
 from videomae.config import MaskConfig, MaskKind
 
 Grid = tuple[int, int, int]
-"""Tokens along time, height and width."""
+"""Number of tokens along time, height and width."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Draws the masks of a view."""
+    """The random masks of a view, as the configuration defines them for a token grid."""
 
     config: MaskConfig
     grid: Grid
 
     def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
-        """Encoder and decoder mask. The decoder's is None where there is none to draw."""
+        """Draw the encoder mask and the decoder mask, both (N,) bool, True = masked.
+
+        The decoder mask is None if config.decoder_ratio is 0.
+        """
         make = tube_mask if self.config.kind is MaskKind.tube else random_mask
         encoder_mask = make(self.grid, self.config.ratio, rng)
         if self.config.decoder_ratio == 0:
@@ -30,14 +33,16 @@ class Masking:
         return encoder_mask, running_cell_mask(self.grid, self.config.decoder_ratio, phase)
 
     def num_tokens(self) -> tuple[int, int]:
-        """Tokens that the encoder sees, and that the decoder rebuilds: the same in all views."""
+        """Return how many tokens the encoder sees and the decoder rebuilds, equal in all views."""
         hidden, dropped = self.draw(np.random.default_rng(0))
         decoded = hidden if dropped is None else ~dropped
         return int((~hidden).sum()), int(decoded.sum())
 
 
 def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
-    """One spatial pattern at every time step, so no masked patch shows through in the next.
+    """Draw one spatial mask and repeat it at every time step (tube masking).
+
+    So a masked patch is never visible at another time step.
 
     Returns:
         (N,) bool, time-major. True = masked: hidden from the encoder.
@@ -47,7 +52,7 @@ def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
 
 
 def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
-    """Any tokens, whatever their time step.
+    """Draw a mask over all tokens, independent of their time step (random masking).
 
     Returns:
         (N,) bool, time-major. True = masked: hidden from the encoder.
@@ -59,7 +64,7 @@ def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Tensor:
 
 @cache  # there are four, and each is needed for every view
 def running_cell_mask(grid: Grid, ratio: float, phase: int) -> Tensor:
-    """Cells of 2 x 2 tokens, all alike within a time step, whose pattern moves on by one each step.
+    """Mask the same tokens in each cell of 2 x 2 tokens; the pattern rotates from step to step.
 
     Args:
         grid: height and width must be even.

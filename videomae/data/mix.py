@@ -1,6 +1,6 @@
-"""Mixup, CutMix and random erasing of normalised clips, drawn on the CPU, done on the device.
+"""Mixup, CutMix and random erasing of normalised clips: drawn on the CPU, applied on the device.
 
-One strength and one box hold for all frames of a clip, and for all views of a block of videos.
+All frames of a clip, and all views of a block of videos, have one mixing strength and one box.
 Within a block, groups of videos exchange their pixels.
 """
 
@@ -19,41 +19,44 @@ if TYPE_CHECKING:
 
 
 class Mix(NamedTuple):
-    """Which view each of V views is mixed with, and how."""
+    """Partner, weights and box with which each of V views is mixed."""
 
     partner: Tensor
-    """(V,) int64: its place among the V."""
+    """Index of the view that each view is mixed with, (V,) int64."""
     own: Tensor
-    """(V,) float32: the weight of its own pixels (mixup); 1 in CutMix."""
+    """Weight of each view's own pixels (mixup), (V,) float32; 1 in CutMix."""
     box: Tensor
-    """(V, 4) int64: top, left, height, width of what the partner puts there (CutMix); or empty."""
+    """Top, left, height and width of the partner's pixels (CutMix), (V, 4) int64; zeros: none."""
     label: Tensor
-    """(V,) float32: the weight of its own label."""
+    """Weight of each view's own label, (V,) float32."""
 
 
 def block_of(config: AugmentConfig, global_batch: int) -> int:
-    """Videos in a block: as many as asked for, or the most below that divide the global batch."""
+    """Return how many videos form a block: config.mix_block, or fewer if the batch needs it.
+
+    A block divides the global batch. It is 1 if neither mixup nor CutMix is used.
+    """
     if not (config.mixup or config.cutmix):
         return 1
     return max(d for d in range(1, config.mix_block + 1) if global_batch % d == 0)
 
 
 def group_of(block: int) -> int:
-    """Videos of a block that are mixed with one another, which a micro-batch must not part.
+    """Return how many videos of a block form a group, which a micro-batch must not split.
 
-    Pairs where the block is even. An odd block is one group: the views of its middle video are
-    mixed with each other, as in the source.
+    Videos of a group are mixed with one another. An even block has groups of two. An odd block is
+    one group: the views of its middle video are mixed with each other, as in the source.
     """
     return 2 if block % 2 == 0 else block
 
 
 class Mixing:
-    """Draws of mixup and CutMix, a function of (seed, step, place in the global batch).
+    """Random draws of mixup and CutMix, which depend on (seed, step, place in the global batch).
 
-    The views of a block of videos are mixed at one strength: the first of a group's views with its
+    The views of a block of videos are mixed at one strength: the first view of a group with the
     last, and so on. Source: timm's Mixup in batch mode, as VideoMAE V2 uses it, where a block is
-    what one GPU takes in, and one group. In even blocks here neighbours are partners; the order of
-    the videos is random, so every pair of them is as likely.
+    one group: the batch of one GPU. In even blocks neighbours are partners here; the order of the
+    videos is random, so every pair of videos is equally likely.
     """
 
     def __init__(
@@ -66,12 +69,12 @@ class Mixing:
         self.seed = seed
 
     def draw(self, step: int, first: int, valid: Tensor) -> Mix:
-        """The mix of a micro-batch.
+        """Draw the mix of a micro-batch.
 
         Args:
-            step: from 1.
+            step: the optimiser step, from 1.
             first: place of its first video in the global batch; whole groups follow.
-            valid: (V,) bool: False where a video could not be read. Its views are mixed with none.
+            valid: (V,) bool, False where a video could not be read: its views are not mixed.
         """
         views, group = torch.arange(len(valid)), group_of(self.block) * self.repeats
         assert len(valid) % group == 0  # Plan.of has checked it
@@ -88,7 +91,7 @@ class Mixing:
         return Mix(partner, own, box, label)
 
     def _strength(self, rng: np.random.Generator) -> "tuple[float, Box, float]":
-        """Weight of the own pixels, box of the partner's, weight of the own label."""
+        """Draw the weight of the own pixels, the partner's box and the weight of the own label."""
         config, empty = self.config, (0, 0, 0, 0)
         if rng.random() >= config.mix_prob:
             return 1.0, empty, 1.0
@@ -111,19 +114,22 @@ class Mixing:
 
 
 def erase(clip: Tensor, box: Tensor) -> Tensor:
-    """Normal noise in the box of each view, another in each frame: (V, 3, T, H, W), (V, 4)."""
+    """Fill the box of each view with normal noise, other noise in every frame (random erasing).
+
+    (V, 3, T, H, W), (V, 4) -> (V, 3, T, H, W)
+    """
     return torch.where(inside(box, clip), torch.randn_like(clip), clip)
 
 
 def mixed(clip: Tensor, mix: Mix) -> Tensor:
-    """Mixed views: (V, 3, T, H, W) -> same."""
+    """Mix views by mixup or CutMix: (V, 3, T, H, W) -> (V, 3, T, H, W)."""
     other = clip[mix.partner]
     own = mix.own[:, None, None, None, None]
     return torch.where(inside(mix.box, clip), other, own * clip + (1 - own) * other)
 
 
 def inside(box: Tensor, clip: Tensor) -> Tensor:
-    """Whether a pixel lies in its view's box: (V, 4) -> (V, 1, 1, H, W) bool."""
+    """Mark the pixels inside each view's box: (V, 4) -> (V, 1, 1, H, W) bool."""
     top, left, height, width = box[:, :, None].unbind(1)  # each (V, 1)
     rows = torch.arange(clip.shape[-2], device=clip.device)
     columns = torch.arange(clip.shape[-1], device=clip.device)

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip. Pure arithmetic on frame numbers, which count from 0.
+"""Frame sampling: the numbers of the frames, from 0, that make a clip of a video.
 
 Source: VideoMAE V2, get_frame_id_list (pre-training), VideoClsDataset (dense) and
 RawFrameClsDataset (segment).
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def dense_indices(num_frames: int, frames: int, stride: int, start: int) -> list[int]:
-    """One clip of `frames` frames, `stride` apart, from `start`: pre-training.
+    """Return the numbers of `frames` frames, `stride` apart, from `start`, for pre-training.
 
     Raises:
         ValueError: `start` lies outside the video.
@@ -23,15 +23,15 @@ def dense_indices(num_frames: int, frames: int, stride: int, start: int) -> list
 
 
 def num_dense_starts(num_frames: int, frames: int, stride: int) -> int:
-    """How many starts keep a dense clip, with its last stride, inside the video; at least 1."""
+    """Count the starts that keep a dense clip, with its last stride, in the video; at least 1."""
     return max(1, num_frames - frames * stride + 1)
 
 
 def window_indices(num_frames: int, frames: int, stride: int, start: int) -> list[int]:
-    """One clip spread over the window of frames * stride frames from `start`: dense fine-tuning.
+    """Return `frames` numbers spread over frames * stride frames from `start`: dense fine-tuning.
 
-    The ends of the window are both taken, so the frames are a little more than `stride` apart. A
-    video no longer than the window is covered at about `stride`, then its last frame repeats.
+    Both ends of the window are taken, so the frames are a little more than `stride` apart. A video
+    no longer than the window is covered at about `stride`, then its last frame repeats.
 
     Raises:
         ValueError: the window leaves the video.
@@ -49,22 +49,21 @@ def window_indices(num_frames: int, frames: int, stride: int, start: int) -> lis
 
 
 def num_window_starts(num_frames: int, frames: int, stride: int) -> int:
-    """How many starts `window_indices` takes; at least 1."""
+    """Count the starts that `window_indices` accepts; at least 1."""
     return max(1, num_frames - frames * stride)
 
 
 def middle_window_indices(num_frames: int, frames: int, stride: int) -> list[int]:
-    """The window in the middle of the video: dense fine-tuning's evaluation of an epoch."""
+    """Return the clip in the middle of the video, for evaluation during dense fine-tuning."""
     start = (num_frames - frames * stride) // 2
     return window_indices(num_frames, frames, stride, start)
 
 
 def segment_indices(num_frames: int, frames: int, offsets: list[int]) -> list[int]:
-    """One frame from each of `frames` equal parts of the whole video: segment fine-tuning.
+    """Return one frame from each of `frames` equal parts of the video, for segment fine-tuning.
 
     Args:
-        offsets: the place within each part, in [0, segment_length(num_frames, frames)); `frames`
-            of them.
+        offsets: for each part, the frame taken in it, in [0, segment_length(num_frames, frames)).
 
     A video of fewer frames than parts repeats its first frame in front.
     """
@@ -75,18 +74,18 @@ def segment_indices(num_frames: int, frames: int, offsets: list[int]) -> list[in
 
 
 def middle_segment_indices(num_frames: int, frames: int) -> list[int]:
-    """The middle frame of each part: segment fine-tuning's evaluation of an epoch."""
+    """Return the middle frame of each part, for evaluation during segment fine-tuning."""
     middle = segment_length(num_frames, frames) // 2
     return segment_indices(num_frames, frames, [middle] * frames)
 
 
 def segment_length(num_frames: int, frames: int) -> int:
-    """Frames in each of the `frames` parts of a video; at least 1."""
+    """Return the length, in frames, of each of the `frames` parts of a video; at least 1."""
     return max(1, num_frames // frames)
 
 
 def dense_view_indices(num_frames: int, frames: int, stride: int, segments: int) -> list[list[int]]:
-    """`segments` clips, evenly spaced over the video taken at `stride`; one alone is centred."""
+    """Return `segments` test clips, evenly spaced over the video; a single clip is centred."""
     strided = list(range(0, num_frames, stride))
     strided += [strided[-1]] * (frames - len(strided))
     spare = len(strided) - frames
@@ -97,16 +96,16 @@ def dense_view_indices(num_frames: int, frames: int, stride: int, segments: int)
 
 
 def segment_view_indices(num_frames: int, frames: int, segments: int) -> list[list[int]]:
-    """`segments` interleaved clips, each with one frame from every part of the video."""
+    """Return `segments` interleaved test clips, each with one frame of every part of the video."""
     part = num_frames / frames
     return [[int(k * part / segments + part * i) for i in range(frames)] for k in range(segments)]
 
 
 def is_short(num_frames: int, frames: int, stride: int) -> bool:
-    """Whether no dense clip keeps its stride throughout this video."""
+    """Tell whether the video is too short for a dense clip of `frames` frames at `stride`."""
     return num_frames < (frames - 1) * stride + 1
 
 
 def _whole(numbers: NDArray[np.float64]) -> list[int]:
-    """Rounded towards zero."""
+    """Round frame numbers towards zero."""
     return [int(number) for number in numbers]

@@ -1,7 +1,7 @@
-"""Batches in memory that processes share: written by one, read by another, never sent.
+"""Batches in memory that processes share: one process writes a batch, and another reads it.
 
-What is sent of a batch is where its tensors lie. The memory exists before the process that writes
-to it; taking a batch over needs no word from that process, and no room in /dev/shm on Linux.
+Only the places of a batch's tensors are sent between processes. The memory is allocated before the
+writing process starts. On Linux it takes no space in /dev/shm.
 """
 
 import mmap
@@ -16,30 +16,30 @@ from torch import Tensor
 
 B = TypeVar("B", bound=NamedTuple)
 FORKED = sys.platform == "linux"
-"""Whether processes are forks of the one that starts them."""
+"""Whether worker processes are forked from the process that starts them."""
 ALIGNED = 64
-"""Bytes."""
+"""Bytes to which the start of each tensor in a slot is aligned."""
 
 
 class Place(NamedTuple):
-    """Where a tensor lies."""
+    """Position, shape and dtype of a tensor in shared memory."""
 
     slot: int
     offset: int
-    """In bytes from the slot's beginning."""
+    """Bytes from the beginning of the slot."""
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
 Register = Callable[[Tensor], Callable[[], None]]
-"""Does something with memory, and returns what undoes it."""
+"""Function that registers memory, such as with a CUDA driver, and returns what unregisters it."""
 
 
 class Slots:
-    """Room for `count` batches, whose tensors have `nbytes` bytes at most.
+    """Shared memory for `count` batches, each of at most `nbytes` bytes of tensors.
 
     Args:
-        register: called with the memory; it is undone when these slots are nobody's any more.
+        register: called with the memory, and undone when this object is garbage-collected.
     """
 
     def __init__(self, count: int, nbytes: int, register: Register | None = None) -> None:
@@ -51,11 +51,14 @@ class Slots:
         return len(self.memory)
 
     def empty(self, slot: int, *shape: int) -> Tensor:
-        """An uint8 tensor at the beginning of a slot."""
+        """Return a uint8 tensor at the beginning of a slot."""
         return self._at(Place(slot, 0, shape, torch.uint8))
 
     def put(self, slot: int, batch: B) -> B:
-        """The batch with places instead of tensors, which are copied unless `empty` gave them."""
+        """Copy a batch's tensors into a slot, and return the batch with a Place for each tensor.
+
+        A tensor that `empty` has returned is there already, and is not copied.
+        """
         start = self.memory[slot].data_ptr()
         first = next((v for v in batch if isinstance(v, Tensor) and v.data_ptr() == start), None)
         offset = 0 if first is None else aligned(first.nbytes)
@@ -73,17 +76,17 @@ class Slots:
         return type(batch)._make(values)
 
     def get(self, batch: B) -> B:
-        """The batch with the tensors that lie in those places, until others do."""
+        """Return the batch with tensors for its places; they are valid until the slot is reused."""
         return type(batch)._make(self._at(v) if isinstance(v, Place) else v for v in batch)
 
     def _at(self, place: Place) -> Tensor:
         end = place.offset + prod(place.shape) * place.dtype.itemsize
-        assert end <= self.memory.shape[1], "a batch is larger than its maker said"
+        assert end <= self.memory.shape[1], "a batch is larger than its source said"
         return self.memory[place.slot, place.offset : end].view(place.dtype).view(place.shape)
 
 
 def copied(batch: B, *, pin: bool) -> B:
-    """The batch in memory of its own; whether pinned."""
+    """Copy a batch's tensors to new memory, which is page-locked if `pin`."""
 
     def copy(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -94,12 +97,12 @@ def copied(batch: B, *, pin: bool) -> B:
 
 
 def shared_memory(size: int) -> Tensor:
-    """Memory that a process started from this one has too: (size,) uint8, zeros."""
+    """Allocate memory that is shared with processes started later: (size,) uint8, zeros."""
     if FORKED:
         return torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8)
     return torch.zeros(size, dtype=torch.uint8).share_memory_()
 
 
 def aligned(nbytes: int) -> int:
-    """So many bytes, and what is left over before the next tensor."""
+    """Round a number of bytes up to a multiple of ALIGNED."""
     return -(-nbytes // ALIGNED) * ALIGNED

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and on what they are for, and on nothing else."""
+"""Random streams that depend only on the seed, their purpose and a key such as the step."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """Independent streams of random numbers. Numbers of old runs depend on these values."""
+    """Purposes of random numbers, each an independent stream; changing a value changes old runs."""
 
     order = 0
     window = 1
@@ -15,5 +15,5 @@ class Stream(IntEnum):
 
 
 def random_stream(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """The random numbers of one purpose at one place, whatever else was drawn before."""
+    """Return the generator of one purpose and key, independent of all earlier draws."""
     return np.random.default_rng(np.random.SeedSequence([seed, stream, *key]))

@@ -1,4 +1,4 @@
-"""Whole videos to windows: clips at even distances, from the first frame to the last."""
+"""Sliding windows: clips at even distances over a whole video, for feature extraction."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.dataset import check_given_up, read_crops
 from videomae.data.sample import dense_indices, num_dense_starts
-from videomae.data.working import Desk
+from videomae.data.working import WorkerSlot
 from videomae.lists.clips import Clip, ClipList
 from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Video, within_memory
@@ -19,29 +19,29 @@ from videomae.video.opening import open_clip
 
 
 class Windows(NamedTuple):
-    """Some windows of one video, in their order."""
+    """A batch of consecutive windows of one video."""
 
     video: int
-    """The place of its clip in the list."""
+    """Index of the video's clip in the list."""
     clip: Tensor
-    """(W, T, H, W, 3) uint8; W is 0 where the video could not be read."""
+    """Frames of the windows, (windows, T, H, W, 3) uint8; empty where the video is unreadable."""
     starts: list[int]
-    """The source frames that the windows begin with."""
+    """Number of the source frame that each window begins with, from 0."""
     num_frames: int
-    """Of the whole video."""
+    """Length of the whole video, in frames."""
     fps: float | None
-    """Of the video; None: not known."""
+    """Frame rate of the video, in frames per second; None: not known."""
     last: bool
-    """Whether these are the video's last ones."""
+    """Whether these are the last windows of the video."""
     bad: BadFile | None
-    """Why the video, or its rest, could not be read."""
+    """Why the video, or the rest of it, could not be read; None: it could."""
 
 
 def window_starts(num_frames: int, clip: ClipConfig, hop: int) -> list[int]:
-    """The first frames of a video's windows: one every `hop` frames.
+    """Return the first frame of each window of a video: one window every `hop` frames.
 
-    Where these leave frames over at the end, a last window ends with the video. A video shorter
-    than a window has one, whose last frame repeats.
+    If frames remain at the end, an additional window ends with the video. A video shorter than a
+    window has one window, in which its last frame repeats.
     """
     last = num_dense_starts(num_frames, clip.frames, clip.stride) - 1
     starts = list(range(0, last + 1, hop))
@@ -49,9 +49,9 @@ def window_starts(num_frames: int, clip: ClipConfig, hop: int) -> list[int]:
 
 
 class VideoWindows:
-    """The windows of clips, `batch` at a time.
+    """Batch source of the sliding windows of all clips, at most `batch` windows at a time.
 
-    The centre of the frame is cut out, as for a test view with one crop.
+    Each frame is cropped to its centre, as in a test view with one crop.
     """
 
     def __init__(self, clips: Sequence[Clip], data: DataConfig, hop: int, batch: int) -> None:
@@ -64,17 +64,17 @@ class VideoWindows:
         self.timeout_s = data.timeout_s
         self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
-    def make(self, task: int, first: int, desk: Desk) -> Iterator[tuple[Windows, bool]]:
-        """Those of one clip, without the `first` batches, and whether each batch is its last."""
+    def make(self, task: int, first: int, slot: WorkerSlot) -> Iterator[tuple[Windows, bool]]:
+        """Yield a clip's batches from number `first` on, each with whether it is the last."""
         clip, shape = self.clips[task], self.data.clip
         try:
-            with desk.at(task), within_memory(clip.path):
+            with slot.decoding(task), within_memory(clip.path):
                 check_given_up(self.given_up, task, clip)
                 video = open_clip(clip, self.data)
                 starts = window_starts(video.num_frames, shape, self.hop)
             for place in range(first * self.batch, len(starts), self.batch):
                 some = starts[place : place + self.batch]
-                with desk.at(task), within_memory(clip.path):
+                with slot.decoding(task), within_memory(clip.path):
                     pixels = self._pixels(video, some)
                 last = place + self.batch >= len(starts)
                 yield Windows(task, pixels, some, video.num_frames, video.fps, last, None), last
@@ -84,7 +84,7 @@ class VideoWindows:
             yield Windows(task, nothing, [], 0, None, True, bad), True
 
     def _pixels(self, video: Video, starts: Sequence[int]) -> Tensor:
-        """(W, T, H, W, 3) uint8 of the windows that start there."""
+        """Decode the windows that begin at `starts`: (len(starts), T, H, W, 3) uint8."""
         shape = self.data.clip
         rows = [
             dense_indices(video.num_frames, shape.frames, shape.stride, start) for start in starts

@@ -20,7 +20,7 @@ import torch
 
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
-from videomae.data.working import IDLE, Assigned, Desk, Maker, work
+from videomae.data.working import IDLE, Assigned, BatchSource, WorkerSlot, work
 from videomae.run.programs import OWN_BYTES, POLL_S, Watch
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 class Loader(Generic[T, B]):
     """The batches of all tasks, whatever becomes of the processes that make them.
 
-    A process that is gone, or at one video for longer than maker.timeout_s, is replaced by another,
+    A process that is gone, or at one video for longer than source.timeout_s, is replaced by another,
     which goes on with its tasks. A video that takes two processes along is given up.
 
     Args:
@@ -65,7 +65,7 @@ class Loader(Generic[T, B]):
 
     def __init__(
         self,
-        maker: Maker[T, B],
+        source: BatchSource[T, B],
         tasks: Iterable[T],
         *,
         workers: int,
@@ -74,7 +74,7 @@ class Loader(Generic[T, B]):
         lend: bool = False,
         register: Register | None = None,
     ) -> None:
-        self.maker = maker
+        self.source = source
         self.tasks = tasks
         self.workers = workers
         self.in_order = in_order
@@ -92,10 +92,10 @@ class Loader(Generic[T, B]):
         """
         if self.workers == 0:
             for task in self.tasks:
-                for batch, _ in self.maker.make(task, 0, Desk()):
+                for batch, _ in self.source.make(task, 0, WorkerSlot()):
                     yield copied(batch, pin=True) if self.pin else batch
             return
-        crew = [Worker(self.maker, self.lend, self.register) for _ in range(self.workers)]
+        crew = [Worker(self.source, self.lend, self.register) for _ in range(self.workers)]
 
         def stop() -> None:
             for worker in crew:
@@ -168,8 +168,8 @@ class Loader(Generic[T, B]):
                 return worker, *message
             else:
                 for worker in crew:
-                    if worker.is_late(self.maker.timeout_s):
-                        limit = f"{self.maker.timeout_s:g} s, data.timeout_s"
+                    if worker.is_late(self.source.timeout_s):
+                        limit = f"{self.source.timeout_s:g} s, data.timeout_s"
                         how = f"not decoded in time ({limit})"
                         self._replace(worker, how)
 
@@ -194,8 +194,8 @@ class Loader(Generic[T, B]):
             self.losses[worker.task, video] += 1
             given_up = self.losses[worker.task, video] >= PATIENCE
             if given_up:
-                self.maker.given_up[video] = f"{how}, twice"
-            path, then = self.maker.clips[video].path, "a bad file" if given_up else "tried again"
+                self.source.given_up[video] = f"{how}, twice"
+            path, then = self.source.clips[video].path, "a bad file" if given_up else "tried again"
             logger.warning(f"{path}: {how}: {then}")
         worker.start()
 
@@ -209,9 +209,9 @@ class Worker(Generic[T, B]):
     """
 
     def __init__(
-        self, maker: Maker[T, B], lends: bool = False, register: Register | None = None
+        self, source: BatchSource[T, B], lends: bool = False, register: Register | None = None
     ) -> None:
-        self.maker = maker
+        self.source = source
         self.num_slots = AHEAD + LENT * lends
         self.register = register
         self.assigned: deque[Assigned] = deque()  # it is at the first
@@ -223,24 +223,24 @@ class Worker(Generic[T, B]):
         # Memory of its own: a process may live on for a while after it was killed.
         self.state = shared_memory(ALIGNED).view(torch.float64)
         self.state[0] = IDLE  # the video that it is at, since when, and for which task
-        self.slots = Slots(self.num_slots, self.maker.nbytes, self.register)
+        self.slots = Slots(self.num_slots, self.source.nbytes, self.register)
         tasks, self.tasks = context.Pipe(duplex=False)
         self.results, results = context.Pipe(duplex=False)
         self.process = context.Process(
             target=work,
-            args=(self.maker, self.state, self.slots, tasks, results),
+            args=(self.source, self.state, self.slots, tasks, results),
             daemon=True,
         )
         self.process.start()
         tasks.close()
         results.close()  # so that the pipe ends with the process
         for assigned in self.assigned:
-            self._send((assigned, self.maker.given_up))
+            self._send((assigned, self.source.given_up))
 
     def assign(self, number: int, task: T) -> None:
         """Give it something to do after all else."""
         self.assigned.append(Assigned(number, task, first=0))
-        self._send((self.assigned[-1], self.maker.given_up))
+        self._send((self.assigned[-1], self.source.given_up))
 
     def has_made(self, last: bool) -> None:
         """A batch has come; was it the task's last?"""

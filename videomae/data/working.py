@@ -1,4 +1,4 @@
-"""A process that decodes: what it is given, where it makes batches, and how it ends."""
+"""The worker process that decodes batches: its tasks, its slot, and how it ends."""
 
 import gc
 import multiprocessing
@@ -26,73 +26,80 @@ B = TypeVar("B", bound=NamedTuple)
 Task = TypeVar("Task", contravariant=True)
 Made = TypeVar("Made", bound=NamedTuple, covariant=True)
 IDLE = -1.0
+"""Value of a worker's state in place of a video's index while it decodes no video."""
 NICENESS = 5
-"""How much a decoding process stands back for the one that trains."""
+"""Increment of a worker process's niceness, so that training has the first call on the CPU."""
 
 
-class Desk:
-    """Where a batch is made."""
+class WorkerSlot:
+    """Working place of one decoder, in the calling process: its current video, its next batch."""
 
-    def at(self, video: int) -> AbstractContextManager[None]:
-        """A context in which the video of that place in the list is decoded."""
+    def decoding(self, video: int) -> AbstractContextManager[None]:
+        """Return a context in which the video of that index in the list is decoded."""
         return nullcontext()
 
     def empty(self, *shape: int) -> Tensor:
-        """A tensor of uint8 for the next batch, one at most, that need not be copied later."""
+        """Return a uint8 tensor for the next batch, at most one, that is not copied later."""
         return torch.empty(shape, dtype=torch.uint8)
 
 
-class Maker(Protocol[Task, Made]):
-    """What batches come from."""
+class BatchSource(Protocol[Task, Made]):
+    """A source of batches: each task, such as a few items of a list, yields some batches."""
 
     given_up: dict[int, str]
-    """Videos that are not to be opened, by their place in the list: why."""
+    """Reason for each video that must not be opened, by its index in the list."""
     nbytes: int
-    """Of the tensors of one batch, at most."""
+    """Bytes of one batch's tensors, at most."""
     max_clip_bytes: int
-    """Of memory that reading one video may take."""
+    """Bytes of memory that reading one video may take, at most."""
     timeout_s: float
-    """For which a process may be at one video, in seconds."""
+    """Seconds that a process may spend on one video."""
 
     @property
     def clips(self) -> Sequence[Clip]:
-        """The list."""
+        """The list of clips."""
 
-    def make(self, task: Task, first: int, desk: Desk) -> Iterator[tuple[Made, bool]]:
-        """The batches of a task without the `first` ones, and whether each is the task's last."""
+    def make(self, task: Task, first: int, slot: WorkerSlot) -> Iterator[tuple[Made, bool]]:
+        """Yield a task's batches from number `first` on, each with whether it is the last."""
 
 
 class Assigned(NamedTuple):
-    """A task of one process."""
+    """A task that is assigned to one worker process."""
 
     number: int
     task: Any
     first: int
-    """Batches of it that have been handed out."""
+    """Number of the task's batches that have been handed out already."""
 
 
-class SharedDesk(Desk):
-    """That of a process of its own.
+class SharedWorkerSlot(WorkerSlot):
+    """Worker slot of a process of its own, whose batches lie in shared memory.
 
     Args:
-        state: the video that it is at, since when, and for which task.
-        tasks: tasks come in, and None for every batch that has been taken over.
-        parent: the process that wants the batches.
+        state: shared float64 tensor: the current video's index or IDLE, the time since when
+            (time.monotonic, in s), and the number of its task.
+        tasks: connection that brings tasks, and None for every batch that has been taken over.
+        parent: process id of the training process.
     """
 
     def __init__(
-        self, maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, parent: int
+        self,
+        source: BatchSource[T, B],
+        state: Tensor,
+        slots: Slots,
+        tasks: Connection,
+        parent: int,
     ) -> None:
-        self.maker = maker
+        self.source = source
         self.state = state
         self.slots = slots
         self.tasks = tasks
         self.parent = parent
         self.assigned: deque[Assigned] = deque()
         self.free = deque(range(len(slots)))
-        self.used: deque[int] = deque()  # they are given back in this order
+        self.used: deque[int] = deque()  # the parent gives them back in this order
 
-    def at(self, video: int) -> AbstractContextManager[None]:
+    def decoding(self, video: int) -> AbstractContextManager[None]:
         self.state[1] = time.monotonic()
         self.state[0] = video
         return self._until_done()
@@ -108,20 +115,20 @@ class SharedDesk(Desk):
         return self.slots.empty(self._slot(), *shape)
 
     def next_task(self) -> Assigned:
-        """What to do; it is waited for."""
+        """Wait for the next task, and return it."""
         while not self.assigned:
             self._receive()
         self.state[2] = self.assigned[0].number
         return self.assigned.popleft()
 
     def finish(self, batch: B) -> B:
-        """The batch as it is sent."""
+        """Move a batch into shared memory; return it with places, as it is sent."""
         slot = self._slot()
         self.used.append(self.free.popleft())
         return self.slots.put(slot, batch)
 
     def _slot(self) -> int:
-        """That of the next batch; it is waited for."""
+        """Wait for a free batch slot, and return its number."""
         while not self.free:
             self._receive()
         return self.free[0]
@@ -136,13 +143,13 @@ class SharedDesk(Desk):
         else:
             task, given_up = message
             self.assigned.append(task)
-            self.maker.given_up.update(given_up)
+            self.source.given_up.update(given_up)
 
 
 def work(
-    maker: Maker[T, B], state: Tensor, slots: Slots, tasks: Connection, results: Connection
+    source: BatchSource[T, B], state: Tensor, slots: Slots, tasks: Connection, results: Connection
 ) -> None:
-    """What a process does."""
+    """Run a worker process: receive tasks and send their batches until it is ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     assert parent.pid is not None
@@ -150,14 +157,14 @@ def work(
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
     os.nice(NICENESS)
-    limit_memory(maker.max_clip_bytes + maker.nbytes + OWN_BYTES)
-    gc.freeze()  # what is there already stays, and stays shared with the main process
-    desk = SharedDesk(maker, state, slots, tasks, parent.pid)
+    limit_memory(source.max_clip_bytes + source.nbytes + OWN_BYTES)
+    gc.freeze()  # objects that exist already stay, and stay shared with the main process
+    slot = SharedWorkerSlot(source, state, slots, tasks, parent.pid)
     try:
         while True:
-            current = desk.next_task()
-            for batch, last in maker.make(current.task, current.first, desk):
-                results.send((desk.finish(batch), last))
+            current = slot.next_task()
+            for batch, last in source.make(current.task, current.first, slot):
+                results.send((slot.finish(batch), last))
             gc.collect()  # open videos are in cycles of small objects that hold much memory
     except Exception as error:  # the main process raises it
         error.add_note("".join(traceback.format_exception(error)))
@@ -173,10 +180,11 @@ def _send_error(results: Connection, error: Exception) -> None:
 
 
 def _leave_signals_to(parent: int) -> None:
-    """Signals to the whole job are the training process's to handle: it still wants the batches.
+    """Ignore signals that are sent to the whole job; the training process handles them.
 
     Ctrl-C goes to every process of a terminal, SIGTERM and SIGUSR1 often to every process of a
-    job. A worker ends on SIGTERM only when its own training process sent it.
+    job, and the training process still needs the workers then. A worker ends on SIGTERM only when
+    its own training process sent it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

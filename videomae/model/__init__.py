@@ -1,4 +1,4 @@
-"""The models. Needs torch, einops and NumPy."""
+"""The two models, VideoMAE and VideoClassifier, and their presets. Needs torch, einops, NumPy."""
 
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE

@@ -1,4 +1,4 @@
-"""The encoder as an action classifier: mean of the tokens, one norm, one linear head."""
+"""The action classifier: the encoder, the mean of its tokens, one norm and one linear head."""
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,11 @@ from videomae.model.positions import register_positions
 from videomae.model.tubelet import TubeletEmbed, cut_tubelets
 
 HEAD_INIT_SCALE = 0.001
-"""Of the official fine-tuning: a new head starts almost silent."""
+"""Factor on a new head's weights, so that its first logits are near 0 (official fine-tuning)."""
 
 
 class VideoClassifier(nn.Module):
-    """(B, 3, T, H, W) float, ImageNet-normalised -> logits (B, classes).
+    """Classify clips: (B, 3, T, H, W) float, ImageNet-normalised -> logits (B, classes).
 
     Parameters carry the names of the official fine-tuned checkpoints. There is no class token and
     no norm between the last block and the mean.
@@ -50,7 +50,7 @@ class VideoClassifier(nn.Module):
             self.head.weight.mul_(HEAD_INIT_SCALE)
 
     def features(self, clip: Tensor) -> Tensor:
-        """Every token after the last block: (B, 3, T, H, W) -> (B, N, D)."""
+        """Return every token after the last block: (B, 3, T, H, W) -> (B, N, D)."""
         check_clip(clip, self.clip)
         tubelets = cut_tubelets(clip, self.config.patch, self.config.tubelet)
         x = self.patch_embed(tubelets) + self.pos_embed
@@ -63,5 +63,5 @@ class VideoClassifier(nn.Module):
 
 
 def _rising(last: float, count: int) -> list[float]:
-    """`count` numbers from 0 to `last`, evenly spaced."""
+    """Return `count` numbers from 0 to `last`, evenly spaced."""
     return [last * i / max(1, count - 1) for i in range(count)]

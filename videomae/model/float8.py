@@ -1,7 +1,7 @@
-"""Matrix products of the blocks in float8, scaled row by row, forward and backward: torchao's.
+"""Training with the blocks' matrix products in float8, scaled row by row, by torchao.
 
 Micikevicius et al., "FP8 Formats for Deep Learning", https://arxiv.org/abs/2209.05433. Weights,
-gradients and moments stay what they are, under the same names.
+gradients and optimiser moments keep their dtype and their names.
 """
 
 from dataclasses import replace
@@ -13,19 +13,22 @@ from videomae.config import ConfigError
 from videomae.model.layers import Attention, Block
 
 MULTIPLE = 16
-"""Of a layer's inputs and outputs, else the hardware cannot do it."""
-LEAST = (8, 9)
-"""Compute capability: Ada, Hopper."""
+"""Widths of a linear layer's input and output must be multiples of this for float8 hardware."""
+MIN_CAPABILITY = (8, 9)
+"""Lowest CUDA compute capability with float8: Ada is (8, 9), Hopper (9, 0)."""
 
 
 def use_float8(model: nn.Module, device: torch.device) -> int:
-    """Let the linear layers of all blocks compute in float8; how many do. On CPUs it is emulated.
+    """Switch the linear layers of all blocks to float8; on a CPU float8 is emulated.
+
+    Returns:
+        number of layers that were switched.
 
     Raises:
-        ConfigError: torchao is not installed, or neither device nor layers are made for float8.
+        ConfigError: torchao is not installed, or the device or all layers do not support float8.
     """
     cuda = device.type == "cuda"
-    if cuda and torch.cuda.get_device_capability(device) < LEAST:
+    if cuda and torch.cuda.get_device_capability(device) < MIN_CAPABILITY:
         name = torch.cuda.get_device_name(device)
         raise ConfigError(f"run.float8=true: {name} has no float8; leave it out")
     try:

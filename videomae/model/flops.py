@@ -1,4 +1,4 @@
-"""How much arithmetic a training step is, and how much of it a device can do."""
+"""Floating-point operations of a training step, and the peak rate of a device."""
 
 import time
 
@@ -7,18 +7,18 @@ import torch
 from videomae.config import ClipConfig, ModelConfig, token_grid
 
 BACKWARD = 2
-"""Times the forward pass: gradients of the inputs and of the weights."""
+"""Cost of a backward pass, in forward passes: gradients of the inputs and of the weights."""
 
 
 def pretraining_flops(config: ModelConfig, visible: int, decoded: int) -> float:
-    """Floating-point operations of one view's forward and backward pass.
+    """Return the floating-point operations of one view's forward and backward pass in VideoMAE.
 
-    Matrix products and attention alone, an addition and a multiplication counting as two, and
-    nothing that is computed again.
+    Only matrix products and attention count, a multiplication and an addition as two operations.
+    Activation recomputation does not count.
 
     Args:
-        visible: tokens that the encoder sees.
-        decoded: tokens that the decoder rebuilds.
+        visible: number of tokens that the encoder sees.
+        decoded: number of tokens that the decoder rebuilds.
     """
     pixels = 3 * config.tubelet * config.patch**2
     forward = _blocks(visible, config.depth, config.dim, config.mlp_dim)
@@ -30,7 +30,10 @@ def pretraining_flops(config: ModelConfig, visible: int, decoded: int) -> float:
 
 
 def finetuning_flops(config: ModelConfig, clip: ClipConfig) -> float:
-    """The same of a classifier; its head is left out."""
+    """Return the operations of one view's forward and backward pass in the classifier.
+
+    They are counted as in `pretraining_flops`; the head is left out.
+    """
     frames, height, width = token_grid(config, clip)
     tokens = frames * height * width
     pixels = 3 * config.tubelet * config.patch**2
@@ -40,17 +43,17 @@ def finetuning_flops(config: ModelConfig, clip: ClipConfig) -> float:
 
 
 def _blocks(tokens: int, depth: int, dim: int, mlp_dim: int) -> float:
-    """Of the forward pass through some blocks: projections, MLP, attention."""
+    """Return the operations of a forward pass through `depth` transformer blocks."""
     return depth * tokens * (8 * dim * dim + 4 * dim * mlp_dim + 4 * tokens * dim)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 8192) -> float:
-    """Operations a second that the device does in large square matrix products, measured.
+    """Measure the device's operations per second in large square matrix products.
 
     Args:
-        size: of the matrices.
+        size: rows and columns of the matrices.
     """
-    own = torch.Generator(device).manual_seed(0)  # others' random numbers stay as they are
+    own = torch.Generator(device).manual_seed(0)  # the global generator stays as it is
     left, right = (
         torch.randn(size, size, device=device, generator=own).to(dtype) for _ in range(2)
     )

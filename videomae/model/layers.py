@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videomae.config import Recompute
-from videomae.model.attention import Way, attend
+from videomae.model.attention import AttentionKernel, attend
 from videomae.model.recompute import recomputed
 
 
@@ -25,7 +25,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.way = Way()
+        self.kernel = AttentionKernel()
         self.float8 = False
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(dim))
@@ -40,9 +40,9 @@ class Attention(nn.Module):
             qkv = qkv + bias.to(qkv.dtype)
         else:
             qkv = F.linear(x, self.qkv.weight, bias)
-        # Taken apart where they lie: their gradients are put together by one copy.
+        # Views of one tensor, so that the backward pass writes their gradients with one copy.
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, N, h, d)
-        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.way)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.kernel)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -52,7 +52,7 @@ class Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.padding = 0
-        """Hidden units of zeros that are computed along: see `use_padding`."""
+        """Number of zero hidden units appended at compute time, see `use_padding`."""
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, dim)
@@ -67,14 +67,15 @@ class Mlp(nn.Module):
 
 
 def use_padding(blocks: nn.Module, multiple: int) -> int:
-    """Let MLPs compute at a width that is a multiple, by zeros appended when they compute: the
-    same function of the same weights, in products whose rows begin where fast kernels want them.
+    """Pad the hidden width of all MLPs with zeros to a multiple that fast kernels want.
+
+    Zeros are appended when an MLP computes: its weights and its result stay the same.
 
     Args:
-        multiple: 1: no zeros.
+        multiple: the hidden width becomes a multiple of it; 1: no padding.
 
     Returns:
-        how many zeros.
+        number of zero units appended to an MLP, at most.
     """
     most = 0
     for module in blocks.modules():
@@ -85,10 +86,10 @@ def use_padding(blocks: nn.Module, multiple: int) -> int:
 
 
 class DropPath(nn.Module):
-    """Leave out a branch of the block, for each example by itself: stochastic depth.
+    """Drop a branch of a block at random, for each example by itself (stochastic depth).
 
-    Huang et al., "Deep Networks with Stochastic Depth", https://arxiv.org/abs/1603.09382. What is
-    kept is divided by the share that is kept, so that the mean stays.
+    Huang et al., "Deep Networks with Stochastic Depth", https://arxiv.org/abs/1603.09382. A kept
+    branch is divided by the probability of keeping it, so that the mean stays the same.
     """
 
     def __init__(self, drop_prob: float) -> None:
@@ -96,7 +97,7 @@ class DropPath(nn.Module):
         self.drop_prob = drop_prob
 
     def draw(self, x: Tensor) -> Tensor | None:
-        """What two branches of each example are multiplied with, (2, B, 1, 1) float32; None: 1."""
+        """Draw the factors of a block's two branches, (2, B, 1, 1) float32; None: nothing drops."""
         if not self.training or self.drop_prob == 0:
             return None
         kept = 1 - self.drop_prob
@@ -120,7 +121,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.recompute = Recompute.none
         self.compiled: Callable[[Tensor, Tensor | None], Tensor] | None = None
-        """`compute`, compiled, for training alone."""
+        """`compute`, compiled by torch.compile; used in training only. None: not compiled."""
 
     def forward(self, x: Tensor) -> Tensor:
         # Drawn here, so that compiled code neither draws nor knows the rate.
@@ -130,7 +131,7 @@ class Block(nn.Module):
         return self.compute(x, scale)
 
     def compute(self, x: Tensor, scale: Tensor | None) -> Tensor:
-        """The block; `scale`, (2, B, 1, 1), is what its two branches are multiplied with."""
+        """Apply the block with its two branches multiplied by `scale`, (2, B, 1, 1) or None."""
         return recomputed(self._through, x, scale, self.recompute)
 
     def _through(self, x: Tensor, scale: Tensor | None) -> Tensor:

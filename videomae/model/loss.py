@@ -1,4 +1,4 @@
-"""What the decoder is asked for, and how far off it is."""
+"""Pixel targets of the decoder, and the error of its prediction."""
 
 import torch
 import torch.nn.functional as F
@@ -7,15 +7,17 @@ from torch import Tensor
 
 @torch.no_grad()
 def pixel_targets(tubelets: Tensor, *, normalised: bool = True) -> Tensor:
-    """Each colour of each tubelet at mean 0 and spread 1, or as it is.
+    """Return the decoder's target: the tubelets' pixels, by default normalised.
+
+    Normalised pixels have mean 0 and standard deviation 1 in each colour of each tubelet.
 
     Args:
         tubelets: (B, K, tubelet * patch * patch, 3) float32, pixels in [0, 1]; the caller undoes
             the ImageNet mean and std.
-        normalised: False: plain pixels.
+        normalised: whether to normalise; if False, the target is the plain pixels.
 
     Returns:
-        (B, K, tubelet * patch * patch * 3)
+        (B, K, tubelet * patch * patch * 3) float32
 
     Source: VideoMAE's norm_pix target.
     """
@@ -26,10 +28,10 @@ def pixel_targets(tubelets: Tensor, *, normalised: bool = True) -> Tensor:
 
 
 def tubelet_statistics(tubelets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of each colour in each tubelet, both (B, K, 1, 3).
+    """Return mean and standard deviation of each colour in each tubelet, both (B, K, 1, 3).
 
-    The spread is the root of the unbiased variance, plus 1e-6. Targets are normalised with the two,
-    and a prediction becomes visible pixels with them.
+    The standard deviation is the root of the unbiased variance, plus 1e-6. The two normalise the
+    targets, and turn a prediction back into pixels.
     """
     mean = tubelets.mean(2, keepdim=True)
     variance = (tubelets - mean).square().sum(2, keepdim=True) / (tubelets.shape[2] - 1)
@@ -37,5 +39,5 @@ def tubelet_statistics(tubelets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def token_errors(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each token, in float32: (B, K, P), (B, K, P) -> (B, K)."""
+    """Return the mean squared error of each token: (B, K, P), (B, K, P) -> (B, K) float32."""
     return F.mse_loss(prediction.float(), target, reduction="none").mean(2)

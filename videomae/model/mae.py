@@ -1,4 +1,4 @@
-"""VideoMAE with dual masking: an encoder of the visible tokens, a decoder of the others' pixels.
+"""VideoMAE with dual masking: the encoder sees visible tokens, the decoder rebuilds the others.
 
 Wang et al., "VideoMAE V2: Scaling Video Masked Autoencoders with Dual Masking", CVPR 2023,
 https://arxiv.org/abs/2303.16727.
@@ -18,18 +18,20 @@ from videomae.model.tubelet import TubeletEmbed, cut_frames, cut_tubelets, take
 
 
 class MaskIndices(NamedTuple):
-    """Masks as indices: their shapes are fixed, so using them never waits for the GPU."""
+    """The masks of a batch as indices, whose fixed shapes let the host run ahead of the GPU."""
 
     visible: Tensor
-    """(B, V) int64: the tokens that the encoder sees, ascending."""
+    """Indices of the tokens that the encoder sees, ascending, (B, V) int64."""
     decoded: Tensor
-    """(B, K) int64: the tokens that the decoder rebuilds, ascending."""
+    """Indices of the tokens that the decoder rebuilds, ascending, (B, K) int64."""
     scored: Tensor
-    """(B, K) float32: 1 where a decoded token was hidden from the encoder, else 0."""
+    """Weight of each decoded token: 1 if hidden from the encoder, else 0, (B, K) float32."""
 
     @classmethod
     def of(cls, encoder_mask: Tensor, decoder_mask: Tensor | None = None) -> "MaskIndices":
-        """From bool masks (B, N), True = masked. `decoder_mask` None: decode all that is hidden.
+        """Convert bool masks (B, N), True = masked, to indices.
+
+        Without a `decoder_mask` the decoder rebuilds all tokens hidden from the encoder.
 
         Raises:
             ValueError: the rows differ in how many tokens they leave, or leave none.
@@ -43,18 +45,18 @@ class MaskIndices(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """What a forward pass of VideoMAE returns."""
+    """Loss, prediction and target that a forward pass of VideoMAE returns."""
 
     loss: Tensor
-    """() float32: mean of the errors over the scored tokens of the whole batch."""
+    """Mean error over the scored tokens of the whole batch, () float32."""
     prediction: Tensor
-    """(B, K, tubelet * patch * patch * 3)"""
+    """Pixels that the decoder predicts, (B, K, tubelet * patch * patch * 3)."""
     target: Tensor
-    """Same shape, float32."""
+    """Pixels that the decoder should predict, (B, K, tubelet * patch * patch * 3) float32."""
 
 
-class Encoder(nn.Module):
-    """Tubelets, each at its position, through the blocks: (B, V, P, 3), (B, V, D) -> (B, V, D)."""
+class MAEEncoder(nn.Module):
+    """The encoder: tubelets (B, V, P, 3) and their positions (B, V, D) -> tokens (B, V, D)."""
 
     pos_embed: Tensor
 
@@ -75,8 +77,8 @@ class Encoder(nn.Module):
         return self.norm(x)
 
 
-class Decoder(nn.Module):
-    """The blocks over visible and decoded tokens, then the pixels of the last K: -> (B, K, P)."""
+class MAEDecoder(nn.Module):
+    """The decoder: visible and decoded tokens (B, V + K, D) -> pixels of the last K (B, K, P)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -97,9 +99,9 @@ class Decoder(nn.Module):
 class VideoMAE(nn.Module):
     """The masked autoencoder that is pre-trained.
 
-    Parameters carry the names of the official checkpoints and start as they did there: the linear
-    maps of the encoder and of the decoder by Xavier, the one between the two as torch makes it, and
-    the mask token normal with a spread of 0.02, cut off at one spread.
+    Parameters have the names and the initialisation of the official checkpoints: the linear layers
+    of encoder and decoder are Xavier, the one between the two is torch's default, and the mask
+    token is normal with standard deviation 0.02, truncated at one standard deviation.
     """
 
     decoder_positions: Tensor
@@ -108,10 +110,10 @@ class VideoMAE(nn.Module):
         super().__init__()
         self.config = config
         self.clip = clip
-        self.encoder = Encoder(config, clip)
+        self.encoder = MAEEncoder(config, clip)
         self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
-        self.decoder = Decoder(config)
+        self.decoder = MAEDecoder(config)
         self.register_buffer(
             "decoder_positions", fixed_positions(config, clip, decoder=True), persistent=False
         )
@@ -122,13 +124,13 @@ class VideoMAE(nn.Module):
     def forward(
         self, clip: Tensor, encoder_mask: Tensor, decoder_mask: Tensor | None = None
     ) -> Reconstruction:
-        """Rebuild what is masked.
+        """Predict the pixels of the decoded tokens, and score the prediction.
 
         Args:
             clip: (B, 3, T, H, W) float, ImageNet-normalised.
             encoder_mask: (B, N) bool, time-major, True = masked: hidden from the encoder.
-            decoder_mask: likewise for the decoder: True = not rebuilt. None: the decoder rebuilds
-                exactly what the encoder does not see (plain tube masking, VideoMAE V1).
+            decoder_mask: (B, N) bool, time-major, True = not rebuilt by the decoder. None: the
+                decoder rebuilds exactly what the encoder does not see (VideoMAE V1).
 
         Raises:
             ValueError: the clip or the masks do not fit the model, or a mask's rows differ in how
@@ -150,15 +152,20 @@ class VideoMAE(nn.Module):
         return Reconstruction(loss, prediction, target)
 
     def rebuild(self, clip: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
-        """Prediction and target of the decoded tokens, both (B, K, P), of a clip in floats."""
+        """Return prediction and target of the decoded tokens, both (B, K, P).
+
+        Args:
+            clip: (B, 3, T, H, W) float, ImageNet-normalised.
+        """
         tubelets = self._cut(clip)
         prediction = self._predict(take(tubelets, masks.visible), masks)
         return prediction, self._targets(unnormalise(take(tubelets, masks.decoded)))
 
     def rebuild_frames(self, frames: Tensor, masks: MaskIndices) -> tuple[Tensor, Tensor]:
-        """The same of decoded frames, (B, T, H, W, 3) uint8: the training loop's form.
+        """Return prediction and target of the decoded tokens, both (B, K, P), in training.
 
-        Tokens are taken out while a pixel is one byte; only those that are used become floats.
+        Args:
+            frames: (B, T, H, W, 3) uint8, as decoded. Only tokens that are used become floats.
         """
         check_clip(frames.permute(0, 4, 1, 2, 3), self.clip)
         tubelets = cut_frames(frames, self.config.patch, self.config.tubelet)
@@ -166,7 +173,7 @@ class VideoMAE(nn.Module):
         return prediction, self._targets(take(tubelets, masks.decoded).float() / 255)
 
     def _predict(self, tubelets: Tensor, masks: MaskIndices) -> Tensor:
-        """Of the decoded tokens, from the visible ones: (B, V, ..., 3) normalised -> (B, K, P)."""
+        """Predict decoded tokens from visible tubelets: (B, V, ..., 3) normalised -> (B, K, P)."""
         visible, decoded, _ = masks
         positions = self.encoder.pos_embed.expand(len(tubelets), -1, -1)
         encoded = self.encoder(tubelets, take(positions, visible))
@@ -181,11 +188,11 @@ class VideoMAE(nn.Module):
         return self.decoder(x, decoded.shape[1])
 
     def _targets(self, pixels: Tensor) -> Tensor:
-        """(B, K, ..., 3) in [0, 1] -> (B, K, P)"""
+        """Return the targets of decoded pixels in [0, 1]: (B, K, ..., 3) -> (B, K, P)."""
         return pixel_targets(pixels, normalised=self.config.normalise_targets)
 
     def features(self, clip: Tensor) -> Tensor:
-        """Every token of the encoder, all of them visible: (B, 3, T, H, W) -> (B, N, D)."""
+        """Encode a clip with all tokens visible: (B, 3, T, H, W) -> (B, N, D)."""
         return self.encoder(self._cut(clip), self.encoder.pos_embed)
 
     def _cut(self, clip: Tensor) -> Tensor:
@@ -204,7 +211,7 @@ def check_clip(clip: Tensor, expected: ClipConfig) -> None:
 
 
 def _unmasked(mask: Tensor, name: str) -> Tensor:
-    """Indices of the tokens a (B, N) mask leaves, as (B, number of them)."""
+    """Return the indices of the tokens that a (B, N) mask leaves, (B, number of them) int64."""
     counts = (~mask).sum(1)
     if counts.numel() == 0 or counts.min() != counts.max() or counts[0] == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where a token is: fixed or learned vectors, for any number of frames, height and width."""
+"""Position embeddings of tokens, fixed or learned, for clips of any duration and size."""
 
 import math
 
@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from videomae.config import ClipConfig, ConfigError, ModelConfig, Positions, token_grid
 
 Grid = tuple[int, int, int]
-"""Tokens along time, height and width."""
-MOST_POSITIONS = 2**26
-"""Numbers in a table of positions: 20 times those of ViT-giant for 16 frames of 224 px."""
+"""Number of tokens along time, height and width."""
+MAX_POSITIONS = 2**26
+"""Largest number of values in a position table: 20 times ViT-giant's for 16 frames of 224 px."""
 
 
 def register_positions(module: nn.Module, config: ModelConfig, clip: ClipConfig) -> None:
-    """Give an encoder its pos_embed, (1, N, D): a parameter if learned, else not in its files."""
+    """Register `pos_embed`, (1, N, D), in an encoder: a parameter, or a buffer that is not saved.
+
+    Learned positions are the parameter, fixed positions the buffer.
+    """
     if config.positions is Positions.learned:
         tokens = math.prod(token_grid(config, clip))
         module.pos_embed = nn.Parameter(torch.zeros(1, tokens, config.dim))
@@ -26,13 +29,13 @@ def register_positions(module: nn.Module, config: ModelConfig, clip: ClipConfig)
 
 
 def fixed_positions(config: ModelConfig, clip: ClipConfig, *, decoder: bool = False) -> Tensor:
-    """The fixed positions of the encoder's tokens, or of the decoder's: (1, N, D) float32.
+    """Return the fixed positions of the encoder's or the decoder's tokens, (1, N, D) float32.
 
-    They are made for config.position_grid, and interpolated where the clip's tokens are others.
+    They are computed for config.position_grid, and interpolated to the clip's grid if it differs.
     """
     dim = config.decoder_dim if decoder else config.dim
     kind = config.positions
-    if kind is Positions.learned:  # of the encoder only
+    if kind is Positions.learned:  # the decoder's positions are fixed in any case
         kind = Positions.sincos_1d
     grid = token_grid(config, clip)
     time, height, width = config.position_grid or grid
@@ -41,10 +44,10 @@ def fixed_positions(config: ModelConfig, clip: ClipConfig, *, decoder: bool = Fa
 
 
 def check_positions(config: ModelConfig, clip: ClipConfig) -> None:
-    """Check that a model's positions are of a size that can be.
+    """Check that a model's position tables hold at most MAX_POSITIONS values.
 
     Raises:
-        ConfigError: no memory is meant to hold them.
+        ConfigError: a table would hold more.
     """
     for grid in (token_grid(config, clip), config.position_grid or ()):
         _check_size(math.prod(grid), config.dim)
@@ -52,17 +55,17 @@ def check_positions(config: ModelConfig, clip: ClipConfig) -> None:
 
 
 def _check_size(tokens: int, dim: int) -> None:
-    if tokens * dim > MOST_POSITIONS:
+    if tokens * dim > MAX_POSITIONS:
         raise ConfigError(
-            f"positions of {tokens:,} tokens, each {dim:,} wide, are more than {MOST_POSITIONS:,} "
+            f"positions of {tokens:,} tokens, each {dim:,} wide, are more than {MAX_POSITIONS:,} "
             "numbers: choose clips of fewer frames or pixels"
         )
 
 
 def position_table(kind: Positions, grid: Grid, dim: int) -> Tensor:
-    """The fixed position of each token: (1, N, D) float32, computed in float64 on the CPU.
+    """Return the fixed position of each token, (1, N, D) float32, computed in float64 on the CPU.
 
-    sincos_1d is over the token's number. Source: VideoMAE, after "Attention is all you need".
+    sincos_1d encodes the token's number. Source: VideoMAE, after "Attention is all you need".
     sincos_3d gives 3/8 of the columns to the row, 3/8 to the column and the rest to the time step,
     each over its own coordinate with base 100; small models on small grids learn faster with it.
     """
@@ -77,10 +80,10 @@ def position_table(kind: Positions, grid: Grid, dim: int) -> Tensor:
 
 
 def interpolated(positions: Tensor, grid: Grid, to: Grid) -> Tensor:
-    """Positions of one grid of tokens for another: (1, N, D) -> (1, N', D).
+    """Interpolate positions from one token grid to another: (1, N, D) -> (1, N', D).
 
-    Bicubic over each time step, then linear over time. Source: VideoMAE V2's fine-tuning, which
-    does so to the fixed positions of 16 frames of 224 px as to those that a file holds.
+    The interpolation is bicubic within each time step, then linear over time. Source: VideoMAE V2's
+    fine-tuning, for the fixed positions of 16 frames of 224 px and for positions from a file.
     """
     t, h, w = grid
     if (h, w) != to[1:]:
@@ -95,11 +98,13 @@ def interpolated(positions: Tensor, grid: Grid, to: Grid) -> Tensor:
 
 
 def _numbers(count: int) -> Tensor:
-    return torch.arange(count, dtype=torch.float64, device="cpu")  # real on a meta device, too
+    return torch.arange(
+        count, dtype=torch.float64, device="cpu"
+    )  # even inside a meta device context
 
 
 def _sincos(number: Tensor, dim: int, base: float) -> Tensor:
-    """(N, dim): sine of number / base^(2i/dim) in column 2i, its cosine in column 2i + 1."""
+    """Return (N, dim): the sine of number / base^(2i/dim) in column 2i, its cosine in 2i + 1."""
     rate = base ** (-_numbers(dim)[::2] / dim)
     angle = number[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)

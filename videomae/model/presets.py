@@ -1,4 +1,4 @@
-"""The model sizes by name, read from configs/model, for code that runs without Hydra or PyYAML."""
+"""Model sizes by name, read from configs/model, for code that runs without Hydra or PyYAML."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,21 +7,21 @@ from videomae.config import ConfigError, ModelConfig, Positions, config_dir
 
 
 def preset_names() -> list[str]:
-    """The names that `preset` takes."""
+    """List the names of all model presets, sorted."""
     return sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 
 
 def model_config(values: Mapping[str, Any]) -> ModelConfig:
-    """From what a yaml or json file holds."""
+    """Make a ModelConfig from the values of a yaml or json file."""
     positions = Positions(values.get("positions", ModelConfig.positions))
     return ModelConfig(**{**values, "positions": positions})
 
 
 def preset(name: str) -> ModelConfig:
-    """The model size of that name, such as vit_base.
+    """Return the model size of that name, such as vit_base.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no preset of that name.
     """
     path = config_dir() / "model" / f"{name}.yaml"
     if not path.is_file():
@@ -30,7 +30,7 @@ def preset(name: str) -> ModelConfig:
 
 
 def flat_yaml(text: str) -> dict[str, int | float | str]:
-    """The numbers and names of a file whose lines are `key: value`."""
+    """Parse a yaml file whose lines are `key: value`, with numbers and words as values."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     pairs = (line.partition(":") for line in lines if line)
     return {key.strip(): _value(value.strip()) for key, _, value in pairs}

@@ -1,4 +1,4 @@
-"""Activation checkpointing: keep less of the forward pass, and compute it again for the backward.
+"""Activation checkpointing: keep few activations, and recompute the others in the backward pass.
 
 Chen et al., "Training Deep Nets with Sublinear Memory Cost", https://arxiv.org/abs/1604.06174.
 """
@@ -27,18 +27,18 @@ KEPT = {
     ATEN._scaled_dot_product_efficient_attention.default,
     ATEN._scaled_dot_product_flash_attention_for_cpu.default,
 }
-"""What selective recomputation keeps: results of matrix products and of attention. Norms, GELU,
-casts and sums are cheap to compute again, and half of what a block keeps."""
+"""Operations whose results selective recomputation keeps: matrix products and attention. Norms,
+GELU, casts and sums are cheap to recompute, and are half of a block's activations."""
 
 
 def recomputed(
     function: Callable[..., Tensor], x: Tensor, scale: Tensor | None, recompute: Recompute
 ) -> Tensor:
-    """function(x, scale), of which the backward pass computes again what is not kept.
+    """Return function(x, scale), whose backward pass recomputes the activations not kept.
 
     Args:
         function: must draw no random numbers.
-        recompute: none: all is kept; selective: what is costly; full: x and scale alone.
+        recompute: none keeps all activations, selective the costly ones, full only x and scale.
     """
     if recompute is Recompute.none or not torch.is_grad_enabled():
         return function(x, scale)

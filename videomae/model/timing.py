@@ -1,4 +1,4 @@
-"""How long a device takes for something, however long the host takes to ask for it."""
+"""Measure the time that a device takes for a call, without the time the host takes to launch it."""
 
 import statistics
 import time
@@ -7,21 +7,21 @@ from collections.abc import Callable
 import torch
 
 REPEATS = 10
-"""Calls that are timed together: one alone may be shorter than what asking for it takes."""
+"""Number of calls timed together, as a single call may be shorter than its launch."""
 ROUNDS = 5
-"""Of which the median counts."""
+"""Number of timed rounds, of which the median is taken."""
 
 
 def device_seconds(
     function: Callable[[], object], device: torch.device, repeats: int = REPEATS
 ) -> float:
-    """Seconds that one call takes.
+    """Measure how many seconds one call takes on the device.
 
-    On CUDA it is the device's own time: the calls are recorded as a graph, which is replayed
-    between two events. What cannot be recorded is asked for call by call between the events.
+    On CUDA the calls are captured as a graph, which is replayed between two events. A function
+    that cannot be captured is called `repeats` times between the events.
 
     Raises:
-        RuntimeError: the device cannot do it.
+        RuntimeError: the device does not support the call.
     """
     if device.type != "cuda":
         return min(_host_seconds(function, times) for times in (1, 5, 5))
@@ -36,7 +36,7 @@ def device_seconds(
 
 
 def can_record(device: torch.device) -> str | None:
-    """Why the device cannot record and replay a graph; None: it can, and gives the same."""
+    """Check that the device can capture and replay a graph; return the problem, or None."""
     if device.type != "cuda":
         return f"{device.type} has no graphs"
     try:
@@ -59,13 +59,13 @@ def _host_seconds(function: Callable[[], object], times: int) -> float:
 
 
 def _recorded(function: Callable[[], object], times: int) -> Callable[[], object]:
-    """So many calls as one, which replays what they asked of the device."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # libraries set themselves up outside of what is recorded
+    """Capture `times` calls as one CUDA graph; return the function that replays it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # libraries initialise themselves before the capture
         for _ in range(3):
             function()
-    torch.cuda.current_stream().wait_stream(aside)
+    torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -75,7 +75,7 @@ def _recorded(function: Callable[[], object], times: int) -> Callable[[], object
 
 
 def _event_seconds(function: Callable[[], object]) -> float:
-    """Between two events on the device, the median of some rounds after one that is not timed."""
+    """Return the median seconds of ROUNDS calls by CUDA events, after one that is not timed."""
     function()
     pairs = []
     for _ in range(ROUNDS):

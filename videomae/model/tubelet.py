@@ -1,4 +1,4 @@
-"""From pixels to tokens: tubelets and their embedding.
+"""Tubelets: cut a clip's pixels into them, and embed each as a token.
 
 Tokens are numbered time-major everywhere: all of the first time step row by row, then the next.
 """
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 def take(tokens: Tensor, indices: Tensor) -> Tensor:
-    """The tokens at `indices`: (B, N, ...), (B, K) int64 -> (B, K, ...)."""
+    """Gather the tokens at `indices`: (B, N, ...), (B, K) int64 -> (B, K, ...)."""
     shape = indices.shape + tokens.shape[2:]
     return tokens.gather(1, indices.view(*indices.shape, *[1] * (tokens.ndim - 2)).expand(shape))
 
 
 def cut_tubelets(clip: Tensor, patch: int, tubelet: int) -> Tensor:
-    """A clip's pixels by token: (B, 3, T, H, W) -> (B, N, tubelet * patch * patch, 3).
+    """Cut a clip into tubelets: (B, 3, T, H, W) -> (B, N, tubelet * patch * patch, 3).
 
-    N = (T / tubelet) * (H / patch) * (W / patch); colour last, as the decoder predicts it.
+    N = (T / tubelet) * (H / patch) * (W / patch). Colour is last, as the decoder predicts it.
     """
     return rearrange(
         clip, "b c (t u) (h p) (w q) -> b (t h w) (u p q) c", u=tubelet, p=patch, q=patch
@@ -25,14 +25,17 @@ def cut_tubelets(clip: Tensor, patch: int, tubelet: int) -> Tensor:
 
 
 def cut_frames(frames: Tensor, patch: int, tubelet: int) -> Tensor:
-    """The same of decoded frames, in their type: (B, T, H, W, 3) -> (B, N, ..., 3)."""
+    """Cut decoded frames into tubelets of the same dtype.
+
+    (B, T, H, W, 3) -> (B, N, tubelet * patch * patch, 3), with N and order as in `cut_tubelets`.
+    """
     return rearrange(
         frames, "b (t u) (h p) (w q) c -> b (t h w) (u p q) c", u=tubelet, p=patch, q=patch
     )
 
 
 class TubeletEmbed(nn.Module):
-    """Embed tubelets, any of them in any order: (B, V, tubelet * patch * patch, 3) -> (B, V, D)."""
+    """Embed any tubelets, in any order: (B, V, tubelet * patch * patch, 3) -> (B, V, D)."""
 
     def __init__(self, dim: int, patch: int, tubelet: int) -> None:
         super().__init__()

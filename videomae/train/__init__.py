@@ -1,0 +1,1 @@
+"""Training: the two stages, the loop, optimiser steps, sharding, checkpoints and health checks."""

@@ -1,4 +1,4 @@
-"""A running mean of the weights that are trained."""
+"""The running mean of the weights in training: an exponential moving average (EMA)."""
 
 from copy import deepcopy
 from typing import Generic, TypeVar
@@ -13,8 +13,8 @@ class RunningMean(Generic[Model]):
     """The exponential moving average of a model's parameters and buffers.
 
     Args:
-        model: is copied.
-        decay: of the mean, at every update.
+        model: the model whose values are the first mean; it is copied.
+        decay: factor of the old mean at each update.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
@@ -23,7 +23,7 @@ class RunningMean(Generic[Model]):
 
     @torch.no_grad()
     def update(self, model: Model) -> None:
-        """Take in what the weights have become."""
+        """Move the mean towards the model's current weights."""
         mean, new = self.module.state_dict(), model.state_dict()
         averaged = [name for name, value in mean.items() if value.is_floating_point()]
         for name in mean.keys() - set(averaged):

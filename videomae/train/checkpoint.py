@@ -1,9 +1,9 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped.
+"""Write and restore checkpoints: everything a run needs to go on as if it had never stopped.
 
     checkpoints/step_N/     written by torch.distributed.checkpoint, plus run.json
     checkpoints/last        text: the name of the newest complete one; moved when it is complete
 
-Its weights alone are read by weights= (videomae.weights.saved).
+A checkpoint's weights alone are read by weights= (videomae.weights.saved).
 """
 
 import json
@@ -41,22 +41,22 @@ from videomae.weights.weights import WeightsInfo
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is fine
 T = TypeVar("T")
 Identity = Mapping[str, Any]
-"""What must be the same for a run to go on: dotted setting -> value."""
+"""Settings that must be equal for a run to go on from a checkpoint: dotted name -> value."""
 
 
 class Checkpoints:
     """The checkpoints of one run directory.
 
-    In the background they are copied to the CPU's memory while training waits, and written while
-    it goes on, by a thread that talks to the other processes through connections of its own.
+    In the background mode, training waits only while the state is copied to CPU memory. A thread
+    then writes it, with a process group of its own.
 
     Args:
-        directory: the run's `checkpoints`.
-        identity: of the run that reads and writes them.
-        keep: how many of the newest are kept.
-        global_batch: videos per step: the place in the data is saved as a number of videos.
-        info: what the weights are.
-        background: whether they are written in the background. Each process must say the same.
+        directory: the run's directory `checkpoints`.
+        identity: settings of the run that must not change between its checkpoints.
+        keep: number of newest checkpoints to keep.
+        global_batch: videos per step; the position in the data is saved as a number of videos.
+        info: description of the weights.
+        background: whether to write in the background; equal on all processes.
     """
 
     def __init__(
@@ -93,11 +93,12 @@ class Checkpoints:
     ) -> Path:
         """Write everything that `restore` needs; only then move `last` and delete the oldest.
 
-        In the background that is done when `finish` returns. What is trained may change at once.
+        In the background mode the checkpoint is complete once `finish` has returned; the weights
+        may change at once.
 
         Raises:
-            CheckpointError: it cannot be written, or the one before could not be. Those before it
-                are kept.
+            CheckpointError: this checkpoint, or the one before it, cannot be written. Earlier
+                checkpoints are kept.
         """
         self.finish()
         path = self.directory / f"step_{step}"
@@ -110,15 +111,15 @@ class Checkpoints:
 
     @property
     def failed(self) -> bool:
-        """Whether `finish` would raise at once."""
+        """Whether writing in the background has failed, so that `finish` would raise."""
         writing = self._writing
         return writing is not None and writing.done() and writing.exception() is not None
 
     def finish(self) -> None:
-        """Wait until what was saved is complete. Each process must call it.
+        """Wait until the checkpoint in writing is complete. Each process must call it.
 
         Raises:
-            CheckpointError: it cannot be written.
+            CheckpointError: the checkpoint cannot be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -128,15 +129,15 @@ class Checkpoints:
         def begin() -> None:
             for name in ("last", path.name):
                 made(self.directory.parent, f"{self.directory.name}/{name}")
-            remove_checkpoint(path)  # what an interrupted save left
+            remove_checkpoint(path)  # left by an interrupted save
             path.mkdir(parents=True)
 
         def save() -> dict[str, str]:
             dcp.save(state, checkpoint_id=path, process_group=self._group, no_dist=alone)
-            return hashes(path, written_by(self.processes.rank))  # while the system still has them
+            return hashes(path, written_by(self.processes.rank))  # while the page cache has them
 
         def complete() -> None:
-            read_metadata(path)  # which compares them with the files
+            read_metadata(path)  # compares the metadata with the files
             parts = {name: digest for part in digests for name, digest in (part or {}).items()}
             own = hashes(path, lambda name: name not in parts)
             run = {
@@ -161,10 +162,10 @@ class Checkpoints:
         self._together(step, path, forget if main else None)
 
     def _together(self, step: int, path: Path, act: Callable[[], T] | None) -> list[T | None]:
-        """Do this process's part, and fail if any process fails at its own.
+        """Do this process's part of a checkpoint, and fail on all processes if one fails.
 
         Returns:
-            what came of each, by rank.
+            the results of all processes, by rank.
         """
         failure, found = None, None
         try:
@@ -189,14 +190,14 @@ class Checkpoints:
         ) from failure
 
     def _gather(self, value: T) -> list[T]:
-        """The value of every process."""
+        """Gather the value of every process, by rank."""
         values = [value] * self.processes.world
         if self.processes.world > 1:
             dist.all_gather_object(values, value, group=self._group)
         return values
 
     def remove_after(self, step: int) -> None:
-        """Forget checkpoints later than `step`, from which the run now goes on another way."""
+        """Delete the checkpoints later than `step`, since the run repeats the steps after it."""
         for path in complete_checkpoints(self.directory):
             if step_of(path) > step:
                 remove_checkpoint(path)
@@ -211,10 +212,10 @@ class Checkpoints:
         """Fill model, optimiser and running mean from the checkpoint at `path`; return its step.
 
         Raises:
-            CheckpointError: it is damaged, or its run differs in a setting that matters.
+            CheckpointError: it is damaged, or its run differs in a setting of the identity.
         """
         run = read_run(path)
-        ours = json.loads(json.dumps(self.identity))  # as a file would have it
+        ours = json.loads(json.dumps(self.identity))  # with the types that a JSON file holds
         theirs = run["identity"]
         differing = [
             key for key in sorted(ours.keys() | theirs) if ours.get(key) != theirs.get(key)
@@ -258,7 +259,7 @@ class Checkpoints:
 
 
 def _state(distributed: DistributedModel[Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What a checkpoint holds, by parameter name. Loading fills these very tensors."""
+    """Collect the tensors of a checkpoint by name; loading fills the same tensors in place."""
     model, average = distributed.model, distributed.average
     moments = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
     state = {"model": model.state_dict(), "optimizer": moments}
@@ -266,7 +267,7 @@ def _state(distributed: DistributedModel[Any], optimizer: torch.optim.Optimizer)
 
 
 def _first_line(error: BaseException) -> str:
-    """The start of what an error says; CheckpointException tells it in a traceback of its own."""
+    """Return the first line of an error's message; of a CheckpointException, the inner error's."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     lines = str(error).strip().splitlines()

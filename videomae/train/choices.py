@@ -1,6 +1,6 @@
-"""What a run has found fastest on its devices, kept so that a restart computes as it did before.
+"""The implementations that a run measured as fastest, kept so that a restart uses the same ones.
 
-Implementations differ in rounding: a run that goes on is the same only if it takes the same ones.
+Implementations differ in rounding: a resumed run is bit-exact only with the same ones.
 """
 
 import json
@@ -17,14 +17,15 @@ from videomae.run.parallel import Processes
 T = TypeVar("T")
 
 TIE = 1.02
-"""Times that differ by less are the same: one more measurement may turn them round."""
+"""Ratio of two times up to which they count as equal, as measurements vary by as much."""
 
 
 @dataclass
 class Choices:
-    """By what was asked, in words that name the device and torch: the answer's name."""
+    """The chosen implementation for each question, such as the attention of one model part."""
 
     made: dict[str, str] = field(default_factory=dict)
+    """Name of the chosen option by the question, whose text names the device and torch."""
 
     def choose(
         self,
@@ -33,15 +34,17 @@ class Choices:
         measure: Callable[[], Mapping[str, float]],
         processes: Processes,
     ) -> tuple[T | None, str]:
-        """The option that was taken before, or else the fastest; and what to say of it. The main
-        process decides for all; each must call it.
+        """Choose the option of an earlier run, or else the fastest one, on all processes alike.
+
+        The main process decides for all; each process must call this.
 
         Args:
-            options: by name, the plainest first: it is taken where no other is clearly faster.
-            measure: seconds of those that the device can do, by name.
+            question: text that identifies the choice.
+            options: the options by name, the simplest first: it wins unless another is faster.
+            measure: returns the seconds by name of the options that the device supports.
 
         Returns:
-            None for an option: the device can do none of them.
+            the option, and a line of text that reports it. None: the device supports no option.
         """
         asked = f"{question}, {hardware(processes.device)}"
         times: Mapping[str, float] = {}
@@ -60,16 +63,16 @@ class Choices:
         return options[name], f"{question}: {name}" + (f" ({took})" if took else ", as before")
 
     def write(self, path: Path) -> None:
-        """As `read_choices` reads it."""
+        """Write the choices to a JSON file."""
         write_text(path, json.dumps(self.made, indent=1) + "\n")
 
 
 def is_choices(found: Mapping[str, object]) -> bool:
-    """Whether that is what `write` writes."""
+    """Tell whether a JSON object has the form that `Choices.write` writes."""
     return all(isinstance(name, str) for name in found.values())
 
 
 def hardware(device: torch.device) -> str:
-    """What decides how fast something is, and how it is rounded."""
+    """Name the device and the torch version, which determine speed and rounding."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"{name}, torch {torch.__version__}"

@@ -1,8 +1,8 @@
-"""Batches on their way to the device: copied while it works, from where they were decoded.
+"""Copy batches from shared memory to the device while the device computes.
 
-On CUDA a stream of its own copies from shared memory that the driver knows (registered, so that it
-neither moves nor is copied first). Whether that works is tried when a run starts; if not, batches
-are copied to pinned memory first, and on the stream that computes.
+On CUDA the copies run on a stream of their own, from shared memory that is registered with the
+driver (page-locked). A run tests at its start whether that works. If it does not, batches are first
+copied to pinned memory, and then copied on the stream that computes.
 """
 
 from collections import deque
@@ -16,14 +16,14 @@ from videomae.data.slots import shared_memory
 from videomae.run.devices import pinned
 
 TRIED = 1 << 16
-"""Bytes."""
+"""Bytes that are copied to test a Delivery."""
 
 
 class Delivery:
-    """Copies to one device.
+    """Asynchronous copies of batches to one device.
 
     Args:
-        aside: on a stream of its own, from registered memory. (CUDA)
+        aside: whether to copy on a stream of its own, from registered memory; CUDA only.
     """
 
     def __init__(self, device: torch.device, *, aside: bool = False) -> None:
@@ -33,16 +33,16 @@ class Delivery:
 
     @property
     def register(self) -> Callable[[Tensor], Callable[[], None]] | None:
-        """What is to be done with memory that is copied from, if anything: see `registered`."""
+        """Function that registers the memory to copy from, see `registered`; None: no need."""
         return registered if self.stream is not None else None
 
     def room(self, *shape: int) -> Tensor:
-        """Where uint8 values of a batch will be put."""
+        """Allocate uint8 memory on the device for a batch."""
         with torch.cuda.stream(self.stream):  # None: the current one
             return torch.empty(shape, dtype=torch.uint8, device=self.device)
 
     def put(self, room: Tensor, values: Tensor) -> None:
-        """Copy, without waiting for it: `settle` tells when `values` may be overwritten."""
+        """Start to copy `values` to `room`; only after `settle` may `values` be overwritten."""
         if self.stream is None:
             if self.device.type == "cuda":
                 values = pinned(values)
@@ -54,24 +54,24 @@ class Delivery:
             event.record()
 
     def arrive(self, room: Tensor) -> Tensor:
-        """Let what is asked of the device from now on wait for what was put there."""
+        """Make later work on the device wait for the copy to `room`, and return `room`."""
         if self.stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
-            room.record_stream(current)  # its memory is not another batch's before that is done
+            room.record_stream(current)  # keeps its memory until the stream is done with it
         return room
 
     def settle(self, outstanding: int = 0) -> None:
-        """Wait until all but the last few copies are done."""
+        """Wait until at most `outstanding` copies are not done yet."""
         while len(self._copied) > outstanding:
             self._copied.popleft().synchronize()
 
 
 def registered(memory: Tensor) -> Callable[[], None]:
-    """Make shared memory known to the driver; returns what undoes it.
+    """Register shared memory with the CUDA driver; return the function that unregisters it.
 
     Raises:
-        RuntimeError: the driver cannot, as where a limit on locked memory is too low.
+        RuntimeError: the driver refuses, for example as the limit on locked memory is too low.
     """
     cuda = torch.cuda.cudart()
     place = memory.data_ptr()
@@ -80,11 +80,14 @@ def registered(memory: Tensor) -> Callable[[], None]:
 
 
 def _unregister(place: int) -> None:
-    torch.cuda.cudart().cudaHostUnregister(place)  # at the end of a process it may be too late
+    torch.cuda.cudart().cudaHostUnregister(place)  # unchecked: the driver may have shut down
 
 
 def delivery_to(device: torch.device) -> tuple[Delivery, str]:
-    """The fastest that works on this device, and a line that says which, if there is a choice."""
+    """Return the fastest Delivery that works on this device, and a line of text that reports it.
+
+    The line is empty where there is no choice.
+    """
     if device.type != "cuda":
         return Delivery(device), ""
     try:
@@ -98,7 +101,10 @@ def delivery_to(device: torch.device) -> tuple[Delivery, str]:
 
 
 def trial(delivery: Delivery) -> str | None:
-    """What goes wrong where some bytes are copied from shared memory; None: nothing."""
+    """Copy some bytes from shared memory to the device and compare them; return what is wrong.
+
+    None means that all is right.
+    """
     memory = shared_memory(TRIED)
     memory.copy_(torch.arange(TRIED) % 251)
     undo = delivery.register(memory) if delivery.register else None
@@ -107,7 +113,7 @@ def trial(delivery: Delivery) -> str | None:
         delivery.put(room, memory)
         there = delivery.arrive(room).clone()
         delivery.settle()
-        memory.zero_()  # settled: it is nobody's any more
+        memory.zero_()  # allowed once settled
         right = bool((there.cpu() == (torch.arange(TRIED) % 251)).all())
     finally:
         if undo:

@@ -31,9 +31,9 @@ from videomae.run.run import Run
 from videomae.run.sidefiles import is_best, mended_object
 from videomae.train.objective import Classify
 from videomae.train.sharding import DistributedModel
-from videomae.train.stage import Stage
+from videomae.train.stage import TrainingStage
 from videomae.train.start import SCRATCH, check_run, starting_weights
-from videomae.train.tuning import Part
+from videomae.train.tuning import ModelPart
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.weights.tensors import WeightsError
@@ -56,7 +56,7 @@ class Lists(NamedTuple):
     test: ClipList
 
 
-class Finetuning(Stage):
+class Finetuning(TrainingStage):
     """Classify whole videos, from pre-trained weights, with an evaluation at the end.
 
     Raises:
@@ -103,7 +103,7 @@ class Finetuning(Stage):
         self.dataset = TrainingClips(self.clips, config.data, config.augment, None, config.seed)
         self.objective = Classify(self.model, config.optim.label_smoothing, mixing(config))
         tokens = math.prod(token_grid(config.model, config.data.clip))
-        self.parts = {"encoder": Part(self.model.blocks, tokens)}
+        self.parts = {"encoder": ModelPart(self.model.blocks, tokens)}
 
     def at_start(self) -> None:
         """Show the labels of the lists and some clips, in which a mixed-up list would be seen."""

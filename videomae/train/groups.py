@@ -1,4 +1,4 @@
-"""Parameters in groups of equal decay and equal learning-rate scale."""
+"""Parameter groups of equal weight decay and learning-rate scale, and the AdamW optimiser."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from torch import nn
 from videomae.config import OptimConfig
 
 UNDECAYED = ("mask_token", "pos_embed", "encoder.pos_embed")
-"""Parameters of more than one dimension that are not weight matrices."""
+"""Parameters of more than one dimension that are no weight matrices, so are not decayed."""
 
 
 def parameter_groups(
@@ -19,11 +19,11 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float,
 ) -> list[dict[str, Any]]:
-    """AdamW's groups: each has params, weight_decay and lr_scale.
+    """Sort parameters into groups for AdamW, each with params, weight_decay and lr_scale.
 
-    Vectors, biases, the mask token and learned positions are not decayed. Block i of `depth`, from
-    0, learns at layer_decay ** (depth - i) of the rate, what embeds the tubelets at
-    layer_decay ** (depth + 1), what comes after the blocks at the full rate.
+    Vectors, biases, the mask token and learned positions are not decayed. lr_scale is
+    layer_decay ** (depth - i) in block i of `depth`, from 0, layer_decay ** (depth + 1) in the
+    tubelet embedding, and 1 after the blocks.
 
     Source: VideoMAE V2, get_parameter_groups and LayerDecayValueAssigner.
     """
@@ -41,7 +41,7 @@ def parameter_groups(
 
 
 def adamw(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.AdamW:
-    """The optimiser. Fused, because only that leaves everything as it was in a non-finite step."""
+    """Make the AdamW optimiser. Only the fused one leaves all state unchanged in a skipped step."""
     groups = parameter_groups(
         model.named_parameters(),
         depth,
@@ -53,7 +53,7 @@ def adamw(model: nn.Module, depth: int, config: OptimConfig) -> torch.optim.Adam
 
 
 def _layer(name: str, depth: int) -> int:
-    """0: what embeds; i + 1: block i; depth + 1: what comes after the blocks."""
+    """Return a parameter's layer: 0 for the embedding, i + 1 for block i, depth + 1 after them."""
     name = name.removeprefix("encoder.")
     if name.startswith(("patch_embed.", "pos_embed", "mask_token")):
         return 0

@@ -1,4 +1,4 @@
-"""Watch the steps of a run for what is wrong: unreadable videos, gradients, losses."""
+"""Health checks of every training step: unreadable videos, non-finite gradients, loss spikes."""
 
 import math
 from collections import deque
@@ -16,29 +16,29 @@ from videomae.run.bad_files import TRAIN, BadFile
 from videomae.run.directory import BAD_FILES
 from videomae.run.run import Run
 from videomae.run.sidefiles import is_bad_file, read_rows
-from videomae.train.course import Course
 from videomae.train.log import Log
+from videomae.train.step_range import StepRange
 
 RECENT, ENOUGH = 100, 20
-"""Losses that a new one is held against, and how few of them will do."""
+"""Number of last losses that a new loss is compared with, and the least number for it."""
 SPIKE = 6.0
-"""Standard deviations above the usual loss."""
-LEAST = 0.01
-"""Of the usual loss: no less above it is far."""
+"""Standard deviations above the median loss from which on a loss is a spike."""
+MIN_SPIKE = 0.01
+"""Least height of a spike above the median loss, as a share of that loss."""
 TO_SIGMA = 1.4826
-"""Times the median absolute deviation: the standard deviation of a normal distribution."""
+"""Factor from the median absolute deviation to a normal distribution's standard deviation."""
 
 
 class TooManyBadVideos(UserError):  # noqa: N818  # says what is wrong better than an -Error would
-    """More files than data.max_bad_fraction allows cannot be read, or none of those tried can."""
+    """Error: more files than data.max_bad_fraction allows are unreadable, or all tried ones are."""
 
 
 class NonFiniteError(UserError):
-    """run.max_nonfinite steps in a row had no finite gradient."""
+    """Error: the gradient was not finite in run.max_nonfinite steps in a row."""
 
 
 class HealthMonitor:
-    """Look at every step, and say what people should know; alike on all processes.
+    """Monitor of unreadable videos, gradients and losses; its state is equal on all processes.
 
     Args:
         clips: the training list.
@@ -50,36 +50,36 @@ class HealthMonitor:
         self,
         run: Run,
         clips: ClipList,
-        course: Course,
+        steps: StepRange,
         log: Log,
         bad: dict[int, BadFile],
         max_bad_fraction: float,
     ) -> None:
         self.run = run
         self.clips = clips
-        self.course = course
+        self.steps = steps
         self.log = log
         self.bad = bad  # by index in the list, where a file may stand more than once
         self.max_bad_fraction = max_bad_fraction
         self.failure: UserError | None = None
-        """What the run must stop for, once the step's checkpoint is complete."""
+        """Error for which the run must stop once the step's checkpoint is complete; None: none."""
         self._file_of = clips.files()
         self._tried = np.zeros(self._file_of.max() + 1, dtype=bool)  # by the number of the file
-        self._tried[self._file_of[course.order.tried(course.start)]] = True
+        self._tried[self._file_of[steps.order.tried(steps.start)]] = True
         self._nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self._losses: deque[float] = deque(maxlen=RECENT)
 
     @property
     def num_bad(self) -> int:
-        """Unreadable files."""
+        """Number of different unreadable files."""
         return len({file.key for file in self.bad.values()})
 
     def files(self, step: int, own: Sequence[BadFile], *, found: bool) -> None:
-        """Share what each process found; fail where it is too much.
+        """Share newly found unreadable files between processes, and fail if there are too many.
 
         Args:
-            own: what this process found.
-            found: whether any process found something.
+            own: unreadable files that this process found in the step.
+            found: whether any process found one.
         """
         if found:
             known = {file.key for file in self.bad.values()}
@@ -87,18 +87,18 @@ class HealthMonitor:
             self.bad.update((file.video, file) for file in new)
             by_key = {file.key: file for file in reversed(new)}
             self.log.bad_files([file for key, file in by_key.items() if key not in known])
-        batch = self.course.plan.global_batch
-        self._tried[
-            self._file_of[[item.video for item in self.course.order.global_items(step)]]
-        ] = True
-        epoch_ends = step % self.course.plan.steps_per_epoch == 0
+        batch = self.steps.plan.global_batch
+        self._tried[self._file_of[[item.video for item in self.steps.order.global_items(step)]]] = (
+            True
+        )
+        epoch_ends = step % self.steps.plan.steps_per_epoch == 0
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
-        if not self.bad or not (found or epoch_ends or enough or step == self.course.last):
+        if not self.bad or not (found or epoch_ends or enough or step == self.steps.last):
             return
         tried, num_bad = int(np.count_nonzero(self._tried)), self.num_bad
         too_many = too_many_bad(num_bad, tried, self.max_bad_fraction)
         if (too_many and (tried >= JUDGED_FROM or epoch_ends)) or (
-            num_bad == tried and step == self.course.last
+            num_bad == tried and step == self.steps.last
         ):
             self.failure = TooManyBadVideos(
                 f"{num_bad} of the {tried} videos tried so far cannot be read (limit "
@@ -109,7 +109,7 @@ class HealthMonitor:
             )
 
     def gradient(self, step: int, norm: float, lr: float) -> None:
-        """Fail after run.max_nonfinite steps in a row whose update was left out."""
+        """Fail after run.max_nonfinite steps in a row with a non-finite gradient, so no update."""
         if isinstance(self.failure, NonFiniteError):
             return
         if math.isfinite(norm):
@@ -130,29 +130,29 @@ class HealthMonitor:
     def loss(self, step: int, loss: float) -> None:
         """Log a loss far above those before it, with its clips.
 
-        Far: more than SPIKE times 1.4826 median absolute deviations above the median of the last
-        RECENT losses, and by LEAST of it; or not finite.
+        A loss is a spike if it is not finite, or if it exceeds the median of the last RECENT losses
+        by more than SPIKE times 1.4826 median absolute deviations and by MIN_SPIKE of the median.
         """
         if len(self._losses) >= ENOUGH or not math.isfinite(loss):
             recent = np.array(self._losses or [math.nan])
             usual = float(np.median(recent))
             sigma = TO_SIGMA * float(np.median(np.abs(recent - usual)))
-            if not loss <= usual + max(SPIKE * sigma, LEAST * abs(usual)):
+            if not loss <= usual + max(SPIKE * sigma, MIN_SPIKE * abs(usual)):
                 self.log.spike(step, loss, usual, self._paths(step))
         if math.isfinite(loss):
             self._losses.append(loss)
 
     def _paths(self, step: int) -> list[str]:
-        """Of the videos of all processes."""
-        return [self.clips[item.video].path for item in self.course.order.global_items(step)]
+        """List the paths of a step's videos, on all processes."""
+        return [self.clips[item.video].path for item in self.steps.order.global_items(step)]
 
 
 def known_bad(
     directory: Path, dataset: TrainingClips, order: TrainingOrder, start: int, workers: int
 ) -> dict[int, BadFile]:
-    """The unreadable files that a run has met by the end of step `start`, by index.
+    """Find the unreadable files that a run has met by the end of step `start`, by index.
 
-    Those that have been mended since are forgotten.
+    Files that have been repaired since are left out.
     """
     clips = dataset.clips
     tried = order.tried(start)
@@ -165,7 +165,7 @@ def known_bad(
 
 
 def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]:
-    """The training videos that a resumed run already knows to be unreadable, by index."""
+    """Read the training videos listed in a run's bad_files.jsonl, by their index in the list."""
     known = read_rows(directory / BAD_FILES, is_bad_file)
     rows = [row for row in known if row["list"] == TRAIN]
     clips = ClipList.of(clips)

@@ -1,4 +1,4 @@
-"""When checkpoints are due: every so many steps, and every so many minutes."""
+"""The timer that decides when a checkpoint is due, by steps and by minutes."""
 
 import time
 from collections.abc import Callable
@@ -8,15 +8,15 @@ from videomae.config import RunConfig
 S_PER_MIN = 60
 
 
-class SaveTimes:
-    """The minutes are those of the main process's clock, which the others hear of.
+class CheckpointTimer:
+    """Decides when checkpoints are due: every so many steps, and every so many minutes.
 
-    Its word travels among the numbers that a step adds up over the processes anyway, and is read
-    with them, one step late: so nothing waits, and all save after the same step.
+    Only the main process's clock counts. Its request is one of the numbers that each step sums over
+    the processes, and is read one step late: so nothing waits, and all save after the same step.
 
     Args:
         is_main: whether this process's clock is the one that counts.
-        clock: seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -26,21 +26,21 @@ class SaveTimes:
         minutes = run.checkpoint_every_min
         self.seconds = None if minutes is None or not is_main else S_PER_MIN * minutes
         self.clock = clock
-        self._heard = False
+        self._requested = False
         self._last = clock()
 
-    def asks(self) -> bool:
-        """Whether this process's clock asks for a checkpoint."""
+    def expired(self) -> bool:
+        """Tell whether the minutes are over by this process's clock, if that is the main one."""
         return self.seconds is not None and self.clock() - self._last >= self.seconds
 
-    def hears(self, asked: bool) -> None:
-        """Whether a clock had asked for one, by the numbers of a step."""
-        self._heard |= asked
+    def request(self, asked: bool) -> None:
+        """Note whether the summed numbers of a step ask for a checkpoint."""
+        self._requested |= asked
 
     def due(self, step: int) -> bool:
-        """Whether one is written after this step."""
-        return self._heard or (self.every is not None and step % self.every == 0)
+        """Tell whether a checkpoint must be written after this step."""
+        return self._requested or (self.every is not None and step % self.every == 0)
 
-    def saved(self) -> None:
-        """One was written; the minutes begin anew."""
-        self._heard, self._last = False, self.clock()
+    def restart(self) -> None:
+        """Start the minutes anew, after a checkpoint was written."""
+        self._requested, self._last = False, self.clock()

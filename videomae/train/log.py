@@ -1,4 +1,4 @@
-"""Where training says what it does; videomae.run.log has the real one."""
+"""The interface of the log that training writes to; videomae.run.log implements it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,16 +7,16 @@ from videomae.run.bad_files import BadFile
 
 
 class Log(Protocol):
-    """Called by every process alike; the main process writes."""
+    """Log of a run. Every process calls it with the same values, and the main process writes."""
 
     def progress(self, step: int, loss: float, waiting: float) -> None:
-        """After every step. `waiting` is the share of the time spent on waiting for data."""
+        """Show a finished step; `waiting` is the share of the time spent waiting for data."""
 
     def metrics(self, values: dict[str, float | None]) -> None:
-        """Every run.log_every steps."""
+        """Write the metrics of the last run.log_every steps."""
 
     def bad_files(self, files: Sequence[BadFile]) -> None:
-        """Files found unreadable, each once."""
+        """Write newly found unreadable files; each file is passed once."""
 
     def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
-        """A loss far above the usual one (nan: not known yet), and the videos of the step."""
+        """Write a loss spike, the usual loss (nan: not known yet) and the videos of the step."""

@@ -1,7 +1,7 @@
-"""How many videos a device takes at once: run.device_batch=auto.
+"""The largest micro-batch that fits into the device's memory: run.device_batch=auto.
 
-What one pass over some videos needs and what one over twice as many needs say what a video needs,
-and what is needed whatever their number.
+The memory of a pass over some videos, and over twice as many, is measured. From the two follow the
+memory per video and the fixed memory.
 """
 
 import gc
@@ -25,33 +25,37 @@ from videomae.train.sharding import own_part
 from videomae.train.trial import blank
 
 MOST_VIEWS = 128
-"""Of a micro-batch on a GPU: more make no step faster (an estimate: 2 % from 64 to 128)."""
+"""Largest micro-batch on a GPU, in views: more are hardly faster (estimate: 2 %, 64 to 128)."""
 MOST_VIDEOS_ON_CPU = 16
+"""Largest micro-batch on a CPU, in videos."""
 MOMENTS = 8
-"""Bytes that AdamW will keep for each parameter."""
+"""Bytes of AdamW's moments for each parameter."""
 SPARE, SPARE_SHARE = 1 << 30, 0.06
-"""Memory that is left free, in bytes and as a share of what the device has: pieces between
-allocations, buffers of the exchange, the next micro-batch."""
+"""Memory to leave free, in bytes and as a share of the device's: for fragmentation, communication
+buffers and the next micro-batch."""
 
 
-class Need(NamedTuple):
-    """Memory that a pass takes, in bytes."""
+class MemoryNeed(NamedTuple):
+    """Memory of one forward and backward pass, in bytes."""
 
     fixed: float
-    """However many videos."""
+    """Bytes that do not depend on the number of videos."""
     per_video: float
+    """Bytes for each video of the micro-batch."""
 
     def fits(self, available: float) -> int:
-        """The most videos."""
+        """Return the largest number of videos whose pass fits into `available` bytes."""
         return max(0, int((available - self.fixed) / max(1.0, self.per_video)))
 
 
-def need_of(
+def measure_memory(
     objective: nn.Module, clips: TrainingClips, group: int, precision: Precision, device: Any
-) -> Need:
-    """What training takes, measured on `group` videos and on twice as many. Every process of a
-    sharded model must call it. Gradients and random numbers are left as they were."""
-    wanted: Objective = objective  # type: ignore[assignment]  # a module that is one
+) -> MemoryNeed:
+    """Measure the memory of a pass over `group` videos and over twice as many.
+
+    Every process of a sharded model must call it. Gradients and random states stay unchanged.
+    """
+    wanted: Objective = objective  # type: ignore[assignment]  # the module is an Objective
 
     def through(videos: int) -> None:
         inputs = wanted.inputs(blank(clips, videos), 1, 0).to(device)
@@ -60,18 +64,20 @@ def need_of(
         error.backward()
 
     with _as_in_training(wanted.model, device):
-        # In the first pass libraries take memory of theirs.
+        # The first pass includes memory that libraries allocate once.
         _, one, two = (
             peak_bytes(partial(through, videos), wanted.model, device)
             for videos in (group, group, 2 * group)
         )
     per_video = max(0, two - one) / group
-    return Need(one - per_video * group, per_video)
+    return MemoryNeed(one - per_video * group, per_video)
 
 
 def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.device) -> int:
-    """Memory that a call takes beside what is taken already. On CPUs, where nobody counts it, that
-    which is kept for the backward pass."""
+    """Measure the peak memory that a call allocates, in bytes.
+
+    A CPU has no count of it: there the tensors saved for the backward pass are added up.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -94,7 +100,7 @@ def peak_bytes(function: Callable[[], None], model: nn.Module, device: torch.dev
 
 
 def available_bytes(model: nn.Module, processes: Processes) -> float:
-    """Memory that training may take on this process's device, moments of AdamW set aside."""
+    """Return the bytes that a pass may take on this process's device, besides AdamW's moments."""
     device = processes.device
     moments = MOMENTS * sum(own_part(parameter).numel() for parameter in model.parameters())
     if device.type == "cuda":
@@ -106,7 +112,7 @@ def available_bytes(model: nn.Module, processes: Processes) -> float:
 
 
 def free_memory() -> float:
-    """Bytes of the machine's memory that programs may still take."""
+    """Return the free bytes of the machine's main memory."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         words = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
@@ -116,18 +122,18 @@ def free_memory() -> float:
 
 
 def agreed_batch(objective: nn.Module, clips: TrainingClips, run: Run, group: int) -> int:
-    """Videos that every process's device takes at once: what the one with the least room takes.
+    """Return the micro-batch, in videos, that fits on the devices of all processes.
 
     Args:
-        group: of videos that a micro-batch must not part; the number is a multiple of it.
+        group: number of videos that a micro-batch must not split; the result is a multiple of it.
 
     Raises:
-        ConfigError: some device has no room for one group.
+        ConfigError: one group does not fit into the memory of some device.
     """
     model, processes, device = objective.model, run.processes, run.device
     assert isinstance(model, nn.Module)
     try:
-        need = need_of(objective, clips, group, run.settings.precision, device)
+        need = measure_memory(objective, clips, group, run.settings.precision, device)
         fits, gigabytes = need.fits(available_bytes(model, processes)), need.per_video / 1e9
     except torch.OutOfMemoryError:
         fits, gigabytes = 0, 0.0
@@ -151,7 +157,10 @@ def agreed_batch(objective: nn.Module, clips: TrainingClips, run: Run, group: in
 
 @contextmanager
 def _as_in_training(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Training mode, without compiled code, which would be made for these sizes alone."""
+    """Set training mode without compiled blocks, which would be compiled for these sizes only.
+
+    Mode, compiled code and random states are restored afterwards.
+    """
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     compiled = [block.compiled for block in blocks]
     was = model.training

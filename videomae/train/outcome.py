@@ -1,4 +1,4 @@
-"""How training ended, and how it is gone on with."""
+"""The result of training: where it ended, and the command that resumes it."""
 
 import os
 import shlex
@@ -13,23 +13,23 @@ from videomae.run.parallel import Processes
 from videomae.run.signals import REQUEUES
 
 REQUEUED_IN_S = 60
-"""What Slurm may take to end a job that it was told to put back into the queue."""
+"""Seconds to wait for Slurm to end a job that was put back into the queue."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended."""
+    """The last step of a training, and whether a signal stopped it early."""
 
     step: int
     """The last finished step; its checkpoint is complete."""
     finished: bool
-    """Whether that was the last step asked for."""
+    """Whether `step` was the last step asked for."""
     signal: int | None = None
-    """What stopped it early."""
+    """Number of the signal that stopped training early; None: there was none."""
 
 
 def resume_command(processes: Processes) -> str:
-    """What the user types to go on."""
+    """Return the command with which the user resumes this run."""
     if UNDER_SUBMITIT in os.environ:
         return "the same sweep, with resume=auto, unless the job goes back into the queue by itself"
     if processes.world > processes.local_world:
@@ -44,7 +44,7 @@ def resume_command(processes: Processes) -> str:
 
 
 def exit_if_stopped(outcome: Outcome) -> None:
-    """End the process as its signal would have, so that launchers see what happened."""
+    """End the process as its signal would have, so that launchers see the cause."""
     if outcome.signal is None or outcome.finished:
         return
     if outcome.signal == REQUEUES:

@@ -1,4 +1,4 @@
-"""What a run works out before it begins: the batch, and what of it is kept for a restart."""
+"""Planning before a run begins: batch arithmetic, the micro-batch, and choices of earlier runs."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ from videomae.run.sidefiles import mended_object
 from videomae.train.choices import Choices, is_choices
 from videomae.train.memory import agreed_batch
 from videomae.train.schedule import Plan
-from videomae.train.stage import Stage
+from videomae.train.stage import TrainingStage
 from videomae.video.opening import check_decoder
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ Config = TypeVar("Config", bound=TrainConfig)
 
 
 def plan_run(run: Run, config: TrainConfig, clips: Sequence[Clip]) -> Plan:
-    """Work out the batch arithmetic and print it, and where the list is not the published one.
+    """Compute the batch arithmetic and print it, with a note if the list is not the published one.
 
-    With run.device_batch=auto only what is wrong is found out: `settle_batch` does the rest.
+    With run.device_batch=auto it only checks for errors, and `settle_batch` prints the plan later.
 
     Raises:
         ConfigError: the list is shorter than a global batch, or the processes do not divide it.
@@ -63,12 +63,14 @@ def plan_run(run: Run, config: TrainConfig, clips: Sequence[Clip]) -> Plan:
     return plan
 
 
-def settle_batch(run: Run, config: Config, plan: Plan, stage: Stage) -> tuple[Config, Plan]:
-    """The config with a number for run.device_batch=auto, that of the run which goes on or what the
-    memory allows, and its plan. Every process must call it.
+def settle_batch(run: Run, config: Config, plan: Plan, stage: TrainingStage) -> tuple[Config, Plan]:
+    """Replace run.device_batch=auto by a number; return the new config and its plan.
+
+    A resumed run keeps its number; a new run takes what the memory allows. Every process must call
+    it.
 
     Raises:
-        ConfigError: there is too little memory for one video.
+        ConfigError: one video does not fit into the memory.
     """
     if config.run.device_batch != AUTO:
         return config, plan
@@ -85,7 +87,7 @@ def settle_batch(run: Run, config: Config, plan: Plan, stage: Stage) -> tuple[Co
 
 
 def choices_of(checkpoint: Path | None, processes: Processes) -> Choices:
-    """What the run that wrote the checkpoint found fastest, where this process decides."""
+    """Read the choices of the run that wrote the checkpoint; empty except on the main process."""
     if checkpoint is None or not processes.is_main:
         return Choices()
     found = mended_object(checkpoint.parent.parent / CHOICES, is_choices)
@@ -104,12 +106,12 @@ def _plan(config: TrainConfig, clips: Sequence[Clip], processes: Processes, size
 
 
 def _group(config: TrainConfig) -> int:
-    """Videos that a micro-batch must not part."""
+    """Return the number of videos that a micro-batch must not split."""
     return group_of(block_of(config.augment, config.optim.global_batch))
 
 
 def _earlier_batch(checkpoint: Path | None) -> int | None:
-    """run.device_batch of the run that wrote the checkpoint, as its config.yaml has it."""
+    """Read run.device_batch from config.yaml of the run that wrote the checkpoint, if possible."""
     if checkpoint is None:
         return None
     try:
@@ -121,7 +123,7 @@ def _earlier_batch(checkpoint: Path | None) -> int | None:
 
 
 def _device_rows(config: TrainConfig, processes: Processes) -> list[tuple[str, str, str]]:
-    """In which arithmetic, and what this process cannot do, each with why."""
+    """Return the plan's rows on precision and slow copies: name, value and reason."""
     device, asked = processes.device, config.run.precision
     name = "bf16" if uses_bf16(device, asked) else "float32"
     why = f"run.precision={asked.name}"
@@ -134,7 +136,7 @@ def _device_rows(config: TrainConfig, processes: Processes) -> list[tuple[str, s
 
 
 def _memory_row(config: TrainConfig, plan: Plan, processes: Processes) -> tuple[str, str, str]:
-    """How much memory the decoding of this process's batches may take, and why."""
+    """Return the plan's row on the memory that decoding this process's batches may take."""
     data, workers = config.data, processes.num_workers(config.run.workers)
     videos = piece_size(plan.micro_batch)
     batch = videos * data.repeats * math.prod(view_shape(data))

@@ -1,4 +1,4 @@
-"""Pre-training as a stage: rebuild what is hidden of unlabelled clips, and show how it goes."""
+"""The pre-training stage: VideoMAE on unlabelled clips, with reconstructions and a k-NN probe."""
 
 import logging
 from collections.abc import Callable
@@ -30,25 +30,25 @@ from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.train.objective import Reconstruct
 from videomae.train.sharding import DistributedModel
-from videomae.train.stage import Stage
+from videomae.train.stage import TrainingStage
 from videomae.train.start import check_run, starting_weights
-from videomae.train.tuning import Part
+from videomae.train.tuning import ModelPart
 from videomae.weights.load import as_trained, load_all
 from videomae.weights.weights import Kind, WeightsInfo, save_weights
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 4
-"""Clips in a picture of reconstructions."""
+"""Number of clips in a picture of reconstructions."""
 
 
-class Pretraining(Stage):
-    """VideoMAE V2: tube masking of what the encoder sees, dual masking of what is decoded.
+class Pretraining(TrainingStage):
+    """Pre-training of VideoMAE V2, with masks for the encoder and for the decoder.
 
     Raises:
-        ConfigError: a setting contradicts another, or videos are not there.
+        ConfigError: a setting contradicts another, or videos are missing.
         ClipListError: a list cannot be read.
-        WeightsError, CheckpointError: what it starts from cannot be read.
+        WeightsError, CheckpointError: the weights or checkpoint to start from cannot be read.
         RunExistsError: the run directory holds another run.
     """
 
@@ -82,7 +82,7 @@ class Pretraining(Stage):
         self.model = VideoMAE(config.model, config.data.clip)
         if self._weights is not None:
             logger.info(f"{self._weights.path}: {load_all(self.model, self._weights)}")
-            self._weights = None  # as large as the model
+            self._weights = None  # frees as much memory as the model takes
         self.distributed = DistributedModel(self.model.to(run.device), run.settings, run.processes)
         self.dataset = TrainingClips(
             self.clips, config.data, config.augment, self.masking, config.seed
@@ -90,12 +90,12 @@ class Pretraining(Stage):
         self.objective = Reconstruct(self.model)
         visible, decoded = self.masking.num_tokens()
         self.parts = {
-            "encoder": Part(self.model.encoder.blocks, visible),
-            "decoder": Part(self.model.decoder.blocks, visible + decoded),
+            "encoder": ModelPart(self.model.encoder.blocks, visible),
+            "decoder": ModelPart(self.model.decoder.blocks, visible + decoded),
         }
 
     def at_picture(self, log: RunLog, step: int, batch: Batch) -> None:
-        """Show TensorBoard what is rebuilt of some of the step's clips."""
+        """Log reconstructions of some of the step's clips to TensorBoard."""
         assert batch.mask is not None
         repeats = self.config.data.repeats
         one_of_each = slice(None, SHOWN * repeats, repeats)
@@ -106,7 +106,7 @@ class Pretraining(Stage):
         log.image("reconstruction", strip, step)
 
     def at_epoch(self, log: RunLog, step: int, stop: Callable[[], bool]) -> None:
-        """Classify the probe's videos by their nearest neighbours."""
+        """Run the k-NN probe on the current encoder, and log its top-1 accuracy."""
         assert self.probe is not None
         top1 = self.probe(self.distributed.whole(), stop)
         if top1 is not None:
@@ -115,7 +115,7 @@ class Pretraining(Stage):
             logger.info(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
 
     def at_end(self, step: int) -> None:
-        """Write the weights, the curve of the loss and a picture of reconstructions."""
+        """Write the weights, the loss curve and a picture of reconstructions."""
         trained, directory = self.distributed.whole(), self.run.directory
         if self.run.is_main:
             file = made(directory, WEIGHTS)
@@ -128,10 +128,10 @@ class Pretraining(Stage):
 
 
 def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
-    """Make the k-NN probe that config.probe asks for, if any.
+    """Make the k-NN probe that config.probe asks for; None: it asks for none.
 
     Raises:
-        ConfigError: it lacks a list, or its videos are not there.
+        ConfigError: a list of the probe is not given, or its videos are missing.
         ClipListError: a list cannot be read.
     """
     probe = config.probe
@@ -154,7 +154,7 @@ def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
 def draw_reconstructions(
     model: VideoMAE, dataset: TrainingClips, path: Path, precision: Precision
 ) -> None:
-    """Picture a few clips, evenly spaced over the list, as the trained model rebuilds them."""
+    """Save a picture of the trained model's reconstructions of a few clips across the list."""
     places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
     batches = [batch for batch in single_examples(dataset, places[:SHOWN]) if not batch.bad]
     if not batches:

@@ -1,4 +1,4 @@
-"""A trace of a few steps: what the processor and the device did when, and what waited for what."""
+"""Profiling of a few training steps with torch.profiler: a trace of CPU and device activity."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +10,23 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from videomae.run.files import replacing
 
 SETTLING, TRACED = 4, 3
-"""Steps before those that are traced, the last of which warms the profiler up; and those."""
+"""Number of steps before the traced ones, of which the last warms up the profiler; traced steps."""
 NAME = "trace.json"
+"""File name of the trace."""
 
 
 @contextmanager
 def traced(
     directory: Path | None, device: torch.device, steps: int
 ) -> Iterator[Callable[[], None]]:
-    """What to call after each step. After SETTLING + TRACED of them, or at the end of the block,
-    trace.json is written: for https://ui.perfetto.dev or chrome://tracing.
+    """Give the block a function to call after each step, and write trace.json.
+
+    The file is written after SETTLING + TRACED steps or at the end of the block. View it in
+    https://ui.perfetto.dev or chrome://tracing.
 
     Args:
-        directory: where to; None: there is no trace.
-        steps: that there will be. Of few, the last ones are traced.
+        directory: where to write the trace; None: there is no trace.
+        steps: number of steps in the block; if they are few, the last ones are traced.
     """
     if directory is None or steps == 0:
         yield lambda: None

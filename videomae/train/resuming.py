@@ -1,4 +1,4 @@
-"""Which checkpoint of a run directory a run goes on from. Nothing of torch is needed for that."""
+"""Find the checkpoint that a run resumes from, and read its run.json; works without torch."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from videomae.weights.weights import Link
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is not there, cannot be written, or belongs to another run."""
+    """Error: a checkpoint is missing or damaged, cannot be written, or belongs to another run."""
 
 
 def find_checkpoint(directory: Path, resume: str) -> Path | None:
-    """The checkpoint that a run in `directory` starts from, as its `resume` says.
+    """Find the checkpoint that a run resumes from; None: it starts anew.
 
     Args:
         directory: the run's `checkpoints`.
@@ -44,16 +44,16 @@ def find_checkpoint(directory: Path, resume: str) -> Path | None:
 
 
 def parents_of(path: Path) -> tuple[Link, ...]:
-    """Of the weights that the run of the checkpoint at `path` started from.
+    """Return the parents of a checkpoint's run: the chain of weights that it started from.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the checkpoint is damaged.
     """
     return tuple(Link(**link) for link in read_run(path)["weights"]["parents"])
 
 
 def complete_checkpoints(directory: Path) -> list[Path]:
-    """The complete checkpoints, oldest first."""
+    """List the complete checkpoints in a directory, the oldest first."""
     found = [
         path
         for path in (directory.glob("step_*") if os.path.isdir(directory) else ())
@@ -63,17 +63,17 @@ def complete_checkpoints(directory: Path) -> list[Path]:
 
 
 def step_of(path: Path) -> int:
-    """The step after which a checkpoint was written."""
+    """Return the step after which a checkpoint was written."""
     return int(path.name.removeprefix("step_"))
 
 
 def is_complete(path: Path) -> bool:
-    """Whether its run.json is there, which is written last, and its table of contents."""
+    """Tell whether a checkpoint is complete: run.json, written last, and .metadata exist."""
     return all(os.path.isfile(path / name) for name in (RUN_FILE, METADATA))
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint, which from the first moment on is no complete one; or a link to one."""
+    """Delete a checkpoint, run.json first so that it is incomplete at once; or a link to one."""
     if path.is_symlink():
         path.unlink()
         return
@@ -82,10 +82,10 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """What the run.json of a checkpoint says.
+    """Read the run.json of a checkpoint.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the file is damaged.
     """
     try:
         return read_run_file(path)
@@ -96,7 +96,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def unusable(path: Path, reason: str) -> str:
-    """What to say of a checkpoint that cannot be read."""
+    """Return the error message for a checkpoint that cannot be used, with what to do next."""
     others = [str(other) for other in complete_checkpoints(path.parent) if other.name != path.name]
     advice = f"go on from an older one: resume={others[-1]}" if others else "there is no other"
     return f"the checkpoint {path} cannot be used ({reason}); {advice}"

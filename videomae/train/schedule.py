@@ -1,4 +1,4 @@
-"""Batch arithmetic and the learning rate: pure functions, printed at the start of every run."""
+"""Batch arithmetic and learning-rate schedule of a run, which are printed at its start."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,25 @@ from videomae.config import ConfigError, OptimConfig
 from videomae.run.rates import warmup_cosine
 
 LR_UNIT = 256
-"""base_lr and min_lr are per this many videos; repeats are not counted (the official rule)."""
+"""Number of videos that base_lr and min_lr refer to; repeats do not count (official rule)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run's steps consist of."""
+    """The plan of a run: videos and passes of each step, number of steps, learning rates."""
 
     num_clips: int
+    """Number of videos in the training list."""
     global_batch: int
-    """Videos per step."""
+    """Number of videos per step, over all processes."""
     repeats: int
-    """Views per video."""
+    """Number of views per video."""
     world: int
-    """Training processes."""
+    """Number of training processes."""
     micro_batch: int
-    """Videos per process and forward pass."""
+    """Number of videos per process and forward pass."""
     accumulation: int
-    """Forward passes per step on each process."""
+    """Number of forward passes per step on each process."""
     steps_per_epoch: int
     total_steps: int
     warmup_steps: int
@@ -41,14 +42,14 @@ class Plan:
         device_batch: int,
         group: int = 1,
     ) -> "Plan":
-        """Work out a run.
+        """Make the plan of a run.
 
         Args:
-            group: videos that a micro-batch must not part.
+            group: number of videos that a micro-batch must not split.
 
         Raises:
-            ConfigError: the ranks do not divide the global batch, the list is shorter than it, or a
-                micro-batch would part a group.
+            ConfigError: the processes do not divide the global batch, the list is shorter than the
+                batch, or a micro-batch would split a group.
         """
         batch = optim.global_batch
         if batch % world:
@@ -93,11 +94,11 @@ class Plan:
 
     @property
     def views_per_step(self) -> int:
-        """Clips through the model in one step."""
+        """Number of clips that pass through the model in one step."""
         return self.global_batch * self.repeats
 
     def lr(self, step: int) -> float:
-        """Learning rate of `step`, which counts from 1, where the scale is 1."""
+        """Return the learning rate of `step`, from 1, for parameters whose lr_scale is 1."""
         return warmup_cosine(
             step - 1,
             peak=self.peak_lr,
@@ -107,7 +108,7 @@ class Plan:
         )
 
     def describe(self, optim: OptimConfig) -> list[tuple[str, str, str]]:
-        """Rows of (what, value, how it came about)."""
+        """Return the plan as rows of (name, value, explanation)."""
         batch, epochs, unit = self.global_batch, optim.epochs, f"{self.global_batch}/{LR_UNIT}"
         split = f"{self.world} x {self.accumulation} x {self.micro_batch}"
         steps = self.steps_per_epoch

@@ -1,10 +1,10 @@
-"""How the processes of a run hold its model: each a whole one, or each a part.
+"""Distributed training: each process holds the whole model, or a shard of it.
 
     none   one process
     ddp    every process holds a whole model; gradients are averaged while they are computed
     fsdp   every process holds an equal part of each parameter, of its gradient and of its moments;
-           a block is gathered when it is needed, and let go after it
-    hsdp   the same among run.shards processes; these groups are copies of each other
+           a block is gathered before it computes, and freed after it
+    hsdp   fsdp within groups of run.shards processes; the groups are copies of each other
 
 fsdp and hsdp are PyTorch's fully_shard (FSDP2), https://arxiv.org/abs/2304.11277.
 """
@@ -32,27 +32,29 @@ from videomae.train.average import RunningMean
 if TYPE_CHECKING:  # FSDP takes a while to import, and most runs do without it
     from torch.distributed.device_mesh import DeviceMesh
 
-warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch 2.9's word
+warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # from torch 2.9
 LARGE = 400_000_000
-"""Parameters from which on sharding=auto shards: ViT-H and ViT-g, with 13 GB and more of weights,
-gradients, moments and gathered gradients on every device otherwise."""
+"""Number of parameters from which on sharding=auto shards a model: ViT-H and ViT-g, which take 13
+GB and more for weights, gradients, moments and gathered gradients if not sharded."""
 REDUCED = {GradientType.float32: torch.float32, GradientType.bf16: torch.bfloat16}
-TAKING_SHORT_WEIGHTS = ("cuda",)
-"""Devices whose layer_norm takes weights of 16 bits under autocast; a CPU's takes them with inputs
-of 16 bits only."""
+"""Dtype in which gradients are reduced, by run.reduce_dtype."""
+BF16_LAYER_NORM = ("cuda",)
+"""Kinds of devices whose layer_norm accepts 16-bit weights under autocast; a CPU accepts them with
+16-bit inputs only."""
 SHARDED = (Sharding.fsdp, Sharding.hsdp)
+"""Kinds of sharding in which a process holds only a part of each parameter."""
 Model = TypeVar("Model", VideoMAE, VideoClassifier)
 
 
 class DistributedModel(Generic[Model]):
-    """The model of a run, and the running mean of its weights, as this process holds them.
+    """The model of a run and the running mean of its weights, as this process holds them.
 
     Args:
-        model: whole, on the process's device. It is changed in place.
-        ema_decay: of the running mean; None: there is none.
+        model: the whole model, on the process's device. It is changed in place.
+        ema_decay: decay of the running mean; None: there is no running mean.
 
     Raises:
-        ConfigError: run.shards does not divide the processes, or run.float8 cannot be.
+        ConfigError: run.shards does not divide the processes, or run.float8 is not possible.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class DistributedModel(Generic[Model]):
         if self.sharding in SHARDED:
             mesh = _mesh(processes, self.shards)
             short = uses_bf16(processes.device, run.precision)
-            short = short and processes.device.type in TAKING_SHORT_WEIGHTS
+            short = short and processes.device.type in BF16_LAYER_NORM
             gathered = torch.bfloat16 if short else None
             for each in [model, self.average.module] if self.average else [model]:
                 _shard(each, mesh, gathered, REDUCED[run.reduce_dtype])
@@ -100,7 +102,7 @@ class DistributedModel(Generic[Model]):
         return f"hsdp: {parts}, in {world // self.shards} groups of {self.shards} processes"
 
     def replicate(self, objective: nn.Module) -> nn.Module:
-        """The objective of the model, whose gradients are then averaged over the processes."""
+        """Wrap the model's objective so that gradients are averaged over the processes."""
         if self.sharding is not Sharding.ddp:
             return objective
         device = self.processes.device
@@ -117,8 +119,9 @@ class DistributedModel(Generic[Model]):
         return replicated
 
     def whole(self) -> Model:
-        """What was trained, the running mean if there is one, as one module that needs no other
-        process. Each process must call it. Of a sharded or a float8 model it is a copy.
+        """Return the trained model, or its running mean if there is one, unsharded.
+
+        Each process must call it. For a sharded or a float8 model the result is a copy.
         """
         trained: Model = self.average.module if self.average else self.model
         if self.weightless is None:
@@ -130,7 +133,7 @@ class DistributedModel(Generic[Model]):
 
 
 def sharding_of(run: RunConfig, num_parameters: int, processes: Processes) -> Sharding:
-    """What run.sharding means for a model of that size."""
+    """Return the kind of sharding that run.sharding means for a model of that size."""
     if processes.world == 1:
         return Sharding.none
     if run.sharding is not Sharding.auto:
@@ -141,10 +144,10 @@ def sharding_of(run: RunConfig, num_parameters: int, processes: Processes) -> Sh
 
 
 def num_shards(sharding: Sharding, asked: int | None, processes: Processes) -> int:
-    """Parts that a parameter is cut into.
+    """Return the number of parts that each parameter is cut into.
 
     Raises:
-        ConfigError: so many do not divide the processes.
+        ConfigError: run.shards does not divide the number of processes.
     """
     if sharding is not Sharding.hsdp:
         return processes.world if sharding is Sharding.fsdp else 1
@@ -159,10 +162,12 @@ def num_shards(sharding: Sharding, asked: int | None, processes: Processes) -> i
 
 @contextmanager
 def gradients_exchanged(replicated: nn.Module, *, now: bool) -> Iterator[None]:
-    """Whether gradients travel between the processes in the block; else they are added up here.
+    """Exchange the gradients of the block's backward pass between processes if `now`.
+
+    Otherwise they are only added to this process's gradients (gradient accumulation).
 
     Args:
-        replicated: what `DistributedModel.replicate` returned.
+        replicated: an objective as `DistributedModel.replicate` returns it.
     """
     if isinstance(replicated, DistributedDataParallel):
         if now:
@@ -179,10 +184,10 @@ def gradients_exchanged(replicated: nn.Module, *, now: bool) -> Iterator[None]:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile each block by itself, so that names stay and gathering its weights is no part of it.
+    """Compile each block by itself, so that parameter names and weight gathering are unchanged.
 
-    Blocks of equal sizes share what is compiled. It is made for fixed sizes: else the second of
-    encoder and decoder, which share their code, would get one for every number of tokens.
+    Blocks of equal sizes share compiled code. Sizes are static: with dynamic ones, the decoder's
+    blocks, which share their code with the encoder's, would be compiled for any number of tokens.
     """
     import torch._dynamo  # takes as long as torch itself
 
@@ -195,19 +200,19 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a tensor, of which each process may hold a part; then each must call it."""
+    """Return a tensor unsharded; if each process holds a part of it, each process must call it."""
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """Return the part of a sharded tensor that this process holds, or a plain tensor itself."""
     local = getattr(tensor, "to_local", None)
     return tensor if local is None else local()
 
 
 def _mesh(processes: Processes, shards: int) -> "DeviceMesh":
-    """The processes in a row, or in groups of so many (neighbours: those of one machine)."""
+    """Make the device mesh: all processes, or groups of `shards` neighbours (of one machine)."""
     from torch.distributed.device_mesh import init_device_mesh
 
     kind, world = processes.device.type, processes.world
@@ -220,12 +225,12 @@ def _mesh(processes: Processes, shards: int) -> "DeviceMesh":
 def _shard(
     model: nn.Module, mesh: "DeviceMesh", gathered: torch.dtype | None, reduced: torch.dtype
 ) -> None:
-    """Keep this process's part of every parameter, those of the main process.
+    """Shard a model with FSDP2, after the main process's values were sent to all processes.
 
     Args:
-        gathered: what the weights of a block are gathered as; None: as they are. What lies between
-            the blocks is gathered in float32.
-        reduced: what gradients are added up in.
+        gathered: dtype in which a block's weights are gathered; None: unchanged. Weights outside
+            the blocks are gathered in float32.
+        reduced: dtype in which gradients are summed over the processes.
     """
     from torch.distributed.fsdp import (
         MixedPrecisionPolicy,
@@ -240,7 +245,7 @@ def _shard(
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh, mp_policy=policy)
     plain = MixedPrecisionPolicy(reduce_dtype=reduced, cast_forward_inputs=False)
-    # The root's few parameters are let go like the blocks': what is looked at is always a part.
+    # The root's few parameters are freed like the blocks': between passes all are sharded.
     fully_shard(model, mesh=mesh, mp_policy=plain, reshard_after_forward=True)
     if isinstance(model, VideoMAE):
         register_fsdp_forward_method(model, "rebuild")
@@ -248,6 +253,6 @@ def _shard(
 
 
 def _weightless(model: Model) -> Model:
-    """A copy with buffers, and parameters without memory."""
+    """Copy a model with its buffers, but with parameters on the meta device, without memory."""
     empty = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in model.parameters()}
     return deepcopy(model, empty)

@@ -1,4 +1,7 @@
-"""What pre-training and fine-tuning differ in; `videomae.train.trainer` does what they share."""
+"""The interface of a training stage, in which pre-training and fine-tuning differ.
+
+`videomae.train.trainer` is the part that they share.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,15 +17,14 @@ from videomae.lists.clips import ClipList
 from videomae.run.log import RunLog
 from videomae.run.run import Run
 from videomae.train.sharding import DistributedModel
-from videomae.train.tuning import Part
+from videomae.train.tuning import ModelPart
 from videomae.weights.weights import WeightsInfo
 
 
-class Stage(ABC):
-    """One stage of training: what is minimised, and what is done on the way.
+class TrainingStage(ABC):
+    """One stage of training: its objective, its data, and its actions at fixed points of a run.
 
-    The constructor looks at everything that may be wrong with the settings; `build` makes the model
-    and all that needs it.
+    The constructor checks the settings; `build` makes the model and everything that needs it.
     """
 
     run: Run
@@ -32,20 +34,20 @@ class Stage(ABC):
     checkpoint: Path | None
     """The checkpoint that the run goes on from."""
     objective: nn.Module
-    """An Objective, on the run's device."""
+    """A videomae.train.objective.Objective, on the run's device."""
     distributed: DistributedModel[Any]
     """The objective's model."""
     dataset: TrainingClips
     info: WeightsInfo
-    """What the weights are that are trained."""
-    parts: Mapping[str, Part]
-    """The parts of the model whose way of computing is chosen, by name."""
+    """Description of the weights in training."""
+    parts: Mapping[str, ModelPart]
+    """Parts of the model, by name, whose attention kernel and padding are chosen by measuring."""
     flops: float
-    """Operations of one view's forward and backward pass."""
+    """Floating-point operations of one view's forward and backward pass."""
     pictures: bool = False
-    """Whether `at_picture` is to be called."""
+    """Whether `at_picture` is called."""
     epochs_apart: int = 0
-    """`at_epoch` is called every so many epochs; 0: never."""
+    """Number of epochs from one call of `at_epoch` to the next; 0: it is never called."""
 
     @abstractmethod
     def build(self) -> None:
@@ -62,9 +64,9 @@ class Stage(ABC):
         """Act on all processes every run.image_every steps, with the step's first micro-batch."""
 
     def at_epoch(self, log: RunLog, step: int, stop: Callable[[], bool]) -> None:  # noqa: B027
-        """Act on all processes at the end of an epoch; `step` ended it, its checkpoint is complete.
+        """Act on all processes at the end of an epoch; the checkpoint of `step` is complete.
 
-        Random numbers must be left as they are. `stop` tells whether the run is to end.
+        Random states must stay unchanged. `stop` tells whether the run should end.
         """
 
     @abstractmethod

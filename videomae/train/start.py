@@ -1,4 +1,4 @@
-"""From where a run starts: a checkpoint, other weights, or nothing; looked at before it begins."""
+"""The start of a run: its checkpoint or starting weights, checked before anything is written."""
 
 import os
 from pathlib import Path
@@ -12,16 +12,16 @@ from videomae.weights.formats import read_weights
 from videomae.weights.weights import Link, Weights
 
 SCRATCH = "scratch"
-"""What `weights` says for random weights."""
+"""Value of `weights` that means random weights."""
 
 
 def check_run(config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, if any; nothing is written yet.
+    """Check a run's settings, and return the checkpoint it resumes from, if any; write nothing.
 
     Raises:
-        RunExistsError: the output directory holds a run that this one would mix with.
-        ConfigError: it cannot be written to, its removal would take the starting weights along, or
-            the run would train in fp16.
+        RunExistsError: the output directory holds another run.
+        ConfigError: the output directory cannot be written to, replacing it would delete the
+            starting weights, or the run would train in fp16.
         CheckpointError: config.resume names no complete checkpoint.
     """
     check_precision(config.run)
@@ -46,13 +46,13 @@ def check_run(config: TrainConfig) -> Path | None:
 def starting_weights(
     config: TrainConfig, checkpoint: Path | None
 ) -> tuple[Weights | None, tuple[Link, ...]]:
-    """What config.weights names, and the parents of whatever is trained from it.
+    """Read the weights that config.weights names, and the parents of a run that starts from them.
 
-    A run that goes on holds them already: there they may be gone, but not be others.
+    A resumed run has its weights in the checkpoint, so that the named file may be missing.
 
     Raises:
-        WeightsError: they cannot be read.
-        CheckpointError: `checkpoint` cannot.
+        WeightsError: the weights cannot be read.
+        CheckpointError: `checkpoint` cannot be read.
     """
     if config.weights in (None, SCRATCH):
         return None, ()
@@ -64,6 +64,6 @@ def starting_weights(
 
 
 def is_own(checkpoint: Path | None, directory: Path) -> bool:
-    """Whether the run in `directory` goes on, rather than a new one starts there."""
+    """Tell whether the run in `directory` is resumed, rather than a new run started there."""
     own = os.path.realpath(directory / "checkpoints")
     return checkpoint is not None and os.path.dirname(os.path.realpath(checkpoint)) == own

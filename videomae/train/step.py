@@ -1,4 +1,4 @@
-"""One optimiser step, in which nothing waits for the device."""
+"""One optimiser step over all micro-batches and processes; nothing in it waits for the device."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,59 +18,59 @@ from videomae.train.sharding import gradients_exchanged, whole_tensor
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How one optimiser step is made."""
+    """Settings of one optimiser step."""
 
     step: int
-    """Its number, from 1."""
+    """Number of the step, from 1."""
     seed: int
-    """With the number of the step, the micro-batch and the rank: of dropout and drop path."""
+    """Seed of dropout and drop path, together with step, micro-batch and rank."""
     lr: float
-    """The learning rate where a group's lr_scale is 1."""
+    """Learning rate of parameter groups whose lr_scale is 1."""
     accumulation: int = 1
-    """How many micro-batches each process has."""
+    """Number of micro-batches of each process."""
     clip_grad: float | None = None
-    """The largest norm of the gradient."""
+    """Largest norm of the gradient, to which it is clipped; None: it is not clipped."""
     precision: Precision = Precision.auto
 
 
 class Notices(NamedTuple):
-    """What a process tells the others with the numbers of a step; it is added up over them."""
+    """Numbers that each process adds to a step's sums over all processes."""
 
     num_bad: float = 0.0
-    """Videos newly found unreadable."""
+    """Number of videos newly found unreadable."""
     num_short: float = 0.0
-    """Videos shorter than the clip."""
+    """Number of videos shorter than the clip."""
     stopping: float = 0.0
-    """1: this process is to stop."""
+    """1 if this process must stop, else 0."""
     save_due: float = 0.0
-    """1: this process's clock asks for a checkpoint."""
+    """1 if this process's clock asks for a checkpoint, else 0."""
     waited_s: tuple[float, ...] = ()
-    """This process's waiting for data, in its place among those of all processes."""
+    """Seconds that each process, by rank, waited for data; before the sum only its own entry."""
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step found out, over all processes."""
+    """Results of one step over all processes."""
 
     loss: float
     """Mean error over the global batch; NaN where no video of it could be read."""
     grad_norm: float
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     skipped: bool
-    """Whether the update was left out."""
+    """Whether the update was skipped."""
     notices: Notices
-    """Of all processes, added up."""
+    """Sum of the notices of all processes."""
 
 
 class PendingStep:
-    """The numbers of a step that the device may still be working on."""
+    """Results of a step that the device may still be computing."""
 
     def __init__(self, loss: Tensor, grad_norm: Tensor, skipped: Tensor, notices: Tensor) -> None:
         numbers = torch.stack([loss, grad_norm, skipped]).double()
         self._copy = Fetched(torch.cat([numbers, notices]))
 
     def wait(self) -> StepReport:
-        """Wait for this step, though not for what has been asked of the device after it."""
+        """Wait for this step, but not for work that was enqueued after it; return its results."""
         loss, grad_norm, skipped, *told = self._copy.wait().tolist()
         num_bad, num_short, stopping, save_due, *waited_s = told
         notices = Notices(num_bad, num_short, stopping, save_due, tuple(waited_s))
@@ -85,15 +85,15 @@ def train_step(
     settings: StepSettings,
     notices: Callable[[], Notices] = Notices,
 ) -> PendingStep:
-    """Make one update from all micro-batches of all processes.
+    """Make one optimiser update from all micro-batches of all processes.
 
-    The gradient is that of the mean error over the whole global batch, however many errors each
-    part of it has. A gradient that is not finite, or a batch without a readable video, leaves
-    weights and moments as they were.
+    The gradient is that of the mean error over the global batch, however its errors are spread over
+    micro-batches. Weights and moments stay unchanged if the gradient is not finite or no video of
+    the batch could be read.
 
     Args:
-        objective: as `DistributedModel.replicate` returned it.
-        micro_batches: taken one by one, so that the next is decoded while one is computed.
+        objective: the objective as `DistributedModel.replicate` returns it.
+        micro_batches: consumed one by one, so that the next is decoded while one is computed.
         notices: called after the last micro-batch.
     """
     for group in optimizer.param_groups:
@@ -116,7 +116,7 @@ def train_step(
     loss = (total_error / total).float()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    # What each process has is its sum of errors, averaged over the processes.
+    # The gradients so far are of the sums of errors, averaged over the processes.
     torch._foreach_mul_(gradients, (processes.world / total.clamp(min=1)).float())
     grad_norm = whole_tensor(get_total_norm(gradients))
     if settings.clip_grad is not None:
@@ -129,5 +129,5 @@ def train_step(
 
 
 def _seed(key: Sequence[int]) -> int:
-    """One number from several."""
+    """Return one 64-bit seed that depends on all numbers of `key`."""
     return int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0])

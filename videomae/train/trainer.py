@@ -1,4 +1,4 @@
-"""The training of both stages: prepare a run, take its steps, keep what they found out."""
+"""The training loop of both stages: prepare a run, take its steps, log and checkpoint them."""
 
 import logging
 import signal
@@ -37,19 +37,19 @@ from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.watchdog import Watchdog
-from videomae.train.course import Course
 from videomae.train.delivery import delivery_to
 from videomae.train.groups import adamw
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
-from videomae.train.intervals import SaveTimes
+from videomae.train.intervals import CheckpointTimer
 from videomae.train.objective import Inputs, Objective
 from videomae.train.outcome import Outcome, resume_command
 from videomae.train.planning import choices_of, plan_run, settle_batch
 from videomae.train.profiling import traced
-from videomae.train.stage import Stage
+from videomae.train.stage import TrainingStage
 from videomae.train.start import is_own
 from videomae.train.step import Notices, PendingStep, StepSettings, train_step
+from videomae.train.step_range import StepRange
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
 from videomae.train.tuning import tune
@@ -61,47 +61,48 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Intake:
-    """What a step takes in, micro-batch by micro-batch."""
+class StepData:
+    """Statistics of the micro-batches that a step has received."""
 
     waited_s: float = 0.0
-    """For data, in seconds."""
+    """Seconds that this process waited for the micro-batches."""
     bad: list[BadFile] = field(default_factory=list)
-    """Newly found by this process."""
+    """Unreadable files that this process found in this step for the first time."""
     num_short: int = 0
+    """Number of videos shorter than the clip."""
     first: Batch | None = None
-    """The first micro-batch, where a picture of it is wanted."""
+    """The first micro-batch, if a picture of it is wanted."""
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A step whose numbers are still on the device."""
+class EnqueuedStep:
+    """A step that the host has enqueued, and whose results the device may still be computing."""
 
     step: int
     lr: float
-    numbers: PendingStep
-    intake: Intake
+    results: PendingStep
+    data: StepData
     began: float
-    """When the host turned to it, in seconds."""
+    """Time at which the host began the step, in seconds of time.perf_counter."""
 
 
 class Trainer:
-    """One run of a stage, from its plan to its last step.
+    """One run of a training stage, from its plan to its last step.
 
     Args:
-        config: that of the stage.
+        config: the stage's configuration.
 
     Raises:
-        ConfigError: the plan, or the device's memory, does not allow it.
+        ConfigError: the plan is impossible, or the device's memory is too small.
         WeightsError: the weights to start from do not fit.
     """
 
-    def __init__(self, run: Run, config: TrainConfig, stage: Stage) -> None:
+    def __init__(self, run: Run, config: TrainConfig, stage: TrainingStage) -> None:
         plan = plan_run(run, config, stage.clips)
         stage.build()
         self.run = run
         self.stage = stage
-        self.objective: Objective = stage.objective  # type: ignore[assignment]  # a module that is one
+        self.objective: Objective = stage.objective  # type: ignore[assignment]  # it is an Objective
         self.distributed = stage.distributed
         logger.info(f"sharding: {self.distributed}")
         self.config, self.plan = settle_batch(run, config, plan, stage)
@@ -112,14 +113,14 @@ class Trainer:
         self.optimizer = adamw(self.distributed.model, config.model.depth, config.optim)
 
     def train(self) -> Outcome:
-        """Take the steps until the end, config.max_steps or a signal, in the run directory.
+        """Train until the end, config.max_steps or a signal, and write to the run directory.
 
         Raises:
             CheckpointError: the stage's checkpoint is damaged or of another run, or none can be
                 written.
             ConfigError: a step does not fit into the device's memory.
-            TooManyBadVideos, NonFiniteError: after a checkpoint of the step that showed it.
-            WorkerDied: after a checkpoint of the step before, where there is one process.
+            TooManyBadVideos, NonFiniteError: raised after the checkpoint of the step in question.
+            WorkerDied: raised after a checkpoint of the step before, if there is one process.
         """
         run, config, stage, plan = self.run, self.config, self.stage, self.plan
         hashes = hashes_of_inputs(config, stage.info)
@@ -130,7 +131,7 @@ class Trainer:
         check_memory(run, plan, stage)
         own = is_own(stage.checkpoint, run.directory)
         order = TrainingOrder(len(stage.clips), config.optim.global_batch, config.seed)
-        # One process looks, for all must agree; and all have looked before anything changes.
+        # Only the main process checks, so that all agree; the barrier comes before any change.
         looks = own and run.is_main
         bad = run.processes.from_main(
             known_bad(run.directory, stage.dataset, order, start, run.num_workers) if looks else {}
@@ -139,7 +140,7 @@ class Trainer:
         if stage.checkpoint:
             logger.info(f"going on from {stage.checkpoint}: step {start} of {plan.total_steps}")
         last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
-        self.course = Course(plan, order, start, last)
+        self.steps = StepRange(plan, order, start, last)
 
         with (
             alone(run.directory, is_main=run.is_main),
@@ -162,7 +163,7 @@ class Trainer:
         return outcome
 
     def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
-        from videomae.train.checkpoint import Checkpoints  # takes a while
+        from videomae.train.checkpoint import Checkpoints  # a slow import
 
         config, background = self.config, self.run.settings.background_checkpoints
         return Checkpoints(
@@ -176,15 +177,15 @@ class Trainer:
         )
 
     def _restored(self) -> int:
-        """Take up the stage's checkpoint, if there is one; its step."""
+        """Restore the stage's checkpoint, and return its step; 0 if there is no checkpoint."""
         checkpoint = self.stage.checkpoint
         if checkpoint is None:
             return 0
         return self.checkpoints.restore(checkpoint, self.distributed, self.optimizer)
 
     def _begin_directory(self, hashes: dict[str, str], *, own: bool) -> None:
-        """Make the run directory that of this run."""
-        run, config, start = self.run, self.config, self.course.start
+        """Prepare the run directory: clear it for a new run, and write this run's description."""
+        run, config, start = self.run, self.config, self.steps.start
         if own:
             self.checkpoints.remove_after(start)
         else:
@@ -200,29 +201,29 @@ class Trainer:
             self.stage.at_start()
 
     def _begin(self, bar: Bar, bad: dict[int, BadFile]) -> None:
-        """Make what watches the steps.
+        """Make the log, the health monitor and the other parts that follow the steps.
 
         Args:
             bad: files already known to be unreadable, by index.
         """
-        run, config, stage, course = self.run, self.config, self.stage, self.course
+        run, config, stage, steps = self.run, self.config, self.stage, self.steps
         wandb = (config.run.wandb, config.name) if config.run.wandb else None
         known = list(bad.values())
         self.log = RunLog(
-            run.directory, bar, is_main=run.is_main, step=course.start, bad=known, wandb=wandb
+            run.directory, bar, is_main=run.is_main, step=steps.start, bad=known, wandb=wandb
         )
         limit = config.data.max_bad_fraction
-        self.health = HealthMonitor(run, stage.clips, course, self.log, bad, limit)
-        self.throughput = Throughput(run, course, self.log, stage.flops, self._peak())
+        self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
+        self.throughput = Throughput(run, steps, self.log, stage.flops, self._peak())
         self.replicated = self.distributed.replicate(stage.objective)
         self.delivery, said = delivery_to(run.device)
         if said:
             logger.info(said)
-        self.num_skipped = course.start - self._num_updates()
-        self.save_times = SaveTimes(run.settings, is_main=run.is_main)
+        self.num_skipped = steps.start - self._num_updates()
+        self.checkpoint_timer = CheckpointTimer(run.settings, is_main=run.is_main)
 
     def _peak(self) -> float | None:
-        """What the device does in a second, measured where that is a matter of a moment."""
+        """Measure the device's peak operations per second; None on a CPU, where it takes long."""
         device = self.run.device
         if device.type != "cuda":
             return None
@@ -230,21 +231,21 @@ class Trainer:
         return matmul_peak(device, torch.bfloat16 if bf16 else torch.float32)
 
     def _steps(self) -> Outcome:
-        """Take the steps of the course; the last one is checkpointed."""
-        run, start, last = self.run, self.course.start, self.course.last
+        """Take the steps of the range, and checkpoint the last one."""
+        run, start, last = self.run, self.steps.start, self.steps.last
         world = run.processes.world
         profile_to = run.directory / PROFILE if run.settings.profile and run.is_main else None
         self.objective.model.train()
-        pending: Pending | None = None
-        dog = Watchdog(run.settings.stall_timeout_s)
+        pending: EnqueuedStep | None = None
+        watchdog = Watchdog(run.settings.stall_timeout_s)
         with (
             stop_signals() as received,
-            at_once(signal.SIGTERM, dog.hurry) if world > 1 else nullcontext(),
+            at_once(signal.SIGTERM, watchdog.hurry) if world > 1 else nullcontext(),
             closing(self._batches(start + 1, last)) as batches,
             traced(profile_to, run.device, last - start) as step_done,
-            dog,
+            watchdog,
         ):
-            self.save_times.saved()
+            self.checkpoint_timer.restart()
             self.throughput.begin(start, time.perf_counter())
             for step in range(start + 1, last + 1):
                 try:
@@ -259,22 +260,22 @@ class Trainer:
                 stopping |= bool(received) and world == 1  # else all must agree
                 pending = current
                 step_done()
-                dog.alive()
+                watchdog.alive()
                 epoch_ends = self._ends_epoch(step)
-                save = step == last or self.save_times.due(step)
+                save = step == last or self.checkpoint_timer.due(step)
                 if stopping or save or epoch_ends:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
-                    dog.rest()
+                    watchdog.rest()
                     self._save(step, received, finish=stopping or epoch_ends or step == last)
-                    dog.alive()
+                    watchdog.alive()
                 if self.health.failure:
                     raise self.health.failure
                 if epoch_ends and not stopping:
                     began = time.perf_counter()
-                    dog.rest()
+                    watchdog.rest()
                     self.stage.at_epoch(self.log, step, lambda: len(received) > 0)
-                    dog.alive()
+                    watchdog.alive()
                     self.objective.model.train()
                     self.throughput.pause(time.perf_counter() - began)
                 if stopping:
@@ -283,10 +284,10 @@ class Trainer:
         return Outcome(last, finished=True)
 
     def _batches(self, first: int, last: int) -> Generator[Batch]:
-        """This process's micro-batches, from processes that have ended when this is closed."""
+        """Yield this process's micro-batches; closing the generator ends its worker processes."""
         processes, size = self.run.processes, self.plan.micro_batch
         batches = MicroBatches(
-            self.course.order,
+            self.steps.order,
             rank=processes.rank,
             world=processes.world,
             size=size,
@@ -302,9 +303,9 @@ class Trainer:
                 workers=self.run.num_workers,
             )
 
-    def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> Pending:
-        """Enqueue one step. `received` are the signals that came so far; it may grow meanwhile."""
-        began, intake, run, plan = time.perf_counter(), Intake(), self.run, self.plan
+    def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> EnqueuedStep:
+        """Enqueue one step; `received` is the list of received signals, which may still grow."""
+        began, data, run, plan = time.perf_counter(), StepData(), self.run, self.plan
         every = run.settings.image_every
         pictured = self.stage.pictures and every and step % every == 0
 
@@ -314,20 +315,20 @@ class Trainer:
                 first = run.processes.rank * share + number * plan.micro_batch
                 asked = time.perf_counter()
                 batch = next(batches)
-                intake.waited_s += time.perf_counter() - asked
-                intake.bad += [file for file in batch.bad if file.video not in self.health.bad]
-                intake.num_short += batch.num_short
-                if pictured and intake.first is None:
-                    intake.first = batch
+                data.waited_s += time.perf_counter() - asked
+                data.bad += [file for file in batch.bad if file.video not in self.health.bad]
+                data.num_short += batch.num_short
+                if pictured and data.first is None:
+                    data.first = batch
                 yield self.objective.inputs(batch, step, first)
 
         def notices() -> Notices:
             return Notices(
-                num_bad=len(intake.bad),
-                num_short=intake.num_short,
+                num_bad=len(data.bad),
+                num_short=data.num_short,
                 stopping=len(received) > 0 or self.checkpoints.failed,
-                save_due=self.save_times.asks(),
-                waited_s=self.throughput.by_rank(intake.waited_s),
+                save_due=self.checkpoint_timer.expired(),
+                waited_s=self.throughput.by_rank(data.waited_s),
             )
 
         settings = StepSettings(
@@ -343,18 +344,22 @@ class Trainer:
         )
         if self.distributed.average:
             self.distributed.average.update(self.objective.model)
-        if intake.first is not None:
-            self.stage.at_picture(self.log, step, intake.first)
-            intake.first = None
-        return Pending(step, settings.lr, numbers, intake, began)
+        if data.first is not None:
+            self.stage.at_picture(self.log, step, data.first)
+            data.first = None
+        return EnqueuedStep(step, settings.lr, numbers, data, began)
 
-    def _read(self, pending: Pending, *, end: float) -> bool:
-        """Wait for the numbers of a step, which took until `end`; whether the run must stop."""
-        report = pending.numbers.wait()
-        step, intake, health = pending.step, pending.intake, self.health
-        self.save_times.hears(report.notices.save_due > 0)
+    def _read(self, pending: EnqueuedStep, *, end: float) -> bool:
+        """Wait for a step's results and log them; return whether the run must stop.
+
+        Args:
+            end: time at which the step ended, in seconds of time.perf_counter.
+        """
+        report = pending.results.wait()
+        step, data, health = pending.step, pending.data, self.health
+        self.checkpoint_timer.request(report.notices.save_due > 0)
         self.num_skipped += report.skipped
-        health.files(step, intake.bad, found=report.notices.num_bad > 0)
+        health.files(step, data.bad, found=report.notices.num_bad > 0)
         health.gradient(step, report.grad_norm, pending.lr)
         health.loss(step, report.loss)
         also = {
@@ -363,25 +368,25 @@ class Trainer:
             "num_bad": health.num_bad,
             "num_skipped": self.num_skipped,
         }
-        self.throughput.step(step, report, end=end, waited_s=intake.waited_s, also=also)
+        self.throughput.step(step, report, end=end, waited_s=data.waited_s, also=also)
         return bool(report.notices.stopping) or health.failure is not None
 
     def _ends_epoch(self, step: int) -> bool:
-        """Whether the stage wants to act after this step."""
+        """Tell whether the stage acts at the end of an epoch after this step."""
         apart = self.stage.epochs_apart * self.plan.steps_per_epoch
         return apart > 0 and step % apart == 0
 
     def _num_updates(self) -> int:
-        """Steps whose update was made, of all that the optimiser remembers."""
+        """Return the number of steps whose update was made, as the optimiser counts them."""
         states = self.optimizer.state.values()
         return int(next(state["step"].item() for state in states)) if states else 0
 
     def _save(self, step: int, received: list[int], *, finish: bool = True) -> None:
-        """Save a checkpoint, and wait until it is complete if what comes next relies on it."""
+        """Save a checkpoint, and wait until it is complete if `finish`."""
         began = time.perf_counter()
         with deferred_interrupts(received):
             self.checkpoints.save(step, self.distributed, self.optimizer)
             if finish:
                 self.checkpoints.finish()
-        self.save_times.saved()
+        self.checkpoint_timer.restart()
         self.throughput.pause(time.perf_counter() - began, saving=True)

@@ -1,5 +1,4 @@
-"""Whether a step fits into a GPU's memory: tried before the run begins, and before it replaces
-another."""
+"""Trial of one step in the GPU's memory, before a run begins and before it replaces another."""
 
 from typing import Any
 
@@ -17,19 +16,19 @@ from videomae.run.run import Run
 from videomae.train.objective import Objective
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel, gradients_exchanged
-from videomae.train.stage import Stage
+from videomae.train.stage import TrainingStage
 
 LIMITED = ("cuda",)
-"""Kinds of devices whose memory is tried."""
+"""Kinds of devices on which a trial step is made."""
 
 
-def check_memory(run: Run, plan: Plan, stage: Stage) -> None:
-    """Compute one micro-batch forward and backward, with room for the optimiser's moments.
+def check_memory(run: Run, plan: Plan, stage: TrainingStage) -> None:
+    """Compute one micro-batch forward and backward, with memory set aside for AdamW's moments.
 
-    All processes call it. Weights, gradients and random numbers are afterwards as before.
+    All processes must call it. Weights, gradients and random states stay unchanged.
 
     Raises:
-        ConfigError: it does not fit; which settings help.
+        ConfigError: a step does not fit into the memory; the message lists settings that help.
     """
     processes, clips, distributed = run.processes, stage.dataset, stage.distributed
     if processes.device.type not in LIMITED:
@@ -51,7 +50,7 @@ def check_memory(run: Run, plan: Plan, stage: Stage) -> None:
 
 
 def blank(clips: TrainingClips, videos: int) -> Batch:
-    """A micro-batch as large as any, without pictures."""
+    """Make a micro-batch of `videos` black videos, with the shapes and masks of a real one."""
     views, drawn = videos * clips.data.repeats, []
     if clips.masking is not None:
         drawn = [clips.masking.draw(np.random.default_rng(0)) for _ in range(views)]
@@ -77,8 +76,8 @@ def _compute(
     batch: Batch,
     run: Run,
 ) -> None:
-    """Forward and backward; a whole model's gradients stay in their process."""
-    chosen: Objective = objective  # type: ignore[assignment]  # a module that is one
+    """Run a forward and a backward pass of one micro-batch, with memory held for the moments."""
+    chosen: Objective = objective  # type: ignore[assignment]  # the module is an Objective
     device = run.device
     parameters = list(distributed.model.parameters())
     moments = [torch.empty_like(each) for each in parameters for _ in range(2)]
@@ -101,11 +100,11 @@ def _compute(
 def remedies(
     plan: Plan, run: RunConfig, sharding: Sharding, processes: Processes, group: int
 ) -> list[str]:
-    """The settings that make a step smaller, those that change nothing else first.
+    """List settings that reduce a step's memory; those that leave the results alone come first.
 
     Args:
-        sharding: what run.sharding has come to.
-        group: videos that a micro-batch must not part.
+        sharding: the kind of sharding in use.
+        group: number of videos that a micro-batch must not split.
     """
     found = []
     if plan.micro_batch > group:

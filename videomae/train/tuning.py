@@ -1,4 +1,4 @@
-"""What a run decides by measuring, before its first step."""
+"""Choices that a run makes by measuring before its first step: attention kernel, MLP padding."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from videomae.config import AttentionBackend, ConfigError, RunConfig
-from videomae.model.attention import Way, measure, ways
+from videomae.model.attention import AttentionKernel, candidate_kernels, measure
 from videomae.model.layers import Attention, Mlp, use_padding
 from videomae.model.timing import device_seconds
 from videomae.run.arithmetic import autocast, uses_bf16
@@ -15,32 +15,34 @@ from videomae.run.parallel import Processes
 from videomae.train.choices import Choices
 
 ALIGNED = 8
-"""Widths of which multiple matrix products are fast in 16-bit floats: rows of 16 bytes."""
+"""Multiple of the width at which 16-bit matrix products are fast: rows of 16 bytes."""
 
 
-class Part(NamedTuple):
-    """Of a model."""
+class ModelPart(NamedTuple):
+    """A stack of transformer blocks: the encoder, or the decoder."""
 
     blocks: nn.ModuleList
     tokens: int
-    """Of a view, that the blocks see."""
+    """Number of tokens of a view in these blocks."""
 
 
 def tune(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, ModelPart],
     views: int,
     run: RunConfig,
     processes: Processes,
     choices: Choices,
 ) -> Iterator[str]:
-    """Let each part of a model, by name, compute in the way that is fastest on this device; yields
-    what to say of it.
+    """Choose the fastest attention kernel and MLP padding for each part of a model.
+
+    Yields a line of text to report each choice.
 
     Args:
-        views: that a process's device takes at once.
+        parts: parts of the model, by name.
+        views: views in a micro-batch.
 
     Raises:
-        ConfigError: this device does not have the implementation that run.attention names.
+        ConfigError: this device does not support the kernel that run.attention names.
     """
     for name, part in parts.items():
         yield from choose_attention(name, part, views, run, processes, choices)
@@ -48,24 +50,25 @@ def tune(
 
 
 def choose_attention(
-    name: str, part: Part, views: int, run: RunConfig, processes: Processes, choices: Choices
+    name: str, part: ModelPart, views: int, run: RunConfig, processes: Processes, choices: Choices
 ) -> Iterator[str]:
-    """How attention is computed, as run.attention says."""
+    """Choose the attention kernel of a model part, as run.attention says; yield a report."""
     asked, device = run.attention, processes.device
     if asked is AttentionBackend.auto and device.type == "cpu":
-        asked = AttentionBackend.torch  # as on any other CPU: the numbers are to be the same
+        asked = AttentionBackend.torch  # all CPUs use the same kernel, so the same numbers
     attentions = [module for module in part.blocks.modules() if isinstance(module, Attention)]
     heads, dim = attentions[0].heads, attentions[0].qkv.in_features
-    chosen = Way()
+    chosen = AttentionKernel()
     if asked is not AttentionBackend.torch:
         dtype = torch.bfloat16 if uses_bf16(device, run.precision) else torch.float32
-        tried, shape = ways(asked, dim // heads), (views, heads, part.tokens, dim // heads)
+        kernels = candidate_kernels(asked, dim // heads)
+        shape = (views, heads, part.tokens, dim // heads)
         kind = "" if asked is AttentionBackend.auto else f" by {asked.name}"
         found, said = choices.choose(
             f"attention of the {name}{kind}, {part.tokens} tokens x {views} views, "
             f"{heads} heads of {dim // heads}",
-            {str(way): way for way in tried},
-            lambda: {str(way): time for way, time in measure(tried, shape, device, dtype).items()},
+            {str(kernel): kernel for kernel in kernels},
+            lambda: {str(k): time for k, time in measure(kernels, shape, device, dtype).items()},
             processes,
         )
         if found is None:
@@ -76,14 +79,13 @@ def choose_attention(
         yield said
         chosen = found
     for attention in attentions:
-        attention.way = chosen
+        attention.kernel = chosen
 
 
 def choose_padding(
-    name: str, part: Part, views: int, run: RunConfig, processes: Processes, choices: Choices
+    name: str, part: ModelPart, views: int, run: RunConfig, processes: Processes, choices: Choices
 ) -> Iterator[str]:
-    """Whether MLPs whose width is no multiple of 8 are computed at the next one that is: on GPUs,
-    where that is faster."""
+    """Pad MLPs whose width is no multiple of 8, on GPUs, where that is faster; yield a report."""
     mlp = next(module for module in part.blocks.modules() if isinstance(module, Mlp))
     dim, width = mlp.fc1.in_features, mlp.fc1.out_features
     if processes.device.type == "cpu" or width % ALIGNED == 0:
@@ -101,7 +103,7 @@ def choose_padding(
 def measure_padding(
     dim: int, width: int, tokens: int, run: RunConfig, device: torch.device
 ) -> dict[str, float]:
-    """Seconds that an MLP takes forward and backward as it is, and padded; the faster first."""
+    """Measure the seconds of an MLP's forward and backward, plain and padded; faster first."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         mlp = Mlp(dim, width).to(device)
         x = torch.randn(tokens, dim, device=device, requires_grad=True)

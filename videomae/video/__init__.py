@@ -1,0 +1,1 @@
+"""Videos: readers by several decoders, inspection for damage, and packed data sets."""

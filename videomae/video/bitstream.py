@@ -1,4 +1,4 @@
-"""What the first bits of a packet tell of its picture, without decoding it.
+"""Parse the first bits of a video packet, to learn about its picture without decoding it.
 
 Sources: ITU-T H.264 7.3 and D.1.8, H.265 7.3, ISO 11172-2, 13818-2 and 14496-2 6.2, RFC 6386 9.1,
 VP9 bitstream 6.2, AV1 5.9, Theora 7.1, RFC 9043 4.4.
@@ -9,64 +9,66 @@ from typing import NamedTuple
 
 Buffer = memoryview | bytes
 START = b"\0\0\1"
-"""Begins a unit of H.264, H.265, MPEG-1, MPEG-2 and MPEG-4 streams."""
+"""Start code of a unit in H.264, H.265, MPEG-1, MPEG-2 and MPEG-4 streams."""
 PICTURE, VOP = START + b"\0", START + b"\xb6"
-"""Begin a picture of MPEG-1 and MPEG-2, and of MPEG-4."""
+"""Start codes of a picture, in MPEG-1 and MPEG-2, and in MPEG-4."""
 RECOVERY, ORIENTATION = 6, 47
-"""Types of supplemental messages: a recovery point, a display orientation."""
+"""Types of supplemental messages (SEI): recovery point and display orientation."""
 AV1_UNITS = (*range(1, 9), 15)
-"""Types of units that AV1 knows."""
+"""Types of units (OBU) that AV1 defines."""
 HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
-"""Profiles of H.264 whose parameter sets tell of colours."""
+"""Profiles of H.264 whose sequence parameter sets have additional fields on colours."""
 MOST_HEADER = 512
-"""Bytes of a parameter set that are looked at."""
+"""Bytes of a parameter set that are parsed, at most."""
 SMALL_VOP = 16
-"""Bytes of an MPEG-4 packet that may say no more than "not coded"."""
+"""Bytes of an MPEG-4 packet below which it may hold only the flag "not coded"."""
 
 
-class Look(NamedTuple):
-    """What a packet's first bits tell."""
+class PacketInfo(NamedTuple):
+    """Facts about a packet's picture, parsed from its first bits."""
 
     pictures: int | None = 1
-    """How many it shows; None: that cannot be told without decoding."""
+    """Number of pictures that the packet shows; None: only decoding tells."""
     clean: bool = False
-    """Whether pictures shown after this one need none that were coded before it."""
+    """Whether it is a random access point: pictures shown after it need none coded before it."""
     headers: tuple[bytes, ...] = ()
-    """The parameter sets in it."""
+    """Parameter sets in the packet."""
     closed: bool = True
-    """Whether no picture after a clean one refers to pictures before it."""
+    """Whether the group of pictures is closed: none after a clean packet refers to one before."""
     oriented: bool = False
-    """Whether it says how it is turned."""
+    """Whether the picture carries its own orientation."""
     early: bool = False
     """Whether it is a B picture, shown before one that is stored before it."""
 
 
-ORDINARY = Look()
-"""One picture that is shown, in its turn, and is built on others."""
+ORDINARY = PacketInfo()
+"""Facts about a packet with one shown picture that depends on others and is not reordered."""
 
 
-def look(codec: str, extradata: bytes) -> Callable[[Buffer, bool], Look] | None:
-    """The function that looks at packets of a codec; None: there is nothing to see.
+def packet_parser(codec: str, extradata: bytes) -> Callable[[Buffer, bool], PacketInfo] | None:
+    """Return the function that parses packets of a codec; None: the codec is not parsed here.
 
     Args:
-        codec: FFmpeg's name of it.
+        codec: FFmpeg's name of the codec.
         extradata: the stream's headers, as the container holds them.
 
     Returns:
-        A function of a packet's bytes and of whether the container calls it a key frame.
+        a function of a packet's bytes and of whether the container calls it a key frame.
     """
     if codec in ("h264", "hevc"):
         length = _length_bytes(codec, extradata)
         units = _h264 if codec == "h264" else _hevc
         return lambda data, key: units(_units(data, length)) if key else ORDINARY
-    return LOOKS.get(codec)
+    return PARSERS.get(codec)
 
 
-def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
-    """The function that tells packets on which no other picture is built; None: that is not known.
+def disposable(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
+    """Return the function that tells whether a packet is disposable: no other depends on it.
+
+    None means that the codec is not parsed for it.
 
     Args:
-        codec: FFmpeg's name of it.
+        codec: FFmpeg's name of the codec.
         extradata: the stream's headers, as the container holds them.
     """
     if codec == "h264":
@@ -76,10 +78,12 @@ def needless(codec: str, extradata: bytes) -> Callable[[Buffer], bool] | None:
 
 
 def pictureless(codec: str, extradata: bytes) -> Callable[[Buffer], bool]:
-    """The function that tells whole packets without any part of a picture, which FFmpeg refuses.
+    """Return the function that tells whether a whole packet holds no part of a picture.
+
+    FFmpeg's decoder refuses such packets, though they are not damaged.
 
     Args:
-        codec: FFmpeg's name of it.
+        codec: FFmpeg's name of the codec.
         extradata: the stream's headers, as the container holds them.
     """
     if codec not in ("h264", "hevc"):
@@ -100,20 +104,20 @@ def pictureless(codec: str, extradata: bytes) -> Callable[[Buffer], bool]:
 
 
 def _is_no_reference(units: Iterator[bytes]) -> bool:
-    """Whether the nal_ref_idc of a packet's first slice is 0."""
+    """Tell whether the nal_ref_idc of a packet's first slice is 0: no reference picture."""
     slices = (unit[0] for unit in units if unit and unit[0] & 31 in (1, 2, 5))
     return next(slices, 0xFF) >> 5 & 3 == 0
 
 
 def _length_bytes(codec: str, extradata: bytes) -> int:
-    """Bytes of the length before each unit, as in MP4 files; 0: start codes separate the units."""
+    """Return the bytes of the length before each unit, as in MP4; 0: start codes separate units."""
     if len(extradata) < 23 or extradata[0] != 1:
         return 4 if codec == "hevc" and extradata[:1] == b"\1" else 0
     return (extradata[4 if codec == "h264" else 21] & 3) + 1
 
 
 def _units(data: Buffer, length: int) -> Iterator[bytes]:
-    """The units of a packet, one after the other."""
+    """Split a packet into its units, without lengths and start codes."""
     data = bytes(data)
     if length:
         place = 0
@@ -130,8 +134,8 @@ def _units(data: Buffer, length: int) -> Iterator[bytes]:
         place = following
 
 
-def _h264(units: Iterator[bytes]) -> Look:
-    """An IDR picture, or one from which decoding is right at once (recovery_frame_cnt of 0)."""
+def _h264(units: Iterator[bytes]) -> PacketInfo:
+    """Parse an H.264 packet; clean are an IDR picture and a recovery_frame_cnt of 0."""
     headers: tuple[bytes, ...] = ()
     messages: dict[int, bytes] = {}
     for unit in filter(None, units):
@@ -143,12 +147,12 @@ def _h264(units: Iterator[bytes]) -> Look:
         elif kind in (1, 2, 5):
             recovers = messages.get(RECOVERY, b"\0")[:1] >= b"\x80"  # recovery_frame_cnt is 0
             turned = ORIENTATION in messages
-            return Look(1, kind == 5 or recovers, headers, kind == 5, turned)
-    return Look(None, False, headers)
+            return PacketInfo(1, kind == 5 or recovers, headers, kind == 5, turned)
+    return PacketInfo(None, False, headers)
 
 
 def whole_pictures(extradata: bytes, headers: Iterable[bytes]) -> bool:
-    """Whether each packet of an H.264 stream holds a whole picture, as its parameter sets say.
+    """Tell whether the parameter sets of an H.264 stream allow whole pictures only, no fields.
 
     Args:
         extradata: the stream's headers, as the container holds them.
@@ -159,7 +163,7 @@ def whole_pictures(extradata: bytes, headers: Iterable[bytes]) -> bool:
 
 
 def _stored_headers(extradata: bytes) -> Iterator[bytes]:
-    """The sequence parameter sets in an avcC box or before a raw stream."""
+    """Yield the sequence parameter sets in an avcC box or before a raw stream."""
     if extradata[:1] != b"\1":
         yield from filter(None, _units(extradata, 0))
         return
@@ -171,7 +175,7 @@ def _stored_headers(extradata: bytes) -> Iterator[bytes]:
 
 
 def _frame_mbs_only(unit: bytes) -> bool:
-    """That flag of a sequence parameter set; False where it cannot be found."""
+    """Return frame_mbs_only_flag of a sequence parameter set; False if it cannot be parsed."""
     try:
         bits = Bits(unit[1:].replace(b"\0\0\3", b"\0\0"))
         profile = bits.number(8)
@@ -196,7 +200,7 @@ def _frame_mbs_only(unit: bytes) -> bool:
 
 
 def _skip_high(bits: "Bits") -> None:
-    """Read past what the sequence parameter sets of high profiles have more."""
+    """Skip the fields that only the sequence parameter sets of high profiles have."""
     colours = bits.golomb()
     if colours == 3:
         bits.number(1)
@@ -215,10 +219,10 @@ def _skip_high(bits: "Bits") -> None:
 
 
 class Bits:
-    """Bits of a header, read one number after the other.
+    """Reader of a header's bits, one number after the other.
 
     Raises:
-        ValueError: there are no more, or a number is absurd.
+        ValueError: there are no more bits, or a number is too large.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -226,12 +230,12 @@ class Bits:
         self.place = 0
 
     def number(self, count: int) -> int:
-        """The number in so many bits."""
+        """Read the unsigned number in the next `count` bits."""
         self.place += count
         return int(self.text[self.place - count : self.place], 2)
 
     def golomb(self, times: int = 1) -> int:
-        """The last of so many Exp-Golomb codes."""
+        """Read the next Exp-Golomb codes, and return the last one."""
         value = 0
         for _ in range(times):
             zeros = self.text.index("1", self.place) - self.place
@@ -240,8 +244,8 @@ class Bits:
         return value
 
 
-def _hevc(units: Iterator[bytes]) -> Look:
-    """Any picture of random access: those shown after it need none from before."""
+def _hevc(units: Iterator[bytes]) -> PacketInfo:
+    """Parse an H.265 packet; clean is any random-access picture (IRAP)."""
     headers: tuple[bytes, ...] = ()
     messages: dict[int, bytes] = {}
     for unit in filter(None, units):
@@ -252,12 +256,12 @@ def _hevc(units: Iterator[bytes]) -> Look:
             messages |= _messages(unit[2:])
         elif kind < 32:
             clean, turned = 16 <= kind <= 21, ORIENTATION in messages
-            return Look(1, clean, headers, kind in (19, 20), turned)
-    return Look(None, False, headers)
+            return PacketInfo(1, clean, headers, kind in (19, 20), turned)
+    return PacketInfo(None, False, headers)
 
 
 def _messages(unit: bytes) -> dict[int, bytes]:
-    """The supplemental messages of a unit without its header, by their type."""
+    """Parse the supplemental messages of a unit, given without its header, by their type."""
     data, place = unit.replace(b"\0\0\3", b"\0\0"), 0
     found: dict[int, bytes] = {}
     while place + 2 < len(data):
@@ -275,56 +279,56 @@ def _messages(unit: bytes) -> dict[int, bytes]:
     return found
 
 
-def _mpeg4(data: Buffer, key: bool) -> Look:
-    """Packed streams have two pictures in one packet, and say "not coded" in the next."""
+def _mpeg4(data: Buffer, key: bool) -> PacketInfo:
+    """Parse an MPEG-4 packet; in packed streams, with two pictures in one, only decoding tells."""
     content = bytes(data)
     place = content.find(VOP)
     if content.rfind(VOP) != place or not len(content) - max(place, 0) >= SMALL_VOP:
-        return Look(None)
+        return PacketInfo(None)
     kind = _mpeg4_kind(content)
     if kind is None:
-        return Look(None)
-    return ORDINARY if kind == 1 else Look(1, key and kind == 0, early=kind == 2)
+        return PacketInfo(None)
+    return ORDINARY if kind == 1 else PacketInfo(1, key and kind == 0, early=kind == 2)
 
 
 def _mpeg4_kind(content: bytes) -> int | None:
-    """0: intra, 1: predicted, 2: B, 3: sprite; None: there is no picture."""
+    """Return the type of an MPEG-4 picture: 0 intra, 1 predicted, 2 B, 3 sprite; None: none."""
     place = content.find(VOP)
     return content[place + 4] >> 6 if 0 <= place < len(content) - 4 else None
 
 
-def _mpeg2(data: Buffer, key: bool) -> Look:
-    """One picture, or the two fields of one."""
+def _mpeg2(data: Buffer, key: bool) -> PacketInfo:
+    """Parse an MPEG-1 or MPEG-2 packet: one picture, or the two fields of one."""
     content = bytes(data)
     place = content.find(PICTURE)
     if not 0 <= place < len(content) - 5 or content.count(PICTURE) > 2:
-        return Look(None)
+        return PacketInfo(None)
     kind = content[place + 5] >> 3 & 7
-    return Look(1, key and kind == 1, early=kind == 3)
+    return PacketInfo(1, key and kind == 1, early=kind == 3)
 
 
-def _vp8(data: Buffer, key: bool) -> Look:
-    """Bit 0: no key frame; bit 4: shown."""
+def _vp8(data: Buffer, key: bool) -> PacketInfo:
+    """Parse a VP8 packet, whose bit 0 is 0 in a key frame and whose bit 4 says "shown"."""
     if not len(data):
-        return Look(None)
-    return Look(data[0] >> 4 & 1, key and not data[0] & 1)
+        return PacketInfo(None)
+    return PacketInfo(data[0] >> 4 & 1, key and not data[0] & 1)
 
 
-def _vp9(data: Buffer, key: bool) -> Look:
-    """A superframe has an index at its end, and one picture that is shown."""
+def _vp9(data: Buffer, key: bool) -> PacketInfo:
+    """Parse a VP9 packet; a superframe, with an index at its end, shows one picture."""
     if not len(data):
-        return Look(None)
+        return PacketInfo(None)
     first, last = data[0], data[-1]
     if last & 0xE0 == 0xC0:
-        return Look(1, key)
+        return PacketInfo(1, key)
     at = 4 + (first >> 4 & 3 == 3)  # profile 3 has one bit more
     if first >> 7 - at & 1:  # show_existing_frame
-        return Look(1, False)
-    return Look(first >> 5 - at & 1, key and not first >> 6 - at & 1)
+        return PacketInfo(1, False)
+    return PacketInfo(first >> 5 - at & 1, key and not first >> 6 - at & 1)
 
 
-def _av1(data: Buffer, key: bool) -> Look:
-    """A temporal unit, of whose frames one is shown; but one frame each where they were split."""
+def _av1(data: Buffer, key: bool) -> PacketInfo:
+    """Parse an AV1 packet: a temporal unit, which shows one frame, or a single frame of one."""
     content, place, frames, shown, keys = bytes(data), 0, 0, 0, 0
     while place < len(content):
         header = content[place]
@@ -334,18 +338,18 @@ def _av1(data: Buffer, key: bool) -> Look:
         if header & 2:
             size, place = _leb128(content, place)
         if header & 128 or kind not in AV1_UNITS or place + size > len(content):
-            return Look(None)  # not as a unit begins, or not whole
+            return PacketInfo(None)  # no unit, or an incomplete one
         if kind in (3, 6) and size > 0:  # a frame's header, or a frame
             first = content[place]
             frames += 1
             shown += first >> 7 or first >> 4 & 1
             keys += first >> 4 & 15 == 1  # a key frame that is shown
         place += size
-    return Look(shown if shown < 2 and frames else None, key and keys == 1)
+    return PacketInfo(shown if shown < 2 and frames else None, key and keys == 1)
 
 
 def _leb128(data: bytes, place: int) -> tuple[int, int]:
-    """A number in groups of seven bits, and the place after it."""
+    """Decode a LEB128 number (groups of seven bits); return it and the place after it."""
     value = 0
     for shift in range(0, 56, 7):
         if place >= len(data):
@@ -357,12 +361,12 @@ def _leb128(data: bytes, place: int) -> tuple[int, int]:
     return value, place
 
 
-def _first_byte(is_key: Callable[[int], bool]) -> Callable[[Buffer, bool], Look]:
-    """The look of a codec whose key frames the first byte of a packet tells."""
-    return lambda data, key: Look(1, key and len(data) > 0 and is_key(data[0]))
+def _first_byte(is_key: Callable[[int], bool]) -> Callable[[Buffer, bool], PacketInfo]:
+    """Return the parser of a codec whose packets mark key frames in their first byte."""
+    return lambda data, key: PacketInfo(1, key and len(data) > 0 and is_key(data[0]))
 
 
-LOOKS: dict[str, Callable[[Buffer, bool], Look]] = {
+PARSERS: dict[str, Callable[[Buffer, bool], PacketInfo]] = {
     "mpeg1video": _mpeg2,
     "mpeg2video": _mpeg2,
     "mpeg4": _mpeg4,
@@ -377,4 +381,4 @@ LOOKS: dict[str, Callable[[Buffer, bool], Look]] = {
     "wmv2": _first_byte(lambda byte: byte >> 7 == 0),
     "ffv1": _first_byte(lambda byte: byte >= 0x80),  # the first bit of its range coder, nearly
 }
-"""The looks of codecs that need nothing of their streams' headers."""
+"""Packet parsers of codecs, by FFmpeg's name, that do not need the stream's headers."""

@@ -1,26 +1,26 @@
-"""What the bytes of a file tell of its completeness where FFmpeg does not.
+"""Check from its bytes whether a video file is complete, for containers in which FFmpeg does not.
 
 Each function returns what is wrong, or None. A file that was cut just after a packet, and whose
-header promises no more, is complete.
+header promises no more, counts as complete.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 SYNC, PACKET = 0x47, 188
-"""The first byte of a transport stream's packets, and their length."""
+"""First byte of a transport stream's packets, and their length in bytes."""
 STRIDES = (PACKET, 192, 204)
-"""Bytes from packet to packet: of MPEG-TS, of M2TS, and with error correction."""
+"""Bytes from packet to packet in MPEG-TS, in M2TS, and in MPEG-TS with error correction."""
 UNKNOWN = (0, 0xFFFFFFFF)
-"""Lengths that stand in files which were written to a pipe."""
+"""Values of a length field that mean "unknown", as in files written to a pipe."""
 
 
 def incomplete(path: Path, container: str, stream_id: int) -> str | None:
-    """What a file lacks, as far as its container tells.
+    """Check whether a file ends early or has gaps; return the problem, or None.
 
     Args:
-        container: FFmpeg's name of it.
-        stream_id: the container's number of the video stream.
+        container: FFmpeg's name of the container format.
+        stream_id: number of the video stream in the container.
 
     Raises:
         OSError: the file cannot be read.
@@ -41,7 +41,7 @@ def incomplete(path: Path, container: str, stream_id: int) -> str | None:
 
 
 def _avi(path: Path) -> str | None:
-    """The RIFF chunks that an AVI file consists of say how long they are."""
+    """Check an AVI file by the lengths of its RIFF chunks."""
     size, place = path.stat().st_size, 0
     with path.open("rb") as file:
         while place + 8 <= size:
@@ -54,9 +54,9 @@ def _avi(path: Path) -> str | None:
 
 
 def _mp4(path: Path) -> str | None:
-    """The boxes that an MP4 file consists of say how long they are; that of a fragment is whole.
+    """Check an MP4 file by the lengths of its boxes: moov and moof must be whole.
 
-    The box of the pictures may be shorter than it says: the lost ones are found otherwise.
+    The box of the pictures may be too short: lost pictures are found by decoding.
     """
     size, place = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -74,10 +74,10 @@ def _mp4(path: Path) -> str | None:
 
 
 def _transport_stream(content: bytes, stream_id: int) -> str | None:
-    """Each packet counts, from 0 to 15, those of its stream that hold a payload.
+    """Check a transport stream by its packets' continuity counters, which count from 0 to 15.
 
-    A jump in the count just before a new picture does not matter: two files were joined there, or
-    one was cut. Source: ISO 13818-1, 2.4.3.
+    A jump just before a new picture is allowed: two files were joined there, or one was cut.
+    Source: ISO 13818-1, 2.4.3.
     """
     content = content.lstrip(b"\0")  # some recorders pad, before and after
     stride, first = _layout(content)
@@ -103,7 +103,7 @@ def _transport_stream(content: bytes, stream_id: int) -> str | None:
 
 
 def _layout(content: bytes) -> tuple[int, int]:
-    """Bytes from packet to packet, and the place of the first whole one's first byte."""
+    """Find the bytes from packet to packet, and the position of the first whole packet."""
     for stride in STRIDES:
         for first in range(stride):
             places = range(first, min(len(content), first + 5 * stride), stride)
@@ -113,7 +113,7 @@ def _layout(content: bytes) -> tuple[int, int]:
 
 
 def _ogg(content: bytes) -> str | None:
-    """The last page is whole, and its last packet ends in it. Source: RFC 3533, 6."""
+    """Check that an Ogg file's last page is whole and ends a packet. Source: RFC 3533, 6."""
     end, open_packet = [(0, False), *_ogg_pages(content)][-1]
     if end > len(content):
         return f"ends early (by {end - len(content)} bytes)"
@@ -121,7 +121,7 @@ def _ogg(content: bytes) -> str | None:
 
 
 def _ogg_pages(content: bytes) -> Iterator[tuple[int, bool]]:
-    """Where each page ends, and whether its last packet goes on in the next."""
+    """Yield the end of each Ogg page, and whether its last packet continues on the next page."""
     place = 0
     while content[place : place + 4] == b"OggS":
         segments = (
@@ -132,7 +132,7 @@ def _ogg_pages(content: bytes) -> Iterator[tuple[int, bool]]:
 
 
 def _gif(content: bytes) -> str | None:
-    """Blocks follow each other up to the trailer. Source: GIF89a, appendix A."""
+    """Check that a GIF's blocks reach its trailer. Source: GIF89a, appendix A."""
     place = 13 + _colours(content, 10)
     while place < len(content):
         match content[place]:
@@ -151,6 +151,6 @@ def _gif(content: bytes) -> str | None:
 
 
 def _colours(content: bytes, place: int) -> int:
-    """Bytes of a GIF's table of colours, of which the byte at `place` tells."""
+    """Return the bytes of a GIF's colour table, as the flags at `place` say."""
     flags = content[place] if place < len(content) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

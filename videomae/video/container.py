@@ -1,7 +1,7 @@
-"""Opening video files safely: which formats are read, and which stream of a file.
+"""Open video files safely through PyAV: the allowed formats, and the stream that is read.
 
-Everything that opens a file of others through PyAV comes by here, so that no file leads FFmpeg to
-another one, or to a host.
+All code that opens untrusted video files through PyAV uses this module, so that no file makes
+FFmpeg open another file or a network connection.
 """
 
 import os
@@ -37,13 +37,14 @@ FORMATS = (
     "bmp_pipe,dpx_pipe,exr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,jpegxl_anim,jpegxl_pipe,pam_pipe,"
     "png_pipe,ppm_pipe,qoi_pipe,tiff_pipe,webp_pipe"
 )
-"""The demuxers that may open a file: those that read this one file alone."""
+"""Demuxers that may open a file: those that read only this one file."""
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+"""Options of FFmpeg that restrict a container to FORMATS and to local files."""
 FASTEST = 1000
-"""Frames per second that no average of a real video exceeds."""
+"""Largest plausible mean frame rate, in frames per second."""
 GENPTS = 1
-"""The container flag AVFMT_FLAG_GENPTS, which PyAV sets: FFmpeg then invents missing times, in
+"""Container flag AVFMT_FLAG_GENPTS, which PyAV sets: with it FFmpeg invents missing times, in
 coding order."""
 LEADING = (
     (b"ffconcat", "a concat script"),
@@ -53,21 +54,21 @@ LEADING = (
 )
 ANYWHERE = ((b"<MPD", "a DASH manifest"), (b"#EXTM3U", "an HLS playlist"))
 NAMED = {".avs": "an AviSynth script", ".vpy": "a VapourSynth script"}
-"""Scripts that some builds of FFmpeg tell by the ending of their name alone."""
+"""Scripts that some builds of FFmpeg recognise only by the ending of their name."""
 PATTERN = re.compile(
     r"%(\d*d|[*?\[\]{}]).*\.(bmp|dpx|exr|gif|jp2|jpe?g|pgm|png|ppm|tga|tiff?|webp|xpm)$", re.I
 )
-"""A name that FFmpeg may take for those of several pictures."""
+"""File names that FFmpeg may take for a pattern of several pictures."""
 INT_MAX = 2**31 - 1
 LOOKED_AT = 1 << 12
-"""Bytes of a file in which a script is looked for."""
+"""Bytes at the start of a file that are searched for a script."""
 
 
 def script_kind(path: Path) -> str | None:
-    """What a file is that leads FFmpeg to other files, such as "an HLS playlist"; None: no such.
+    """Name the kind of a file that makes FFmpeg open others, as "an HLS playlist"; None: none.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(LOOKED_AT)
@@ -85,10 +86,10 @@ def script_kind(path: Path) -> str | None:
 
 
 def check_file(path: Path) -> Path:
-    """The absolute path of a file with something in it that leads to no other file.
+    """Check that a path is a file that is not empty and no script; return its absolute path.
 
     Raises:
-        DecodeError: it is missing, a directory, empty, or a script or playlist.
+        DecodeError: the file is missing, a directory, empty, or a script or playlist.
     """
     try:
         if path.is_dir():
@@ -107,17 +108,17 @@ def open_container(source: Path | BytesIO, name: Path) -> InputContainer:
     """Open a video file, or one in memory, for demuxing.
 
     Args:
-        source: an absolute path that check_file has let pass, or the content of an MP4 file.
-        name: what messages call it.
+        source: an absolute path as check_file returns it, or the content of an MP4 file.
+        name: name of the file in error messages.
 
     Raises:
-        DecodeError: it is of no format that is read here.
-        av.FFmpegError, OSError, ValueError: it cannot be opened.
+        DecodeError: the file is in none of FORMATS.
+        av.FFmpegError, OSError, ValueError: the file cannot be opened.
     """
     try:
         if isinstance(source, BytesIO):
             source.seek(0)
-            # Nothing need be found out by decoding: the first frame would be decoded for that.
+            # Without this option FFmpeg would decode the first frame to probe the stream.
             alone: Any = [{"skip_frame": "all"}]  # PyAV's stubs ask for strings
             container = av.open(source, "r", format="mp4", stream_options=alone)
         else:
@@ -134,15 +135,15 @@ def best_stream(
     max_bytes: int = MAX_CLIP_BYTES,
     options: Mapping[str, str] = MappingProxyType({}),
 ) -> VideoStream:
-    """The video stream that FFmpeg's av_find_best_stream names, to be decoded in one thread.
+    """Return the video stream that av_find_best_stream selects, set up to decode in one thread.
 
     Args:
-        name: what messages call the file.
-        max_bytes: of memory that reading may take: larger pictures are not decoded.
-        options: of the decoder.
+        name: name of the file in error messages.
+        max_bytes: bytes of memory that reading may take: larger pictures are not decoded.
+        options: options of the decoder.
 
     Raises:
-        DecodeError: there is none, or its codec is not known.
+        DecodeError: there is no video stream, or its codec is unknown.
     """
     stream = container.streams.best("video")
     if stream is None:
@@ -157,14 +158,14 @@ def best_stream(
 
 
 def picture_size(source: Path, name: Path) -> tuple[int, int]:
-    """Width and height of a file's pictures, as coded, in pixels, without decoding it.
+    """Return the coded width and height of a file's pictures, in pixels, without decoding.
 
     Args:
-        source: an absolute path that check_file has let pass.
-        name: what messages call it.
+        source: an absolute path as check_file returns it.
+        name: name of the file in error messages.
 
     Raises:
-        DecodeError: it cannot be opened, or holds no video.
+        DecodeError: the file cannot be opened, or holds no video.
     """
     try:
         with open_container(source, name) as container:
@@ -175,7 +176,7 @@ def picture_size(source: Path, name: Path) -> tuple[int, int]:
 
 
 def frame_rate(stream: VideoStream) -> Fraction | None:
-    """Frames per second, on average; where that is not known or absurd, as FFmpeg guesses it."""
+    """Return the mean frames per second; if unknown or above FASTEST, FFmpeg's guess, or None."""
     average, guessed = stream.average_rate, stream.guessed_rate
     if average and (average <= FASTEST or not guessed):
         return average

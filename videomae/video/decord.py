@@ -1,4 +1,4 @@
-"""Video files through decord, or its fork decord2."""
+"""Reader of video files through decord, or its fork decord2."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from videomae.video.interface import (
     gathered,
 )
 
-decord.logging.set_level(decord.logging.FATAL)  # FFmpeg's own words; ours name file and line
+decord.logging.set_level(decord.logging.FATAL)  # hides FFmpeg's messages: ours name the file
 SOURCE_LINE = r"^\[[\d:]+\] \S+:\d+: "
-"""What decord puts before its words."""
+"""Pattern of the clock and the source line that begin decord's error messages."""
 
 
 class DecordVideo:
-    """A video file, with one thread: loaders run one process per core."""
+    """A video file decoded by decord in one thread, as loaders run one process per core."""
 
     reference_stride = 1
 
@@ -62,14 +62,14 @@ class DecordVideo:
             for place in range(0, len(numbers), count):
                 frames = reader.get_batch(numbers[place : place + count]).asnumpy()
                 if place + count >= len(numbers):
-                    del self, reader  # while it is open it goes on decoding, in a thread of its own
+                    del self, reader  # an open reader goes on decoding in a thread of its own
                 yield Part(place, frames)
         except (DECORDError, RuntimeError, IndexError) as error:
             raise DecodeError(_reason(path, error)) from error
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The error in one line, without the decoder's own clock, source lines and call stack."""
+    """Return the error as one line, without decord's clock, source lines and call stack."""
     lines = str(error).strip().splitlines()
     if not lines:
         return f"{path}: {type(error).__name__}"

@@ -1,4 +1,4 @@
-"""Folders of extracted frames, through Pillow."""
+"""Reader of folders of extracted frames, one image file each, through Pillow."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,16 @@ from videomae.video.interface import (
 )
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "TGA")
-"""Of images: those that Pillow reads by itself. Others, such as EPS, start a program."""
+"""Image formats that may be read: Pillow decodes them itself, and starts no other program."""
 BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises at files that are damaged or no images."""
+"""Exceptions that Pillow raises for files that are damaged or are no images."""
 
 
 def open_image(file: Path) -> Image.Image:
-    """Open an image file of a format that is read here, whatever its name says.
+    """Open an image file in one of FORMATS, whatever the ending of its name.
 
     Raises:
-        one of BROKEN_IMAGE: it is none.
+        one of BROKEN_IMAGE: the file is damaged or no image.
     """
     return Image.open(regular(file), formats=FORMATS)
 
@@ -71,7 +71,7 @@ class FrameFolder:
             raise DecodeError(f"{self.path}: {error}") from error
 
     def _image(self, number: int) -> Frames:
-        """(H, W, 3)"""
+        """Decode frame `number` from 0: (H, W, 3) uint8 RGB."""
         file = self.path / self.template.format(self.start + number)
         with open_image(file) as image:
             check_frame_size(file, image.width, image.height, self.max_bytes)

@@ -1,4 +1,4 @@
-"""Many videos inspected, each by a process of its own, with progress that can be gone on from.
+"""Inspect many videos in worker processes, with progress that a later call can resume.
 
 Used by videomae.scan, and by videomae.prepare scan=strict and scan=quick.
 """
@@ -25,7 +25,7 @@ STRICT = (sys.executable, "-m", "videomae.video.inspection")
 QUICK = (sys.executable, "-m", "videomae.video.quick")
 """The program that reads three frames of one video after another."""
 VERSION = 3
-"""Of what an inspection finds: what an earlier one said of a video is not believed any more."""
+"""Version of the inspection: results of other versions in the progress file are ignored."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Job:
 
     path: Path
     frames: tuple[str, int, int] | None = None
-    """Of a folder of frames: template, first number, how many. None: a file."""
+    """File-name template, first number and count of a folder of frames; None: a video file."""
 
     @classmethod
     def of_clip(cls, clip: Clip, data: DataConfig) -> "Job":
@@ -48,7 +48,7 @@ class Job:
 
 
 Stamp = tuple[int, int] | None
-"""Size in bytes and time of change of a file, in ns; None: it is not there."""
+"""Size of a file in bytes and its modification time in ns; None: the file is missing."""
 
 
 def inspect_resumably(
@@ -59,13 +59,13 @@ def inspect_resumably(
     command: Sequence[str] = STRICT,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> dict[Job, Inspection]:
-    """Inspect every video, less those that an earlier call did and that have not changed since.
+    """Inspect all videos, except those that an earlier call did and that have not changed since.
 
     Args:
-        progress: a file of JSON lines that grows as videos are done; one for each `command`.
-        workers: processes, at most.
-        timeout_s: a video that takes longer counts as damaged.
-        max_bytes: of memory that reading a video may take; more counts as damaged.
+        progress: file of JSON lines to which results are appended; each `command` needs its own.
+        workers: number of processes, at most.
+        timeout_s: seconds after which a video counts as damaged.
+        max_bytes: bytes of memory that reading a video may take; more counts as damaged.
     """
     stamps = {job: _stamp(job.path) for job in jobs}
     progress.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def inspect_all(
     command: Sequence[str] = STRICT,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> Iterator[tuple[Job, Inspection]]:
-    """Every job and what was found, in the order in which they are done."""
+    """Inspect all videos; yield each job with its result, in the order in which they finish."""
     requests = ((job, [str(job.path), job.frames, max_bytes]) for job in jobs)
     for job, answer in run_all(command, requests, workers, timeout_s):
         found = (
@@ -115,9 +115,9 @@ def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
 def _read_progress(
     file: Path, stamps: Mapping[Job, Stamp], max_bytes: int
 ) -> dict[Job, Inspection]:
-    """What inspections of this version and limit found in files that have not changed since.
+    """Read the results of this version and memory limit for files that have not changed since.
 
-    What cannot be understood was damaged, and is inspected again.
+    Lines that cannot be parsed are ignored, so that their videos are inspected again.
     """
     done: dict[Job, Inspection] = {}
     for entry in whole_json_lines(file):

@@ -1,8 +1,8 @@
-"""One video decoded to its end, strictly: what it is, and whether it is damaged.
+"""Strict inspection of one video: decode it to its end, report its properties and any damage.
 
-videomae.scan runs this module as a program, so that a decoder that crashes or hangs takes one video
-along and nothing else. It then reads one JSON array [path, frames, max_bytes] a line and answers
-each with one line, the JSON object of an Inspection. Without torch, so that it starts at once.
+videomae.scan runs this module as a program, so that a decoder that crashes or hangs affects one
+video only. It then reads one JSON array [path, frames, max_bytes] a line, and answers each with one
+line, the JSON object of an Inspection. It does not import torch, so that it starts at once.
 """
 
 import os
@@ -32,43 +32,46 @@ from videomae.video.picture import ToRGB, display_matrix, turned_size
 from videomae.video.pyav import PyAVVideo
 
 KEY = 1
-"""Of FFmpeg's index entries: AVINDEX_KEYFRAME."""
+"""Flag AVINDEX_KEYFRAME of FFmpeg's index entries."""
 STRICT = {"err_detect": "explode"}
-"""The decoder's option to fail where it would conceal damage."""
+"""Decoder option that makes it fail where it would conceal damage."""
 LENIENT = ("tiff",)
-"""Decoders that fail at healthy files, too, with that option."""
+"""Decoders that fail on undamaged files with the option STRICT, and so are used without it."""
 ASF_SPARE_S = 0.3
-"""Seconds that ASF files promise too much where frames are stored before their turn."""
+"""Seconds by which an undamaged ASF file may be shorter than its header promises."""
 MP4 = ("mov,mp4,m4a,3gp,3g2,mj2",)
-"""FFmpeg's name of the format of MP4 and QuickTime files."""
+"""FFmpeg's name of the container format of MP4 and QuickTime files."""
 ESTIMATED = ("avi", "mpegts", "mpeg")
-"""Formats of which FFmpeg estimates the duration, or that say their size in bytes."""
+"""Container formats whose duration FFmpeg estimates, or which state their size in bytes."""
 Each = Callable[[av.VideoFrame], None]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a video is. Nothing but `ok`, `error` and what was seen so far of a damaged one."""
+    """Result of an inspection; for a damaged video only the facts up to the damage are set."""
 
     ok: bool
+    """Whether the video is undamaged."""
     error: str | None = None
-    """What is wrong, and details in parentheses."""
+    """Kind of damage, with details in parentheses; None: undamaged."""
     duration_s: float | None = None
-    """Until the end of the last frame; of a folder of frames: unknown."""
+    """Time until the end of the last frame, in seconds; None for a folder of frames."""
     num_frames: int = 0
-    """Frames that were decoded, whatever the file says of itself."""
+    """Number of frames that were decoded, whatever the header says."""
     fps: float | None = None
-    """Frames per second, on average."""
+    """Mean frame rate, in frames per second."""
     width: int | None = None
-    """In pixels, as shown: after rotation."""
+    """Width after rotation, in pixels."""
     height: int | None = None
+    """Height after rotation, in pixels."""
     codec: str | None = None
+    """FFmpeg's name of the decoder."""
     bytes: int | None = None
-    """Of a file."""
+    """Size of a video file, in bytes."""
 
 
 class DamageError(Exception):
-    """What is wrong with a video."""
+    """Error: a video is damaged; the message says how."""
 
 
 def inspect_video(
@@ -77,8 +80,8 @@ def inspect_video(
     """Decode a video file.
 
     Args:
-        each: called with every frame that a reader would give, in order.
-        max_bytes: of memory that reading it may take.
+        each: called with every frame that a reader would return, in order.
+        max_bytes: bytes of memory that reading the video may take.
     """
     if reason := why_missing(path):
         return Inspection(ok=False, error="missing" if reason == DOES_NOT_EXIST else reason)
@@ -99,7 +102,7 @@ def inspect_video(
 
 
 def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
-    """An error in the words of Inspection.error: what kind it is, and details in parentheses."""
+    """Return an exception as the text of Inspection.error, with details in parentheses."""
     reason = getattr(error, "strerror", None) or str(error).removeprefix(str(path)).lstrip(": ")
     if isinstance(error, DecodeError) and error.__cause__ is None:
         return reason.removeprefix("holds ")
@@ -109,15 +112,15 @@ def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
 
 
 def _decode(path: Path, facts: dict[str, Any], each: Each | None, max_bytes: int) -> None:
-    """Decode the video stream, and fill in `facts` on the way.
+    """Decode the video stream to its end, and add the fields of Inspection to `facts`.
 
     Raises:
-        DamageError: it has frames that the decoder marks, lacks frames that a reader would give, or
-            ends early.
-        DecodeError: it is no video that can be read.
-        av.FFmpegError: its data are invalid.
+        DamageError: the decoder marks frames as corrupt, frames are missing, or the file ends
+            early.
+        DecodeError: the file is no readable video.
+        av.FFmpegError: the data are invalid.
     """
-    with logged() as logs, Reading(path, max_bytes) as reading:
+    with logged() as logs, StrictDecoder(path, max_bytes) as reading:
         stream = reading.stream
         rate = float(frame_rate(stream) or 0)
         facts |= {"codec": stream.codec_context.name, "num_frames": 0, "fps": rate or None}
@@ -126,7 +129,7 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None, max_bytes: int
             if start is None:
                 size = turned_size((frame.width, frame.height), display_matrix(frame))
                 facts |= {"width": size[0], "height": size[1]}
-                early = len(logs)  # complaints of pictures before the first one do not count
+                early = len(logs)  # messages before the first frame do not count
             time = (count - 1) / (rate or 1) if frame.time is None else frame.time
             start = time if start is None else min(start, time)
             end = max(end, time)
@@ -146,16 +149,16 @@ def _decode(path: Path, facts: dict[str, Any], each: Each | None, max_bytes: int
 
 
 class ShownFormats:
-    """The kinds of frames of a video that are known to become RGB pictures."""
+    """The kinds of frames (format, size, colours) that were converted to RGB without error."""
 
     def __init__(self) -> None:
         self.known: set[tuple[object, ...]] = set()
 
     def check(self, frame: av.VideoFrame) -> None:
-        """Convert a frame, if it is of a kind that has not been converted yet.
+        """Convert a frame to RGB, if it is the first one of its kind.
 
         Raises:
-            DamageError: it cannot be converted.
+            DamageError: the frame cannot be converted.
         """
         size = frame.width, frame.height
         kind = (frame.format.name, *size, frame.colorspace, frame.color_range)
@@ -170,10 +173,10 @@ class ShownFormats:
 
 @contextmanager
 def logged() -> Iterator[list[tuple[int, str, str]]]:
-    """What FFmpeg complains of meanwhile: level, who complains, and the words."""
+    """Capture FFmpeg's error messages in a block, each as level, name of the source, text."""
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # the next file would be told of repetitions
+    av.logging.set_skip_repeated(False)  # else repetitions would show up at the next file
     try:
         with av.logging.Capture() as logs:
             yield logs
@@ -182,11 +185,11 @@ def logged() -> Iterator[list[tuple[int, str, str]]]:
         av.logging.set_skip_repeated(skips)
 
 
-class Reading:
-    """The strict decoding of a file's video stream, beside what a reader makes of it.
+class StrictDecoder:
+    """Strict decoder of a file's video stream, which checks that a reader returns the same frames.
 
-    In a part cut out of a longer video the first pictures may refer to some that are gone. What the
-    decoder says before its first frame counts only if it loses one.
+    The first pictures of a video that was cut out of a longer one may refer to missing pictures. So
+    a decoder error before the first frame counts only if a frame is lost.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -195,24 +198,24 @@ class Reading:
         self.container = open_container(check_file(path), path)
         lenient = self.reader.stream.codec_context.name in LENIENT
         self.stream = best_stream(self.container, path, max_bytes, {} if lenient else STRICT)
-        self.early: Exception | None = None  # what the decoder said before its first frame
-        self.excused = 0  # frames that it lost at a join of two files, where nothing is damaged
-        self.begins = False  # whether the first packet is a key frame, as its own bits say
+        self.early: Exception | None = None  # the decoder's error before its first frame
+        self.excused = 0  # frames lost at a join of two files, which is no damage
+        self.begins = False  # whether the first packet is a key frame by its own bits
         self.end_s = 0.0
-        """Where the last packet of any stream ends."""
+        """Time at which the last packet of any stream ends, in seconds."""
 
-    def __enter__(self) -> "Reading":
+    def __enter__(self) -> "StrictDecoder":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.container.close()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """The frames, none of them damaged.
+        """Decode all frames, and compare their numbering with the reader's.
 
         Raises:
-            DamageError: the decoder marks one, or a reader would give others.
-            av.FFmpegError: they cannot be decoded.
+            DamageError: a frame is marked corrupt, or a reader would return other frames.
+            av.FFmpegError: the frames cannot be decoded.
         """
         reader, count = self.reader, 0
         for frame in self._decoded():
@@ -237,7 +240,7 @@ class Reading:
             )
 
     def _lost_key(self) -> int:
-        """The first key frame that is to be shown and is not, counted from 1; 0: there is none."""
+        """Return the packet, from 1, of the first key frame that is wrongly not shown; 0: none."""
         packets, numbering = self.reader.packets, self.reader.numbering
         if self._begins_broken():
             return 1
@@ -248,19 +251,19 @@ class Reading:
         return min(keys) + 1 if keys else 0
 
     def _begins_broken(self) -> bool:
-        """Whether an MP4 file calls its first packet a key frame, but what is in it is none."""
-        entries, spots = self.stream.index_entries, self.reader.packets.spots
-        if self.begins or self.container.format.name not in MP4 or not len(entries) or not spots:
+        """Tell whether an MP4 file marks its first packet as a key frame, but it is none."""
+        entries, packets = self.stream.index_entries, self.reader.packets.locations
+        if self.begins or self.container.format.name not in MP4 or not len(entries) or not packets:
             return False
-        return entries[0].flags & KEY > 0 and entries[0].pos == spots[0][0]
+        return entries[0].flags & KEY > 0 and entries[0].pos == packets[0][0]
 
     def _holder(self, frame: int) -> int | None:
-        """The packet that a reader takes frame i from; None: it has no such frame."""
+        """Return the packet from which a reader takes a frame; None: it has no such frame."""
         shown = self.reader.numbering.shown
         return shown[frame] if frame < len(shown) else None
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """What the decoder gives, each frame with the number of its packet for its time."""
+        """Decode all packets strictly; yield frames whose pts is the number of their packet."""
         begun = False
         for number, packet in self._packets():
             packet.pts = number
@@ -280,10 +283,10 @@ class Reading:
             yield from frames
 
     def _is_orphan(self, number: int) -> bool:
-        """Whether a packet's picture was built on some that a join of two files has left behind.
+        """Tell whether a packet's picture depends on pictures that a join of two files removed.
 
-        It then follows a key frame whose time is none after those before it, and is shown before
-        that.
+        It then follows a key frame whose time is not after those before it, and is shown before
+        that key frame.
         """
         packets, shown = self.reader.packets, self.reader.numbering.shown
         key = max((key for key in packets.keys if key <= number), default=0)
@@ -294,10 +297,10 @@ class Reading:
         return time <= max(before) and shown.index(number) < shown.index(key)
 
     def _packets(self) -> Iterator[tuple[int, VideoPacket]]:
-        """The packets of the stream, numbered; those of others tell where the file ends.
+        """Yield the stream's packets with their numbers; note where all streams end.
 
-        FFmpeg marks the last packet before a joint of two transport streams as corrupt; what is
-        missing in these check_end finds.
+        In transport streams FFmpeg also marks the last packet before a join as corrupt; what is
+        missing there, check_end finds.
         """
         number = 0
         for packet in self.container.demux():
@@ -314,11 +317,11 @@ class Reading:
             number += packet.size > 0
 
     def check_end(self, end_s: float, step_s: float) -> None:
-        """Raise DamageError where the file ends before what its header promises.
+        """Raise DamageError if the file ends before the time or size that its header promises.
 
         Args:
-            end_s: where its last packet or frame ends.
-            step_s: from one frame to the next; 0: not known.
+            end_s: end of its last packet or frame, in seconds.
+            step_s: time from one frame to the next, in seconds; 0: not known.
         """
         promised = self._promised_s()
         spare_s = ASF_SPARE_S if self.container.format.name == "asf" else 0.0
@@ -329,15 +332,15 @@ class Reading:
         if entries > seen:
             raise DamageError(f"ends early (after {seen} of {entries} packets)")
         if self.container.format.name == "avi" and 0 < self.stream.frames <= seen:
-            return  # at most its index is missing
+            return  # at most the index at its end is missing
         if wrong := incomplete(self.path, self.container.format.name, self.stream.id):
             raise DamageError(wrong)
 
     def _promised_s(self) -> float:
-        """Where a file that a broken download would shorten unseen says it ends; 0: it does not.
+        """Return the duration that the header promises, in seconds; 0: it promises none.
 
-        An MP4 file says how many packets it has, and its edit lists shorten it rightfully; an AVI
-        file says how many bytes.
+        It is 0 for MP4, whose header has the number of packets and whose edit lists may shorten it,
+        and for the formats of ESTIMATED.
         """
         if self.container.format.name in (*MP4, *ESTIMATED):
             return 0.0
@@ -357,11 +360,12 @@ def inspect_frames(
     *,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> Inspection:
-    """Decode a folder of extracted frames: numbers `start` to start + total - 1.
+    """Decode all frames of a folder of extracted frames.
 
     Args:
+        template: format of a file name, filled with numbers from `start` to start + total - 1.
         each: called with every frame, in order.
-        max_bytes: of memory that reading one may take.
+        max_bytes: bytes of memory that reading one frame may take.
     """
     if not os.path.isdir(path):
         return Inspection(ok=False, error="missing")
@@ -385,7 +389,7 @@ def inspect_frames(
 
 
 def inspect(path: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspection:
-    """Answer a request."""
+    """Inspect a video file or a folder of frames: the answer to one request of videomae.scan."""
     if frames:
         return inspect_frames(Path(path), *frames, max_bytes=max_bytes)
     return inspect_video(Path(path), max_bytes=max_bytes)

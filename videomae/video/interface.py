@@ -1,6 +1,6 @@
-"""What every decoder of this room offers, and the error it raises.
+"""The interface of all video readers, and the error that they raise.
 
-A video is opened where it is used, and never crosses to another process.
+A video is opened in the process that uses it, and is never sent to another one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,24 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]
-"""(T, H, W, 3), RGB, turned as the file says."""
+"""Decoded frames, (T, H, W, 3) uint8 RGB, rotated as the file says."""
 PART_BYTES = 1 << 26
-"""Bytes of frames that a reader gives at once; a single frame may be larger."""
+"""Bytes of frames that a reader yields at once, at most; a single frame may be larger."""
 PIXEL_BYTES = 9
-"""Bytes of memory that reading a pixel takes at the least: two decoded pictures in 4:2:0, of which
-one is built on the other, one in RGB, and its copy."""
+"""Bytes of memory that reading takes per pixel, at least: two decoded pictures in 4:2:0, one in
+RGB, and its copy."""
 
 
 class DecodeError(Exception):
-    """A video that cannot be read: missing, damaged, or not a video."""
+    """Error: a video cannot be read, as it is missing, damaged, or not a video."""
 
 
 class Part(NamedTuple):
-    """Some of the frames that were asked for, one after the other."""
+    """Consecutive frames of those that were requested from a video."""
 
     place: int
-    """That of the first among the numbers that were asked for."""
+    """Index of the first frame in the list of requested frame numbers."""
     frames: Frames
+    """The frames, (T, H, W, 3) uint8 RGB."""
 
 
 class Video(Protocol):
@@ -37,7 +38,7 @@ class Video(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """How many frames it has; at least 1."""
+        """Number of frames in the video; at least 1."""
 
     @property
     def fps(self) -> float | None:
@@ -45,32 +46,38 @@ class Video(Protocol):
 
     @property
     def reference_stride(self) -> int:
-        """Frames whose number is a multiple of it need none of those between them; 1: unknown."""
+        """Stride whose multiples decode without the frames between them; 1: not known."""
 
     def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
-        """The frames of ascending, distinct numbers, 0-based, in their order, some at a time.
+        """Decode frames in parts, in the order of their numbers.
 
         A part has as many frames as fit into PART_BYTES, but at least one, so that reading large
-        frames takes little memory. Where a later frame shows that earlier ones were not the right
-        ones, all come again, from place 0 on: the last ones count.
+        frames takes little memory. If a later frame shows that earlier ones were wrong, all parts
+        are yielded again from place 0; the last ones count.
+
+        Args:
+            numbers: distinct frame numbers, from 0, in ascending order.
 
         Raises:
-            DecodeError: they cannot be decoded.
+            DecodeError: the frames cannot be decoded.
         """
 
     def read(self, indices: Sequence[int]) -> Frames:
-        """The frames of these numbers, 0-based, at least one, in any order and as often as asked.
+        """Decode the frames of these numbers: (len(indices), H, W, 3) uint8 RGB.
+
+        Args:
+            indices: frame numbers, from 0, at least one, in any order and with repetitions.
 
         Raises:
-            DecodeError: they cannot be decoded.
+            DecodeError: the frames cannot be decoded.
         """
 
 
 def gathered(parts: Callable[[Sequence[int]], Iterator[Part]], indices: Sequence[int]) -> Frames:
-    """What Video.read gives, from what Video.parts gives: each frame is decoded once.
+    """Implement Video.read by Video.parts, so that each frame is decoded once.
 
     Raises:
-        ValueError: no frame is asked for.
+        ValueError: `indices` is empty.
     """
     if not len(indices):
         raise ValueError("no frame is asked for")
@@ -83,15 +90,15 @@ def gathered(parts: Callable[[Sequence[int]], Iterator[Part]], indices: Sequence
 
 
 def frames_in_part(frame_bytes: int) -> int:
-    """How many frames of that many bytes a part has."""
+    """Return how many frames of `frame_bytes` bytes a part has."""
     return max(1, PART_BYTES // frame_bytes)
 
 
 def check_frame_size(path: Path, width: int, height: int, max_bytes: int) -> None:
-    """Check that frames of that size, in pixels, can be read within that much memory.
+    """Check that frames of width x height pixels can be read within `max_bytes` of memory.
 
     Raises:
-        DecodeError: they cannot.
+        DecodeError: the frames need more memory.
     """
     needed = PIXEL_BYTES * width * height
     if needed > max_bytes:
@@ -103,13 +110,13 @@ def check_frame_size(path: Path, width: int, height: int, max_bytes: int) -> Non
 
 @contextmanager
 def within_memory(path: str) -> Iterator[None]:
-    """A block that reads a video, and raises DecodeError where memory does not suffice for it."""
+    """Turn errors of too little memory, in a block that reads a video, into DecodeError."""
     try:
         yield
     except MemoryError as error:
         raise DecodeError(f"{path}: memory does not suffice to read it ({error})") from error
     except RuntimeError as error:
-        if "memory" not in str(error):  # torch has no other class for it
+        if "memory" not in str(error):  # torch raises RuntimeError for too little CPU memory
             raise
         line = str(error).splitlines()[0]
         raise DecodeError(f"{path}: memory does not suffice to read it ({line})") from error

@@ -1,4 +1,4 @@
-"""A line of a clip list to an open video, by whichever decoder is there."""
+"""Open the video of a clip-list line: by a decoder, from a pack, or from a folder of frames."""
 
 import importlib
 import os
@@ -20,16 +20,16 @@ DECODERS = {
     "decord": "videomae.video.decord:DecordVideo",
     "torchcodec": "videomae.video.torchcodec:TorchCodecVideo",
 }
-"""What data.decoder may name, and the class that does it, imported when it is needed; auto takes
-the first that can be."""
+"""Decoders that data.decoder may name, and their classes, which are imported when needed; `auto`
+takes the first whose library can be imported."""
 
 
 @cache
 def decoder(name: str) -> tuple[str, type]:
-    """The decoder that data.decoder=name means, and its class.
+    """Return the decoder that data.decoder=name means, and its class.
 
     Raises:
-        ConfigError: there is none of that name, or its library cannot be imported.
+        ConfigError: no decoder has that name, or its library cannot be imported.
     """
     if name not in (AUTO, *DECODERS):
         known = ", ".join((AUTO, *DECODERS))
@@ -39,7 +39,7 @@ def decoder(name: str) -> tuple[str, type]:
         module, _, kind = DECODERS[candidate].partition(":")
         try:
             return candidate, getattr(importlib.import_module(module), kind)
-        except (ImportError, OSError, RuntimeError) as error:  # absent, or its libraries are
+        except (ImportError, OSError, RuntimeError) as error:  # it or its libraries are absent
             reasons.append(f"{candidate}: {str(error).splitlines()[0]}")
     raise ConfigError(
         f"data.decoder={name} cannot be used ({'; '.join(reasons)}); python -m videomae.doctor "
@@ -48,16 +48,16 @@ def decoder(name: str) -> tuple[str, type]:
 
 
 def check_decoder(name: str) -> str:
-    """The decoder that data.decoder=name means.
+    """Return the name of the decoder that data.decoder=name means.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: the decoder cannot be used.
     """
     return decoder(name)[0]
 
 
 def usable_decoders() -> list[str]:
-    """The decoders whose library can be imported here."""
+    """List the decoders whose libraries can be imported."""
 
     def usable(name: str) -> bool:
         try:
@@ -70,10 +70,10 @@ def usable_decoders() -> list[str]:
 
 @lru_cache(maxsize=64)
 def pack_at(root: Path) -> Pack | None:
-    """The pack that lies there; None: `root` is a folder of videos.
+    """Open the pack in the directory `root`; None: `root` is a folder of videos.
 
     Raises:
-        PackError: it cannot be read.
+        PackError: the pack cannot be read.
     """
     if not os.path.exists(root / PACK_INDEX):
         return None
@@ -82,20 +82,20 @@ def pack_at(root: Path) -> Pack | None:
 
 @contextmanager
 def reading_here(what: str, max_clip_bytes: int) -> Iterator[None]:
-    """Open and read videos in this process, in no more memory than a decoding process would have.
+    """Limit the memory of a block that reads videos in this process to `max_clip_bytes`.
 
     Raises:
-        DecodeError: it is not enough.
+        DecodeError: the memory does not suffice.
     """
     with within_memory(what), memory_limited(max_clip_bytes):
         yield
 
 
 def open_clip(clip: Clip, data: DataConfig) -> Video:
-    """The video of one line of a clip list.
+    """Open the video of one line of a clip list.
 
     Raises:
-        DecodeError: it cannot be opened.
+        DecodeError: the video cannot be opened.
     """
     root = Path(data.root or "")
     if pack := pack_at(root):

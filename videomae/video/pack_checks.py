@@ -1,7 +1,7 @@
-"""What a pack says of itself, checked before it is believed: its manifest and its index.
+"""Checks of a pack's manifest and index, before any of their values is used.
 
-Packs are copied over networks and taken over from others. Every number is compared with what it
-counts, and the index is hashed before it is parsed, for a flipped bit in it can end the process.
+Packs are copied over networks and received from others. Every number is compared with what it
+counts, and the index is hashed before it is parsed, as a flipped bit in it can crash the process.
 """
 
 import re
@@ -22,8 +22,8 @@ SCHEMA = pa.schema(
         ("source", pa.large_string()),  # the path in the list; of frame folders: and start, total
         ("shard", pa.int32()),  # its place in the manifest's shards
         ("offset", pa.int64()),  # of the MP4 file in the shard, in bytes
-        ("length", pa.int64()),  # likewise
-        ("crc32", pa.uint32()),  # of those bytes
+        ("length", pa.int64()),  # of the MP4 file, in bytes
+        ("crc32", pa.uint32()),  # of the MP4 file
         ("num_frames", pa.int32()),
         ("fps", pa.float32()),  # of the source
         ("width", pa.int32()),
@@ -33,18 +33,18 @@ SCHEMA = pa.schema(
 )
 MAY_BE_NULL = ("fps", "label")
 FRAME_BYTES = 5
-"""The least that a frame takes in an MP4 file: four bytes say how long it is."""
+"""Bytes of a frame in an MP4 file, at least: four of them are its length."""
 ROW_BYTES = sum(field.type.bit_width // 8 for field in SCHEMA if field.name != "source")
 LARGEST, MOST_STRIDE = 2**62, 2**16
 Columns = Mapping[str, pa.Array]
 
 
 def read_manifest(path: Path, version: int) -> dict[str, Any]:
-    """A manifest whose values that are used have their types, and make sense.
+    """Read a manifest, and check the types and ranges of the values that are used.
 
     Raises:
-        ValueError: naming the first that does not.
-        OSError: it cannot be read.
+        ValueError: a value is wrong; the message names the first one.
+        OSError: the manifest cannot be read.
     """
     manifest = _object(read_json(path), path.name)
     if type(manifest.get("version")) is not int or manifest["version"] != version:
@@ -81,17 +81,16 @@ def _check_file(entry: Mapping[str, Any], pattern: str) -> None:
 
 
 def _short(value: object) -> str:
-    """A value of others, for a message."""
+    """Return an untrusted value as short text for an error message."""
     return "missing" if value is None else repr(value)[:60]
 
 
 def read_index(root: Path, manifest: Mapping[str, Any]) -> Columns:
-    """The columns of a pack's index, memory-mapped: the bytes that were written, and a place in a
-    shard for each video.
+    """Read the columns of a pack's index, memory-mapped, and check them.
 
     Raises:
-        ValueError, pyarrow.ArrowException: it is damaged, naming the first row that is.
-        OSError: it cannot be read.
+        ValueError, pyarrow.ArrowException: the index is damaged; the message names the first row.
+        OSError: the index cannot be read.
     """
     entry = manifest["index"]
     path = inside(root, entry["name"])
@@ -114,11 +113,12 @@ def read_index(root: Path, manifest: Mapping[str, Any]) -> Columns:
 
 
 def check_plain(content: memoryview) -> None:
-    """Check that an Arrow file holds no compressed or shared buffers, which pyarrow would unpack
-    to any size before one could look. This reads the flatbuffers that list its record batches.
+    """Check that an Arrow file has no compression and no dictionaries, by its flatbuffers.
+
+    pyarrow would unpack both to any size before they can be checked.
 
     Raises:
-        ValueError: it does, or it is no Arrow file.
+        ValueError: the file has one of them, or is no Arrow file.
     """
     try:
         length = len(content)
@@ -140,18 +140,18 @@ def check_plain(content: memoryview) -> None:
 
 
 def _number(content: memoryview, kind: str, place: int) -> int:
-    if place < 0:  # which struct would count from the end
+    if place < 0:  # struct would count from the end
         raise ValueError("it is no Arrow file")
     return int(struct.unpack_from(kind, content, place)[0])
 
 
 def _follow(content: memoryview, place: int) -> int:
-    """Where the offset at `place` of a flatbuffer leads."""
+    """Follow the offset at `place` of a flatbuffer; return the position it leads to."""
     return place + _number(content, "<I", place)
 
 
 def _field(content: memoryview, table: int, number: int) -> int:
-    """Where a field of a flatbuffer's table lies; 0: it is not there."""
+    """Return the position of a field in a flatbuffer's table; 0: the field is absent."""
     names = table - _number(content, "<i", table)
     if 6 + 2 * number > _number(content, "<H", names):
         return 0
@@ -160,10 +160,10 @@ def _field(content: memoryview, table: int, number: int) -> int:
 
 
 def check_rows(columns: Columns, shard_bytes: Sequence[int]) -> None:
-    """Check the numbers of every video: where it lies in which shard, and how large it is.
+    """Check every row of an index: the video's place in its shard, its size, and the sort order.
 
     Raises:
-        ValueError: naming the first row that is wrong.
+        ValueError: a row is wrong; the message names the first one.
     """
     for name, column in columns.items():
         if name not in MAY_BE_NULL and column.null_count:
@@ -187,7 +187,7 @@ def check_rows(columns: Columns, shard_bytes: Sequence[int]) -> None:
 
 
 def _refuse(name: str, wrong: NDArray[np.bool_], columns: Columns) -> None:
-    """ValueError naming the first of the rows that are wrong in one column."""
+    """Raise ValueError if any row of a column is wrong; the message names the first one."""
     if wrong.any():
         row = int(wrong.argmax())
         source, value = columns["source"][row].as_py(), columns[name][row].as_py()

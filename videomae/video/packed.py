@@ -1,4 +1,4 @@
-"""Videos of a pack, in memory: their frames' times and key frames follow from how it was made."""
+"""Reader of a video from a pack, whose frame times and key frames are known without a scan."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -6,20 +6,22 @@ from pathlib import Path
 
 from videomae.config import MAX_CLIP_BYTES
 from videomae.video.container import VideoPacket
-from videomae.video.numbering import Entry, Numbering, Packets
+from videomae.video.numbering import Numbering, Packets, SeekPoint
 from videomae.video.pyav import PyAVVideo
 
 
 class PackedVideo(PyAVVideo):
-    """A video as videomae.video.transcode writes it. Its packets are numbered by their times.
+    """A video as videomae.video.transcode writes it, held in memory.
+
+    Its packets are identified by their times.
 
     Args:
-        path: what messages call it.
-        content: of the MP4 file.
-        num_frames: how many it has.
-        stride: every stride-th frame is a reference frame, and needs no other between.
+        path: name of the video in error messages.
+        content: bytes of the MP4 file.
+        num_frames: number of frames in the video.
+        stride: every stride-th frame is a reference frame, which decodes without those between.
         keyint: every keyint-th frame is a key frame.
-        max_bytes: of memory that reading it may take.
+        max_bytes: bytes of memory that reading the video may take.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class PackedVideo(PyAVVideo):
         self.regular = True
         times = range(0, self.count * step, step)
         return Packets(), Numbering(
-            times, [Entry(n, n * step) for n in range(0, self.count, self.keyint)]
+            times, [SeekPoint(n, n * step) for n in range(0, self.count, self.keyint)]
         )
 
     def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:

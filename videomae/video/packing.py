@@ -1,10 +1,10 @@
-"""Writing a pack: transcoded videos go into shards in the order of their list.
+"""Write a pack: transcoded videos go into shards in the order of their list.
 
     staging/N.mp4      the video of clip N until its shard is complete
-    progress.jsonl     the settings, then what became of each clip, in any order
+    progress.jsonl     the settings, then the result for each clip, in any order
 
-A shard is written whole, under its own name, once all of its videos are there, and its bytes depend
-on the list and the settings only. Both files above are gone when the pack is complete.
+A shard is written whole, under its own name, once all of its videos are transcoded. Its bytes
+depend only on the list and the settings. Both files above are removed when the pack is complete.
 """
 
 import fcntl
@@ -42,26 +42,26 @@ from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
 BLOCK = 512
-"""Bytes of a tar header; what follows is padded to a multiple of it."""
+"""Bytes of a tar header; the content after it is padded to a multiple of this size."""
 TAR_END = bytes(2 * BLOCK)
 
 
 class PackingError(UserError):
-    """A pack that cannot be gone on with."""
+    """Error: a pack cannot be written or resumed in its directory."""
 
 
 class Packing:
-    """A pack that is being written. Use as a context, which keeps others away from it.
+    """Writer of a pack. It is a context manager, which locks the pack for other processes.
 
     Args:
-        out: its directory.
-        clips: what goes in, each video once, in this order.
-        encoding: how each is made.
-        shard_bytes: a shard is complete before it would be larger.
-        settings: what must be the same to go on with it.
+        out: directory of the pack.
+        clips: clips of the videos to pack, each video once, in the pack's order.
+        encoding: encoder settings for all videos.
+        shard_bytes: size of a shard in bytes, at most, if it holds more than one video.
+        settings: settings that must be equal for a pack to be resumed.
 
     Raises:
-        PackingError: another process writes there, or it was begun with other settings.
+        PackingError: another process writes there, or the pack was begun with other settings.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Packing:
         self.done: dict[int, Transcoded] = {}
         self.shards: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
-        self.next = 0  # the first clip that no shard has been looked for yet
-        self.members: list[int] = []  # of the shard that is filled
+        self.next = 0  # the first clip that is not assigned to a shard yet
+        self.members: list[int] = []  # clips of the shard that is being filled
         self.size = 0
 
     def __enter__(self) -> "Packing":
@@ -96,7 +96,7 @@ class Packing:
             self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
         except OSError:
-            pass  # some cluster file systems lock nothing: no guard there
+            pass  # some cluster file systems have no locks
         (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
         lines = whole_json_lines(path)
@@ -111,7 +111,7 @@ class Packing:
         self.progress.close()
 
     def _check_free(self) -> None:
-        """PackingError where there are things named like a pack's before a pack is begun."""
+        """Raise PackingError if files of another pack exist before this pack is begun."""
         there = [path.name for name in (STAGING, *PACK_FILES) for path in self.out.glob(name)]
         if there:
             raise PackingError(
@@ -120,17 +120,17 @@ class Packing:
             )
 
     def staged(self, number: int) -> Path:
-        """Where the transcoded video of a clip is put."""
+        """Return the path to which a clip's transcoded video must be written."""
         return self.out / STAGING / f"{number:09}.mp4"
 
     def add(self, number: int, made: Transcoded) -> None:
-        """What became of a clip. Shards that are complete now are written."""
+        """Record the result for a clip, and write the shards that are complete now."""
         self._note({"clip": number, "made": asdict(made)})
         self.done[number] = made
         self._fill()
 
     def finish(self) -> None:
-        """Write what makes it a pack, the manifest last."""
+        """Write the last shard, the index and, last of all, the manifest."""
         assert self.next == len(self.clips)
         self._close_shard()
         order = sorted(self.rows, key=lambda row: str(row["source"]))
@@ -159,16 +159,16 @@ class Packing:
         (self.out / PROGRESS).unlink()
 
     def _made(self) -> Iterator[tuple[int, Transcoded]]:
-        """What became of the clips, in their order."""
+        """Return the results by clip, in the clips' order."""
         return iter(sorted(self.done.items()))
 
     def _note(self, entry: Mapping[str, Any]) -> None:
         append_text(self.out / PROGRESS, json.dumps(entry) + "\n")
 
     def _restore(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Take over what an earlier process has done.
+        """Restore the results of an earlier process.
 
-        What it could not read is tried again, unless a later shard is complete already.
+        Videos that it could not read are tried again, unless a later shard is complete already.
         """
         settings = next((line["settings"] for line in lines if "settings" in line), None)
         if not isinstance(settings, dict):
@@ -212,13 +212,13 @@ class Packing:
         }
 
     def _is_whole(self, shard: int, members: Sequence[int]) -> bool:
-        """Whether a shard is there and has its size. Its bytes are compared when it is read."""
+        """Tell whether a shard exists with its full size; its bytes are checked when it is read."""
         path = self._path(shard)
         size = sum(map(self._needed, members)) + len(TAR_END)
         return path.is_file() and path.stat().st_size == size
 
     def _forget(self, shard: int) -> None:
-        """Remove a shard that is not whole; it is written anew."""
+        """Remove a shard that is not whole, so that it is written anew."""
         path = self._path(shard)
         if path.is_dir():
             raise PackingError(f"{path} is a directory in the place of a shard: remove it")
@@ -226,14 +226,14 @@ class Packing:
         self.hashes.pop(shard, None)
 
     def _is_staged(self, number: int) -> bool:
-        """Whether the video of a clip lies there as it was transcoded."""
+        """Tell whether the staged video of a clip is there, with its size and CRC-32."""
         path, made = self.staged(number), self.done[number]
         if not path.is_file() or path.stat().st_size != made.length:
             return False
         return zlib.crc32(path.read_bytes()) == made.crc32
 
     def _layout(self) -> Iterator[list[int]]:
-        """The clips of each shard, as far as they are known."""
+        """Yield the clips of each shard, up to the first clip without a result."""
         members: list[int] = []
         size = 0
         for number in range(len(self.clips)):
@@ -252,7 +252,7 @@ class Packing:
             yield members
 
     def _fill(self) -> None:
-        """Go on to the first clip that is not done; write every shard that is complete."""
+        """Assign clips to shards, up to the first one without a result; write complete shards."""
         while self.next in self.done:
             if self.done[self.next].source.ok:
                 needed = self._needed(self.next)
@@ -263,14 +263,14 @@ class Packing:
             self.next += 1
 
     def _needed(self, number: int) -> int:
-        """Bytes that a clip takes in its shard."""
+        """Return the bytes that a clip takes in its shard."""
         return sum(
             BLOCK + _padded(length)
             for length in (self.done[number].length, len(self._facts(number)))
         )
 
     def _facts(self, number: int) -> bytes:
-        """What is said of a clip beside its video."""
+        """Return the JSON document that a shard holds beside a clip's video."""
         clip, made = self.clips[number], self.done[number]
         facts = {
             "source": source_of(clip),
@@ -286,7 +286,7 @@ class Packing:
         return self.out / f"shard-{shard:06}.tar"
 
     def _close_shard(self) -> None:
-        """Write the shard that is filled, unless it is there, and begin the next."""
+        """Write the shard that is being filled, unless it exists, and begin the next."""
         if not self.members:
             return
         number = len(self.shards)
@@ -342,7 +342,7 @@ def is_complete(out: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _made_before(values: Mapping[str, Any]) -> Transcoded:
-    """What became of a clip, as a line of progress tells it.
+    """Parse the result for a clip from a line of progress.jsonl.
 
     Raises:
         KeyError, TypeError, ValueError: the line is damaged.
@@ -362,7 +362,7 @@ def _padded(length: int) -> int:
 
 
 def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
-    """A file in a tar archive, without owner or time."""
+    """Append a file to a tar archive, without owner or time, so that bytes are reproducible."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     file.write(info.tobuf(tarfile.USTAR_FORMAT))

@@ -1,4 +1,4 @@
-"""Packed data sets, which python -m videomae.pack writes and every command reads as a root.
+"""Reader of packed data sets, which python -m videomae.pack writes and commands take as a root.
 
     shard-000000.tar   000000000.mp4 000000000.json 000000001.mp4 ...: uncompressed, and named as
                        WebDataset does
@@ -7,7 +7,7 @@
     list.txt           the lines of the list whose videos are in the pack
     bad_files.jsonl    the videos that are not, and why
 
-A video is found in the memory-mapped index and read at its place in its shard: one read.
+A video is looked up in the memory-mapped index, and read from its shard by one read.
 """
 
 import logging
@@ -30,28 +30,28 @@ from videomae.video.packed import PackedVideo
 logger = logging.getLogger(__name__)
 
 PACK_INDEX = "index.arrow"
-"""The file that makes a root a pack."""
+"""Name of the file whose presence makes a root a pack."""
 MANIFEST, LIST, BAD = "manifest.json", "list.txt", "bad_files.jsonl"
 PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, BAD)
 VERSION = 1
 OPEN_SHARDS = 256
-"""Shards that a process keeps open."""
+"""Number of shards that a process keeps open, at most."""
 
 
 class PackError(UserError):
-    """A pack that is unfinished, damaged, or of another kind."""
+    """Error: a pack is unfinished, damaged, or of another version."""
 
 
 def source_of(clip: Clip) -> str:
-    """What a pack calls the video of a list's line."""
+    """Return the name by which a pack's index knows the video of a clip."""
     return clip.path if clip.total is None else f"{clip.path} {clip.start} {clip.total}"
 
 
 class Pack:
-    """A pack, open for reading.
+    """A pack that is open for reading.
 
     Raises:
-        PackError: its manifest or index cannot be read, or cannot be true.
+        PackError: its manifest or index cannot be read, or is inconsistent.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,17 +72,17 @@ class Pack:
         return len(self.columns["source"])
 
     def holds(self, clip: Clip) -> bool:
-        """Whether the clip is in the pack."""
+        """Tell whether the clip's video is in the pack."""
         return self._find(clip) is not None
 
     def open(self, clip: Clip, max_bytes: int = MAX_CLIP_BYTES) -> PackedVideo:
-        """The video of a clip.
+        """Open the video of a clip.
 
         Args:
-            max_bytes: of memory that reading it may take.
+            max_bytes: bytes of memory that reading the video may take.
 
         Raises:
-            DecodeError: it is not in the pack, or what is in its place is not it.
+            DecodeError: the video is not in the pack, or its bytes are damaged.
         """
         row = self._find(clip)
         if row is None:
@@ -100,7 +100,7 @@ class Pack:
         try:
             inside(self.root, path.name)
             file = self._file(number, path)
-            room = max(0, os.fstat(file).st_size - offset)  # for an index may claim any length
+            room = max(0, os.fstat(file).st_size - offset)  # as an index may claim any length
             content = os.pread(file, min(length, room), offset)
         except (OSError, ValueError) as error:
             raise DecodeError(f"{path}: {error}") from error
@@ -120,10 +120,10 @@ class Pack:
         )
 
     def damage(self, *, thorough: bool) -> list[str]:
-        """What is wrong with its files, a line each: missing, of another size, or other bytes.
+        """Check the pack's files; return a line for each that is missing or damaged.
 
         Args:
-            thorough: read every byte; else look at the sizes only.
+            thorough: whether to hash every byte, or else to compare the sizes only.
         """
         found = []
         for entry in [*self.shards, self.manifest["index"]]:
@@ -139,7 +139,7 @@ class Pack:
         return found
 
     def _find(self, clip: Clip) -> int | None:
-        """The row of a clip."""
+        """Return the row of a clip in the index; None: it is not in the pack."""
         wanted, sources = source_of(clip), self.columns["source"]
         row = bisect_left(range(len(self)), wanted, key=lambda row: str(sources[row]))
         return row if row < len(self) and str(sources[row]) == wanted else None

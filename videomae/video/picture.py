@@ -1,7 +1,7 @@
-"""Decoded frames to RGB pictures, with the pixels and the orientation that `ffmpeg` gives them.
+"""Convert decoded frames to RGB pictures, with the pixels and orientation of the ffmpeg command.
 
-The oracle is ffmpeg -i FILE -pix_fmt rgb24: it turns a frame as the display matrix says, scales it
-bicubically to the size of the first one, and converts it.
+The reference is ffmpeg -i FILE -pix_fmt rgb24: it rotates a frame as the display matrix says,
+scales it bicubically to the size of the first frame, and converts it.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from videomae.video.interface import DecodeError
 
 PLAIN = ("yuv420p", "yuvj420p")
-"""Formats of which libswscale's direct conversion gives the pixels of the filter graph, where the
-height is even."""
+"""Pixel formats whose direct conversion by libswscale gives the same pixels as the filter graph, if
+the height is even."""
 Size = tuple[int, int]
 """Width and height, in pixels."""
 Signs = tuple[int, ...]
-"""The entries (a, b, c, d) of a display matrix in units of their scale."""
+"""Entries (a, b, c, d) of a display matrix in units of their scale: each -1, 0 or 1."""
 IDENTITY = (1, 0, 0, 1)
 TURNS: dict[Signs, tuple[int, bool, str]] = {
     IDENTITY: (0, False, ""),
@@ -35,23 +35,23 @@ TURNS: dict[Signs, tuple[int, bool, str]] = {
     (0, 1, 1, 0): (3, True, "transpose=cclock_flip"),
     (0, -1, -1, 0): (1, True, "transpose=clock_flip"),
 }
-"""The display matrices (a, b, c, d) in units of their scale: quarter turns of np.rot90, whether the
-turned picture is then mirrored left to right, and FFmpeg's filters that do the same."""
+"""Rotation by the signs of the display matrix: quarter turns of np.rot90, whether the rotated
+picture is then mirrored left to right, and FFmpeg's filters for both."""
 
 
 QUARTERS = (IDENTITY, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
-"""The signs of so many quarter turns against the clock."""
+"""Signs of the display matrix for 0, 1, 2 and 3 quarter turns counter-clockwise."""
 
 
 def display_matrix(frame: av.VideoFrame) -> Signs:
-    """The signs (a, b, c, d) of the frame's display matrix; a picture upright has (1, 0, 0, 1).
+    """Return the signs (a, b, c, d) of a frame's display matrix; (1, 0, 0, 1) means upright.
 
     Raises:
-        DecodeError: it turns by an angle that is no quarter turn.
+        DecodeError: the matrix rotates by an angle that is no quarter turn.
     """
     try:
         side_data = frame.side_data
-    except ValueError:  # a kind that PyAV does not know lies beside it: mirrors cannot be told
+    except ValueError:  # PyAV does not know another side data's kind: mirroring stays unknown
         return QUARTERS[round(frame.rotation / 90) % 4]
     if not len(side_data):
         return IDENTITY
@@ -60,7 +60,7 @@ def display_matrix(frame: av.VideoFrame) -> Signs:
         return IDENTITY
     a, b, _, c, d = np.frombuffer(bytes(cast(Any, found)), np.int32)[:5].tolist()
     if not (any((a, b)) and any((c, d))):
-        return IDENTITY  # means nothing, and ffmpeg leaves it
+        return IDENTITY  # a matrix without meaning, which ffmpeg ignores
     rows = [
         [value / max(abs(pair[0]), abs(pair[1])) for value in pair] for pair in ((a, b), (c, d))
     ]
@@ -75,13 +75,13 @@ def display_matrix(frame: av.VideoFrame) -> Signs:
 
 
 def is_plain(frame: av.VideoFrame) -> bool:
-    """Whether PyAV's own conversion of the frame gives the pixels that `ffmpeg` does."""
+    """Tell whether PyAV's own conversion of a frame gives the same pixels as the ffmpeg command."""
     return frame.format.name in PLAIN and not frame.interlaced_frame and frame.height % 2 == 0
 
 
 @lru_cache(maxsize=16)
 def _graph(format_: str, size: Size, colours: tuple[int, int], filters: str) -> av.filter.Graph:
-    """FFmpeg's filters for frames of one format, size, colour space and range."""
+    """Make a graph of FFmpeg filters for frames of one format, size, colour space and range."""
     graph = av.filter.Graph()
     graph.threads = 1  # loaders run one process per core
     kind, unit = av.VideoFormat(format_), Fraction(1, av.time_base)
@@ -97,7 +97,7 @@ def _graph(format_: str, size: Size, colours: tuple[int, int], filters: str) -> 
 
 
 def filtered(frame: av.VideoFrame, filters: str) -> av.VideoFrame:
-    """The frame after FFmpeg's filters, separated by commas, as its command would apply them."""
+    """Apply FFmpeg filters, separated by commas, to a frame, as the ffmpeg command does."""
     colours = (int(frame.colorspace), int(frame.color_range))
     graph = _graph(frame.format.name, (frame.width, frame.height), colours, filters)
     graph.push(frame)
@@ -105,16 +105,16 @@ def filtered(frame: av.VideoFrame, filters: str) -> av.VideoFrame:
 
 
 def turned_size(size: Size, signs: Sequence[int]) -> Size:
-    """A size after the turn of a display matrix."""
+    """Return a size after the rotation by a display matrix."""
     return (size[1], size[0]) if signs[0] == 0 else size
 
 
 class ToRGB:
-    """Frames of one video to pictures of one size.
+    """Converter of one video's frames to RGB pictures of one size.
 
     Args:
-        size: of the video's first frame, as decoded.
-        signs: of that frame's display matrix, where not all frames have the same one.
+        size: size of the video's first frame, as decoded.
+        signs: signs of the first frame's display matrix, if the frames' matrices differ.
     """
 
     def __init__(self, size: Size, signs: Signs | None = None) -> None:
@@ -122,10 +122,12 @@ class ToRGB:
         self.signs = signs
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, turned as it is shown: a view of memory that the next frame may take.
+        """Convert a frame to RGB, rotated as it is shown: (H, W, 3) uint8.
+
+        The result is a view of memory that the next call may overwrite.
 
         Raises:
-            DecodeError: it is turned by an angle that is no quarter turn.
+            DecodeError: the frame is rotated by an angle that is no quarter turn.
         """
         signs = display_matrix(frame)
         shown = turned_size(self.size, self.signs or signs)
@@ -139,7 +141,7 @@ class ToRGB:
 
 
 def _to_rgb(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame in RGB, converted as its own colours ask, whatever was converted before."""
+    """Convert a frame to RGB by its own colour space, independent of earlier frames."""
     colours = (frame.format.name, int(frame.colorspace), int(frame.color_range))
     return _reformatter(frame.width, frame.height, *colours).reformat(
         frame, format="rgb24", threads=1
@@ -148,14 +150,14 @@ def _to_rgb(frame: av.VideoFrame) -> av.VideoFrame:
 
 @lru_cache(maxsize=16)
 def _reformatter(*_: int | str) -> VideoReformatter:
-    """A converter for frames of one size, format, colour space and range."""
+    """Return the converter for frames of one size, format, colour space and range."""
     return VideoReformatter()
 
 
 def _filters(frame: av.VideoFrame, signs: Signs, shown: Size) -> str:
-    """What ffmpeg's command puts between decoder and RGB.
+    """Return the filters that the ffmpeg command puts between decoder and RGB.
 
-    It turns 4:2:2 and the like, which no filter can, once they are RGB.
+    Formats such as 4:2:2, which no filter can rotate, are rotated after the conversion to RGB.
     """
     turn = TURNS[signs][2]
     late = signs[0] == 0 and frame.format.chroma_width(64) != frame.format.chroma_height(64)
@@ -165,7 +167,7 @@ def _filters(frame: av.VideoFrame, signs: Signs, shown: Size) -> str:
 
 
 def shrunk(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
-    """The frame in 4:2:0 and in that size, scaled bicubically; not turned."""
+    """Scale a frame bicubically to that size, and convert it to 4:2:0, without rotation."""
     if is_plain(frame):
         bicubic = Interpolation.BICUBIC
         return VideoReformatter().reformat(
@@ -175,7 +177,7 @@ def shrunk(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
 
 
 def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """(H, W, 3): a view of a frame in RGB."""
+    """Return a view of an RGB frame's pixels: (H, W, 3) uint8."""
     (plane,) = frame.planes
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
     return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)

@@ -1,4 +1,4 @@
-"""Video files through PyAV, which brings FFmpeg along on every platform."""
+"""Reader of video files through PyAV, which includes FFmpeg on every platform."""
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from av.stream import Discard
 
 from videomae.config import MAX_CLIP_BYTES
-from videomae.video.bitstream import needless, pictureless
+from videomae.video.bitstream import disposable, pictureless
 from videomae.video.container import (
     VideoPacket,
     best_stream,
@@ -35,25 +35,24 @@ from videomae.video.numbering import (
     Packets,
     by_decoding,
     by_packets,
-    survey,
+    scan_packets,
 )
 from videomae.video.picture import ToRGB, display_matrix
 
 TRIES = 3
-"""Earlier key frames that a container is asked for before its file is read from the start."""
+"""Number of earlier key frames to seek to before the file is read from its start."""
 
 
 NOTHING = Part(0, np.empty(0, np.uint8))
 LARGE = 1 << 22
-"""Pixels of a frame from which on a decoder's memory is not left to chance."""
+"""Pixels of a frame above which opening a video collects the memory of closed videos."""
 
 
 class PyAVVideo:
-    """A video file: frame i is the i-th that FFmpeg shows.
+    """A video file decoded by PyAV: frame i is the i-th frame that FFmpeg shows.
 
-    A frame is known by the packet that holds it, wherever decoding started, so that a container
-    that leads elsewhere than it was asked to is noticed. Frames that nobody wants and that no other
-    is built on are not decoded.
+    A frame is identified by the packet that holds it, so that a seek to a wrong place is noticed.
+    Frames that are not requested, and on which no other frame depends, are not decoded.
     """
 
     reference_stride = 1
@@ -62,7 +61,7 @@ class PyAVVideo:
         self._open(path, check_file(path), max_bytes)
 
     def _open(self, path: Path, source: Path | BytesIO, max_bytes: int) -> None:
-        """Open `source`, which messages call `path`."""
+        """Open `source`, a file or its content; `path` is its name in error messages."""
         self.path = path
         self.source = source
         self.max_bytes = max_bytes
@@ -72,10 +71,10 @@ class PyAVVideo:
             self.fps = float(rate) if rate else None
             context = self.stream.codec_context
             check_frame_size(path, context.width, context.height, max_bytes)
-            self.needless = needless(context.name, context.extradata or b"")
+            self.disposable = disposable(context.name, context.extradata or b"")
             self.pictureless = pictureless(context.name, context.extradata or b"")
             self.left_out: set[int] = set()
-            """Packets since the last start that were not decoded, as no other needs them."""
+            """Packets that were not decoded since the last start, as no other depends on them."""
             self.to_rgb = ToRGB((context.width, context.height))
             self.packets, self.numbering = self._number()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -103,28 +102,32 @@ class PyAVVideo:
                 part.frames[place % frames] = image
                 if place + 1 == part.place + len(part.frames):
                     yield part
-                    part = NOTHING  # its memory is free before that of the next is taken
+                    part = NOTHING  # frees its memory before the next part's is allocated
         except (av.FFmpegError, ValueError) as error:
             raise DecodeError(_reason(self.path, error)) from error
 
     def decoded(self, numbers: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The frames of ascending, distinct numbers as the decoder gives them, with their places.
+        """Yield frames as the decoder outputs them, each with its index in `numbers`.
 
-        Where one cannot be reached, they come again in another way, from place 0 on.
+        If a frame cannot be reached by seeking, all are yielded again, from index 0, by decoding
+        more of the file.
+
+        Args:
+            numbers: distinct frame numbers, from 0, in ascending order.
 
         Raises:
-            DecodeError: they cannot be decoded.
+            DecodeError: the frames cannot be decoded.
         """
         if numbers and not 0 <= numbers[0] <= numbers[-1] < self.num_frames:
             asked = numbers[0] if numbers[0] < 0 else numbers[-1]
             raise DecodeError(f"{self.path} has {self.num_frames} frames, asked for {asked}")
-        ways = [(False, False)]
+        attempts = [(False, False)]
         if not (self.packets.oriented or self.packets.palettes):
-            ways.insert(0, (True, False))
-            if self.regular and self.needless is not None:
-                ways.insert(0, (True, True))
+            attempts.insert(0, (True, False))
+            if self.regular and self.disposable is not None:
+                attempts.insert(0, (True, True))
         try:
-            for seeks, skip in ways:
+            for seeks, skip in attempts:
                 try:
                     yield from enumerate(self._decode(numbers, seeks=seeks, skip=skip))
                     return
@@ -137,29 +140,29 @@ class PyAVVideo:
             raise DecodeError(_reason(self.path, error)) from error
 
     def _decode(self, wanted: Sequence[int], *, seeks: bool, skip: bool) -> Iterator[av.VideoFrame]:
-        """The frames of ascending numbers, reached in one way.
+        """Decode the frames of ascending numbers.
 
         Args:
-            seeks: start from the key frame before a frame, else from the start of the file.
-            skip: leave out frames that are not wanted and that no other needs.
+            seeks: whether to start at the key frame before a frame, or else at the file's start.
+            skip: whether to skip frames that are not wanted and on which no other depends.
         """
         shown, reached = self.numbering.shown, -1
         needed = frozenset(shown[number] for number in wanted) if skip else None
         frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         for place, number in enumerate(wanted):
-            entry = self.numbering.entry(number)
-            if place == 0 or (seeks and entry.frame > reached + 1):
-                packets = self._from(entry.packet) if seeks else self._from_start()
-                reached = entry.frame - 1 if seeks else -1
+            start = self.numbering.seek_point(number)
+            if place == 0 or (seeks and start.frame > reached + 1):
+                packets = self._from(start.packet) if seeks else self._from_start()
+                reached = start.frame - 1 if seeks else -1
                 frames = self._numbered(packets, needed, reached + 1)
             while reached < number:
                 found, frame = next(frames, (-1, None))
-                passed = shown[reached + 1 : found]  # empty unless found lies further on
+                passed = shown[reached + 1 : found]  # frames that were skipped, if any
                 in_order = reached < found <= number and self.left_out.issuperset(passed)
                 if frame is None or not in_order or shown[found] in self.packets.cut:
                     raise ValueError(f"frame {number} cannot be decoded")
                 reached = found
-            assert frame is not None  # what is wanted lies after what was reached
+            assert frame is not None  # `number` lies after `reached`
             if seeks and (frame.width, frame.height) != self.to_rgb.size:
                 raise ValueError(f"frame {number} has another size than the first one")
             yield frame
@@ -167,7 +170,7 @@ class PyAVVideo:
     def _numbered(
         self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None, first: int
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The frames of _frames by their own numbers, from frame `first` on."""
+        """Decode packets; yield each frame from number `first` on with its frame number."""
         numbers = self.numbering.numbers
         for count, (packet, frame) in enumerate(self._frames(packets, needed)):
             number = count if self.numbering.counted else numbers.get(packet, -1)
@@ -178,10 +181,10 @@ class PyAVVideo:
                 yield number, frame
 
     def _number(self) -> tuple[Packets, Numbering]:
-        """Find out which packet holds each frame."""
-        packets = self.packets = survey(self._demux(), self.stream)
+        """Find the packet that holds each frame."""
+        packets = self.packets = scan_packets(self._demux(), self.stream)
         if "mpegts" in self.container.format.name and packets.cut:
-            packets.cut.clear()  # the one before a join is marked so, too
+            packets.cut.clear()  # FFmpeg also marks the packet before a join of two files
             packets.regular = False
         codec = self.stream.codec_context.codec
         told = by_packets(packets, reorders=codec.reorder, restarts=self._restarts())
@@ -198,15 +201,15 @@ class PyAVVideo:
         return by_decoding(shown, self.packets, restarts=self._restarts())
 
     def _restarts(self) -> bool:
-        """Whether decoding may start at any key frame."""
+        """Tell whether decoding may start at any key frame."""
         codec = self.stream.codec_context.codec
         return codec.name in ONE_EACH or codec.intra_only
 
     def renumber(self) -> bool:
-        """Find the order of the frames by decoding, where their times have told another.
+        """Number the frames by decoding, if they were numbered by their packets' times.
 
         Returns:
-            Whether it is another. It never is where frames are lost: such a file is damaged.
+            whether the numbering has changed. It stays if frames are lost: the file is damaged.
         """
         if not self.regular:
             return False
@@ -219,21 +222,22 @@ class PyAVVideo:
     def _frames(
         self, packets: Iterable[tuple[int, VideoPacket]], needed: frozenset[int] | None
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames in the order in which they are shown, each with the number of its packet.
+        """Decode packets; yield frames in display order, each with the number of its packet.
 
-        What cannot be decoded before the first frame is left out.
+        Packets that cannot be decoded before the first frame are skipped.
 
         Args:
-            needed: packets whose frames are wanted; those that no other needs are left out.
+            needed: packets whose frames are wanted; others are skipped if no frame depends on
+                them. None: all frames are wanted.
         """
         begun = False
         self.left_out.clear()
         for number, packet in packets:
             unwanted = needed is not None and number not in needed and packet.size > 0
-            if unwanted and self.needless is not None and self.needless(memoryview(packet)):
+            if unwanted and self.disposable is not None and self.disposable(memoryview(packet)):
                 self.left_out.add(number)
                 continue
-            packet.pts = number  # a frame takes the time of its packet along: here, its number
+            packet.pts = number  # the decoder copies it to the frame's pts
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
@@ -245,8 +249,8 @@ class PyAVVideo:
                 yield cast(int, frame.pts), frame
 
     def _from(self, first: int) -> Iterator[tuple[int, VideoPacket]]:
-        """The packets from one on, each with its number, wherever the container has to be led."""
-        if first == 0 and not self.regular:  # a decoder may keep what it has met further on
+        """Yield the packets from number `first` on, each with its number, after seeking."""
+        if first == 0 and not self.regular:  # the decoder may keep state from later packets
             yield from self._from_start()
             return
         before = [number for number in self.packets.keys if number < first]
@@ -265,21 +269,21 @@ class PyAVVideo:
                     yield from self._checked(chain([met], packets), number, first)
                     return
                 if number is not None:
-                    break  # it has led too far
+                    break  # the seek went too far
         yield from self._from_start(first)
 
     def _from_start(self, first: int = 0) -> Iterator[tuple[int, VideoPacket]]:
-        """The packets from one on, each with its number, after the file has been opened anew."""
+        """Reopen the file; yield its packets from number `first` on, each with its number."""
         self._reopen()
         yield from self._checked(self._demux(), 0, first)
 
     def _checked(
         self, packets: Iterable[VideoPacket], number: int, first: int
     ) -> Iterator[tuple[int, VideoPacket]]:
-        """Number the packets, of which the first is `number`, and leave out those before `first`.
+        """Number packets from `number` on, and yield those from `first` on with their numbers.
 
         Raises:
-            ValueError: they are not those that the first pass saw.
+            ValueError: a packet is not the one that the first pass saw under its number.
         """
         for packet in packets:
             if packet.size > 0:
@@ -289,26 +293,26 @@ class PyAVVideo:
                     yield number, packet
                 number += 1
             elif packet.dts is None and packet.pts is None:
-                yield number, packet  # the end, at which the decoder gives what it holds back
+                yield number, packet  # the end: it makes the decoder output its last frames
 
     def _reopen(self) -> None:
-        """Open the file, or open it anew."""
+        """Open the file, or reopen it at its start."""
         self.container = open_container(self.source, self.path)
         self.stream = best_stream(self.container, self.path, self.max_bytes)
         if self.stream.codec_context.width * self.stream.codec_context.height > LARGE:
-            gc.collect()  # videos that are done with lie in cycles, with their decoders' pictures
+            gc.collect()  # closed videos are reference cycles that hold decoded pictures
         for other in self.container.streams:
             if other is not self.stream:
-                other.discard = Discard.all  # sound need not be read
+                other.discard = Discard.all  # such as sound
 
     def _demux(self) -> Iterator[VideoPacket]:
-        """The packets from where the container stands."""
+        """Yield the stream's packets from the container's current position on."""
         packets: Any = self.container.demux(self.stream)
-        with closing(packets):  # left before their end, PyAV's would keep memory
+        with closing(packets):  # PyAV's generator would keep memory if left before its end
             yield from packets
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The error in one line."""
+    """Return the error as one line that names the file."""
     text = getattr(error, "strerror", None) or str(error).removeprefix(f"{path}: ")
     return f"{path}: {text.splitlines()[0][:300] if text else type(error).__name__}"

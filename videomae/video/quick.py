@@ -1,9 +1,9 @@
-"""One video opened as training opens it, and its first, middle and last frames read.
+"""Quick check of one video: open it as training does, and read its first, middle and last frame.
 
 videomae.prepare scan=quick runs this module as a program, so that a decoder that crashes or hangs
-takes one video along and nothing else. It reads and answers as videomae.video.inspection does: one
-JSON array [path, frames, max_bytes] a line in, one JSON object of an Inspection a line out. Damage
-elsewhere in a video is not found; videomae.video.inspection finds it.
+affects one video only. As in videomae.video.inspection, it reads one JSON array [path, frames,
+max_bytes] a line, and answers each with one line, the JSON object of an Inspection. Damage between
+the three frames is not found; videomae.video.inspection finds it.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from videomae.video.opening import AUTO, decoder
 
 
 def look_into(name: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspection:
-    """Say whether three frames of a video can be read, by the default decoder.
+    """Check that three frames of a video can be read by the default decoder.
 
     Args:
-        name: the path of a file or folder.
-        frames: of a folder of frames: template, first number, how many. None: a file.
-        max_bytes: of memory that reading it may take.
+        name: path of a video file or of a folder of frames.
+        frames: template, first number and count of a folder of frames; None: a video file.
+        max_bytes: bytes of memory that reading the video may take.
     """
     path = Path(name)
     try:

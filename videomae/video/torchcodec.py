@@ -1,4 +1,4 @@
-"""Video files through torchcodec, which needs FFmpeg's shared libraries on the system."""
+"""Reader of video files through torchcodec, which needs FFmpeg's shared libraries."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ from videomae.video.interface import (
 
 
 class TorchCodecVideo:
-    """A video file, with one thread: loaders run one process per core.
+    """A video file decoded by torchcodec in one thread, as loaders run one process per core.
 
-    seek_mode is exact: the first pass over the packets counts the frames, whatever the file says.
+    seek_mode is exact: a first pass over the packets counts the frames, whatever the header says.
     """
 
     reference_stride = 1
@@ -60,6 +60,6 @@ class TorchCodecVideo:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """The error in one line."""
+    """Return the error as one line that names the file."""
     lines = str(error).strip().splitlines()
     return f"{path}: {lines[0][:300] if lines else type(error).__name__}"

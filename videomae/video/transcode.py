@@ -1,12 +1,12 @@
-"""One video to a small MP4 file whose every `stride`-th frame decodes without the others.
+"""Transcode one video to a small MP4 file whose every `stride`-th frame decodes without the others.
 
-x264 makes every stride-th frame a reference frame and those between plain B-frames, on which no
-frame is built. A clip that takes every stride-th frame from a multiple of the stride on so needs
-reference frames only. Frame i has the time i over the frame rate.
+x264 makes every stride-th frame a reference frame, and those between plain B-frames, on which no
+other frame depends. A clip of every stride-th frame from a multiple of the stride on so decodes
+from reference frames only. Frame i has the time i over the frame rate.
 
-videomae.pack runs this module as a program, so that a decoder that crashes or hangs takes one video
-along and nothing else. It then reads one JSON array [path, frames, target, encoding, max_bytes] a
-line, writes the video to `target`, and answers each with one line, the JSON object of a Transcoded.
+videomae.pack runs this module as a program, so that a decoder that crashes or hangs affects one
+video only. It then reads one JSON array [path, frames, target, encoding, max_bytes] a line, writes
+the video to `target`, and answers each with one line, the JSON object of a Transcoded.
 """
 
 import hashlib
@@ -31,28 +31,28 @@ from videomae.video.interface import DecodeError
 from videomae.video.picture import TURNS, Size, display_matrix, filtered, shrunk
 
 MIN_PSNR = 20.0
-"""Of the luma of each frame against its source, in dB; below, it is another picture."""
+"""Least PSNR of each frame's luma against its source, in dB; less means another picture."""
 FRAMES_FPS = 25
-"""Of a folder of frames, which does not say."""
+"""Frame rate of a folder of frames, in frames per second, as the folder does not say."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the videos of a pack are made."""
+    """Encoder settings for the videos of a pack."""
 
     short_side: int
-    """In pixels; smaller videos stay as they are."""
+    """Length of the short side, in pixels; smaller videos keep their size."""
     stride: int
-    """Every stride-th frame is a reference frame."""
+    """Distance of reference frames: every stride-th frame is one."""
     keyint: int
-    """Every keyint-th frame is a key frame."""
+    """Distance of key frames: every keyint-th frame is one."""
     crf: float
-    """x264's quality; less is better."""
+    """Constant rate factor of x264; lower means better quality."""
     preset: str
-    """x264's."""
+    """Speed preset of x264, such as medium."""
 
     def options(self) -> dict[str, str]:
-        """Of x264. More threads and mbtree give other bytes from run to run."""
+        """Return the options of x264; several threads or mbtree would make the bytes vary."""
         parameters = {
             "bframes": self.stride - 1,
             "b-adapt": 0,
@@ -74,30 +74,32 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Transcoded:
-    """What became of a video."""
+    """Result of transcoding a video."""
 
     source: Inspection
-    """What it was; if that is not ok, nothing was written."""
+    """Inspection of the source; if it is not ok, nothing was written."""
     width: int = 0
-    """In pixels, of what was written."""
+    """Width of the written video, in pixels."""
     height: int = 0
+    """Height of the written video, in pixels."""
     length: int = 0
-    """In bytes."""
+    """Size of the written file, in bytes."""
     crc32: int = 0
+    """CRC-32 of the written file."""
     psnr: float = 0.0
-    """Of the luma against the shrunk source, in dB, on average over the frames."""
+    """PSNR of the luma against the resized source, in dB, mean over the frames."""
     min_psnr: float = 0.0
-    """Of the worst frame."""
+    """PSNR of the worst frame, in dB."""
     out_of_disk: tuple[int, str] | None = None
-    """The number and the words of an error in writing."""
+    """Number and message of an error in writing the file; None: there was none."""
 
 
 class ExactnessError(Exception):
-    """What was written is not what was read."""
+    """Error: the written video differs from its source."""
 
 
-class Encoder:
-    """Frames in, an MP4 file out."""
+class Mp4Encoder:
+    """Encoder of frames to an MP4 file in memory."""
 
     def __init__(self, encoding: Encoding, rate: Fraction) -> None:
         self.encoding = encoding
@@ -105,11 +107,11 @@ class Encoder:
         self.content = io.BytesIO()
         self.container = av.open(self.content, "w", format="mp4", options={"fflags": "+bitexact"})
         self.stream: av.VideoStream | None = None
-        self.size: Size | None = None  # not turned; all frames get that of the first
+        self.size: Size | None = None  # before rotation; all frames get the first one's size
         self.count = 0
 
     def add(self, frame: av.VideoFrame) -> None:
-        """The next frame, as decoded."""
+        """Encode the next frame of the source."""
         if self.size is None:
             self.size = small_size(frame, self.encoding.short_side)
         small = shrink(frame, self.size)
@@ -128,7 +130,7 @@ class Encoder:
         self.count += 1
 
     def finish(self) -> bytes:
-        """The file."""
+        """End the file, and return its bytes."""
         assert self.stream is not None  # an undamaged video has a frame
         self.container.mux(self.stream.encode())
         self.container.close()
@@ -136,34 +138,38 @@ class Encoder:
 
 
 def small_size(frame: av.VideoFrame, short_side: int) -> Size:
-    """The size of a frame once its short side is no larger: even sides, not turned."""
+    """Return the size of a frame whose short side is at most `short_side`, with even sides.
+
+    The size is that before the rotation by the display matrix.
+    """
     scale = min(1.0, short_side / min(frame.width, frame.height))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (frame.width, frame.height))
     return width, height
 
 
 def shrink(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
-    """The frame as 4:2:0, in that size, and then turned as it is shown."""
+    """Convert a frame to 4:2:0 in that size, and rotate it as its display matrix says."""
     turn = TURNS[display_matrix(frame)][2]
     small = shrunk(frame, size)
     return filtered(small, turn) if turn else small
 
 
 def luma(frame: av.VideoFrame) -> NDArray[np.float32]:
-    """(H, W) of a 4:2:0 frame."""
+    """Return the luma of a 4:2:0 frame: (H, W) float32, in 0 to 255."""
     return frame.to_ndarray()[: frame.height].astype(np.float32)
 
 
 def _digest(frame: av.VideoFrame) -> bytes:
-    """Of its pixels."""
+    """Return the SHA-256 of a frame's pixels."""
     return hashlib.sha256(frame.to_ndarray().tobytes()).digest()
 
 
 class Comparison:
-    """Holds the frames of a source against those of a file made from them, both in their order.
+    """Comparison of a source's frames with those of the file made from them, one by one.
 
     Args:
-        size: that the frames of the source are shrunk to.
+        content: bytes of the MP4 file.
+        size: size to which the frames of the source are reduced.
     """
 
     def __init__(self, content: bytes, encoding: Encoding, size: Size) -> None:
@@ -174,15 +180,15 @@ class Comparison:
         stream.codec_context.options = STRICT
         self.frames = self.container.decode(stream)
         self.psnr: list[float] = []
-        self.alone: list[bytes] = []  # digests of the frames that are to decode without others
+        self.alone: list[bytes] = []  # digests of the frames that must decode without others
         step = 1 / (Fraction(stream.average_rate or 0) * Fraction(stream.time_base or 0))
         self.step = step
 
     def add(self, frame: av.VideoFrame) -> None:
-        """The next frame of the source.
+        """Compare the next frame of the source with that of the file.
 
         Raises:
-            ExactnessError: that of the file is missing, or another.
+            ExactnessError: the file's frame is missing, or shows another picture.
         """
         number, packed = len(self.psnr), next(self.frames, None)
         if packed is None or packed.pts != number * self.step or packed.is_corrupt:
@@ -196,10 +202,10 @@ class Comparison:
             self.alone.append(_digest(packed))
 
     def finish(self, content: bytes) -> None:
-        """Check that the file has no other frames, and which of them decode alone.
+        """Check that the file has no more frames, and that its reference frames decode alone.
 
         Raises:
-            ExactnessError: it has, or others.
+            ExactnessError: there are more frames, or reference frames alone give other pixels.
         """
         if next(self.frames, None) is not None:
             raise ExactnessError("there are more frames than in the source")
@@ -223,9 +229,13 @@ def transcode(
     encoding: Encoding,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> tuple[Transcoded, bytes]:
-    """A video, or a folder of frames (template, first number, how many), and its new content.
+    """Transcode a video in memory; return the result and the bytes of the MP4 file.
 
-    The source is decoded strictly, twice: to encode it, and to hold each frame against the result.
+    The source is strictly decoded twice: to encode it, and to compare each frame with the result.
+
+    Args:
+        frames: template, first number and count of a folder of frames; None: a video file.
+        max_bytes: bytes of memory that reading the source may take.
     """
 
     def decode(each: Callable[[av.VideoFrame], None]) -> Inspection:
@@ -234,7 +244,7 @@ def transcode(
         return inspect_video(path, each, max_bytes=max_bytes)
 
     try:
-        encoder = Encoder(encoding, _rate(path) if frames is None else Fraction(FRAMES_FPS))
+        encoder = Mp4Encoder(encoding, _rate(path) if frames is None else Fraction(FRAMES_FPS))
         found = decode(encoder.add)
         if not found.ok:
             return Transcoded(found), b""
@@ -261,12 +271,12 @@ def transcode(
 
 
 def _rate(path: Path) -> Fraction:
-    """Frames per second of a video file, on average; a usual number where that is not known."""
+    """Return the mean frames per second of a video file, or FRAMES_FPS if it is not known."""
     try:
         with open_container(check_file(path), path) as container:
             rate = frame_rate(best_stream(container, path))
     except (av.FFmpegError, OSError, ValueError, DecodeError):
-        rate = None  # what is wrong is said once it is decoded
+        rate = None  # decoding reports the error later
     return Fraction(rate).limit_denominator(1001) if rate else Fraction(FRAMES_FPS)
 
 
@@ -277,7 +287,7 @@ def write(
     encoding: Mapping[str, Any],
     max_bytes: int,
 ) -> Transcoded:
-    """Answer a request."""
+    """Transcode a video and write it to `target`: the answer to one request of videomae.pack."""
     of_folder: Any = frames and tuple(frames)
     done, content = transcode(Path(path), of_folder, Encoding(**encoding), max_bytes)
     try:

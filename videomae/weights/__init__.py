@@ -1,0 +1,1 @@
+"""Weights: their formats, safe reading of untrusted files, and loading into models."""

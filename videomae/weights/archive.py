@@ -1,8 +1,8 @@
-"""Look at a file of torch.save before anything in it is loaded, so that loading takes no more
-memory than the file.
+"""Check a file of torch.save before it is loaded, so that loading takes no more memory than the
+file.
 
-torch.load(weights_only=True) runs no code of a file, but does its sums: it unpacks compressed
-entries, makes byte arrays of any length and copies as often as it is asked to.
+torch.load(weights_only=True) runs no code of a file, but obeys it otherwise: it unpacks compressed
+entries, makes byte arrays of any length, and copies as often as the file says.
 """
 
 import io
@@ -15,21 +15,22 @@ from os import SEEK_END
 from typing import IO
 
 DEEPEST = 100
-"""Tuples within tuples: hashing them takes a stack as deep."""
+"""Depth of nested tuples, at most: hashing them takes a stack of the same depth."""
 MOST_COPIED = 2**26
-"""Values and letters that the calls of a pickle may copy, all together."""
+"""Number of values and characters that all calls of a pickle together may copy."""
 MOST_PICKLE = 2**22
-"""Bytes of the largest pickle that is followed; that of ViT-giant has 100,000."""
+"""Bytes of a pickle, at most; that of ViT-giant has 100,000."""
 CALLS = ("REDUCE", "NEWOBJ", "BUILD")
+"""Names of the pickle operations that call a function."""
 PICKLES = 5
-"""In a file from before PyTorch 1.6: three of its kind, its content, and the names of storages."""
+"""Number of pickles in a file from before PyTorch 1.6: three of header, content, storage names."""
 
 
 def check_archive(file: IO[bytes]) -> None:
-    """Check that a zip file is as torch.save makes them: whole entries, none of them compressed.
+    """Check that a zip file is as torch.save writes it: whole entries, none of them compressed.
 
     Raises:
-        ValueError: reading it might take far more memory than its size.
+        ValueError: reading the file might take far more memory than its size.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -51,9 +52,9 @@ def check_archive(file: IO[bytes]) -> None:
 
 
 def _directory_start(file: IO[bytes]) -> int | None:
-    """Where a zip file without a comment says that its table of contents begins.
+    """Return where a zip file without a comment says that its table of contents begins.
 
-    torch goes by that, Python by where the table ends.
+    torch uses this position, Python the one computed from the table's end.
     """
     end = file.seek(0, SEEK_END)
     file.seek(max(0, end - 98))
@@ -71,7 +72,7 @@ def check_old_file(file: IO[bytes]) -> None:
     """Check the pickles of a file from before PyTorch 1.6.
 
     Raises:
-        ValueError: see check_pickle.
+        ValueError: a pickle fails check_pickle.
     """
     for _ in range(PICKLES):
         check_pickle(file)
@@ -79,19 +80,19 @@ def check_old_file(file: IO[bytes]) -> None:
 
 @dataclass(slots=True)
 class _Value:
-    """What a pickle makes."""
+    """Size and depth of a value that a pickle would make."""
 
     size: int = 1
-    """It and all that is in it: values, and letters of text."""
+    """Number of values in it, itself included, and of characters of text."""
     depth: int = 0
-    """Tuples within one another."""
+    """Depth of nested tuples."""
 
 
 def check_pickle(file: IO[bytes]) -> None:
-    """Follow the operations of a pickle without carrying them out.
+    """Follow the operations of a pickle without executing them.
 
     Raises:
-        ValueError: it would make a byte array, nest tuples too deep, or copy too much.
+        ValueError: the pickle would make a byte array, nest tuples too deep, or copy too much.
     """
     stack, memo, copied = list[_Value | None](), dict[int, _Value](), 0  # None: a mark
     start = file.tell()
@@ -127,7 +128,7 @@ def check_pickle(file: IO[bytes]) -> None:
 
 
 def _check_length(length: int) -> None:
-    """Check that a pickle has no more bytes than those of weights."""
+    """Check that a pickle has at most MOST_PICKLE bytes."""
     if length > MOST_PICKLE:
         raise ValueError(f"its pickle is longer than {MOST_PICKLE:,} bytes, as none of weights is")
 
@@ -139,10 +140,10 @@ def _top(stack: Sequence[_Value | None]) -> _Value:
 
 
 def _taken(stack: list[_Value | None], kinds: Sequence[pickletools.StackObject]) -> list[_Value]:
-    """What an operation takes from the stack; a mark stands for all that is above it.
+    """Pop the values that an operation takes from the stack; a mark means all values above it.
 
     Raises:
-        ValueError: there is less.
+        ValueError: the stack holds fewer values.
     """
     taken = list[_Value]()
     count = len(kinds)

@@ -1,9 +1,9 @@
-"""Read the directory that torch.distributed.checkpoint wrote, without running what may be in it.
+"""Read a directory of torch.distributed.checkpoint without running any code in it.
 
-The metadata file is a pickle. An unpickler that knows only the operations and names that such
-metadata are made of turns it into inert records. Each number of the records is then checked against
-the files, and only what passes becomes metadata of torch. A checkpoint of this project holds
-tensors and nothing else: what torch would unpickle as an object is refused by its name.
+The metadata file is a pickle. An unpickler that allows only the operations and names of such
+metadata turns it into inert records. Each number of the records is checked against the files, and
+only then converted to torch's metadata. A checkpoint of this project holds only tensors: any other
+object is refused.
 """
 
 import io
@@ -36,7 +36,7 @@ from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import MARK, Weights, WeightsInfo, as_json, check_info
 
 MODEL, AVERAGE = "model.", "average."
-"""What the names of the weights begin with, and those of their running mean."""
+"""Prefixes of the names of the weights, and of their running mean."""
 STORAGE = "torch.distributed.checkpoint"
 NAMES = (
     (f"{STORAGE}.metadata", "Metadata"),
@@ -53,8 +53,9 @@ NAMES = (
     ("pathlib", "PosixPath"),
     ("pathlib", "WindowsPath"),
 )
-"""What metadata are made of, besides numbers, names and dtypes."""
+"""Classes and functions, by module and name, that metadata may refer to."""
 DTYPES = {("torch", "float32"): torch.float32, ("torch", "int64"): torch.int64}
+"""Dtypes, by module and name, that tensors of a checkpoint may have."""
 OPERATIONS = (
     pickle.PROTO,
     pickle.FRAME,
@@ -91,15 +92,15 @@ OPERATIONS = (
     pickle.SETITEM,
     pickle.SETITEMS,
 )
-"""What a pickle of metadata does; no other operation is carried out."""
+"""Pickle operations that metadata use; no other operation is executed."""
 MOST_METADATA = 2**23
-"""Bytes of metadata that are read beside tensors of any size; larger ones are 1/256 of theirs."""
+"""Bytes of metadata that are always allowed; larger ones may be 1/256 of the tensors' bytes."""
 LARGEST, MOST_DIMS = 2**62, 8
-"""The largest number in metadata, and how many dimensions a tensor has at most."""
+"""Largest number in metadata, and largest number of dimensions of a tensor."""
 
 
 class Record:
-    """What an object of the metadata was made of: arguments and state, and no behaviour."""
+    """Inert stand-in for an object in the metadata: its arguments and state, without behaviour."""
 
     args: tuple[Any, ...] = ()
     state: Any = None
@@ -115,7 +116,7 @@ RECORDS: dict[tuple[str, str], type[Record]] = {key: type(key[1], (Record,), {})
 
 
 class _MetadataUnpickler(pickle._Unpickler):
-    """Makes records, numbers and names; that of C would allocate whatever a pickle claims."""
+    """Unpickler in Python that makes records only; C's would allocate any size a pickle claims."""
 
     dispatch = {  # noqa: RUF012 - the base class has it so
         operation[0]: pickle._Unpickler.dispatch[operation[0]] for operation in OPERATIONS
@@ -139,10 +140,10 @@ def _unpickled(file: BinaryIO) -> object:
 
 
 def _state(value: object, name: str) -> dict[str, Any]:
-    """The state of a record of that name.
+    """Return the state of a record of class `name`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: `value` is something else.
     """
     if isinstance(value, Record) and type(value).__name__ == name and type(value.state) is dict:
         return value.state
@@ -156,10 +157,10 @@ def _mapping(value: object, name: str) -> dict[Any, Any]:
 
 
 def _shape(value: object) -> torch.Size:
-    """A shape, or a place in one.
+    """Convert a record of torch.Size, which is a shape or a position in a tensor.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: `value` is something else.
     """
     if type(value) is RECORDS["torch", "Size"]:
         args = value.args[0] if len(value.args) == 1 else None
@@ -173,10 +174,10 @@ def _is_count(value: object) -> bool:
 
 
 def _tensor(name: object, record: object) -> TensorStorageMetadata:
-    """What metadata say of one tensor.
+    """Convert the record of one tensor to torch's metadata.
 
     Raises:
-        ValueError: it is no tensor, or its numbers make no sense.
+        ValueError: the record is no tensor's, or its numbers are inconsistent.
     """
     if type(name) is not str:
         raise ValueError(f"{METADATA} holds something without a name")
@@ -204,10 +205,10 @@ def _tensor(name: object, record: object) -> TensorStorageMetadata:
 
 
 def _places(storage: Mapping[object, object]) -> dict[MetadataIndex, _StorageInfo]:
-    """Where metadata say that the parts of the tensors lie.
+    """Convert the records of the places in files at which the parts of the tensors lie.
 
     Raises:
-        ValueError: a number makes no sense, or what lies there is compressed.
+        ValueError: a number is out of range, or the data are compressed.
     """
     places = {}
     for key, value in storage.items():
@@ -229,11 +230,11 @@ def _places(storage: Mapping[object, object]) -> dict[MetadataIndex, _StorageInf
 
 
 def read_metadata(directory: Path) -> Metadata:
-    """The metadata of a checkpoint, checked against its files.
+    """Read the metadata of a checkpoint, and check them against its files.
 
     Raises:
-        ValueError: they hold what is refused, or numbers that do not fit the files.
-        OSError: a file is not there, or too short.
+        ValueError: the metadata hold something that is refused, or do not fit the files.
+        OSError: a file is missing or too short.
     """
     path = data_file(directory, METADATA)
     own, all_of_it = path.stat().st_size, sum(x.stat().st_size for x in directory.glob("*.distcp"))
@@ -266,7 +267,7 @@ def read_metadata(directory: Path) -> Metadata:
 
 
 class CheckpointReader(dcp.FileSystemReader):
-    """Reads the tensors of a checkpoint, and nothing that would have to be unpickled."""
+    """Reader of a checkpoint's tensors, which refuses everything that would be unpickled."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         metadata = read_metadata(Path(self.path))
@@ -292,7 +293,7 @@ class CheckpointReader(dcp.FileSystemReader):
         return done
 
     def _part(self, item: ReadItem) -> Tensor:
-        """What an item wants of a part of a tensor, as the file has it."""
+        """Read the slice of a tensor part that `item` asks for, on the CPU."""
         place = self.storage_data[item.storage_index]
         with (Path(self.path) / place.relative_path).open("rb") as file:
             file.seek(place.offset)
@@ -313,10 +314,10 @@ class CheckpointReader(dcp.FileSystemReader):
 
 
 def read_checkpoint(path: Path) -> Weights:
-    """The weights of a checkpoint: the running mean, if there is one.
+    """Read the weights of a checkpoint: the running mean, if there is one.
 
     Raises:
-        WeightsError: it is damaged.
+        WeightsError: the checkpoint is damaged.
     """
     try:
         run = read_run_file(path)

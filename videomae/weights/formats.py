@@ -1,4 +1,4 @@
-"""The formats that weights come in: which one a path is, and reading and writing all of them."""
+"""Read and write weights in every supported format, which is recognised by the path's content."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from videomae.weights.tensors import Container, WeightsError, container_of, open
 from videomae.weights.weights import MARK, Kind, Weights, WeightsInfo, read_own, save_weights
 
 DEEPSPEED = "mp_rank_00_model_states.pt"
-"""In the directories that fine-tuning with DeepSpeed leaves."""
+"""Name of the weights file in a directory that DeepSpeed writes."""
 EXPECTED = (
     f"a {WEIGHTS} or the directory of a run that holds one, a checkpoints/step_N of a run, an "
     f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with "
@@ -32,17 +32,17 @@ def read_weights(
     decoder_num_heads: int | None = None,
     like: ModelConfig | None = None,
 ) -> Weights:
-    """Read weights of any released kind.
+    """Read weights in any supported format.
 
     Args:
         path: a file or a directory.
-        num_heads: attention heads of the encoder, instead of what the file or the presets say.
-        decoder_num_heads: likewise of the decoder.
-        like: the model whose heads are taken where neither says.
+        num_heads: attention heads of the encoder; default: those of the file or a preset.
+        decoder_num_heads: attention heads of the decoder; default: those of the file or a preset.
+        like: model whose heads are used if neither the file nor a preset has them.
 
     Raises:
-        WeightsError: naming the file, what it is, and what was expected.
-        ConfigError: no model can be as the file, or the heads given for it, say.
+        WeightsError: the weights cannot be read; the message says what was found and expected.
+        ConfigError: the sizes in the file, or the given heads, make no valid model.
     """
     heads = {"num_heads": num_heads, "decoder_num_heads": decoder_num_heads}
     try:
@@ -56,7 +56,7 @@ def read_weights(
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
     if path.is_dir():
         if is_checkpoint(path):
-            from videomae.weights.checkpoint_reader import read_checkpoint  # takes a while
+            from videomae.weights.checkpoint_reader import read_checkpoint  # a slow import
 
             return _with_heads(read_checkpoint(path), **heads)
         if (path / WEIGHTS).is_file():
@@ -85,7 +85,7 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
 
 
 def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) -> Weights:
-    """A weights file of this project, with other heads than it says."""
+    """Read a weights file of this project, and replace its numbers of heads if given."""
     return _with_heads(read_own(path), num_heads=num_heads, decoder_num_heads=decoder_num_heads)
 
 
@@ -101,7 +101,7 @@ def _with_heads(
 
 
 def is_huggingface(directory: Path) -> bool:
-    """Whether a directory says that it holds a VideoMAE of transformers."""
+    """Tell whether a directory's config.json says that it holds a VideoMAE of transformers."""
     try:
         config = read_json(directory / CONFIG)
         return isinstance(config, dict) and config.get("model_type") == "videomae"
@@ -112,16 +112,16 @@ def is_huggingface(directory: Path) -> bool:
 def write_weights(
     path: Path, format: WeightsFormat, tensors: Mapping[str, Tensor], info: WeightsInfo
 ) -> list[str]:
-    """Write weights in that format.
+    """Write weights in the given format.
 
     Args:
-        path: a file; of the Hugging Face format, a directory.
+        path: a file, or a directory for the Hugging Face format.
 
     Returns:
-        What the format cannot hold, in words.
+        a line of text for each property of the weights that the format cannot hold.
 
     Raises:
-        WeightsError: it cannot hold this model.
+        WeightsError: the format cannot hold this model.
     """
     match format:
         case WeightsFormat.videomae:

@@ -1,4 +1,4 @@
-"""From weights to a model: what must fit, what may be missing, and what was done."""
+"""Load weights into a model: check that they fit, and report what was loaded."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, Weights, WeightsInfo, as_json
 
 REAL = torch.float32
-"""Other floating-point numbers became these while they were read."""
+"""Dtype of all weights in models; other floating-point types were converted when read."""
 NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
-"""What pre-training does not provide, and fine-tuning starts anew."""
+"""Prefixes of parameters that pre-training does not have, and fine-tuning initialises."""
 KINDS = {
     Kind.pretrain: "a pre-training model, with a decoder and without a classifier's head",
     Kind.classifier: "a fine-tuned classifier, without a decoder",
@@ -36,10 +36,10 @@ NEEDED = {
 
 
 def build_model(info: WeightsInfo) -> VideoMAE | VideoClassifier:
-    """A model of the kind and shape that `info` describes, with fresh weights.
+    """Build a model of the kind and sizes in `info`, with newly initialised weights.
 
     Raises:
-        WeightsError: an encoder alone is no model.
+        WeightsError: the kind is an encoder alone, which is no complete model.
     """
     match info.kind:
         case Kind.pretrain:
@@ -66,21 +66,21 @@ def load_model(
     position_grid: tuple[int, int, int] | None = None,
     verbose: bool = True,
 ) -> VideoMAE | VideoClassifier:
-    """The model of any released kind of weights, in eval mode, on the CPU, in float32.
+    """Load a model from weights in any supported format, in eval mode, on the CPU, in float32.
 
     Args:
         path: a weights file of this project, an official .pth, or a directory: of a run, of
             DeepSpeed or of Hugging Face transformers.
-        frames: frames per clip, instead of those the weights were trained with.
-        size: side of the clip in pixels, or height and width, likewise.
-        num_heads: attention heads of the encoder, where the file does not say or errs.
-        decoder_num_heads: likewise of the decoder.
-        position_grid: tokens (time, height, width) that fixed positions are made for; default:
-            those of the clips the weights were trained with. Other clips' are interpolated.
-        verbose: print to stderr what was loaded and what was assumed.
+        frames: frames per clip; default: as the weights were trained.
+        size: side of the clip in pixels, or height and width; default: as trained.
+        num_heads: attention heads of the encoder, if the file lacks them or has wrong ones.
+        decoder_num_heads: attention heads of the decoder, if the file lacks them or has wrong ones.
+        position_grid: token grid (time, height, width) for which fixed positions are computed;
+            default: that of the training clips. For other clips they are interpolated.
+        verbose: whether to print to stderr what was loaded and what was assumed.
 
     Raises:
-        WeightsError: the file cannot be read, or is not a whole model.
+        WeightsError: the file cannot be read, or is not a complete model.
         ConfigError: the overrides do not fit the model.
     """
     weights = read_weights(path, num_heads=num_heads, decoder_num_heads=decoder_num_heads)
@@ -104,13 +104,13 @@ def load_model(
 def model_of(
     weights: Weights, clip: ClipConfig | None = None
 ) -> tuple[VideoMAE | VideoClassifier, "LoadReport"]:
-    """The model that these weights are, in eval mode. Its parameters are the weights' tensors.
+    """Make a model from weights, in eval mode; its parameters are the weights' own tensors.
 
     Args:
-        clip: what the model is to see; default: what the weights were trained with.
+        clip: frames and size of the model's input; default: as the weights were trained.
 
     Raises:
-        WeightsError: they are not a whole model.
+        WeightsError: the weights are not a complete model.
     """
     info = weights.info if clip is None else replace(weights.info, clip=clip)
     if info.kind is Kind.encoder:
@@ -123,13 +123,14 @@ def model_of(
 def encoder_of(
     weights: Weights, clip: ClipConfig
 ) -> tuple[VideoMAE | VideoClassifier, "LoadReport"]:
-    """A model whose `features` are those of the weights, of whichever kind, in eval mode.
+    """Make a model in eval mode, for its `features` only, from weights of any kind.
 
     Args:
-        clip: what the model is to see; positions are interpolated where its tokens are others.
+        clip: frames and size of the model's input; positions are interpolated if it has another
+            token grid than the training clips.
 
     Raises:
-        WeightsError: they fill only part of an encoder.
+        WeightsError: the weights fill only a part of an encoder.
     """
     model_config = as_trained(weights.info.model, weights.info, clip)
     weights = replace(weights, info=replace(weights.info, model=model_config))
@@ -138,16 +139,16 @@ def encoder_of(
     with torch.device("meta"):
         model = VideoClassifier(model_config, clip, classes=1)
     report = load_encoder(model, weights, ())
-    for part in (model.fc_norm, model.head):  # that no feature passes through
+    for part in (model.fc_norm, model.head):  # not used by `features`
         part.to_empty(device="cpu")
     return model.eval(), report
 
 
 def as_trained(model: ModelConfig, info: WeightsInfo, clip: ClipConfig) -> ModelConfig:
-    """`model` with what the weights that it starts from decide.
+    """Return `model` with the settings that its starting weights determine.
 
-    That is the epsilons, and the tokens that fixed positions are made for, unless `model` says so
-    itself: clips of other tokens see the positions of the weights' clips, interpolated.
+    These are the epsilons of the norms, and position_grid, unless `model` sets it: clips of another
+    token grid get the positions of the weights' training clips, interpolated.
     """
     model = replace(model, norm_eps=info.model.norm_eps)
     if info.kind is Kind.pretrain:
@@ -165,14 +166,14 @@ def as_trained(model: ModelConfig, info: WeightsInfo, clip: ClipConfig) -> Model
 
 
 def pick_classes(weights: Weights, head_map: str | Path) -> Weights:
-    """A classifier whose head keeps only some classes, or has them in another order.
+    """Select and reorder the classes of a classifier's head.
 
     Args:
         head_map: JSON file, a list: entry i is the row of the weights' head that becomes class i,
             as in VideoMAE V2's label_710to400.json.
 
     Raises:
-        WeightsError: there is no head, or the list cannot be read or does not fit it.
+        WeightsError: the weights have no head, or the list cannot be read or does not fit it.
     """
     rows = weights.info.classes
     if rows is None:
@@ -189,25 +190,25 @@ def pick_classes(weights: Weights, head_map: str | Path) -> Weights:
             "each at most once"
         )
     head = {name: weights.tensors[name][picked] for name in ("head.weight", "head.bias")}
-    # What they are called here is for the map's maker to know.
+    # The names are dropped: only the author of the map knows those of the selected classes.
     info = replace(weights.info, classes=len(picked), class_names=None)
     note = f"head: {len(picked)} of its {rows} classes, by {head_map}"
     return replace(weights, info=info, tensors=weights.tensors | head, notes=(*weights.notes, note))
 
 
 def check_kind(weights: Weights, needed: Kind) -> None:
-    """WeightsError unless the weights are of that kind, saying what they are and what to do."""
+    """Raise WeightsError unless the weights are of that kind; the message says what to do."""
     if weights.info.kind is not needed:
         raise WeightsError(f"{weights.path} is {KINDS[weights.info.kind]}; {NEEDED[needed]}")
 
 
 def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport":
-    """Fill every parameter of `model`; for weights of the same kind.
+    """Load weights of the same kind into `model`, all parameters of both.
 
-    Parameters without memory (on the meta device) become the weights' own tensors.
+    Parameters on the meta device, without memory, are replaced by the weights' own tensors.
 
     Raises:
-        WeightsError: any tensor is missing, left over or of another shape.
+        WeightsError: a tensor is missing, left over or of another shape.
     """
     kind = Kind.pretrain if isinstance(model, VideoMAE) else Kind.classifier
     check_kind(weights, kind)
@@ -221,13 +222,13 @@ def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport
 def load_encoder(
     model: VideoClassifier, weights: Weights, class_names: Sequence[str]
 ) -> "LoadReport":
-    """Fill the encoder of a classifier, from weights of any kind.
+    """Load the encoder of a classifier from weights of any kind.
 
-    A classifier's fc_norm travels too, and its head where it was trained on the same classes: by
-    their names, or by their number where the weights do not name them.
+    From a classifier, fc_norm is loaded too, and the head if it is for the same classes: by their
+    names, or by their number if the weights do not name them.
 
     Raises:
-        WeightsError: any tensor of the encoder is missing or of another shape.
+        WeightsError: a tensor of the encoder is missing or of another shape.
     """
     _check_same(model.config, weights, of_encoder=True)
     tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
@@ -246,7 +247,7 @@ def load_encoder(
 
 
 def same_classes(info: WeightsInfo, class_names: Sequence[str]) -> bool:
-    """Whether a classifier's head is for these classes, as far as its weights tell."""
+    """Tell whether a classifier's head is for these classes: by name, or else by their number."""
     if info.class_names is None:
         return info.classes == len(class_names)
     return info.class_names == list(class_names)
@@ -254,15 +255,16 @@ def same_classes(info: WeightsInfo, class_names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Which tensors found their place."""
+    """The names of the tensors that were loaded, were missing, or were left over."""
 
     loaded: list[str]
+    """Tensors that were copied from the file to the model."""
     missing: list[str]
-    """In the model, not in the file: they keep their fresh values."""
+    """Tensors of the model that the file lacks: they keep their initial values."""
     unexpected: list[str]
-    """In the file, not in the model: they are left out."""
+    """Tensors of the file that the model lacks: they are ignored."""
     notes: tuple[str, ...] = ()
-    """What was assumed or changed, in words."""
+    """Lines of text on what was assumed or changed."""
 
     def __str__(self) -> str:
         counts = (
@@ -273,10 +275,10 @@ class LoadReport:
 
 
 def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> None:
-    """WeightsError unless the weights were made with these settings.
+    """Raise WeightsError unless the weights' model has the same settings as `ours`.
 
     Args:
-        of_encoder: whether the decoder's settings do not matter.
+        of_encoder: whether to compare the encoder's settings only.
     """
     info = weights.info
     ignored = {"name", "position_grid"}
@@ -309,7 +311,7 @@ def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> Non
 def _load(
     model: VideoMAE | VideoClassifier, weights: Weights, tensors: Mapping[str, Tensor]
 ) -> LoadReport:
-    """Give `model` the tensors whose names it has; WeightsError where a shape differs."""
+    """Copy tensors to the parameters of the same names; WeightsError if one does not fit."""
     tensors, notes = dict(tensors), list(weights.notes)
     grid, to = (
         token_grid(weights.info.model, weights.info.clip),
@@ -355,6 +357,6 @@ def _by(grid: tuple[int, int, int]) -> str:
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:
-    """The first few of a list, for a message."""
+    """Return the first few names of a list as text for a message."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest if names else "none"

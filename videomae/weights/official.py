@@ -1,9 +1,9 @@
-"""Checkpoints of the VideoMAE V1 and V2 code: whatever wraps them, down to tensors and geometry.
+"""Read and write checkpoints of the official VideoMAE V1 and V2 code.
 
-A state dict, bare or under `model`, `module` (DeepSpeed) or `state_dict`, beside optimiser states
-and the settings of the run (`args`); names perhaps under `_orig_mod.`, `module.`, `model.`,
-`backbone.` or `encoder.`; float32 or float16. Sizes come from the tensors, what those do not show
-from `args`.
+Such a file holds a state dict, bare or under `model`, `module` (DeepSpeed) or `state_dict`, beside
+optimiser states and the settings of the run (`args`). Names may have the prefixes `_orig_mod.`,
+`module.`, `model.`, `backbone.` or `encoder.`; values are float32 or float16. Sizes are taken from
+the tensors, other settings from `args`.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from videomae.weights.tensors import WeightsError, copied, open_content
 from videomae.weights.weights import Kind, Weights, WeightsInfo
 
 STATE_DICT_KEYS = ("model", "module", "state_dict")
-"""Where a checkpoint keeps its weights; the first that is there. Source: V2's fine-tuning."""
+"""Keys under which a checkpoint may hold its weights; the first wins. Source: V2's fine-tuning."""
 CLIP = ClipConfig(frames=16, stride=4, size=224)
-"""Of every released model; assumed where a file does not say."""
+"""Clip of every released model, assumed if a file does not say."""
 NORM_EPS = 1e-6
-"""Of every LayerNorm in official code."""
+"""Epsilon of every LayerNorm in official code."""
 DECODER = ("encoder_to_decoder.weight", "decoder.blocks.0.mlp.fc1.weight", "decoder.head.weight")
+"""Names of tensors by which a pre-training model is recognised."""
 
 
 def read_official(
@@ -40,17 +41,17 @@ def read_official(
     decoder_num_heads: int | None = None,
     like: ModelConfig | None = None,
 ) -> Weights:
-    """Read an official checkpoint, or safetensors under official names.
+    """Read an official checkpoint, or a safetensors file with official names.
 
     Args:
-        path: what the user named.
-        file: where the tensors are.
-        num_heads: of the encoder; default: the preset's of that width.
-        decoder_num_heads: likewise of the decoder.
-        like: the model whose heads are taken for a width that no preset has.
+        path: the path that the user named.
+        file: the file that holds the tensors.
+        num_heads: attention heads of the encoder; default: those of the preset of that width.
+        decoder_num_heads: attention heads of the decoder; default: those of that width's preset.
+        like: model whose heads are used for a width that no preset has.
 
     Raises:
-        WeightsError: it is damaged, refused, or not a VideoMAE's.
+        WeightsError: the file is damaged, refused, or not a VideoMAE's.
     """
 
     def opened() -> dict[str, Tensor]:
@@ -91,10 +92,10 @@ def read_official(
 
 
 def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> list[str]:
-    """Write an official checkpoint: float32 under `model`, and what else is known under `args`.
+    """Write an official checkpoint: float32 weights under `model`, settings under `args`.
 
     Returns:
-        What the format cannot hold, in words.
+        a line of text for each property of the weights that the format cannot hold.
 
     Raises:
         WeightsError: official code would compute something else with these weights.
@@ -138,15 +139,15 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
 
 
 def last_norm_eps(kind: Kind) -> tuple[str, ...]:
-    """The settings of the epsilons, besides norm_eps, that a model of that kind uses."""
+    """Name the settings of norm epsilons, besides norm_eps, that a model of that kind uses."""
     return ("decoder_norm_eps",) if kind is Kind.pretrain else ("fc_norm_eps",)
 
 
 def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
-    """What each tensor of a file is officially called: without the prefixes of wrappers.
+    """Map each tensor name of a file to its official name, without the prefixes of wrappers.
 
     Raises:
-        WeightsError: two come out the same.
+        WeightsError: two names become equal.
     """
     plain = {name: name.replace("_orig_mod.", "") for name in names}
     for prefix in ("module.", "model.", "backbone."):
@@ -160,10 +161,10 @@ def official_names(names: Iterable[str], file: Path) -> dict[str, str]:
 
 
 def state_dict_of(content: Any, file: Path) -> dict[str, Tensor]:
-    """The weights in what torch.save was given.
+    """Find the state dict in the object that torch.save wrote.
 
     Raises:
-        WeightsError: there are none, or they are not all held in full.
+        WeightsError: there is none, or a tensor is sparse, quantised or without values.
     """
     if isinstance(content, Mapping):
         for key in STATE_DICT_KEYS:
@@ -194,7 +195,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _settings(content: Any) -> Mapping[str, Any]:
-    """The settings of the run that made a checkpoint, if it keeps them."""
+    """Return the settings (`args`) of the run that wrote a checkpoint; empty if it has none."""
     args = content.get("args") if isinstance(content, Mapping) else None
     if isinstance(args, argparse.Namespace):
         return vars(args)
@@ -210,7 +211,7 @@ def _kind(shapes: Shapes) -> Kind:
 def _clip(
     settings: Mapping[str, Any], shapes: Shapes, model: ModelConfig
 ) -> tuple[ClipConfig, tuple[str, ...]]:
-    """The clips that a model was trained on, and what of that is assumed."""
+    """Return the clip that a model was trained on, and a note on values that are assumed."""
     found = {
         ours: settings[theirs]
         for ours, theirs in (
@@ -233,7 +234,7 @@ def _clip(
 def settle_positions(
     tensors: dict[str, Tensor], model: ModelConfig, clip: ClipConfig, file: Path
 ) -> ModelConfig:
-    """Leave out stored positions that are the fixed ones; others of the encoder were learned."""
+    """Delete stored positions that equal the fixed ones; the encoder's others count as learned."""
     grid = token_grid(model, clip)
     for name in ("pos_embed", "encoder.pos_embed"):  # in pre-training the first is the decoder's
         if name in tensors and _is_fixed(tensors[name], grid):
@@ -252,7 +253,7 @@ def settle_positions(
 
 
 def _is_fixed(stored: Tensor, grid: tuple[int, int, int]) -> bool:
-    """Whether stored positions are the sine-cosine table."""
+    """Tell whether stored positions equal the sine-cosine table."""
     if stored.ndim != 3 or stored.shape[:2] != (1, math.prod(grid)) or stored.shape[2] < 1:
         return False
     table = position_table(Positions.sincos_1d, grid, stored.shape[-1])
@@ -260,7 +261,7 @@ def _is_fixed(stored: Tensor, grid: tuple[int, int, int]) -> bool:
 
 
 def _mask(settings: Mapping[str, Any]) -> MaskConfig | None:
-    """How a model was pre-trained, where its settings say so in full."""
+    """Return the masking that a model was pre-trained with; None if its settings do not say."""
     try:
         return MaskConfig(
             MaskKind(settings["mask_type"]),
@@ -272,7 +273,7 @@ def _mask(settings: Mapping[str, Any]) -> MaskConfig | None:
 
 
 def _share(settings: Mapping[str, Any], *names: str) -> float:
-    """The first of these settings that is there, as a number in [0, 1]; else 0."""
+    """Return the first of the named settings that is a number in [0, 1]; 0: there is none."""
     for name in names:
         value = settings.get(name)
         if isinstance(value, float | int) and 0 <= value <= 1:

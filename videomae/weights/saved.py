@@ -1,4 +1,4 @@
-"""What lies in the directory of a training checkpoint beside its tensors: run.json, and hashes."""
+"""The run.json and the file hashes of a training checkpoint's directory."""
 
 import json
 import os
@@ -11,43 +11,43 @@ from videomae.run.files import inside, read_json, sha256
 from videomae.weights.weights import MARK, WeightsInfo, is_link
 
 METADATA = ".metadata"
-"""The table of contents of a checkpoint, written after its tensors."""
+"""Name of the file with a checkpoint's table of contents, written after its tensors."""
 DATA = ".distcp"
-"""The suffix of a checkpoint's files of tensors."""
-SAID = {"step": int, "samples": int, "identity": dict, "weights": dict, "sha256": dict}
-"""What run.json says, and of which types."""
+"""Suffix of the files with a checkpoint's tensors."""
+FIELDS = {"step": int, "samples": int, "identity": dict, "weights": dict, "sha256": dict}
+"""Keys of run.json, and the types of their values."""
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a directory is a complete checkpoint."""
+    """Tell whether a directory is a complete checkpoint."""
     return (path / RUN_FILE).is_file() and (path / METADATA).is_file()
 
 
 def as_record(info: WeightsInfo) -> Any:
-    """What run.json says of the weights."""
+    """Return the value of `weights` in run.json that describes the weights."""
     return json.loads(info.metadata()[MARK])
 
 
 def written_by(rank: int) -> Callable[[str], bool]:
-    """Whether the process of that rank wrote the file of a checkpoint that has this name."""
+    """Return the function that tells by a file's name whether the process `rank` wrote it."""
     return lambda name: name.startswith(f"__{rank}_") and name.endswith(DATA)
 
 
 def hashes(path: Path, chosen: Callable[[str], bool]) -> dict[str, str]:
-    """Of the chosen files of a checkpoint, by name; run.json is none of them."""
+    """Return the SHA-256 of a checkpoint's chosen files, by name, without run.json."""
     files = [file for file in sorted(path.iterdir()) if file.name != RUN_FILE]
     return {file.name: sha256(file) for file in files if chosen(file.name)}
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
-    """run.json of a checkpoint: see SAID; sha256 is of the other files, by name.
+    """Read run.json of a checkpoint, with the keys of FIELDS; sha256 holds hashes by file name.
 
     Raises:
-        ValueError: it says something else.
-        OSError: it cannot be read.
+        ValueError: a key is missing, or a value has another type.
+        OSError: the file cannot be read.
     """
     run = read_json(path / RUN_FILE)
-    if not isinstance(run, dict) or any(type(run.get(key)) is not SAID[key] for key in SAID):
+    if not isinstance(run, dict) or any(type(run.get(key)) is not FIELDS[key] for key in FIELDS):
         raise ValueError("it says too little")
     parents = run["weights"].get("parents")
     if not isinstance(parents, list) or not all(map(is_link, parents)):
@@ -60,11 +60,11 @@ def read_run_file(path: Path) -> dict[str, Any]:
 def damaged_files(
     path: Path, recorded: Mapping[str, str], rank: int = 0, world: int = 1
 ) -> list[str]:
-    """The files of a checkpoint that do not hold what they held, or that it does not know.
+    """List the files of a checkpoint that are missing, have changed, or are not recorded.
 
     Args:
-        recorded: SHA-256 by name, of run.json.
-        rank: of `world` processes, each of which reads its share of the files it knows.
+        recorded: SHA-256 by file name, from run.json.
+        rank: number of this process among `world`, each of which checks its share of the files.
     """
     found = {file.name for file in path.iterdir() if file.suffix == DATA or file.name == METADATA}
     mine = sorted(recorded)[rank::world]
@@ -73,10 +73,10 @@ def damaged_files(
 
 
 def data_file(directory: Path, name: str) -> Path:
-    """A file of a checkpoint.
+    """Return the path of a checkpoint's file.
 
     Raises:
-        ValueError: it is no regular file in the directory itself.
+        ValueError: the name leads out of the directory, or to something other than a file.
     """
     path = inside(directory, name)
     if os.path.dirname(os.path.realpath(path)) != os.path.realpath(directory):

@@ -1,7 +1,7 @@
-"""Files of tensors, whoever wrote them: safetensors, or what torch.save made.
+"""Read untrusted files of tensors safely: safetensors, or files of torch.save.
 
-Big files are mapped into memory, not read. Nothing that they hold is executed: of pickled objects
-only tensors, plain containers and what official checkpoints keep beside them are admitted.
+Big files are mapped into memory, not read. No code in them is executed: pickled objects may only be
+tensors, plain containers, and the settings that official checkpoints hold.
 """
 
 import argparse
@@ -25,20 +25,20 @@ from videomae.weights.archive import check_archive, check_old_file
 
 
 class WeightsError(UserError):
-    """A weights file that cannot be read, or does not fit what it is wanted for."""
+    """Error: weights cannot be read, or do not fit their purpose."""
 
 
 class Container(Enum):
-    """How a file holds its tensors."""
+    """File format of a file of tensors."""
 
     safetensors = "safetensors"
     torch = "torch"
     old_torch = "old_torch"
-    """Of before PyTorch 1.6: it cannot be mapped."""
+    """Format of torch.save before PyTorch 1.6, which cannot be mapped into memory."""
 
 
 def _dtype(code: object, *arguments: object) -> np.dtype[Any]:
-    """NumPy's, of plain numbers: others may be as large as a file says."""
+    """Make a NumPy dtype of plain numbers; others, whose size a file may choose, are refused."""
     if code not in DTYPES:
         raise ValueError(f"a NumPy type {str(code)[:20]!r}, which is refused")
     return np.dtype(str(code))
@@ -68,18 +68,18 @@ UNREADABLE = (
     OverflowError,
     struct.error,
 )
-"""What torch.load raises at files that are damaged, or not of its making."""
+"""Exceptions that torch.load raises for files that are damaged or in another format."""
 MOST_HEADER = 2**22
-"""Bytes of the largest table of contents of a safetensors file; that of ViT-giant has 60,000."""
+"""Bytes of a safetensors file's table of contents, at most; that of ViT-giant has 60,000."""
 BATCH_BYTES = 100_000_000
-"""How much is copied from a mapped file before it is mapped anew."""
+"""Bytes that are copied from a mapped file before it is mapped anew."""
 
 
 def container_of(path: Path) -> Container:
-    """What kind of file that is, by its first bytes.
+    """Recognise the format of a file of tensors by its first bytes.
 
     Raises:
-        WeightsError: it is none that holds weights, or only a part of one.
+        WeightsError: the file is in no known format, or cut off.
     """
     try:
         size = path.stat().st_size
@@ -110,10 +110,10 @@ def container_of(path: Path) -> Container:
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and mapped tensors.
+    """Open a safetensors file; return its metadata and its tensors, mapped into memory.
 
     Raises:
-        WeightsError: it is damaged.
+        WeightsError: the file is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -134,10 +134,10 @@ def open_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def open_content(path: Path) -> Any:
-    """What a file holds, with mapped tensors: what torch.save was given, or a dict of tensors.
+    """Open a file of tensors, mapped into memory: torch.save's object, or a dict of tensors.
 
     Raises:
-        WeightsError: it is no checkpoint, damaged, or holds objects that are not admitted.
+        WeightsError: the file is no checkpoint, is damaged, or holds objects that are refused.
     """
     container = container_of(path)
     if container is Container.safetensors:
@@ -146,10 +146,10 @@ def open_content(path: Path) -> Any:
 
 
 def open_torch(path: Path, *, mapped: bool) -> Any:
-    """What torch.save was given, with mapped tensors.
+    """Load the object that torch.save wrote, with tensors mapped into memory if `mapped`.
 
     Raises:
-        WeightsError: it is damaged, or holds objects that are not admitted.
+        WeightsError: the file is damaged, or holds objects that are refused.
     """
     try:
         _check(path, mapped, path.stat().st_mtime_ns)
@@ -171,7 +171,7 @@ def open_torch(path: Path, *, mapped: bool) -> Any:
 
 @lru_cache(maxsize=64)
 def _check(path: Path, zipped: bool, changed: int) -> None:
-    """Look at a file before it is loaded, once unless it has changed; see archive."""
+    """Check a file by videomae.weights.archive before it is loaded; once, unless it changes."""
     with path.open("rb") as file:
         (check_archive if zipped else check_old_file)(file)
 
@@ -179,16 +179,16 @@ def _check(path: Path, zipped: bool, changed: int) -> None:
 def copied(
     files: Sequence[Path], open_tensors: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors of files in memory of their own; floating-point ones as float32.
+    """Copy the tensors of files to new memory; floating-point tensors become float32.
 
-    Mapped files are mapped anew now and then: the pages that were copied are let go, so that never
-    more than one copy of the weights is held.
+    Mapped files are mapped anew after every BATCH_BYTES: that frees the pages already copied, so
+    that memory never holds more than one copy of the weights.
 
     Args:
-        files: which `open_tensors` opens.
+        files: the files that `open_tensors` opens.
 
     Raises:
-        WeightsError: the tensors are larger than the files, as expanded ones are.
+        WeightsError: the tensors are larger than the files, as expanded tensors are.
     """
     mapped = Container.old_torch not in map(container_of, files)
     tensors = open_tensors()

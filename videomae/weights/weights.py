@@ -1,7 +1,8 @@
-"""Weights and what they are, whichever format they come in; and this project's own format.
+"""Weights in memory with their description, and this project's own file format.
 
-That is one safetensors file, whose metadata say what the tensors are. All formats meet here:
-tensors under the official names, float32, in memory of their own.
+A file of this project is one safetensors file, whose metadata describe the tensors. Weights of all
+formats are converted to the same form: tensors under the official names, float32, on the CPU, in
+memory of their own.
 """
 
 import hashlib
@@ -25,71 +26,75 @@ from videomae.weights.geometry import Shapes, geometry
 from videomae.weights.tensors import WeightsError, copied, open_safetensors
 
 MARK = "videomae"
-"""The metadata key that tells this project's files from others."""
+"""Metadata key that marks this project's files."""
 SIZES = ("dim", "depth", "mlp_dim", "patch", "tubelet")
+"""Settings of an encoder that the shapes of its tensors also determine."""
 DECODER_SIZES = ("decoder_dim", "decoder_depth", "decoder_mlp_dim")
-"""Settings of a model that its tensors show, too."""
+"""Settings of a decoder that the shapes of its tensors also determine."""
 
 
 class Kind(Enum):
-    """Which model the tensors belong to."""
+    """Kind of the model that the tensors belong to."""
 
     pretrain = "pretrain"
     classifier = "classifier"
     encoder = "encoder"
-    """An encoder alone, as some releases are: a start for fine-tuning."""
+    """An encoder alone, as in some releases, from which fine-tuning can start."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the chain that led to some weights."""
+    """One training run in the chain of runs that led to some weights."""
 
     name: str
-    """The run that made it."""
+    """Name of the run."""
     sha256: str
-    """Of its weights file."""
+    """SHA-256 of the run's weights file, in hexadecimal."""
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What is known of some weights."""
+    """Description of weights: their model, how they were trained, and from which parents."""
 
     kind: Kind
     name: str
-    """The run that made them; of files of others, their file's name."""
+    """Name of the run that made the weights; for files of others, the file's name."""
     model: ModelConfig
+    """Sizes of the model."""
     clip: ClipConfig
+    """Clips that the model was trained on."""
     step: int | None = None
-    """After how many optimiser steps; null: not known."""
+    """Number of optimiser steps that made the weights; null: not known."""
     classes: int | None = None
-    """Of a classifier."""
+    """Number of classes of a classifier; null: no classifier."""
     class_names: list[str] | None = None
-    """Of a classifier: the name of each class, or its number as text; null: not known."""
+    """Name of each class of a classifier, or its number as text; null: not known."""
     sampling: Sampling | None = None
-    """Of a classifier: how the frames of its clips were chosen; null: not known."""
+    """Frame sampling of a classifier's training clips; null: not known."""
     drop_path: float = 0.0
-    """Of a classifier: as it was trained."""
+    """Drop-path rate that a classifier was trained with."""
     head_drop: float = 0.0
-    """Likewise."""
+    """Dropout rate before the head that a classifier was trained with."""
     mask: MaskConfig | None = None
-    """Of a pre-training model: the masking it was trained with; null: not known."""
+    """Masking that a pre-training model was trained with; null: not known."""
     parents: tuple[Link, ...] = ()
-    """What it was trained from, oldest first."""
+    """Runs whose weights the training started from, the oldest first."""
 
     def metadata(self) -> dict[str, str]:
-        """As safetensors wants it, text to text: one JSON document.
+        """Return the description as safetensors metadata: one key with one JSON document.
 
-        One, for safetensors writes several in any order, and equal weights are to be equal files.
+        It is one key, as safetensors writes several in any order, and equal weights should be equal
+        files.
         """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
         return {MARK: as_json(values)}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "WeightsInfo":
-        """The reverse of `metadata`.
+        """Parse a description from safetensors metadata, as `metadata` returns it.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: they are not what it wrote.
+            ValueError, TypeError, KeyError, AttributeError: the metadata have another form.
         """
         values = parse_json(metadata[MARK])
         normalised = values.pop("normalisation")
@@ -117,20 +122,20 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that have been read."""
+    """Weights in memory, with their description and the files that they were read from."""
 
     path: Path
-    """What the user named."""
+    """Path that the user named."""
     files: tuple[Path, ...]
-    """Where the tensors were."""
+    """Files that the tensors were read from."""
     info: WeightsInfo
     tensors: dict[str, Tensor]
-    """Under the official names."""
+    """Tensors by official name, float32 on the CPU."""
     notes: tuple[str, ...] = ()
-    """What had to be assumed, or could not be taken over, in words."""
+    """Lines of text on what was assumed, or could not be read."""
 
     def sha256(self) -> str:
-        """Of the files' bytes, one after the other, in hexadecimal."""
+        """Return the SHA-256 of the files' bytes, one after the other, in hexadecimal."""
         digest = hashlib.sha256()
         for path in self.files:
             with path.open("rb") as file:
@@ -139,12 +144,12 @@ class Weights:
         return digest.hexdigest()
 
     def chain(self) -> tuple[Link, ...]:
-        """The parents of whatever is trained from these weights."""
+        """Return the parents of a run that starts from these weights."""
         return (*self.info.parents, Link(self.info.name, self.sha256()))
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> None:
-    """Write tensors, a model's state dict, atomically."""
+    """Write a model's state dict and its description to a weights file, atomically."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(contiguous, temporary, metadata=info.metadata())
@@ -154,7 +159,7 @@ def read_own(path: Path) -> Weights:
     """Read a weights file of this project.
 
     Raises:
-        WeightsError: it is damaged, or its metadata make no sense or are of other tensors.
+        WeightsError: the file is damaged, or its metadata are invalid or do not fit the tensors.
     """
     metadata, tensors = open_safetensors(path)
     try:
@@ -165,34 +170,34 @@ def read_own(path: Path) -> Weights:
             f"{path}: its metadata cannot be understood ({error!r}); get the file again from where "
             "it was written"
         ) from error
-    del tensors  # which `copied` maps piece by piece
+    del tensors  # `copied` maps them piece by piece
     return Weights(path, (path,), info, copied([path], lambda: open_safetensors(path)[1]))
 
 
 def as_json(value: object) -> str:
-    """A JSON document, enums by their values."""
+    """Return a value as a JSON document, in which enums are written as their values."""
     return json.dumps(value, default=lambda enum: enum.value)
 
 
 def is_link(value: object) -> bool:
-    """Whether that is what a JSON document says of a Link."""
+    """Tell whether a parsed JSON value has the form of a Link."""
     keys = ("name", "sha256")
     return isinstance(value, dict) and value.keys() == set(keys) and all_text(value.values())
 
 
 def all_text(values: Iterable[object]) -> bool:
-    """Whether all of them are text."""
+    """Tell whether all values are text."""
     return all(isinstance(value, str) for value in values)
 
 
 def check_info(info: WeightsInfo, shapes: Shapes, path: Path) -> None:
-    """Check that metadata are of the tensors that they lie beside, whose sizes are real.
+    """Check that a description fits the shapes of the tensors in the same file.
 
     Args:
-        path: of the tensors, for messages.
+        path: path of the tensors, for messages.
 
     Raises:
-        ValueError: they are of others, or no memory holds the model's positions.
+        ValueError: the two differ, or the model's position tables are too large.
     """
     model, is_mae = info.model, info.kind is Kind.pretrain
     if info.kind is Kind.classifier and not info.classes:

@@ -1,4 +1,4 @@
-"""The steps that a run is about to take."""
+"""The range of optimiser steps that a run takes between its start and its end."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from videomae.train.schedule import Plan
 
 
 @dataclass(frozen=True)
-class Course:
-    """From which step to which, in batches of which videos."""
+class StepRange:
+    """First and last step of a run, with the plan and the order of the videos."""
 
     plan: Plan
     order: TrainingOrder
     start: int
-    """The last step that is done."""
+    """The last step that is done already; 0 for a new run."""
     last: int
     """The step after which training ends."""
