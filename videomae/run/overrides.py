@@ -148,12 +148,17 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     A name is also near where its last part is, as lr of optim.base_lr.
     """
 
+    section, _, own = name.rpartition(".")
+
     def alike(other: str) -> float:
-        last = other.rpartition(".")[2]
-        whole = difflib.SequenceMatcher(None, name, other).ratio()
-        part = difflib.SequenceMatcher(None, name.rpartition(".")[2], last).ratio()
-        inside = 0.9 if name.rpartition(".")[2] in last.split("_") else 0.0
-        return max(whole, part, inside) + whole / 10
+        its_section, _, its_own = other.rpartition(".")
+        part = difflib.SequenceMatcher(None, own, its_own).ratio()
+        words, its_words = own.split("_"), its_own.split("_")
+        part = max(part, 0.9 if own in its_words else 0.8 * bool({*words} & {*its_words}))
+        if section != its_section:  # left out, or misspelt too
+            same = difflib.SequenceMatcher(None, section, its_section).ratio()
+            part *= same if section and its_section else 0.9
+        return part
 
     near = [other for other in sorted(names, key=alike, reverse=True) if alike(other) >= ALIKE]
     best = near[:NEAREST]
