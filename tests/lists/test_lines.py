@@ -59,7 +59,7 @@ def test_a_line_without_end_is_refused_by_its_number(tmp_path: Path, before: int
     path.write_text("a.mp4\n" * before + "x" * MOST_LINE + "\n" + "b" * 10)
     assert sum(1 for _ in text_lines(path)) == before + 2
     path.write_text("a.mp4\n" * before + "x" * (MOST_LINE + 1) + "\nb.mp4\n")
-    said = rf"list\.txt cannot be read \(line {before + 1} has more than 1,048,576 characters\)"
+    said = rf"list\.txt cannot be read \(line {before + 1} has more than 2,097,152 characters\)"
     with pytest.raises(ClipListError, match=said):
         read_clips(path, DATA, labelled=False)
 
@@ -87,6 +87,7 @@ def test_lines_that_are_not_plain_cost_as_little_as_others(
 ) -> None:
     """Some at a time are objects of Python, never all of them."""
     monkeypatch.setattr(lines_module, "BLOCK", 2**14)
+    monkeypatch.setattr(clips_module, "PARSED", 2**12)
     path = tmp_path / "list.txt"
     path.write_text(" a\n" * 100_000)
     with at_most(12):

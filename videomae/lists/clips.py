@@ -43,6 +43,8 @@ NUMBERS = {  # how many whole numbers end a line
 }
 ROWS = 1 << 12
 """Clips that an iteration makes at once."""
+PARSED = 1 << 16
+"""Lines that are taken apart one by one before they become columns."""
 NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
 MOST_SHOWN = 200
@@ -241,18 +243,21 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
         first: the number of the first one.
     """
     plain, others = plain_lines(lines, data.list_format)
-    rest = [
-        parse_line(line, first + place, path, data, section)
-        for place, line in zip(others.tolist(), lines.take(others).to_pylist(), strict=True)
-    ]
-    parts = [ClipList.of(rest).columns]
+    parts = []
+    for start in range(0, max(1, len(others)), PARSED):
+        some = others[start : start + PARSED]
+        rest = [
+            parse_line(line, first + place, path, data, section)
+            for place, line in zip(some.tolist(), lines.take(some).to_pylist(), strict=True)
+        ]
+        parts.append(ClipList.of(rest).columns)
     for places, paths, values in plain:
         numbers = {"line": first + places}
         numbers |= dict.fromkeys(("label", "start", "total"), np.full(len(places), NONE))
         if data.list_format is ListFormat.frames_total_label:
             numbers["start"] = np.full(len(places), data.first_frame)
         parts.append(Columns.of(paths, numbers | values | {"source": np.zeros_like(places)}))
-    if not rest and len(plain) == 1:
+    if not len(others) and len(plain) == 1:
         return parts[1]
     columns = Columns.joined(parts)
     return columns.take(np.argsort(columns.number("line")))

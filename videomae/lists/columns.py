@@ -43,7 +43,7 @@ class Columns:
         offsets = np.frombuffer(places, np.int64)[texts.offset :][: len(texts) + 1]
         data = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
         columns = {name: _narrow(values) for name, values in numbers.items()}
-        return cls(torch.tensor(data), torch.tensor(offsets - offsets[0]), columns)
+        return cls(torch.from_numpy(data.copy()), torch.from_numpy(offsets - offsets[0]), columns)
 
     @classmethod
     def joined(cls, parts: Sequence["Columns"]) -> "Columns":
@@ -98,7 +98,7 @@ class Columns:
 def _narrow(values: NDArray[Any]) -> Tensor:
     """A copy in as few bytes as will do; one number throughout is kept once."""
     if (values == values[:1]).all():
-        return torch.tensor(values[:1]).expand(len(values))
+        return torch.from_numpy(values[:1].copy()).expand(len(values))
     low, high = values.min(), values.max()
     kind = next(k for k in KINDS if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
-    return torch.tensor(values.astype(kind, copy=False))
+    return torch.from_numpy(values.astype(kind))

@@ -13,9 +13,9 @@ from typing import Any, TextIO
 
 from videomae.run.files import regular
 
-BLOCK = 2**20
+BLOCK = 2**21
 """Characters that are read at once."""
-MOST_LINE = 2**20
+MOST_LINE = 2**21
 """Characters of the longest line that is read, at least BLOCK; no path is so long."""
 MOST_OBJECT = PIECE = 2**16
 """Characters of the longest object in a JSON list that is read, and how many are read at once."""
@@ -43,8 +43,7 @@ def text_blocks(path: Path) -> Iterator[str]:
             block += file.readline(MOST_LINE + 1)
             last = block.rfind("\n", 0, len(block) - 1) + 1  # only this one can be too long
             number += block.count("\n", 0, last)
-            if len(block) - last - block.endswith("\n") > MOST_LINE:
-                raise NotTextError(f"line {number} has more than {MOST_LINE:,} characters")
+            _check_length(block, last, number)
             number += block.count("\n", last)
             yield block
 
@@ -55,8 +54,23 @@ def text_lines(path: Path) -> Iterator[str]:
     Raises:
         OSError, NotTextError: as text_blocks does.
     """
-    for block in text_blocks(path):
-        yield from block.removesuffix("\n").split("\n")
+    with _opened(path) as file:
+        number = 0
+        while line := file.readline(MOST_LINE + 1):
+            number += 1
+            _check_length(line, 0, number)
+            yield line.removesuffix("\n")
+
+
+def _check_length(text: str, start: int, number: int) -> None:
+    """Refuse a line that ends a text.
+
+    Args:
+        start: where in the text it begins.
+        number: its own, for the message.
+    """
+    if len(text) - start - text.endswith("\n") > MOST_LINE:
+        raise NotTextError(f"line {number} has more than {MOST_LINE:,} characters")
 
 
 def short_text(path: Path, most: int) -> str:
