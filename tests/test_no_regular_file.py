@@ -10,7 +10,8 @@ from tests.conftest import composed
 from tests.test_commands import call
 from videomae.config import UserError
 from videomae.lists.annotations import csv_rows
-from videomae.lists.clips import read_class_names, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.names import read_class_names
 from videomae.lists.prepared import read_prepared
 from videomae.run.record import recorded
 from videomae.run.sidefiles import mended_object, mended_rows

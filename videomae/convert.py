@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
-from videomae.lists.clips import read_class_names
+from videomae.lists.names import read_class_names
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.console import tell

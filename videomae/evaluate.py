@@ -26,7 +26,8 @@ from videomae.config import (
 from videomae.data.checks import check_videos
 from videomae.evaluation.scoring import LabelledVideos, clear_results, evaluate_model, hashes_of
 from videomae.evaluation.splits import config_of_splits, write_mean
-from videomae.lists.clips import class_names, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.names import class_names
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
 from videomae.run.command import command

@@ -34,7 +34,8 @@ from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.scoring import logits_of
 from videomae.evaluation.views import Prediction, Predictions, predict_videos
-from videomae.lists.clips import Clip, read_class_names
+from videomae.lists.clips import Clip
+from videomae.lists.names import read_class_names
 from videomae.lists.walk import clips_below, told
 from videomae.model.classifier import VideoClassifier
 from videomae.pictures.figures import save_contact_sheet

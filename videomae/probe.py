@@ -43,7 +43,8 @@ from videomae.evaluation.features import SHARD, Encoder, FeatureCache, Features,
 from videomae.evaluation.metrics import Scores
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.evaluation.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
-from videomae.lists.clips import Clip, ClipList, class_names, read_clips
+from videomae.lists.clips import Clip, ClipList, read_clips
+from videomae.lists.names import class_names
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16

@@ -49,6 +49,9 @@ class Rules:
     may_change: bool = False
     """Whether it may be another one when a run goes on from its checkpoint: nothing that is learned
     depends on it, or the files that it names are compared by their hashes."""
+    new: bool = False
+    """Whether runs of earlier versions do not have it: it is part of a run's identity only where it
+    is not at its default, so that those runs can go on."""
     finetuning_only: bool = False
     """Whether it has no meaning in pre-training, and must be left at its default there."""
     often: bool = False

@@ -81,7 +81,7 @@ class ReconstructConfig(BothHeadsConfig):
     """Draws the mask."""
     run: RunConfig = setting(factory=RunConfig)
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -146,7 +146,7 @@ class PredictConfig(HeadsConfig):
     sheet: str | None = setting(None, is_path=True)
     """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -178,7 +178,7 @@ class ExtractConfig(ListedConfig, BothHeadsConfig):
     format: FeatureFormat = FeatureFormat.safetensors
     """safetensors or npy."""
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         self.check_lines("")

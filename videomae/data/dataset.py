@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
-from videomae.data.augment import Augmentation, draw_augmentation, erase_box, evaluation_crops
+from videomae.data.augment import ViewMaker, augmentation_of, erase_box, evaluation_crops
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip, ClipList
@@ -75,6 +75,7 @@ class TrainingClips:
         self.data = data
         self.parts = data.parts()
         self.augment = augment
+        self.draw_augmentation = augmentation_of(augment)
         self.masking = masking
         self.seed = seed
         self.given_up: dict[int, str] = {}
@@ -147,14 +148,12 @@ class TrainingClips:
         self, views: Tensor, parts: Iterator[Part], rngs: Sequence[np.random.Generator]
     ) -> None:
         """Augment frames to the first ones of each view."""
-        size, drawn = (0, 0), list[Augmentation]()
+        size, drawn = (0, 0), list[ViewMaker]()
         for place, frames in parts:
             if frames.shape[1:3] != size:
                 size, hflip = frames.shape[1:3], self.data.hflip
-                drawn = [
-                    draw_augmentation(*size, self.data.clip.frame, self.augment, rng, hflip=hflip)
-                    for rng in rngs
-                ]
+                frame, draw = self.data.clip.frame, self.draw_augmentation
+                drawn = [draw(*size, frame, self.augment, rng, hflip=hflip) for rng in rngs]
             for view, augmentation in zip(views, drawn, strict=True):
                 part = view[place : place + len(frames)]
                 augmentation.apply(torch.from_numpy(frames), part)

@@ -17,6 +17,7 @@ What is missing is shown as missing. A file that is damaged is named, and the st
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -38,9 +39,10 @@ from videomae.report.summary import (
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.console import Say, tell
+from videomae.run.extensions import is_extension
 from videomae.run.files import write_text
 from videomae.run.schema import schema
-from videomae.video.opening import check_decoder
+from videomae.video.opening import AUTO, check_decoder
 
 PAGE = "report.html"
 
@@ -82,6 +84,8 @@ def data_of(run: Run) -> DataConfig | None:
     try:
         merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
         data = cast(DataConfig, OmegaConf.to_object(merged))
+        if is_extension(data.decoder):  # the run may be another's: its code is not imported
+            data = replace(data, decoder=AUTO)
         check_decoder(data.decoder)
         return data
     except (OmegaConfBaseException, UserError, ValueError) as error:

@@ -14,10 +14,11 @@ from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_gri
 from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
-from videomae.data.mix import Mixing, block_of
+from videomae.data.mix import mixing_of
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
-from videomae.lists.clips import ClipList, class_names, read_clips
+from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.labels import compare_labels, count_labels
+from videomae.lists.names import class_names
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
@@ -29,7 +30,7 @@ from videomae.run.log import RunLog, logged
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.sidefiles import is_best, mended_object
-from videomae.train.objective import Classify
+from videomae.train.objective import Classify, own_objective
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import Stage
 from videomae.train.start import SCRATCH, check_run, starting_weights
@@ -98,7 +99,9 @@ class Finetuning(Stage):
             self.model.to(run.device), run.settings, run.processes, config.optim.ema_decay
         )
         self.dataset = TrainingClips(self.clips, config.data, config.augment, None, config.seed)
-        self.objective = Classify(self.model, config.optim.label_smoothing, mixing(config))
+        self.objective = own_objective(self.model, config) or Classify(
+            self.model, config.optim.label_smoothing, mixing_of(config)
+        )
         tokens = math.prod(token_grid(config.model, config.data.clip))
         self.parts = {"encoder": Part(self.model.blocks, tokens)}
 
@@ -257,15 +260,6 @@ def best_of(directory: Path) -> dict[str, Any]:
     best = {"step": steps[values.index(top1)], "val_top1": top1}
     write_text(path, json.dumps(best) + "\n")
     return best
-
-
-def mixing(config: FinetuneConfig) -> Mixing | None:
-    """Mixup and CutMix as a run has them, if any."""
-    augment, data = config.augment, config.data
-    if not (augment.mixup or augment.cutmix):
-        return None
-    block = block_of(augment, config.optim.global_batch)
-    return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
 
 
 def _first(names: Sequence[str] | None) -> str:
