@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from videomae.config import ConfigError, ConvertConfig, WeightsFormat
-from videomae.lists.names import read_class_names
+from videomae.lists.names import read_names
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.console import tell
@@ -63,7 +63,7 @@ def convert(config: ConvertConfig) -> None:
         if weights.info.classes is None:
             raise ConfigError(f"class_names={config.class_names}: {weights.path} has no classes")
         count = "the number of classes"
-        names = read_class_names(config.class_names, weights.info.classes, "class_names", count)
+        names = read_names(config.class_names, weights.info.classes, "class_names", count)
         weights = replace(weights, info=replace(weights.info, class_names=names))
     model, report = model_of(weights)
     tell(f"{weights.path}: {report}")

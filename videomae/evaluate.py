@@ -20,19 +20,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae.config import (
+    CLASS,
+    MULTILABEL,
+    REGRESSION,
     ConfigError,
+    DataConfig,
     EvaluateConfig,
 )
 from videomae.data.checks import check_videos
+from videomae.evaluation.heads import head_of, output_names, target_of
 from videomae.evaluation.scoring import LabelledVideos, clear_results, evaluate_model, hashes_of
 from videomae.evaluation.splits import config_of_splits, write_mean
-from videomae.lists.clips import read_clips
-from videomae.lists.names import class_names
+from videomae.lists.clips import ClipList, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.directory import BAD_FILES, METRICS
 from videomae.run.environment import describe_run
+from videomae.run.extensions import is_extension
 from videomae.run.files import sha256
 from videomae.run.overwrite import begin_record, check_unused
 from videomae.run.record import made
@@ -55,21 +60,24 @@ def evaluate(config: EvaluateConfig) -> None:
 def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     """Evaluate one classifier on its test list."""
     data = config.data
-    require(config, "data.test_list", "data.root", "data.classes", "weights")
+    classes = ("data.classes",) if data.target in (CLASS, MULTILABEL) else ()
+    require(config, "data.test_list", "data.root", *classes, "weights")
     check_decoder(data.decoder)
     directory, say = run.directory, run.say
     check_place("output_dir", directory)
     check_unused(directory, overwrite=config.overwrite)
-    names = class_names(data)
-    clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
-    check_videos(clips, data, "data.test_list")
     weights = read_weights(str(config.weights), like=config.model)
     if config.head_map is not None:
         weights = pick_classes(weights, config.head_map)
-    _check_classes(weights.info, names, weights.path)
+    info = weights.info
+    data = replace(data, target=target_of(info, data.target, "data.target"))
+    clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+    check_videos(clips, data, "data.test_list")
+    names = _names(info, data, clips, weights.path)
+    head = head_of(info, names, data.target, "data.target")
     model_config = as_trained(config.model, weights.info, data.clip)
     config = replace(config, model=model_config)
-    model = VideoClassifier(config.model, data.clip, len(names))
+    model = VideoClassifier(config.model, data.clip, len(head.names))
     say.line(f"{weights.path}: {load_all(model, weights)}")
     trained = weights.info.sampling
     if trained not in (None, data.sampling):
@@ -87,7 +95,28 @@ def evaluate_split(run: Run, config: EvaluateConfig) -> None:
     del weights  # as large as the model
     model.to(run.device)
     about = hashes_of(weights_hash, data, config.model)
-    evaluate_model(run, model, LabelledVideos(clips, names, data), about)
+    evaluate_model(run, model, LabelledVideos(clips, head, data), about)
+
+
+def _names(info: WeightsInfo, data: DataConfig, clips: ClipList, path: Path) -> list[str]:
+    """The names of a model's outputs, which must mean the same to the weights and to the list.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    known = info.class_names or []
+    if is_extension(data.target):
+        return output_names(data, clips) or known
+    names = output_names(data, clips)
+    if data.target == REGRESSION:
+        if len(names) != info.classes:
+            raise ConfigError(
+                f"{path} predicts {info.classes} numbers of a video, the lines of data.test_list "
+                f"have {len(names)}: they belong to different data sets"
+            )
+        return names if data.class_names else known or names
+    _check_classes(info, names, path)
+    return names
 
 
 def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videomae.config.augment import AugmentConfig
-from videomae.config.data import DataConfig
+from videomae.config.data import CLASS, REGRESSION, DataConfig
 from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
@@ -99,6 +99,10 @@ class PretrainConfig(TrainConfig):
             not self.data.hflip,
             "data.hflip must be false in pre-training, which never mirrors: give data.hflip=false",
         )
+        check(
+            self.data.target == CLASS,
+            f"data.target={self.data.target} has no meaning in pre-training; leave it out",
+        )
         own: type = type(self)
         for known in all_settings(own):
             check(
@@ -124,6 +128,11 @@ class FinetuneConfig(TrainConfig):
             not self.data.sources,
             f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
             "labelled data set, such as data=k400, and give data.train_list and data.root",
+        )
+        check(
+            self.data.target != REGRESSION or self.optim.label_smoothing == 0,
+            f"optim.label_smoothing={self.optim.label_smoothing} is for classes, not for "
+            "data.target=regression: give optim.label_smoothing=0",
         )
         check(
             self.eval_every > 0 or self.test_weights is WhichWeights.last,

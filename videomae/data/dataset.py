@@ -4,7 +4,7 @@ What an item gets is a function of (seed, epoch, index of its line, view) and of
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -41,7 +41,8 @@ class Example(NamedTuple):
     clip: Tensor
     """(V, T, H, W, 3) uint8; all zero where the video could not be read."""
     video: int
-    label: int
+    label: Tensor
+    """() int64: the class; or what another head learns of the video, (K,) float32."""
     mask: Tensor | None
     """(V, N) bool, True = masked: hidden from the encoder."""
     decoder_mask: Tensor | None
@@ -54,6 +55,11 @@ class Example(NamedTuple):
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
+def class_of(clip: Clip) -> Tensor:
+    """Return the number of a video's class, () int64; UNLABELLED where it has none."""
+    return torch.tensor(UNLABELLED if clip.label is None else clip.label)
+
+
 class TrainingClips:
     """Items of the training order to examples.
 
@@ -61,6 +67,7 @@ class TrainingClips:
         clips: the list.
         masking: draws the masks (pre-training); None: no masks, labels instead (fine-tuning).
         seed: of the run.
+        target: what is learned of a video: () int64 or (K,) float32.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class TrainingClips:
         augment: AugmentConfig,
         masking: Masking | None,
         seed: int,
+        target: Callable[[Clip], Tensor] = class_of,
     ) -> None:
         self.clips = ClipList.of(clips)
         self.data = data
@@ -78,10 +86,13 @@ class TrainingClips:
         self.draw_augmentation = augmentation_of(augment)
         self.masking = masking
         self.seed = seed
+        self.target = target
         self.given_up: dict[int, str] = {}
         self.shape = (data.repeats, *view_shape(data))
         masks = 2 * math.prod(masking.grid) if masking else 0
-        self.nbytes = math.prod(self.shape) + data.repeats * (masks + ABOUT)
+        self.no_target = torch.zeros_like(target(self.clips[0])) if self.clips else torch.tensor(0)
+        about = masks + self.no_target.nbytes + ABOUT
+        self.nbytes = math.prod(self.shape) + data.repeats * about
 
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
@@ -115,7 +126,7 @@ class TrainingClips:
             mask = torch.stack([encoder for encoder, _ in drawn])
             decoders = [decoder for _, decoder in drawn if decoder is not None]
             decoder_mask = torch.stack(decoders) if decoders else None
-        label = UNLABELLED if clip.label is None else clip.label
+        label = self.target(clip)
         erase = None
         if self.augment.erase_prob > 0:
             boxes = [erase_box(data.clip.frame, self.augment, rng) for rng in rngs]
@@ -187,8 +198,7 @@ class EvaluationClips:
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error))
             pixels.zero_()
-        label = UNLABELLED if clip.label is None else clip.label
-        return Example(pixels, index, label, None, None, short, bad)
+        return Example(pixels, index, class_of(clip), None, None, short, bad)
 
     def _segments(self, video: Video) -> list[list[int]]:
         """Frame numbers of each temporal position."""

@@ -15,10 +15,10 @@ def class_names(data: DataConfig) -> list[str]:
     """
     if data.class_names is None:
         return [str(label) for label in range(data.classes or 0)]
-    return read_class_names(data.class_names, data.classes or 0, "data.class_names", "data.classes")
+    return read_names(data.class_names, data.classes or 0, "data.class_names", "data.classes")
 
 
-def read_class_names(path: str, classes: int, key: str, count: str) -> list[str]:
+def read_names(path: str, classes: int, key: str, count: str) -> list[str]:
     """The names in a text file, line i that of class i.
 
     Args:

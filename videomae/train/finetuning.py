@@ -1,35 +1,33 @@
 """Fine-tuning as a stage: learn to classify videos, and evaluate the result."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
+from videomae.config import CLASS, MULTILABEL, ConfigError, FinetuneConfig, WhichWeights, token_grid
 from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
+from videomae.evaluation.head import Head
+from videomae.evaluation.heads import new_head
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
 from videomae.lists.clips import ClipList, read_clips
-from videomae.lists.labels import compare_labels, count_labels
-from videomae.lists.names import class_names
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
 from videomae.run.checks import require
 from videomae.run.console import note
-from videomae.run.directory import BEST, BEST_WEIGHTS, WEIGHTS
-from videomae.run.files import sha256, write_text
-from videomae.run.log import RunLog, logged
+from videomae.run.directory import BEST_WEIGHTS, WEIGHTS
+from videomae.run.files import sha256
+from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
-from videomae.run.sidefiles import is_best, mended_object
+from videomae.train.best import Best, best_of
 from videomae.train.objective import Classify, own_objective
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import Stage
@@ -46,8 +44,6 @@ SHOWN = 5
 class Lists(NamedTuple):
     """What is learned from, and what it is tested on."""
 
-    names: list[str]
-    """Of the classes."""
     train: ClipList
     val: ClipList
     """Empty unless the run is evaluated on the way."""
@@ -68,6 +64,7 @@ class Finetuning(Stage):
         self.run = run
         self.lists = read_lists(config)
         self.clips = self.lists.train
+        self.head = new_head(config.data, self.clips)
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
         self.shared = warn_of_shared(self.lists.test, "data.test_list", others, run.say)
         self.checkpoint = check_run(config)
@@ -83,8 +80,10 @@ class Finetuning(Stage):
             name=config.name,
             model=config.model,
             clip=config.data.clip,
-            classes=len(self.lists.names),
-            class_names=self.lists.names,
+            classes=len(self.head.names),
+            class_names=list(self.head.names),
+            target=config.data.target,
+            head=self.head.state(),
             sampling=config.data.sampling,
             drop_path=config.optim.drop_path,
             head_drop=config.optim.head_drop,
@@ -93,33 +92,36 @@ class Finetuning(Stage):
 
     def build(self) -> None:
         config, run = self.config, self.run
-        self.model = starting_model(run, config, self.lists.names, self._weights)
+        self.model = starting_model(run, config, self.info, self._weights)
         self._weights = None  # as large as the model
         self.distributed = DistributedModel(
             self.model.to(run.device), run.settings, run.processes, config.optim.ema_decay
         )
-        self.dataset = TrainingClips(self.clips, config.data, config.augment, None, config.seed)
+        self.dataset = TrainingClips(
+            self.clips, config.data, config.augment, None, config.seed, self.head.target
+        )
         self.objective = own_objective(self.model, config) or Classify(
-            self.model, config.optim.label_smoothing, mixing_of(config)
+            self.model, config.optim.label_smoothing, mixing_of(config), self.head.errors
         )
         tokens = math.prod(token_grid(config.model, config.data.clip))
         self.parts = {"encoder": Part(self.model.blocks, tokens)}
 
     def at_start(self) -> None:
         """Show the labels of the lists and some clips, in which a mixed-up list would be seen."""
-        show_data(self.run, self.dataset, self.lists)
+        show_data(self.run, self.dataset, self.lists, self.head)
 
     def at_epoch(self, log: RunLog, step: int, stop: Callable[[], bool]) -> None:
-        """Classify the middle of the validation list's videos, and keep the best weights."""
-        run, lists = self.run, self.lists
+        """Try the middle of the validation list's videos, and keep the best weights."""
+        run, lists, head = self.run, self.lists, self.head
         trained = self.distributed.whole()
-        found = score_model(run, trained, ValidationClips(lists.val, self.config.data), lists.names)
+        found = score_model(run, trained, ValidationClips(lists.val, self.config.data), head)
         if found is not None:
-            top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
-            log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
-            better = offer(run.directory, step, top1, trained, self.info)
+            values = head.validation(found.predicted, lists.val)
+            log.numbers({"step": step, **{f"val_{name}": x for name, x in values.items()}})
+            best = Best.of(values, step, lower_is_better=head.lower_is_better)
+            better = best.offer(run.directory, trained, self.info)
             run.say.line(
-                f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
+                f"step {step}: {head.told(values)} on the middle of "
                 f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
             )
         run.processes.barrier()
@@ -138,12 +140,13 @@ class Finetuning(Stage):
         if config.test_weights is WhichWeights.best:
             file = run.directory / BEST_WEIGHTS
             load_all(trained, read_weights(file))
-            chosen = best_of(run.directory) if run.is_main else {}
+            lower = self.head.lower_is_better
+            chosen = best_of(run.directory, lower_is_better=lower) if run.is_main else {}
             about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(config.data.val_list)
         about |= {"shared_with": self.shared}
         about |= hashes_of(sha256(file), config.data, config.model)
-        evaluate_model(run, trained, LabelledVideos(lists.test, lists.names, config.data), about)
+        evaluate_model(run, trained, LabelledVideos(lists.test, self.head, config.data), about)
 
 
 def read_lists(config: FinetuneConfig) -> Lists:
@@ -155,7 +158,8 @@ def read_lists(config: FinetuneConfig) -> Lists:
     """
     data = config.data
     lists = ("data.train_list", "data.test_list")
-    require(config, *lists, "data.root", "data.classes", "weights")
+    classes = ("data.classes",) if data.target in (CLASS, MULTILABEL) else ()
+    require(config, *lists, "data.root", *classes, "weights")
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
@@ -166,7 +170,6 @@ def read_lists(config: FinetuneConfig) -> Lists:
         return clips
 
     return Lists(
-        class_names(data),
         training_clips(data, labelled=True),
         labelled("data.val_list", data.val_list) if config.eval_every else ClipList.of([]),
         labelled("data.test_list", data.test_list),
@@ -174,15 +177,19 @@ def read_lists(config: FinetuneConfig) -> Lists:
 
 
 def starting_model(
-    run: Run, config: FinetuneConfig, names: Sequence[str], weights: Weights | None
+    run: Run, config: FinetuneConfig, info: WeightsInfo, weights: Weights | None
 ) -> VideoClassifier:
     """The classifier of step 0: random where the weights have nothing for it.
+
+    Args:
+        info: what is trained.
 
     Raises:
         ConfigError: config.head_map makes other classes than the run's.
         WeightsError: the weights do not fit.
     """
     torch.manual_seed(config.seed)
+    names = info.class_names or []
     model = VideoClassifier(
         config.model,
         config.data.clip,
@@ -201,65 +208,30 @@ def starting_model(
                 f"{len(names)}, {_first(names)}: give the data.classes and "
                 "data.class_names that it makes, or no head_map"
             )
-    run.say.line(f"{weights.path}: {load_encoder(model, weights, names)}")
+    report = load_encoder(model, weights, names, info.target, info.head)
+    run.say.line(f"{weights.path}: {report}")
     return model
 
 
-def show_data(run: Run, dataset: TrainingClips, lists: Lists) -> None:
+def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
-    names, say = lists.names, run.say
+    say = run.say
     other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
     both = {"data.train_list": lists.train} | other
-    for line in compare_labels(
-        {key: count_labels(clips, len(names)) for key, clips in both.items()}, names
-    ):
+    for line in head.compare(both):
         say.line(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
     captions, shown = [], []
     for place, batch in zip(places, single_examples(dataset, places, note), strict=True):
         clip = dataset.clips[place]
-        bad, label = batch.bad, int(batch.label[0])
-        found = f"cannot be read: {bad[0].error}" if bad else names[label]
+        bad = batch.bad
+        found = f"cannot be read: {bad[0].error}" if bad else head.truth(clip)
         shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
         say.line(f"  {captions[-1]}")
     path = made(run.directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)
     say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
-
-
-def offer(
-    directory: Path, step: int, top1: float, model: VideoClassifier, info: WeightsInfo
-) -> bool:
-    """Keep the weights of an evaluation if it is the best so far; whether it is.
-
-    One that a run remembers from after `step` is of a future that it has left.
-    """
-    best = best_of(directory)
-    if best and best["step"] < step and best["val_top1"] >= top1:
-        return False
-    save_weights(made(directory, BEST_WEIGHTS), model.state_dict(), replace(info, step=step))
-    write_text(made(directory, BEST), json.dumps({"step": step, "val_top1": top1}) + "\n")
-    return True
-
-
-def best_of(directory: Path) -> dict[str, Any]:
-    """Step and top-1 of the best evaluation of a run, if there was one.
-
-    Where best.json is damaged, the metrics say it again.
-    """
-    path = directory / BEST
-    there = path.exists()
-    best = mended_object(path, is_best)
-    if best is not None or not there:
-        return best or {}
-    steps, values = logged(directory, "val_top1")
-    if not values:
-        return {}
-    top1 = max(values)
-    best = {"step": steps[values.index(top1)], "val_top1": top1}
-    write_text(path, json.dumps(best) + "\n")
-    return best
 
 
 def _first(names: Sequence[str] | None) -> str:

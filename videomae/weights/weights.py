@@ -8,14 +8,15 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
+from videomae.config import CLASS, ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
 from videomae.config.typed import check_types
 from videomae.model.pixels import MEAN, STD
 from videomae.model.positions import check_positions
@@ -65,6 +66,11 @@ class WeightsInfo:
     """Of a classifier."""
     class_names: list[str] | None = None
     """Of a classifier: the name of each class, or its number as text; null: not known."""
+    target: str = CLASS
+    """Of a classifier: what it was fine-tuned for, as data.target had it. A name of code is never
+    imported because it stands here."""
+    head: dict[str, Any] = field(default_factory=dict)
+    """Of a classifier: what its head remembers of its training list; see evaluation.head."""
     sampling: Sampling | None = None
     """Of a classifier: how the frames of its clips were chosen; null: not known."""
     drop_path: float = 0.0
@@ -82,6 +88,8 @@ class WeightsInfo:
         One, for safetensors writes several in any order, and equal weights are to be equal files.
         """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
+        if self.target == CLASS:  # as weights have always been
+            del values["target"], values["head"]
         return {MARK: as_json(values)}
 
     @classmethod
