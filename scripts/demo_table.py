@@ -5,9 +5,8 @@ import argparse
 from pathlib import Path
 
 from videomae.report.table import demo_report
-from videomae.run.console import Say
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="the demo's output, such as outputs/demo")
-    demo_report(parser.parse_args().directory, Say(enabled=True))
+    demo_report(parser.parse_args().directory)

@@ -31,6 +31,8 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
               playlists are right, refused by name or bad files, and lead nowhere
     same      metrics, weights and results of runs in miniature are those of an earlier commit
+    mutants   mistakes of one line in masks, frames, losses, rates, resuming, scores and packs: each
+              makes the test fail that is there for it
 
 Prints one line a trial and exits 1 where a property failed.
 """
@@ -573,7 +575,7 @@ def through_decoders(clips: Path, data: DataConfig) -> bool:
         training = TrainingClips(lines, own, augment, None, seed=0)
         order = TrainingOrder(len(lines), 8, seed=0)
         batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=len(lines) // 8)
-        shared = {"workers": 2, "pin": False, "note": print}
+        shared = {"workers": 2, "pin": False}
         loaders = {
             "training": training_loader(training, batches, size=8, **shared),
             "evaluation": evaluation_loader(
@@ -670,7 +672,7 @@ def watch_memory(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
         order = TrainingOrder(len(lines), 8, seed=0)
         batches = MicroBatches(order, rank=0, world=1, size=8, first=1, last=10**9)
         before = set(decoding_processes(os.getpid()))
-        stream = iter(training_loader(clips, batches, size=8, workers=1, pin=False, note=print))
+        stream = iter(training_loader(clips, batches, size=8, workers=1, pin=False))
         next(stream)
         (process,) = set(decoding_processes(os.getpid())) - before
         streams[name] = stream, process
@@ -772,6 +774,14 @@ def keep_numbers(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
     return subprocess.run([sys.executable, str(script), "--parts", "runs"]).returncode == 0
 
 
+def notice_mistakes(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Every mistake of the list in tests/mutants, in a copy of the tree."""
+    use_tests()
+    from tests.mutants import campaign
+
+    return campaign.main_run(folder, args.workers)
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -785,6 +795,7 @@ CAMPAIGNS = {
     "bare": run_bare,
     "fuzz": fuzz,
     "same": keep_numbers,
+    "mutants": notice_mistakes,
 }
 
 
@@ -805,7 +816,7 @@ def main() -> None:
         help="of conformance (pyav)",
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="of conformance and fuzz"
+        "--workers", type=int, default=os.cpu_count(), help="of conformance, fuzz and mutants"
     )
     parser.add_argument("--mutations", type=int, default=5000, help="of fuzz (5000)")
     parser.add_argument("--kinds", metavar="A,B", help="of fuzz: what is mutated (all)")

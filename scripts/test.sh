@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Set up and check everything: format, lint, types, tests. Arguments go to pytest:
 #   scripts/test.sh                 all of it, as CI does
+#   scripts/test.sh -m quick        two minutes: some of every room, and the golden numbers
 #   scripts/test.sh -m "not long"   without the tests that take more than ten seconds
 set -euo pipefail
-if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then sed -n '2,4s/^# //p' "$0"; exit; fi
+if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then sed -n '2,5s/^# //p' "$0"; exit; fi
 source "$(dirname "$0")/environment.sh" dev
 
 ruff format --check .

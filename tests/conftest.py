@@ -20,7 +20,19 @@ torch.set_num_threads(1)  # as many tests run beside each other as there are cor
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 
-
+QUICK = (
+    *("config/test_config.py", "report/test_plain_yaml.py", "pictures/test_figures.py"),
+    *("run/test_log.py", "run/test_sidefiles.py", "lists/test_clips.py", "lists/test_tolerance.py"),
+    *("video/test_bitstream.py", "video/test_reader.py", "weights/test_weights.py"),
+    *("model/test_golden.py", "model/test_mae.py", "model/test_classifier.py"),
+    *("data/test_mask.py", "data/test_sample.py", "data/test_mix.py", "data/test_augment.py"),
+    *("evaluation/test_metrics.py", "evaluation/test_views.py"),
+    *("train/test_schedule.py", "train/test_groups.py", "train/test_step.py"),
+    *("train/test_checkpoint.py", "train/test_logged_numbers.py"),
+    *("test_rooms.py", "test_sizes.py", "test_platforms.py", "mutants/test_mistakes.py"),
+)
+"""Files whose tests are marked quick, the long ones aside: two minutes on two cores, by the times
+that pytest --durations=0 gives. tests/test_rooms.py sees that no room is left out."""
 OPTIONS = {"crf": "18", "bf": "0", "mbtree": "0"}
 
 
@@ -109,6 +121,14 @@ def run_command(
         timeout=timeout,
         check=False,
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of QUICK."""
+    files = {ROOT / "tests" / name for name in QUICK}
+    for item in items:
+        if item.path in files and not item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.quick)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -751,7 +751,7 @@ def test_what_is_drawn_follows_the_settings(
 ) -> None:
     video = write_video(tmp_path / "video.mp4", frames=40)
     drawings: list[list[torch.Tensor]] = []
-    module = importlib.import_module("videomae.reconstruct")
+    module = importlib.import_module("videomae.pictures.figures")
     monkeypatch.setattr(
         module, "save_reconstructions", lambda _, rows, __: drawings.append(list(rows))
     )

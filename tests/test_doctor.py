@@ -14,8 +14,8 @@ import torch
 from tests.conftest import write_list
 from tests.miniatures import write_clip
 from tests.test_commands import call
-from videomae import doctor
-from videomae.doctor import CLIP, ERROR, GREYS, NOTE, OK, Finding
+from videomae.report import machine
+from videomae.report.machine import CLIP, ERROR, GREYS, NOTE, OK, Finding
 from videomae.video.opening import decoder
 
 
@@ -44,7 +44,7 @@ def test_a_machine_on_which_everything_works(capsys: pytest.CaptureFixture[str])
 def test_the_clip_is_what_is_said_of_it(name: str) -> None:
     frames = decoder(name)[1](CLIP).read(range(len(GREYS)))
     assert frames.shape == (16, 48, 64, 3)
-    assert np.abs(frames - np.array(GREYS)[:, None, None, None]).max() < doctor.TOLERANCE
+    assert np.abs(frames - np.array(GREYS)[:, None, None, None]).max() < machine.TOLERANCE
     assert CLIP.stat().st_size < 4096
 
 
@@ -56,8 +56,8 @@ def test_a_decoder_that_returns_other_frames_is_an_error(monkeypatch: pytest.Mon
         video = SimpleNamespace(num_frames=16, read=lambda indices: wrong[name])
         return name, lambda path: video
 
-    monkeypatch.setattr(doctor, "decoder", fake)
-    found = by_name(doctor.decoders())
+    monkeypatch.setattr(machine, "decoder", fake)
+    found = by_name(machine.decoders())
     assert found["pyav"].mark == found["decord"].mark == ERROR
     assert "wrong frames" in found["pyav"].found
     assert found["torchcodec"].mark == OK
@@ -89,8 +89,8 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_process_that_cannot_pin_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(doctor, "can_pin", lambda: False)
-    found = by_name(doctor.devices())["pinned memory"]
+    monkeypatch.setattr(machine, "can_pin", lambda: False)
+    found = by_name(machine.devices())["pinned memory"]
     assert found.mark == NOTE
     assert "ulimit -l" in found.found
 
@@ -125,8 +125,8 @@ def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.Monk
         "dead>=2; platform_machine != 'x86_64'",
         "pytest; extra == 'dev'",
     ]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
-    found = by_name(doctor.packages())
+    monkeypatch.setattr(machine.metadata, "requires", lambda name: wanted)
+    found = by_name(machine.packages())
     assert found["einops"].mark == OK
     assert found["not-there"] == Finding(
         ERROR, "not-there", "is not installed: pip install 'not-there>=1.0'"
@@ -136,19 +136,19 @@ def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.Monk
 
 def test_a_driver_without_a_torch_that_can_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor, "_nvidia_driver", lambda: None)
-    assert by_name(doctor.devices())["GPU"].mark == NOTE
-    monkeypatch.setattr(doctor, "_nvidia_driver", lambda: "470.1")
+    monkeypatch.setattr(machine, "_nvidia_driver", lambda: None)
+    assert by_name(machine.devices())["GPU"].mark == NOTE
+    monkeypatch.setattr(machine, "_nvidia_driver", lambda: "470.1")
     monkeypatch.setattr(torch.version, "cuda", "13.2")
-    assert "too old for CUDA 13.2" in by_name(doctor.devices())["GPU"].found
+    assert "too old for CUDA 13.2" in by_name(machine.devices())["GPU"].found
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "torch is a CPU build" in by_name(doctor.devices())["GPU"].found
+    assert "torch is a CPU build" in by_name(machine.devices())["GPU"].found
 
 
 def test_small_places_are_worth_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"total": 64 << 20, "free": 1 << 30})
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
-    found = by_name(doctor.machine())
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage)
+    found = by_name(machine.resources())
     assert "--shm-size" in found["/dev/shm"].found
     assert found["/dev/shm"].mark == found["free disk"].mark == NOTE
 
@@ -158,15 +158,15 @@ def test_a_check_that_fails_is_a_finding() -> None:
         yield Finding(OK, "first", "")
         raise ValueError("no idea")
 
-    assert [f.mark for f in doctor._all(look)] == [OK, ERROR]
+    assert [f.mark for f in machine._all(look)] == [OK, ERROR]
 
 
 def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
-        raise doctor.metadata.PackageNotFoundError(name)
+        raise machine.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", none)
-    found = by_name(doctor.packages())
+    monkeypatch.setattr(machine.metadata, "version", none)
+    found = by_name(machine.packages())
     assert found["videomae"].mark == ERROR
     assert "not installed, nor what it needs: pip install -e" in found["videomae"].found
     assert found.keys() == {"python", "videomae"}
@@ -175,6 +175,6 @@ def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_variables_of_an_image_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NV_LIBNCCL_PACKAGE", "NV_CUDA_LIB_VERSION", "NCCL_DEBUG", "SLURM_JOB_ID", "RANK"):
         monkeypatch.setenv(name, "3")
-    named = {name for name in by_name(doctor.process_groups()) if not name.islower()}
+    named = {name for name in by_name(machine.process_groups()) if not name.islower()}
     assert {"NCCL_DEBUG", "SLURM_JOB_ID", "RANK"} <= named
     assert not any(name.startswith("NV_") for name in named)

@@ -375,7 +375,7 @@ def test_a_stopped_pack_goes_on_to_the_same_bytes(
 ) -> None:
     arguments = (f"list={many / 'list.txt'}", f"root={many}", f"out={tmp_path / 'p'}", *SHARDS)
     with monkeypatch.context() as patch:
-        real = __import__("videomae.pack", fromlist=["run_all"]).run_all
+        real = programs.run_all
 
         def interrupted(*given: Any) -> Any:
             answers = real(*given)
@@ -383,7 +383,7 @@ def test_a_stopped_pack_goes_on_to_the_same_bytes(
                 yield next(answers)
             raise KeyboardInterrupt
 
-        patch.setattr("videomae.pack.run_all", interrupted)
+        patch.setattr("videomae.video.transcoding.run_all", interrupted)
         assert call("pack", *arguments, "workers=2") == 130
         assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "p/index.arrow").exists()
@@ -429,7 +429,7 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(
 @pytest.fixture
 def halfway(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pack that was stopped after most of its videos, some of them in shards already."""
-    real = __import__("videomae.pack", fromlist=["run_all"]).run_all
+    real = programs.run_all
 
     def interrupted(*given: Any) -> Any:
         answers = real(*given)
@@ -438,7 +438,7 @@ def halfway(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("videomae.pack.run_all", interrupted)
+        patch.setattr("videomae.video.transcoding.run_all", interrupted)
         assert call("pack", *going_on(many, tmp_path / "p")) == 130
     assert list((tmp_path / "p/staging").iterdir())
     assert list((tmp_path / "p").glob("shard-*.tar"))
@@ -614,7 +614,7 @@ def test_a_full_disk_stops_packing_and_is_no_bad_video(
     assert answer["out_of_disk"][0] == errno.ENOSPC
     assert os.listdir(tmp_path) == []
     with monkeypatch.context() as patch:
-        patch.setattr("videomae.pack.run_all", lambda *_: iter([(0, answer)]))
+        patch.setattr("videomae.video.transcoding.run_all", lambda *_: iter([(0, answer)]))
         arguments = (f"list={many / 'list.txt'}", f"root={many}", f"out={tmp_path / 'p'}", *SHARDS)
         assert call("pack", *arguments) == 2
     error = capsys.readouterr().err

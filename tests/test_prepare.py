@@ -756,7 +756,7 @@ def test_a_process_that_dies_costs_a_scan_one_video(
 ) -> None:
     given = own(tmp_path, "a/1.mp4", "a/crash.mp4", "b/hang.mp4", "b/2.mp4")
     program = write_list(tmp_path / "stand_in.py", [STAND_IN])
-    monkeypatch.setattr("videomae.prepare.QUICK", [sys.executable, str(program)])
+    monkeypatch.setattr("videomae.video.screening.QUICK", [sys.executable, str(program)])
     assert call("prepare", *given, "scan=quick", "timeout_s=1") == 0
     assert lines(tmp_path / "out", "train") == ["a/1.mp4 0", "b/2.mp4 1"]
     rows = json_lines(tmp_path / "out/problems.jsonl")

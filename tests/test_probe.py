@@ -301,7 +301,7 @@ def test_weights_that_are_damaged_are_refused(
 def test_tokens_that_do_not_fit_are_refused(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("videomae.probe")
+    module = importlib.import_module("videomae.evaluation.probe_features")
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     assert call("probe", *place) == 2

@@ -6,7 +6,7 @@ import pytest
 
 from tests.test_commands import call
 from videomae.config import ConfigError
-from videomae.recipes import COLUMNS, exps, read_header
+from videomae.train.recipes import COLUMNS, exps, read_header
 
 NAMES = [exp.stem for exp in exps()]
 

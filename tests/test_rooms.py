@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import QUICK, ROOT
 
 PACKAGE = ROOT / "videomae"
 BELOW = {
@@ -56,6 +56,13 @@ def imported(name: str, *, at_start: bool = False) -> Iterator[str]:
         for alias in node.names:
             inner = f"{place}.{alias.name}".lstrip(".")
             yield inner if inner in MODULES else place
+
+
+def test_the_quick_subset_has_tests_of_every_room() -> None:
+    for file in QUICK:
+        assert (ROOT / "tests" / file).is_file()
+    assert BELOW.keys() <= {Path(file).parts[0] for file in QUICK}
+    assert "model/test_golden.py" in QUICK
 
 
 def test_every_folder_is_a_room() -> None:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load_model"]
 
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+WINDOWS = (
+    "videomae runs on Linux and macOS, not on Windows itself: install it in the Windows Subsystem "
+    "for Linux (wsl --install)"
+)
+IS_COMMAND = sys.argv[:1] == ["-m"]
+"""Whether this is imported for `python -m videomae.NAME`."""
+if sys.platform == "win32":
+    raise SystemExit(WINDOWS) if IS_COMMAND else ImportError(WINDOWS)
+
+if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # A command is being imported, which takes seconds: Ctrl-C ends it without a word, until
     # videomae.run.command has taken over.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -22,6 +22,7 @@ again. Several processes under torchrun share the list.
 
 import errno
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -52,7 +53,7 @@ from videomae.lists.walk import Selection, clips_below, told
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_place, check_precision, require
 from videomae.run.command import command
-from videomae.run.console import Say, note
+from videomae.run.console import progress_bar
 from videomae.run.directory import alone
 from videomae.run.files import read_json, replacing, write_text
 from videomae.run.parallel import Processes
@@ -61,6 +62,8 @@ from videomae.run.sidefiles import names_a_video, read_rows
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import encoder_of
+
+logger = logging.getLogger("videomae.extract")
 
 MANIFEST = "manifest.jsonl"
 SETTINGS = "extract.json"
@@ -75,12 +78,12 @@ def extract(config: ExtractConfig) -> None:
     """Write the features of config.video, or of the videos of config.list."""
     _check(config)
     with open_run(config.run, config.output_dir) as run:
-        directory, say, process = run.directory, run.say, run.processes
+        directory, process = run.directory, run.processes
         check_place("output_dir", directory)
         data, selection = _videos(config)
         clips = selection.clips
         for line in told(selection.left_out):
-            say.line(line)
+            logger.info(line)
         weights = read_weights(
             str(config.weights),
             num_heads=config.num_heads,
@@ -90,10 +93,10 @@ def extract(config: ExtractConfig) -> None:
         data = replace(data, clip=clip)
         hop = config.hop or clip.frames * clip.stride
         model, report = encoder_of(weights, clip)
-        say.line(f"{weights.path}: {report}")
+        logger.info(f"{weights.path}: {report}")
         settings = _settings(config, clip, hop, weights.sha256(), process)
         del weights  # as large as the model
-        with alone(directory, say):
+        with alone(directory, is_main=run.is_main):
             output = Output(directory, config)
             pending: list[int] = []
             if process.is_main:
@@ -102,7 +105,7 @@ def extract(config: ExtractConfig) -> None:
                 done = output.done()
                 pending = [i for i, clip in enumerate(clips) if clip.path not in done]
                 if done:
-                    say.line(f"going on in {directory}: {len(clips) - len(pending)} are done")
+                    logger.info(f"going on in {directory}: {len(clips) - len(pending)} are done")
             pending = process.from_main(pending)
             share = [clips[index] for index in pending[process.rank :: process.world]]
             encoder = Encoder(model, process.device, config.run.precision)
@@ -110,7 +113,7 @@ def extract(config: ExtractConfig) -> None:
             _extract(run, config, encoder, VideoWindows(share, data, hop, batch), output)
             process.barrier()
             if process.is_main:
-                _finish(output, selection, say)
+                _finish(output, selection)
 
 
 def _check(config: ExtractConfig) -> None:
@@ -193,17 +196,16 @@ def _extract(
     Raises:
         FeatureError: they are not finite.
     """
-    clips, clip_of, say = videos.clips, videos.data.clip, run.say
+    clips, clip_of = videos.clips, videos.data.clip
     loader = window_loader(
         videos,
         workers=min(len(clips), run.num_workers),
         pin=run.processes.pins,
-        note=note,
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)
     part = output.part(run.processes.rank)
     found: dict[int, Found] = {}  # one video of each decoding process is under way
-    with say.bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
+    with progress_bar("extracting", total=len(clips)) as bar, part.open("a") as manifest:
         for windows in loader:
             clip, video = clips[windows.video], found.setdefault(windows.video, Found())
             if windows.starts:
@@ -222,7 +224,7 @@ def _extract(
                 row: dict[str, Any] = {"path": clip.path}
                 if windows.bad is not None:
                     row["error"] = windows.bad.error
-                    say.line(f"cannot be read: {windows.bad.error}")
+                    logger.info(f"cannot be read: {windows.bad.error}")
                 elif file := output.write(clip, features := torch.cat(video.features)):
                     row |= {
                         "file": file,
@@ -235,13 +237,13 @@ def _extract(
                     }
                 else:
                     row["error"] = f"{clip.path}: no file can have the name of its features"
-                    say.line(row["error"])
+                    logger.info(row["error"])
                 manifest.write(json.dumps(row) + "\n")
                 manifest.flush()
                 bar.advance()
 
 
-def _finish(output: "Output", selection: Selection, say: Say) -> None:
+def _finish(output: "Output", selection: Selection) -> None:
     """One manifest, in the order of the list, and a last word.
 
     Raises:
@@ -255,7 +257,7 @@ def _finish(output: "Output", selection: Selection, say: Say) -> None:
         raise NothingReadableError(
             f"none of the {len(own)} videos can be read; {manifest} says why"
         )
-    say.line(f"{len(own) - len(bad)} of {len(own)} videos, {len(bad)} unreadable: {manifest}")
+    logger.info(f"{len(own) - len(bad)} of {len(own)} videos, {len(bad)} unreadable: {manifest}")
 
 
 @dataclass(frozen=True)

@@ -27,16 +27,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae.config import FinetuneConfig
-from videomae.evaluation.splits import config_of_splits, write_mean
 from videomae.run.command import command
-from videomae.run.run import open_run
-from videomae.train.finetuning import Finetuning
-from videomae.train.outcome import exit_if_stopped
-from videomae.train.trainer import Trainer
 
 
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tune and evaluate as `config` says, on one split or on each."""
+    from videomae.evaluation.splits import config_of_splits, write_mean
+    from videomae.run.run import open_run
+    from videomae.train.finetuning import Finetuning
+    from videomae.train.outcome import exit_if_stopped
+    from videomae.train.trainer import Trainer
+
     splits = config_of_splits(config)
     with open_run(config.run, config.output_dir) as run:
         for split in splits:

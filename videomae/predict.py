@@ -18,9 +18,11 @@ is hidden in a folder, or no video by its name, is left out and counted.
 
 import errno
 import json
+import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,19 +40,21 @@ from videomae.evaluation.scoring import predictions_of
 from videomae.evaluation.views import Predicted, predict_videos
 from videomae.lists.clips import Clip
 from videomae.lists.names import read_names
-from videomae.lists.walk import clips_below, told
+from videomae.lists.walk import Selection, clips_below, told
 from videomae.model.classifier import VideoClassifier
 from videomae.pictures.figures import save_contact_sheet
 from videomae.run.bad_files import BadFile
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
-from videomae.run.console import SafeConsole, Say, note
+from videomae.run.console import SafeConsole, progress_bar
 from videomae.run.files import regular, write_text
-from videomae.run.parallel import Processes, processes
+from videomae.run.run import Run, open_run
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import check_kind, model_of
 from videomae.weights.weights import Kind, WeightsInfo
+
+logger = logging.getLogger("videomae.predict")
 
 WIDE = 200
 """Characters of a line that goes to a file or another program: names are not broken."""
@@ -78,18 +82,38 @@ def predict(config: PredictConfig) -> None:
         crops=config.crops,
         decoder=config.decoder,
     )
-    with processes(config.run) as process:
-        say = Say(process.is_main)
-        say.line(f"{weights.path}: {report}")
+    with open_run(config.run, Path(config.output).parent) as run:
+        logger.info(f"{weights.path}: {report}")
         for line in told(selection.left_out):
-            say.line(line)
+            logger.info(line)
         if target == CLASS and info.class_names is None and config.class_names is None:
-            say.line("the weights do not name their classes, which go by number: class_names=FILE")
+            logger.info(
+                "the weights do not name their classes, which go by number: class_names=FILE"
+            )
         del weights
-        model.to(process.device)
-        parts = process.gather(_predictions(config, model, head, clips, data, process, say))
-    if not process.is_main:
-        return
+        model.to(run.device)
+        found = _predictions(run, config, model, clips, head, data)
+        whole = _write(run, config, selection, head, info.name, run.processes.gather(found))
+    if not whole:
+        sys.exit(1)
+
+
+def _write(
+    run: Run,
+    config: PredictConfig,
+    selection: Selection,
+    head: Head,
+    weights: str,
+    parts: Sequence[Predicted],
+) -> bool:
+    """Write and print what each process predicted, on the main one; whether all could be read.
+
+    Args:
+        weights: what they are called.
+    """
+    if not run.is_main:
+        return True
+    clips = selection.clips
     found = {index: one for part in parts for index, one in part.values.items()}
     errors = {file.video: file for part in parts for file in part.bad}
     rows = [
@@ -98,43 +122,40 @@ def predict(config: PredictConfig) -> None:
     ]
     rows += [{"video": name, "error": why} for name, why in selection.unusable.items()]
     views = {"segments": config.segments, "crops": config.crops}
-    document = {"weights": str(config.weights), "name": info.name, "views": views, "videos": rows}
+    document = {"weights": str(config.weights), "name": weights, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
-    SafeConsole(highlight=False, width=width).print(
-        _table(rows, head, {clips[index].path: one for index, one in found.items()}, config.top)
-    )
-    say.line(f"{len(found)} of {len(rows)} videos: {config.output}")
-    if errors or selection.unusable:
-        sys.exit(1)
+    table = _table(rows, head, {clips[index].path: one for index, one in found.items()}, config.top)
+    SafeConsole(highlight=False, width=width).print(table)
+    logger.info(f"{len(found)} of {len(rows)} videos: {config.output}")
+    return not errors and not selection.unusable
 
 
 def _predictions(
+    run: Run,
     config: PredictConfig,
     model: VideoClassifier,
+    clips: Sequence[Clip],
     head: Head,
-    clips: list[Clip],
     data: DataConfig,
-    process: Processes,
-    say: Say,
 ) -> Predicted:
     """Of this process's share of the clips; their contact sheets are drawn on the way."""
     batch_size = max(1, config.run.untrained_batch // (data.segments * data.crops))
+    process = run.processes
     rank, world = process.rank, process.world
     loader = evaluation_loader(
         EvaluationClips(clips, data),
         rank=rank,
         world=world,
         batch=batch_size,
-        workers=process.num_workers(config.run.workers),
+        workers=run.num_workers,
         pin=process.pins,
-        note=note,
     )
     predict = partial(predictions_of, model, head, process.device, config.run.precision)
     found = Predicted({}, [], 0)
     batches = evaluation_batches(len(clips), rank=rank, world=world, batch=batch_size)
     share = sum(map(len, batches))
-    with say.bar("predicting", total=share) as bar:
+    with progress_bar("predicting", total=share) as bar:
         for batch in loader:
             some = predict_videos(predict, [batch], bar.advance)
             found.values.update(some.values)
@@ -151,7 +172,7 @@ def _predictions(
                     except OSError as error:
                         if error.errno != errno.ENAMETOOLONG:
                             raise
-                        say.line(f"{clip.path}: no file can have the name of its picture")
+                        logger.info(f"{clip.path}: no file can have the name of its picture")
     return found
 
 

@@ -35,18 +35,19 @@ Ctrl-C, SIGTERM or SIGUSR1: the step is finished and checkpointed, and a line sa
 from dataclasses import replace
 
 from videomae.config import PretrainConfig
-from videomae.data.checks import lists_of
-from videomae.lists.prepared import with_prepared
-from videomae.run.checks import require
 from videomae.run.command import command
-from videomae.run.run import open_run
-from videomae.train.outcome import exit_if_stopped
-from videomae.train.pretraining import Pretraining
-from videomae.train.trainer import Trainer
 
 
 def pretrain(config: PretrainConfig) -> None:
     """Pre-train one model, as `config` says."""
+    from videomae.data.checks import lists_of
+    from videomae.lists.prepared import with_prepared
+    from videomae.run.checks import require
+    from videomae.run.run import open_run
+    from videomae.train.outcome import exit_if_stopped
+    from videomae.train.pretraining import Pretraining
+    from videomae.train.trainer import Trainer
+
     config = replace(config, data=with_prepared(config.data))
     require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:

@@ -12,93 +12,46 @@ each rebuilt tubelet takes its own from the original video, which flatters colou
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from videomae.config import (
-    ConfigError,
-    DataConfig,
-    MaskConfig,
-    MaskKind,
-    ReconstructConfig,
-    check_mask,
-    token_grid,
-)
-from videomae.data.dataset import read_crops
-from videomae.data.mask import Masking
-from videomae.data.sample import dense_indices, num_dense_starts
-from videomae.data.streams import Stream, random_stream
-from videomae.lists.clips import Clip
-from videomae.model.mae import VideoMAE
-from videomae.model.pixels import normalise
-from videomae.pictures.figures import STATISTICS, reconstruction_rows, save_reconstructions
-from videomae.run.checks import check_place, require
+from videomae.config import ConfigError, ReconstructConfig
 from videomae.run.command import command
-from videomae.run.console import tell
-from videomae.run.parallel import processes
-from videomae.video.interface import DecodeError
-from videomae.video.opening import check_decoder, open_clip, reading_here
-from videomae.weights.formats import read_weights
-from videomae.weights.load import check_kind, model_of
-from videomae.weights.weights import Kind
-
-UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
-"""Of every released model; used where the weights do not say."""
 
 
 def reconstruct(config: ReconstructConfig) -> None:
-    """Draw one clip of config.video."""
+    """Draw one clip of config.video: original, masked and reconstructed."""
+    from videomae.evaluation.reconstruction import draw_mask, read_clip
+    from videomae.model.mae import VideoMAE
+    from videomae.model.pixels import normalise
+    from videomae.pictures.figures import STATISTICS, reconstruction_rows, save_reconstructions
+    from videomae.run.checks import check_place, require
+    from videomae.run.console import tell
+    from videomae.run.parallel import processes
+    from videomae.video.opening import check_decoder
+    from videomae.weights.formats import read_weights
+    from videomae.weights.load import check_kind, model_of
+    from videomae.weights.weights import Kind
+
     require(config, "weights", "video")
     check_decoder(config.decoder)
     if Path(config.output).suffix != ".png" or os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} must name a picture, NAME.png")
     check_place("output", Path(config.output).parent)
-    weights = read_weights(
-        str(config.weights),
-        num_heads=config.num_heads,
-        decoder_num_heads=config.decoder_num_heads,
-    )
+
+    heads, decoder_heads = config.num_heads, config.decoder_num_heads
+    weights = read_weights(str(config.weights), num_heads=heads, decoder_num_heads=decoder_heads)
     check_kind(weights, Kind.pretrain)
-    info = weights.info
     model, report = model_of(weights)
     assert isinstance(model, VideoMAE)
     tell(f"{weights.path}: {report}")
-    trained_with = info.mask or UNKNOWN_MASK
-    mask = replace(
-        trained_with,
-        kind=config.mask_kind or trained_with.kind,
-        ratio=trained_with.ratio if config.mask_ratio is None else config.mask_ratio,
-    )
-    grid = token_grid(info.model, info.clip)
-    check_mask(mask, grid, section="mask_")
+    kind, mask = draw_mask(config, weights.info)
+    frames, indices = read_clip(config, weights.info)
 
-    clip = replace(info.clip, stride=config.stride or info.clip.stride)
-    data = DataConfig(clip=clip, decoder=config.decoder)
-    try:
-        with reading_here(str(config.video), data.max_clip_bytes):
-            video = open_clip(Clip(str(config.video), line=1), data)
-            starts = num_dense_starts(video.num_frames, clip.frames, clip.stride)
-            start = starts // 2 if config.start is None else config.start
-            if not 0 <= start < video.num_frames:
-                raise ConfigError(
-                    f"start={start} lies outside the {video.num_frames} frames of the video"
-                )
-            indices = dense_indices(video.num_frames, clip.frames, clip.stride, start)
-            wanted, places = np.unique(indices, return_inverse=True)
-            (cut,) = read_crops(video, wanted.tolist(), clip.frame, 1)
-    except DecodeError as error:
-        raise ConfigError(f"video={config.video} cannot be read: {error}") from error
-
-    encoder_mask, _ = Masking(mask, grid).draw(random_stream(config.seed, Stream.view))
     with processes(config.run) as process:
         model.to(process.device).eval()
-        pixels = cut[torch.from_numpy(places)][None].to(process.device)
-        masks, precision = encoder_mask[None], config.run.precision
-        rows = reconstruction_rows(model, normalise(pixels), masks, precision)
-    title = f"{info.name}, {mask.kind.name} mask, {encoder_mask.float().mean():.0%} hidden"
+        pixels = normalise(frames[None].to(process.device))
+        rows = reconstruction_rows(model, pixels, mask[None], config.run.precision)
+    title = f"{weights.info.name}, {kind.name} mask, {mask.float().mean():.0%} hidden"
     save_reconstructions(Path(config.output), rows, title)
     tell(f"{config.output}: frames {indices[0]} to {indices[-1]} of {config.video}; {STATISTICS}")
 

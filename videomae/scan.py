@@ -16,129 +16,46 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
     timeout_s=600                                a video that takes longer counts as damaged
 """
 
-import os
-import statistics
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from videomae.config import ClipConfig, ConfigError, DataConfig, ScanConfig
-from videomae.data.checks import check_videos
-from videomae.lists.clips import Clip, read_clips, write_without
-from videomae.run.checks import check_place, require
+from videomae.config import ScanConfig
 from videomae.run.command import command
-from videomae.run.console import Say
-from videomae.run.cores import available_cores
-from videomae.run.files import replacing
-from videomae.video.inspecting import Job, inspect_resumably
-from videomae.video.inspection import Inspection
-
-PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
-SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("line", pa.int64()),
-        ("ok", pa.bool_()),
-        ("error", pa.string()),
-        ("duration_s", pa.float64()),
-        ("num_frames", pa.int64()),
-        ("fps", pa.float64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("codec", pa.string()),
-        ("bytes", pa.int64()),
-    ]
-)
-LARGE = 320
-"""Pixels of the short side that are more than training needs."""
+from videomae.run.console import log_to_console
 
 
+@log_to_console()
 def scan(config: ScanConfig) -> None:
-    """Scan config.list."""
+    """Decode the videos of config.list, and write a table of them and a list of the undamaged."""
+    from videomae.data.checks import check_videos, listed_data
+    from videomae.lists.clips import read_clips, write_without
+    from videomae.run.checks import check_place, require
+    from videomae.run.cores import available_cores
+    from videomae.video import scan_files
+    from videomae.video.inspecting import Job, inspect_resumably
+
     require(config, "list", "root", "out")
-    source, out, say = Path(str(config.list)), Path(str(config.out)), Say(enabled=True)
+    source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
-    if os.path.realpath(out / CLEAN) == os.path.realpath(source):
-        raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
-    there = [name for name in (CLEAN, TABLE) if os.path.lexists(out / name)]
-    if there and not os.path.exists(out / PROGRESS):
-        raise ConfigError(
-            f"out={out} holds {' and '.join(there)}, and no {PROGRESS} of a scan: choose another "
-            "out, or move them away"
-        )
-    data = DataConfig(
-        clip=ClipConfig(frames=1, stride=1, size=1),  # has no say here
-        root=config.root,
-        list_format=config.list_format,
-        frame_template=config.frame_template,
-        first_frame=config.first_frame,
-    )
+    scan_files.check_scan_place(out, source)
+    data = listed_data(config)
     clips = read_clips(source, data, labelled=False, key="list")
     check_videos(clips, data, "list")
-    jobs = {clip.line: _job(clip, data) for clip in clips}
-    workers = config.workers or available_cores()
-    done = inspect_resumably(
+
+    jobs = {clip.line: Job.of_clip(clip, data) for clip in clips}
+    found = inspect_resumably(
         jobs.values(),
-        out / PROGRESS,
-        workers,
+        out / scan_files.PROGRESS,
+        config.workers or available_cores(),
         config.timeout_s,
-        say,
         max_bytes=config.max_clip_bytes,
     )
-    results = [(clip, done[jobs[clip.line]]) for clip in clips]
-    _write_table(out / TABLE, results)
-    damaged = {clip.line for clip, found in results if not found.ok}
-    note = f"{len(damaged)} of {len(results)} videos left out: see {TABLE}" if damaged else None
-    write_without(out / CLEAN, source, damaged, note)
-    _report(results, out, say)
+    results = [(clip, found[jobs[clip.line]]) for clip in clips]
 
-
-def _job(clip: Clip, data: DataConfig) -> Job:
-    path = Path(str(data.root)).absolute() / clip.path
-    if clip.total is None:
-        return Job(path)
-    assert data.frame_template is not None  # read_clips has checked it
-    assert clip.start is not None
-    return Job(path, (data.frame_template, clip.start, clip.total))
-
-
-def _write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
-    columns: dict[str, list[object]] = {
-        "path": [clip.path for clip, _ in results],
-        "line": [clip.line for clip, _ in results],
-    }
-    for each in fields(Inspection):
-        columns[each.name] = [getattr(found, each.name) for _, found in results]
-    with replacing(file) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
-
-
-def _report(results: Sequence[tuple[Clip, Inspection]], out: Path, say: Say) -> None:
-    """Print how many are damaged and why, how long they are, and how large."""
-    good = [(clip, found) for clip, found in results if found.ok]
-    reasons = Counter(str(found.error).partition(" (")[0] for _, found in results if not found.ok)
-    rows = [
-        ("videos", f"{len(results):,}", ""),
-        ("undamaged", f"{len(good):,}", str(out / CLEAN)),
-        *((f"  {reason}", f"{count:,}", "") for reason, count in reasons.most_common()),
-    ]
-    if good:
-        by_length = sorted(good, key=lambda each: each[1].num_frames)
-        for name, (clip, found) in (("shortest", by_length[0]), ("longest", by_length[-1])):
-            rows.append((name, f"{found.num_frames:,} frames", clip.path))
-        middle = statistics.median(found.num_frames for _, found in good)
-        rows.append(("median", f"{middle:,.0f} frames", ""))
-    say.table(f"{out / TABLE}", rows)
-    large = sum(min(found.width or 0, found.height or 0) > LARGE for _, found in good)
-    if large > len(good) / 2:
-        say.line(
-            f"{large:,} videos have a short side of more than {LARGE} px: shrinking them once to "
-            f"{LARGE} px makes every epoch decode faster"
-        )
+    scan_files.write_table(out / scan_files.TABLE, results)
+    damaged = {clip.line for clip, inspection in results if not inspection.ok}
+    left_out = f"{len(damaged)} of {len(results)} videos left out: see {scan_files.TABLE}"
+    write_without(out / scan_files.CLEAN, source, damaged, left_out if damaged else None)
+    scan_files.print_summary(out, results)
 
 
 main = command("scan")(scan)

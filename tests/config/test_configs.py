@@ -25,8 +25,8 @@ from videomae.config import (
 )
 from videomae.data.mix import block_of, group_of
 from videomae.model.presets import preset
-from videomae.recipes import exps, plan_of, read_header
 from videomae.run.schema import COMMANDS
+from videomae.train.recipes import exps, plan_of, read_header
 
 CONFIGS = config_dir()
 TYPES = {"pretrain": PretrainConfig, "finetune": FinetuneConfig, "evaluate": EvaluateConfig}

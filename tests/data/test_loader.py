@@ -77,7 +77,7 @@ def batches_of(
     micro_batches = MicroBatches(
         order, rank=rank, world=world, size=size or batch // world, first=first, last=last
     )
-    loader = training_loader(clips, micro_batches, size=4, workers=workers, pin=False, note=print)
+    loader = training_loader(clips, micro_batches, size=4, workers=workers, pin=False)
     return list(loader)
 
 
@@ -354,9 +354,7 @@ def test_each_video_is_evaluated_once_by_one_rank(
     dataset = EvaluationClips(clips[:num_videos], replace(data, segments=1, crops=1))
     shares = []
     for rank in range(world):
-        loader = evaluation_loader(
-            dataset, rank=rank, world=world, batch=2, workers=0, pin=False, note=print
-        )
+        loader = evaluation_loader(dataset, rank=rank, world=world, batch=2, workers=0, pin=False)
         batches = list(loader)
         shares.append([batch.video.tolist() for batch in batches])
         for batch in batches:
@@ -375,9 +373,7 @@ def test_evaluation_with_workers_is_the_same_and_a_share_may_be_empty(
 
     def loaded(rank: int, world: int, workers: int) -> list[Batch]:
         return list(
-            evaluation_loader(
-                dataset, rank=rank, world=world, batch=3, workers=workers, pin=False, note=print
-            )
+            evaluation_loader(dataset, rank=rank, world=world, batch=3, workers=workers, pin=False)
         )
 
     alone, helped = loaded(0, 1, 0), loaded(0, 1, 2)
@@ -405,7 +401,7 @@ def iterated(training: TrainingClips) -> tuple[Generator[Batch], int]:
     clips = ReportingClips(training.clips, training.data, training.augment, None, seed=0)
     order = TrainingOrder(12, 2, seed=0)
     micro_batches = MicroBatches(order, rank=0, world=1, size=2, first=1, last=12)
-    batches = iter(training_loader(clips, micro_batches, size=4, workers=1, pin=False, note=print))
+    batches = iter(training_loader(clips, micro_batches, size=4, workers=1, pin=False))
     assert isinstance(batches, Generator)
     worker = int(next(batches).label[0])
     assert worker != os.getpid()

@@ -72,9 +72,7 @@ def test_decoding_keeps_nothing(videos: Path) -> None:
     dataset = TrainingClips(clips, replace(DATA, root=str(videos)), AUGMENT, MASKING, seed=0)
     order = TrainingOrder(len(clips), batch, seed=0)
     micro_batches = MicroBatches(order, rank=0, world=1, size=batch, first=1, last=warm + steps)
-    batches = iter(
-        training_loader(dataset, micro_batches, size=batch, workers=1, pin=False, note=print)
-    )
+    batches = iter(training_loader(dataset, micro_batches, size=batch, workers=1, pin=False))
     next(batches)
     (worker,) = (process.pid for process in multiprocessing.active_children())
     assert worker is not None

@@ -85,19 +85,13 @@ def spoil(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
     return install
 
 
-def training(
-    clips: list[Clip], data: DataConfig, notes: list[str], num_workers: int = 2
-) -> Loader[Any, Batch]:
+def training(clips: list[Clip], data: DataConfig, num_workers: int = 2) -> Loader[Any, Batch]:
     batches = MicroBatches(TrainingOrder(12, 4, seed=3), rank=0, world=1, size=2, first=1, last=6)
     items = TrainingClips(clips, data, AUGMENT, MASKING, seed=3)
-    return training_loader(
-        items, batches, size=2, workers=num_workers, pin=False, note=notes.append
-    )
+    return training_loader(items, batches, size=2, workers=num_workers, pin=False)
 
 
-def evaluation(
-    clips: list[Clip], data: DataConfig, notes: list[str], num_workers: int = 2
-) -> Loader[Any, Batch]:
+def evaluation(clips: list[Clip], data: DataConfig, num_workers: int = 2) -> Loader[Any, Batch]:
     return evaluation_loader(
         EvaluationClips(clips, data),
         rank=0,
@@ -105,15 +99,12 @@ def evaluation(
         batch=5,
         workers=num_workers,
         pin=False,
-        note=notes.append,
     )
 
 
-def windows_of(
-    clips: list[Clip], data: DataConfig, notes: list[str], num_workers: int = 2
-) -> Loader[int, Windows]:
+def windows_of(clips: list[Clip], data: DataConfig, num_workers: int = 2) -> Loader[int, Windows]:
     wanted = VideoWindows(clips, data, hop=1, batch=2)
-    return window_loader(wanted, workers=num_workers, pin=False, note=notes.append)
+    return window_loader(wanted, workers=num_workers, pin=False)
 
 
 def sorted_windows(loader: Loader[int, Windows]) -> list[Windows]:
@@ -122,7 +113,7 @@ def sorted_windows(loader: Loader[int, Windows]) -> list[Windows]:
 
 
 def without_dying(make: Any, clips: list[Clip], data: DataConfig) -> list[Any]:
-    return list(make(clips, data, [], num_workers=0))
+    return list(make(clips, data, num_workers=0))
 
 
 ACTS = {
@@ -136,15 +127,19 @@ ACTS = {
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("make", [training, evaluation])
 def test_a_process_lost_once_changes_nothing(
-    clips: list[Clip], data: DataConfig, spoil: Any, make: Any, act: str
+    caplog: pytest.LogCaptureFixture,
+    clips: list[Clip],
+    data: DataConfig,
+    spoil: Any,
+    make: Any,
+    act: str,
 ) -> None:
     expected = without_dying(make, clips, data)
     does, how = ACTS[act]
     spoil({"7.mp4": does}, times=1)
-    notes: list[str] = []
-    for found, batch in zip(make(clips, data, notes), expected, strict=True):
+    for found, batch in zip(make(clips, data), expected, strict=True):
         assert_same(found, batch)
-    assert notes == [f"7.mp4: {how}: tried again"]
+    assert caplog.messages == [f"7.mp4: {how}: tried again"]
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -153,7 +148,7 @@ def test_windows_go_on_where_they_were(
 ) -> None:
     expected = without_dying(windows_of, clips, data)
     spoil({"7.mp4": ACTS[act][0], "2.mp4": ACTS[act][0]}, times=1)
-    found = sorted_windows(windows_of(clips, data, []))
+    found = sorted_windows(windows_of(clips, data))
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.clip.equal(other.clip)
@@ -162,17 +157,20 @@ def test_windows_go_on_where_they_were(
 
 @pytest.mark.parametrize("act", ACTS)
 def test_a_video_that_takes_two_along_is_a_bad_file(
-    clips: list[Clip], data: DataConfig, spoil: Any, act: str
+    caplog: pytest.LogCaptureFixture,
+    clips: list[Clip],
+    data: DataConfig,
+    spoil: Any,
+    act: str,
 ) -> None:
     does, how = ACTS[act]
     spoil({"7.mp4": does}, times=2)
-    notes: list[str] = []
-    found = list(training(clips, data, notes))
+    found = list(training(clips, data))
     bad = [file for batch in found for file in batch.bad]
     assert [(file.video, file.line, file.error) for file in bad] == [
         (7, 8, f"7.mp4: {how}, twice")
     ] * 2  # two epochs
-    assert [note.rpartition(": ")[2] for note in notes] == ["tried again", "a bad file"]
+    assert [said.rpartition(": ")[2] for said in caplog.messages] == ["tried again", "a bad file"]
     for batch in found:
         blank = batch.video == 7
         assert batch.valid.equal(~blank)
@@ -188,24 +186,28 @@ def test_a_video_that_takes_two_along_is_a_bad_file(
 @pytest.mark.parametrize("greed", [lambda: bytearray(10**9), lambda: torch.empty(10**9).fill_(1)])
 @pytest.mark.parametrize("make", [training, evaluation, windows_of])
 def test_a_video_that_takes_too_much_memory_is_a_bad_file(
-    clips: list[Clip], data: DataConfig, spoil: Any, make: Any, greed: Callable[[], Any]
+    caplog: pytest.LogCaptureFixture,
+    clips: list[Clip],
+    data: DataConfig,
+    spoil: Any,
+    make: Any,
+    greed: Callable[[], Any],
 ) -> None:
     spoil({"7.mp4": greed}, times=100)
-    notes: list[str] = []
     limited = replace(data, max_clip_bytes=MIN_CLIP_BYTES)
-    found = list(make(clips, limited, notes))
+    found = list(make(clips, limited))
     each = [batch.bad for batch in found]
     bad = [file for some in each for file in (some if isinstance(some, list) else [some]) if file]
     assert {file.line for file in bad} == {8}
     assert all("memory does not suffice to read it" in file.error for file in bad)
-    assert notes == []  # no process was lost
+    assert caplog.messages == []  # no process was lost
 
 
 def test_a_video_that_spoils_windows_twice_is_a_bad_file(
     clips: list[Clip], data: DataConfig, spoil: Any
 ) -> None:
     spoil({"7.mp4": kill(signal.SIGKILL), "8.mp4": kill(signal.SIGKILL)}, times=2)
-    found = sorted_windows(windows_of(clips, data, []))
+    found = sorted_windows(windows_of(clips, data))
     bad = [some for some in found if some.bad]
     assert [(some.video, some.last, some.starts) for some in bad] == [(7, True, []), (8, True, [])]
     assert {some.video for some in found if some.last} == set(range(12))
@@ -214,7 +216,7 @@ def test_a_video_that_spoils_windows_twice_is_a_bad_file(
 def test_processes_killed_at_any_moment_cost_no_batch(clips: list[Clip], data: DataConfig) -> None:
     expected = without_dying(training, clips, data)
     found = []
-    loader = training(clips, data, [])
+    loader = training(clips, data)
     for number, batch in enumerate(iter(loader)):
         found.append(batch)
         if number % 3 == 0:
@@ -225,13 +227,15 @@ def test_processes_killed_at_any_moment_cost_no_batch(clips: list[Clip], data: D
 
 
 def test_processes_that_always_die_end_the_run(
-    clips: list[Clip], data: DataConfig, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
+    clips: list[Clip],
+    data: DataConfig,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(working, "_leave_signals_to", lambda _: kill(signal.SIGBUS)())
-    notes: list[str] = []
     with pytest.raises(WorkerDied, match=r"3 times.*SIGBUS.*resume=auto"):
-        next(iter(training(clips, data, notes)))
-    assert len(notes) == workers.RESTARTS - 1
+        next(iter(training(clips, data)))
+    assert len(caplog.messages) == workers.RESTARTS - 1
     assert not torch.multiprocessing.active_children()
 
 
@@ -243,21 +247,25 @@ def test_an_error_of_the_program_is_no_loss(
 
     spoil({"7.mp4": fail}, times=99)
     with pytest.raises(KeyError, match="a mistake"):
-        list(training(clips, data, []))
+        list(training(clips, data))
 
 
-def test_slow_but_sure_is_no_loss(clips: list[Clip], data: DataConfig, spoil: Any) -> None:
+def test_slow_but_sure_is_no_loss(
+    caplog: pytest.LogCaptureFixture,
+    clips: list[Clip],
+    data: DataConfig,
+    spoil: Any,
+) -> None:
     """The main process waits for longer than timeout_s, but for no video."""
     spoil({f"{n}.mp4": lambda: time.sleep(0.8 * TIMEOUT_S) for n in range(3)}, times=1)
-    notes: list[str] = []
     slow = replace(data, timeout_s=TIMEOUT_S)
     for batch, other in zip(
-        training(clips, slow, notes, num_workers=1),
+        training(clips, slow, num_workers=1),
         without_dying(training, clips, data),
         strict=True,
     ):
         assert_same(batch, other)
-    assert notes == []
+    assert caplog.messages == []
 
 
 def test_making_the_loader_anew_draws_no_random_numbers(
@@ -265,7 +273,7 @@ def test_making_the_loader_anew_draws_no_random_numbers(
 ) -> None:
     spoil({"7.mp4": kill(signal.SIGKILL)}, times=1)
     state = torch.random.get_rng_state()
-    list(training(clips, data, []))
+    list(training(clips, data))
     assert torch.random.get_rng_state().equal(state)
 
 
@@ -274,7 +282,7 @@ def test_a_dead_child_raises_nothing_in_the_main_process(
 ) -> None:
     """Torch's own handler of SIGCHLD raises wherever the main process happens to be."""
     before = signal.getsignal(signal.SIGCHLD)
-    batches: Iterator[Batch] = iter(training(clips, data, []))
+    batches: Iterator[Batch] = iter(training(clips, data))
     next(batches)
     assert signal.getsignal(signal.SIGCHLD) is before
     for child in torch.multiprocessing.active_children():
@@ -285,7 +293,7 @@ def test_a_dead_child_raises_nothing_in_the_main_process(
 
 
 def test_nothing_is_left_when_a_loader_is_dropped(clips: list[Clip], data: DataConfig) -> None:
-    batches = iter(training(clips, data, []))
+    batches = iter(training(clips, data))
     next(batches)
     assert torch.multiprocessing.active_children()
     del batches

@@ -99,7 +99,7 @@ def test_real_videos_in_any_batches_and_shares(
     def shares() -> Iterator[dict[int, np.ndarray]]:
         for rank in range(world):
             loader = evaluation_loader(
-                dataset, rank=rank, world=world, batch=batch, workers=0, pin=False, note=print
+                dataset, rank=rank, world=world, batch=batch, workers=0, pin=False
             )
             predictions, bad, _ = predict_videos(probs_of, loader, lambda _: None)
             assert [file.path for file in bad] == (["missing.mp4"] if owner == rank else [])

@@ -11,7 +11,6 @@ from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import evaluation_loader, single_examples
 from videomae.lists.clips import ClipList, read_clips
-from videomae.run.console import note
 from videomae.run.programs import serve
 
 MAX_BYTES = 2**29
@@ -44,10 +43,8 @@ def through_loaders(clips: ClipList, data: DataConfig) -> Result:
     facts: dict[str, list[str | None]] = {"training": [], "evaluation": []}
     said = []
     loaders = {
-        "training": single_examples(training, range(len(clips)), note),
-        "evaluation": evaluation_loader(
-            testing, rank=0, world=1, batch=1, workers=1, pin=False, note=note
-        ),
+        "training": single_examples(training, range(len(clips))),
+        "evaluation": evaluation_loader(testing, rank=0, world=1, batch=1, workers=1, pin=False),
     }
     for name, loader in loaders.items():
         for batch in loader:

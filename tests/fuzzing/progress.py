@@ -71,7 +71,7 @@ def make_scan() -> None:
 def pack_it() -> Result:
     """Pack, or go on with it; facts: a hash of frames of every video."""
     sys.argv = ["x"]
-    with patch("videomae.pack.run_all", in_this_process(transcode)):
+    with patch("videomae.video.transcoding.run_all", in_this_process(transcode)):
         pack(PackConfig(list="list.txt", root="videos", out="pack", workers=1, **SETTINGS))
     whole = Pack(Path("pack"))
     if damage := whole.damage(thorough=True):  # what check=true says; reading finds it, too

@@ -12,6 +12,7 @@ from videomae.config import ConfigError, Device, Precision, RunConfig
 from videomae.lists.clips import Clip
 from videomae.run import devices, parallel
 from videomae.run.arithmetic import autocast, uses_bf16
+from videomae.run.console import log_to_console
 from videomae.run.devices import can_pin, check_device, find_device
 from videomae.run.parallel import Processes, processes, send
 from videomae.run.run import Run
@@ -125,11 +126,13 @@ def test_the_start_says_what_a_gpu_cannot_do(
     monkeypatch.setattr(parallel, "can_pin", lambda: False)
     clips = [Clip(f"{number}.mp4", number) for number in range(11)]
     config = pretraining(videos, tmp_path)
-    plan_run(Run(config.run, Processes(0, 1, 1, GPU), tmp_path), config, clips)
+    with log_to_console():
+        plan_run(Run(config.run, Processes(0, 1, 1, GPU), tmp_path), config, clips)
     said = " ".join(capsys.readouterr().err.split())
     assert "precision float32 run.precision=auto; Tesla V100 does not compute in bf16" in said
     assert "copies to the GPU slow this process cannot pin memory" in said
-    plan_run(Run(config.run, ALONE, tmp_path), config, clips)
+    with log_to_console():
+        plan_run(Run(config.run, ALONE, tmp_path), config, clips)
     said = " ".join(capsys.readouterr().err.split())
     assert "precision float32 run.precision=auto memory" in said
 

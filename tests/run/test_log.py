@@ -2,33 +2,40 @@
 
 import errno
 import json
+import logging
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.conftest import ROOT
 from videomae.lists.clips import Clip
-from videomae.run import directory, environment
+from videomae.run import console, directory, environment
 from videomae.run.bad_files import TEST, BadFile, add_bad_files
-from videomae.run.console import Say
+from videomae.run.console import Facts, log_to_console, progress_bar
 from videomae.run.directory import RunExistsError, alone
 from videomae.run.environment import _commit, write_environment
 from videomae.run.log import RunLog, logged
 from videomae.train.health import read_bad_files
 
-LOUD = Say(enabled=True)
+logger = logging.getLogger("videomae.test")
 
 
 @contextmanager
 def run_log(directory: Path, *, step: int = 0, bad: tuple[BadFile, ...] = ()) -> Iterator[RunLog]:
     directory.mkdir(exist_ok=True)
-    with LOUD.bar("test", total=10) as bar:
-        log = RunLog(directory, LOUD, bar, step=step, bad=bad)
+    with log_to_console(), progress_bar("test", total=10) as bar:
+        log = RunLog(directory, bar, is_main=True, step=step, bad=bad)
         try:
             yield log
         finally:
@@ -53,12 +60,12 @@ def lines(path: Path) -> list[dict[str, float]]:
 def test_only_one_run_at_a_time_is_in_a_directory(tmp_path: Path) -> None:
     directory = tmp_path / "new" / "run"
     with (
-        alone(directory, LOUD),
+        alone(directory),
         pytest.raises(RunExistsError, match="another process is training"),
-        alone(directory, LOUD),
+        alone(directory),
     ):
         pass
-    with alone(directory, LOUD), alone(directory, Say(enabled=False)):  # another rank
+    with alone(directory), alone(directory, is_main=False):  # another rank
         pass
 
 
@@ -69,7 +76,7 @@ def test_a_file_system_without_locks_stops_no_run(
         raise OSError(errno.EBADF, "Bad file descriptor")
 
     monkeypatch.setattr(directory.fcntl, "flock", unsupported)
-    with alone(tmp_path, LOUD):
+    with alone(tmp_path):
         pass
 
 
@@ -149,7 +156,7 @@ def test_bad_files_come_back_by_their_line(tmp_path: Path) -> None:
     bad = [BadFile(2, "c d.mp4", 6, "cut off"), BadFile(0, "a.mp4", 2, "gone")]
     with run_log(tmp_path) as log:
         log.bad_files(bad)
-    add_bad_files(tmp_path, [BadFile(1, "b.mp4", 5, "of the test list")], TEST, LOUD)
+    add_bad_files(tmp_path, [BadFile(1, "b.mp4", 5, "of the test list")], TEST)
     rows = lines(tmp_path / "bad_files.jsonl")
     assert rows[0] == {"path": "c d.mp4", "line": 6, "error": "cut off", "list": "train"}
     assert [found["list"] for found in rows] == ["train", "train", "test"]
@@ -169,26 +176,142 @@ def test_going_on_keeps_the_bad_files_known_then(tmp_path: Path) -> None:
 def test_only_the_main_process_writes_and_prints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    silent = Say(enabled=False)
-    with silent.bar("test", total=10) as bar:
-        log = RunLog(tmp_path, silent, bar, step=0)
+    with log_to_console(is_main=False), progress_bar("test", total=10) as bar:
+        log = RunLog(tmp_path, bar, is_main=False, step=0)
         log.metrics(row(1))
         log.bad_files([BadFile(0, "a.mp4", 1, "gone")])
         log.image("picture", np.zeros((2, 2, 3), np.uint8), 1)
         log.progress(1, 1.0, 0.5)
         log.close()
-    silent.line("nothing")
-    silent.table("nothing", [("a", "b", "c")])
+        logger.info("nothing")
+        logger.info(Facts("nothing", [("a", "b", "c")]))
+        assert capsys.readouterr() == ("", "")
+        logger.warning("a file of this process")
+    assert capsys.readouterr().err.endswith(" a file of this process\n")
     assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr() == ("", "")
 
 
 def test_what_is_said_is_said_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     path = "/a/long/path/" + 20 * "with spaces and [brackets] " + "end"
-    LOUD.line(path)
-    LOUD.table("title", [("videos per step", "1,024", "8 x 4 x 32")])
+    rows = [("videos per step", "1,024", "8 x 4 x 32"), ("[hd]", "[1]", "")]
+    with log_to_console():
+        logger.info(path)
+        logger.info(Facts("title", rows))
     said = capsys.readouterr()
     assert said.out == ""
     assert path in said.err
-    for words in ("title", "videos per step", "1,024", "8 x 4 x 32"):
+    for words in ("title", "videos per step", "1,024", "8 x 4 x 32", "[hd]", "[1]"):
         assert words in said.err
+
+
+TIME = r"(\d\d):(\d\d):(\d\d) "
+
+
+def test_outside_of_a_terminal_messages_have_the_time_of_day(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with log_to_console():
+        logger.info("100% of %s")
+        logger.warning("two\nlines")
+        logger.info(Facts("title", [("what", "1", "why")]))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    for line, words in zip(lines, ("100% of %s", "two", None, "title", None), strict=True):
+        found = re.match(TIME, line)
+        assert (found is None) == (words is None)
+        if found and words:
+            assert line[found.end() :].rstrip() == words
+            now, then = datetime.now(), [int(part) for part in found.groups()]
+            seconds = (now - now.replace(hour=then[0], minute=then[1], second=then[2])).seconds
+            assert seconds % (24 * 3600) < 60
+
+
+def test_on_a_terminal_messages_are_bare(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console.console, "_force_terminal", True)
+    with log_to_console():
+        logger.info("some words")
+    assert capsys.readouterr().err == "some words\n"
+
+
+def test_the_log_is_as_it_was_when_a_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, root = logging.getLogger("videomae"), logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])  # Hydra leaves its own, for the streams of its time
+    before = package.level, package.propagate, package.handlers[:]
+    with pytest.raises(ValueError, match="some"), log_to_console():
+        raise ValueError("some")
+    assert (package.level, package.propagate, package.handlers) == before
+    logger.info("to nobody")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_log_goes_to_handlers_of_others_too() -> None:
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(handler.format(record))  # type: ignore[method-assign]
+    package = logging.getLogger("videomae")
+    package.addHandler(handler)
+    try:
+        with log_to_console():
+            logger.info(Facts("title", [("what", "1", "why"), ("else", "2", "")]))
+    finally:
+        package.removeHandler(handler)
+    assert found == ["title\nwhat  1  why\nelse  2"]
+
+
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A clock by which progress is measured, and that stands at `now` seconds."""
+    clock = SimpleNamespace(now=1000.0, strftime=time.strftime, localtime=time.localtime)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(console, "time", clock)
+    return clock
+
+
+def test_lines_of_steps_say_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 90 s a step from the first to the second; the seconds before the first do not count."""
+    clock = stopped_clock(monkeypatch)
+    with run_log(tmp_path) as log:
+        for step, seconds in ((1, 400.0), (2, 90.0), (3, 90.0)):
+            clock.now += seconds
+            log.progress(step, 0.5, 0.1)
+            log.metrics(row(step))
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(TIME, line) for line in lines)
+    assert [
+        line[9:].startswith(f"step {n}/10  loss 1.0000  lr 1.00e-01")
+        for n, line in zip((1, 2, 3), lines, strict=True)
+    ] == [True] * 3
+    assert not lines[0].endswith("left")
+    assert lines[1].endswith("waiting for data 50%  0:12:00 left")
+    assert lines[2].endswith("  0:10:30 left")
+
+
+def test_other_progress_is_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From 100 of 1000, one in ten seconds: the 101st is the first, after 10 s."""
+    clock = stopped_clock(monkeypatch)
+    with log_to_console(), progress_bar("scanning", total=1000, done=100) as bar:
+        for _ in range(13):
+            clock.now += 10.0
+            bar.advance()
+    lines = [line[9:] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "scanning 106 of 1,000  2:29:00 left",
+        "scanning 112 of 1,000  2:28:00 left",
+    ]
+
+
+def test_commands_log_under_the_package_whatever_they_are_run_as() -> None:
+    """Of a module that is run, __name__ is __main__: nobody would show what it logs."""
+    for path in sorted((ROOT / "videomae").rglob("*.py")):
+        text = path.read_text()
+        if "getLogger(" in text and '__name__ == "__main__"' in text:
+            names = re.findall(r"getLogger\((.*)\)", text)
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            assert names == [f'"{".".join(parts).removesuffix(".__main__")}"'], path

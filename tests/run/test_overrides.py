@@ -54,6 +54,7 @@ def test_a_path_is_taken_literally(key: str, path: str) -> None:
 @example("\\'")
 @example("a\\\\'b\\")
 @example("true")
+@example("NULL")
 @example("1_0")
 @example("1e5")
 def test_any_path_is_taken_literally(path: str) -> None:

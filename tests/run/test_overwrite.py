@@ -150,7 +150,7 @@ def test_what_earlier_commits_wrote_stays_known_when_their_run_goes_on(begun: Pa
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_links_are_removed_and_what_they_lead_to_stays(
-    run: Path, capsys: pytest.CaptureFixture[str], recorded: bool
+    run: Path, caplog: pytest.LogCaptureFixture, recorded: bool
 ) -> None:
     scratch = run.parent / "scratch"
     shutil.move(run / "checkpoints", scratch)
@@ -166,7 +166,7 @@ def test_links_are_removed_and_what_they_lead_to_stays(
     assert files(scratch) == {"step_2/run.json", "last", "notes.txt"}
     assert files(run.parent / "events") == {"events"}
     assert not any((run / name).is_symlink() for name in MADE_BY_A_RUN)
-    said = capsys.readouterr().err
+    said = "\n".join(caplog.messages)
     for name, target in (("checkpoints", scratch), ("weights.safetensors", "nowhere")):
         assert f"{run / name} was a link to {target}: the link is removed" in said
     assert f"new checkpoints go into {run / 'checkpoints'} itself" in said

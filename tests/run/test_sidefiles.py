@@ -71,20 +71,19 @@ def test_a_line_that_a_kill_cut_off_is_no_damage(tmp_path: Path) -> None:
     ids=lambda line: line[:24],
 )
 def test_what_can_be_read_of_a_damaged_file_is_kept(
-    tmp_path: Path, line: bytes, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = written(tmp_path / "metrics.jsonl", ROWS)
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(damaged := first + b"\n" + line + b"\n" + rest)
     assert logged(tmp_path, "loss")[0] == list(range(1, 9))
     assert mended_rows(path, is_metrics) == ROWS
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    (said,) = caplog.messages
     assert f"{path} is damaged in 1 lines, the first is line 2: it is kept as " in said
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == damaged
     assert read_rows(path) == ROWS
     assert mended_rows(path, is_metrics) == ROWS  # without a word
-    assert capsys.readouterr().err == ""
+    assert len(caplog.messages) == 1
 
 
 def test_flipped_bits_cost_the_lines_that_they_are_in(tmp_path: Path) -> None:

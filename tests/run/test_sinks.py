@@ -72,7 +72,7 @@ def test_a_damaged_name_of_the_run_there_is_replaced(
 
 
 def test_a_service_that_does_not_answer_stops_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     never = Event()
     package = SimpleNamespace(Image=None, init=lambda **_: never.wait(), Settings=lambda **_: None)
@@ -82,7 +82,7 @@ def test_a_service_that_does_not_answer_stops_no_training(
     sink = WeightsAndBiases(tmp_path, "project", "name")
     sink.numbers({"loss": 1.0}, 1)
     sink.close()
-    said = capsys.readouterr().err
+    said = "\n".join(caplog.messages)
     assert "has not answered for 0 s: training goes on" in said
     assert "has not ended within 0 s" in said
     never.set()

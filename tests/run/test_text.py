@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.test_commands import call
 from tests.train import PRETRAIN, pretraining, train, video_list
 from videomae.config import ConfigError
 from videomae.lists.prepared import read_prepared
-from videomae.run.console import SafeConsole, Say, note, tell
+from videomae.run.console import Facts, SafeConsole, log_to_console, progress_bar, tell
 from videomae.run.environment import write_environment
 from videomae.run.text import redacted, redacted_settings, shown
 
@@ -38,13 +39,12 @@ SECRETS = {
 def test_control_characters_are_shown_as_escapes(
     capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    say = Say(enabled=True)
-    say.line(text)
-    note(text)
-    tell(text)
-    say.table(text, [(text, text, text)])
-    with say.bar(text, total=1) as bar:
+    logger = logging.getLogger("videomae.test")
+    with log_to_console(), progress_bar(text, total=1) as bar:
+        logger.info(text)
+        logger.info(Facts(text, [(text, text, text)]))
         bar.advance()
+    tell(text)
     table = Table(title=text)
     table.add_column(text)
     table.add_row(text)

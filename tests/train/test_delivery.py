@@ -74,13 +74,11 @@ def micro_batches() -> MicroBatches:
 
 
 def whole(clips: TrainingClips) -> list[Batch]:
-    return list(training_loader(clips, micro_batches(), size=6, workers=0, pin=False, note=print))
+    return list(training_loader(clips, micro_batches(), size=6, workers=0, pin=False))
 
 
 def delivered(clips: TrainingClips, delivery: Delivery, workers: int) -> Iterator[Batch]:
-    yield from delivered_batches(
-        clips, micro_batches(), delivery, size=6, workers=workers, note=print
-    )
+    yield from delivered_batches(clips, micro_batches(), delivery, size=6, workers=workers)
 
 
 def test_pieces_are_nearly_equal() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.conftest import GOLDEN, composed
 from videomae.config import ConfigError, OptimConfig, RunConfig
 from videomae.data.mix import block_of, group_of
-from videomae.recipes import exps, read_header
 from videomae.run.rates import warmup_cosine
+from videomae.train.recipes import exps, read_header
 from videomae.train.schedule import Plan
 
 

@@ -64,9 +64,9 @@ class DataConfig(ListConfig):
     num_train: int | None = setting(None, at_least=1, may_change=True)
     """Videos of the published training list (null: unknown); a list of another length is said at
     the start."""
-    sampling: Sampling = setting(Sampling.dense, on_page=True)
+    sampling: Sampling = setting(Sampling.dense, in_features=True, on_page=True)
     """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
-    target: str = setting(CLASS, new=True, often=True)
+    target: str = setting(CLASS, choices=TARGETS, new=True, often=True)
     """What is learned of a video in fine-tuning. class: one class; multilabel: any number of
     classes; regression: one or several numbers; or your own head, as package.module:Name, see
     docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""
@@ -79,7 +79,7 @@ class DataConfig(ListConfig):
     """Whether a mirrored video keeps its class. Pre-training never mirrors."""
     repeats: int = setting(1, at_least=1, on_page=True)
     """Views drawn from one decoded video."""
-    segments: int = setting(5, at_least=1, may_change=True)
+    segments: int = setting(5, at_least=1, may_change=True, in_features=True)
     """Temporal positions of a test video's views."""
     crops: int = setting(3, at_least=1, may_change=True)
     """Spatial positions of a test video's views."""

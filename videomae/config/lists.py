@@ -35,15 +35,16 @@ class LinesConfig:
         must_exist=True,
         example="/path/to/videos",
         may_change=True,
+        in_features=True,
         on_page=True,
         often=True,
     )
     """Folder that the list's paths are relative to."""
-    list_format: ListFormat = ListFormat.auto
+    list_format: ListFormat = setting(ListFormat.auto, in_features=True)
     """What a line of the list holds."""
-    frame_template: str | None = setting(None, is_path=True)
+    frame_template: str | None = setting(None, is_path=True, in_features=True)
     """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
-    first_frame: int = setting(1, at_least=0)
+    first_frame: int = setting(1, at_least=0, in_features=True)
     """Number of a frame folder's first frame, where the list does not say."""
 
     def check_lines(self, section: str) -> None:

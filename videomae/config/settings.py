@@ -44,6 +44,8 @@ class Rules:
     """Whether it names a file, a directory, or an address of one."""
     must_exist: bool = False
     """Whether that must be there when a command begins."""
+    choices: tuple[str, ...] = ()
+    """Values that are proposed for it; it may have others."""
     example: str = ""
     """A value, for errors that ask for one."""
     may_change: bool = False
@@ -54,6 +56,8 @@ class Rules:
     is not at its default, so that those runs can go on."""
     finetuning_only: bool = False
     """Whether it has no meaning in pre-training, and must be left at its default there."""
+    in_features: bool = False
+    """Whether the features of a video by a frozen encoder depend on it."""
     often: bool = False
     """Whether people give it often: help shows it first."""
     on_page: bool = False

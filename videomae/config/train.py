@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videomae.config.augment import AugmentConfig
-from videomae.config.data import CLASS, REGRESSION, DataConfig
+from videomae.config.data import CLASS, DataConfig
 from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
@@ -128,11 +128,6 @@ class FinetuneConfig(TrainConfig):
             not self.data.sources,
             f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
             "labelled data set, such as data=k400, and give data.train_list and data.root",
-        )
-        check(
-            self.data.target != REGRESSION or self.optim.label_smoothing == 0,
-            f"optim.label_smoothing={self.optim.label_smoothing} is for classes, not for "
-            "data.target=regression: give optim.label_smoothing=0",
         )
         check(
             self.eval_every > 0 or self.test_weights is WhichWeights.last,

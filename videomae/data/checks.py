@@ -1,13 +1,16 @@
 """Lists and videos that are looked at before a command begins."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from videomae.config import ConfigError, DataConfig
+from videomae.config import ClipConfig, ConfigError, DataConfig
+from videomae.config.lists import ListedConfig
 from videomae.lists.clips import Clip, ClipList, read_clips
-from videomae.run.console import Say
 from videomae.video.opening import pack_at
+
+logger = logging.getLogger(__name__)
 
 CHECKED = 100
 """Videos of a list whose being there is checked before a run."""
@@ -33,6 +36,33 @@ def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
     return lists[0] if len(lists) == 1 else ClipList.joined(lists)
 
 
+def labelled_clips(data: DataConfig, name: str) -> ClipList:
+    """Return the clips of the labelled list that data.NAME names, such as test_list.
+
+    Raises:
+        ClipListError: the list cannot be read.
+        ConfigError: its videos are not there.
+    """
+    key = f"data.{name}"
+    clips = read_clips(str(getattr(data, name)), data, labelled=True, key=key)
+    check_videos(clips, data, key)
+    return clips
+
+
+def listed_data(config: ListedConfig) -> DataConfig:
+    """Return the data settings by which a command reads the videos of its own list.
+
+    No clips are cut out of these videos: what the settings say of a clip has no effect.
+    """
+    return DataConfig(
+        clip=ClipConfig(frames=1, stride=1, size=1),
+        root=config.root,
+        list_format=config.list_format,
+        frame_template=config.frame_template,
+        first_frame=config.first_frame,
+    )
+
+
 def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
     """Check that not all of the list's first videos are missing, as with a wrong root.
 
@@ -55,9 +85,7 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
         )
 
 
-def warn_of_shared(
-    test: ClipList, key: str, others: Mapping[str, ClipList], say: Say
-) -> dict[str, int]:
+def warn_of_shared(test: ClipList, key: str, others: Mapping[str, ClipList]) -> dict[str, int]:
     """Say so where videos that are tested on are in a list that is trained or chosen on.
 
     Args:
@@ -70,7 +98,7 @@ def warn_of_shared(
     counts = {other: test.num_shared(clips) for other, clips in others.items()}
     shared = {other: count for other, count in counts.items() if count}
     for other, count in shared.items():
-        say.line(
+        logger.info(
             f"WARNING: {count} of {len(test)} videos of {key} are in {other} too: the result is no "
             "measure of unseen videos"
         )

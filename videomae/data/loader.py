@@ -1,6 +1,6 @@
 """Examples to batches, in an order that depends on nothing but the seed."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from itertools import chain
@@ -149,6 +149,7 @@ class ExampleBatches:
         self.given_up = examples.given_up
         self.nbytes = most * examples.nbytes + 1024  # each field is aligned
         self.max_clip_bytes = examples.data.max_clip_bytes
+        self.timeout_s = examples.data.timeout_s
 
     def make(
         self, task: Sequence[Item] | Sequence[int], first: int, desk: Desk
@@ -188,7 +189,6 @@ def delivered_batches(
     *,
     size: int,
     workers: int,
-    note: Callable[[str], None],
 ) -> Generator[Batch]:
     """Batches of the whole run, their clips on the device; the rest stays on the CPU.
 
@@ -205,8 +205,6 @@ def delivered_batches(
         workers=workers,
         in_order=True,
         pin=False,
-        timeout_s=clips.data.timeout_s,
-        note=note,
         lend=True,
         register=delivery.register,
     )
@@ -246,7 +244,6 @@ def training_loader(
     size: int,
     workers: int,
     pin: bool,
-    note: Callable[[str], None],
 ) -> Loader[Sequence[Item], Batch]:
     """Batches of the whole run, without a pause between epochs.
 
@@ -259,20 +256,16 @@ def training_loader(
         workers=workers,
         in_order=True,
         pin=pin,
-        timeout_s=clips.data.timeout_s,
-        note=note,
     )
 
 
-def single_examples(
-    clips: TrainingClips, places: Iterable[int], note: Callable[[str], None]
-) -> Iterator[Batch]:
+def single_examples(clips: TrainingClips, places: Iterable[int]) -> Iterator[Batch]:
     """Clips of the list as the first epoch has them, each a batch of its own, for pictures.
 
     They are decoded by a process of their own, so that no video ends this one.
     """
     batches = ([Item(0, place)] for place in places)
-    yield from training_loader(clips, batches, size=1, workers=1, pin=False, note=note)
+    yield from training_loader(clips, batches, size=1, workers=1, pin=False)
 
 
 def evaluation_loader(
@@ -283,7 +276,6 @@ def evaluation_loader(
     batch: int,
     workers: int,
     pin: bool,
-    note: Callable[[str], None],
 ) -> Loader[Sequence[int], Batch]:
     """Every rank's share of the videos: none twice, shares may be unequal or empty."""
     places = evaluation_batches(len(clips.clips), rank=rank, world=world, batch=batch)
@@ -293,14 +285,10 @@ def evaluation_loader(
         workers=min(workers, len(places)),
         in_order=True,
         pin=pin,
-        timeout_s=clips.data.timeout_s,
-        note=note,
     )
 
 
-def window_loader(
-    windows: VideoWindows, *, workers: int, pin: bool, note: Callable[[str], None]
-) -> Loader[int, Windows]:
+def window_loader(windows: VideoWindows, *, workers: int, pin: bool) -> Loader[int, Windows]:
     """The windows of every video, those of one video in their order."""
     return Loader(
         windows,
@@ -308,6 +296,4 @@ def window_loader(
         workers=workers,
         in_order=False,
         pin=pin,
-        timeout_s=windows.data.timeout_s,
-        note=note,
     )

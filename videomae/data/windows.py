@@ -61,6 +61,7 @@ class VideoWindows:
         self.batch = batch
         self.given_up: dict[int, str] = {}
         self.max_clip_bytes = data.max_clip_bytes
+        self.timeout_s = data.timeout_s
         self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
     def make(self, task: int, first: int, desk: Desk) -> Iterator[tuple[Windows, bool]]:

@@ -6,11 +6,12 @@ through a pipe of each process's own, which another's end does not spoil.
 """
 
 import atexit
+import logging
 import multiprocessing
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -21,6 +22,8 @@ from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
 from videomae.data.working import IDLE, Assigned, Desk, Maker, work
 from videomae.run.programs import OWN_BYTES, POLL_S, Watch
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
@@ -47,15 +50,14 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 class Loader(Generic[T, B]):
     """The batches of all tasks, whatever becomes of the processes that make them.
 
-    A process that is gone, or at one video for longer than timeout_s, is replaced by another, which
-    goes on with its tasks. A video that takes two processes along is given up.
+    A process that is gone, or at one video for longer than maker.timeout_s, is replaced by another,
+    which goes on with its tasks. A video that takes two processes along is given up.
 
     Args:
         workers: processes; 0: this one decodes, unwatched.
         in_order: whether the batches of one task come before those of the next; False: as they are
             ready, those of one task in their order.
         pin: whether batches come in pinned memory.
-        note: is told of every loss.
         lend: whether batches come in the memory that they were made in, which is theirs until the
             next but one is asked for.
         register: see Slots. (lend)
@@ -69,8 +71,6 @@ class Loader(Generic[T, B]):
         workers: int,
         in_order: bool,
         pin: bool,
-        timeout_s: float,
-        note: Callable[[str], None],
         lend: bool = False,
         register: Register | None = None,
     ) -> None:
@@ -79,8 +79,6 @@ class Loader(Generic[T, B]):
         self.workers = workers
         self.in_order = in_order
         self.pin = pin
-        self.timeout_s = timeout_s
-        self.note = note
         self.lend = lend
         self.register = register
         self.losses: Counter[tuple[int, int]] = Counter()  # by task and video
@@ -170,8 +168,9 @@ class Loader(Generic[T, B]):
                 return worker, *message
             else:
                 for worker in crew:
-                    if worker.is_late(self.timeout_s):
-                        how = f"not decoded in time ({self.timeout_s:g} s, data.timeout_s)"
+                    if worker.is_late(self.maker.timeout_s):
+                        limit = f"{self.maker.timeout_s:g} s, data.timeout_s"
+                        how = f"not decoded in time ({limit})"
                         self._replace(worker, how)
 
     def _replace(self, worker: "Worker[T, B]", how: str) -> None:
@@ -190,14 +189,14 @@ class Loader(Generic[T, B]):
                     f"and not at a video ({how}). The system ends them if memory runs out: fewer "
                     "run.workers need less. Complete checkpoints are kept: go on with resume=auto"
                 )
-            self.note(f"a decoding process ended between two videos ({how}): another goes on")
+            logger.warning(f"a decoding process ended between two videos ({how}): another goes on")
         else:
             self.losses[worker.task, video] += 1
             given_up = self.losses[worker.task, video] >= PATIENCE
             if given_up:
                 self.maker.given_up[video] = f"{how}, twice"
             path, then = self.maker.clips[video].path, "a bad file" if given_up else "tried again"
-            self.note(f"{path}: {how}: {then}")
+            logger.warning(f"{path}: {how}: {then}")
         worker.start()
 
 

@@ -51,6 +51,8 @@ class Maker(Protocol[Task, Made]):
     """Of the tensors of one batch, at most."""
     max_clip_bytes: int
     """Of memory that reading one video may take."""
+    timeout_s: float
+    """For which a process may be at one video, in seconds."""
 
     @property
     def clips(self) -> Sequence[Clip]:
@@ -147,8 +149,7 @@ def work(
     end_with_parent()
     _leave_signals_to(parent.pid)
     torch.set_num_threads(1)
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(NICENESS)
+    os.nice(NICENESS)
     limit_memory(maker.max_clip_bytes + maker.nbytes + OWN_BYTES)
     gc.freeze()  # what is there already stays, and stays shared with the main process
     desk = SharedDesk(maker, state, slots, tasks, parent.pid)

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import DataConfig, Precision, UserError
+from videomae.config.settings import rules_of
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
 from videomae.lists.clips import Clip, ClipList
@@ -21,9 +23,11 @@ from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
-from videomae.run.console import note
+from videomae.run.console import progress_bar
 from videomae.run.files import parse_json, replacing
 from videomae.run.run import Run
+
+logger = logging.getLogger(__name__)
 
 SHARD = 64
 """Videos whose features lie in one file."""
@@ -135,21 +139,21 @@ class FeatureCache:
         Raises:
             FeatureError: the features are not finite.
         """
-        process, say = run.processes, run.say
+        process = run.processes
         missing: list[int] = process.from_main(self.missing() if process.is_main else [])
         done = len(range(0, len(self.clips), SHARD)) - len(missing)
         what = f"features of {len(self.clips)} videos in {self.directory}"
         if not missing:
-            say.line(f"{what}: there already, not computed again")
+            logger.info(f"{what}: there already, not computed again")
         elif done:
-            say.line(f"{what}: going on, {done} of {done + len(missing)} files are there")
+            logger.info(f"{what}: going on, {done} of {done + len(missing)} files are there")
         else:
-            say.line(f"{what}: computing")
+            logger.info(f"{what}: computing")
         mine = missing[process.rank :: process.world]
         places = [index for first in mine for index in self._shard(first)]
         pending: list[tuple[int, Tensor, Tensor | None]] = []
         bad: list[BadFile] = []
-        with say.bar("features", total=len(places)) as bar:
+        with progress_bar("features", total=len(places)) as bar:
             for batch in _batches(run, self.clips, places, data):
                 tokens = encoder.tokens(batch.clip)
                 means = _finite(tokens.mean(1).cpu())
@@ -263,7 +267,7 @@ def is_bad_row(row: object, shard: range) -> bool:
 
 def describe(data: DataConfig) -> dict[str, Any]:
     """What of a data set decides the features of a list's videos."""
-    names = ("root", "list_format", "frame_template", "first_frame", "sampling", "segments")
+    names = [each.name for each in fields(data) if rules_of(each).in_features]
     return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
 
 
@@ -278,7 +282,6 @@ def _batches(
         batch=max(1, run.settings.untrained_batch // (data.segments * data.crops)),
         workers=min(len(places), run.num_workers),
         pin=run.processes.pins,
-        note=note,
     )
     numbers = torch.tensor(places, dtype=torch.int64)
     for batch in loader:

@@ -1,5 +1,6 @@
 """Fitting heads on frozen features, and the k-NN probe of a pre-training under way."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,6 +22,8 @@ from videomae.lists.clips import Clip, ClipList
 from videomae.model.mae import VideoMAE
 from videomae.run.rates import warmup_cosine
 from videomae.run.run import Run
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT = 5
 """One video of so many is held out to choose the learning rate."""
@@ -221,7 +224,7 @@ class EpochProbe:
                 found[name] = features
                 for file in features.bad:
                     if file.error not in self.told:
-                        self.run.say.line(
+                        logger.info(
                             f"cannot be read: line {file.line} of probe.{name}_list: {file.error}"
                         )
                         self.told.add(file.error)

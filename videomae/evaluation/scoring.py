@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -26,13 +27,15 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
-from videomae.run.console import note
+from videomae.run.console import progress_bar
 from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.sidefiles import is_bad_file, mended_rows
 from videomae.weights.weights import as_json
+
+logger = logging.getLogger(__name__)
 
 
 class NothingReadableError(UserError):
@@ -69,12 +72,11 @@ def score_model(
         batch=batch,
         workers=run.num_workers,
         pin=process.pins,
-        note=note,
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
     predict = partial(predictions_of, model, head, run.device, run.settings.precision)
-    with run.say.bar("evaluating", total=share) as bar:
+    with progress_bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
         return None
@@ -106,12 +108,12 @@ def evaluate_model(
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    (clips, head, data), directory, say = test, run.directory, run.say
+    (clips, head, data), directory = test, run.directory
     evaluation = score_model(run, model, EvaluationClips(clips, data), head)
     if evaluation is None:
         return
     predicted, bad, num_short = evaluation
-    add_bad_files(directory, bad, TEST, say)
+    add_bad_files(directory, bad, TEST)
     if not is_readable(predicted).any():
         raise NothingReadableError(
             f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
@@ -123,7 +125,7 @@ def evaluate_model(
     headline = head.told(found)
     title = f"{headline.partition(' (')[0]}, {len(clips)} videos, {views} view(s) of each"
     head.draw(made(directory, "figures/confusion.png"), predicted, clips, title)
-    say.line(
+    logger.info(
         f"{headline}   {len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a "
         f"clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
     )

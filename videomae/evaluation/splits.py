@@ -1,6 +1,7 @@
 """data.split=all: every split of a prepared data set in turn, and the mean of their results."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from videomae.run.files import write_text
 from videomae.run.overwrite import check_no_training
 from videomae.run.record import made
 from videomae.run.run import Run
+
+logger = logging.getLogger(__name__)
 
 C = TypeVar("C", FinetuneConfig, EvaluateConfig)
 
@@ -83,7 +86,7 @@ def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
-    run.say.line(
+    logger.info(
         f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
         f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
+from videomae.run.extensions import extension, is_extension
 from videomae.run.files import regular
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
@@ -29,7 +30,7 @@ UNUSED = "unused"
 MOST_CLASSES = 100_000
 """Numbers from here on are no classes, but something else."""
 SPLITS = (1, 2, 3)
-PUBLISHED: dict[Dataset, dict[int | None, dict[str, int]]] = {
+PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
         1: {TRAIN: 9_537, TEST: 3_783},
         2: {TRAIN: 9_586, TEST: 3_734},
@@ -299,7 +300,7 @@ def _entries(file: Path) -> list[dict[str, Any]]:
     return entries
 
 
-READERS: dict[Dataset, Callable[[Path], Annotations]] = {
+READERS: dict[str, Callable[[Path], Annotations]] = {
     Dataset.ucf101: read_ucf101,
     Dataset.hmdb51: read_hmdb51,
     Dataset.k400: read_kinetics,
@@ -308,6 +309,21 @@ READERS: dict[Dataset, Callable[[Path], Annotations]] = {
     Dataset.ssv2: read_ssv2,
 }
 """Readers of the published data sets; your own are read by videomae.lists.own."""
+
+
+def reader_of(dataset: str) -> Callable[[Path], Annotations]:
+    """Return the reader of a data set: a function that takes the folder `annotations`.
+
+    Args:
+        dataset: a published one, or a function of the user's own, package.module:Name.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if is_extension(dataset):
+        found: Callable[[Path], Annotations] = extension("dataset", dataset)
+        return found
+    return READERS[dataset]
 
 
 def is_class(number: str) -> bool:

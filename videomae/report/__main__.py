@@ -16,6 +16,7 @@ directory where the run was started.
 What is missing is shown as missing. A file that is damaged is named, and the status is 1.
 """
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,19 +39,22 @@ from videomae.report.summary import (
 )
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
-from videomae.run.console import Say, tell
+from videomae.run.console import log_to_console, tell
 from videomae.run.extensions import is_extension
 from videomae.run.files import write_text
 from videomae.run.schema import schema
 from videomae.video.opening import AUTO, check_decoder
 
+logger = logging.getLogger("videomae.report")
+
 PAGE = "report.html"
 
 
+@log_to_console()
 def report(config: ReportConfig) -> None:
     """Print the table of config.runs and write the page."""
     require(config, "runs")
-    out, say = Path(config.out), Say(enabled=True)
+    out = Path(config.out)
     check_place("out", out)
     asked = [read_run(directory) for directory in find_runs(config.runs)]
     known = {run.directory.resolve() for run in asked}
@@ -71,8 +75,8 @@ def report(config: ReportConfig) -> None:
     write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples))
     damaged = [each for run in runs for each in run.damaged]
     for each in damaged:
-        say.line(each)
-    say.line(f"{len(runs)} runs: {out / PAGE}")
+        logger.info(each)
+    logger.info(f"{len(runs)} runs: {out / PAGE}")
     if damaged:
         sys.exit(1)
 

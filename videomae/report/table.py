@@ -1,15 +1,18 @@
 """The demo's three runs side by side."""
 
 import json
+import logging
 from pathlib import Path
 
 from rich.table import Table
 
 from videomae.pictures.figures import save_curves
-from videomae.run.console import Say
+from videomae.run.console import console, log_to_console
 from videomae.run.directory import METRICS, RESULTS
 from videomae.run.log import logged
 from videomae.run.sidefiles import is_metrics, read_rows
+
+logger = logging.getLogger(__name__)
 
 
 def demo_table(directory: Path) -> Table:
@@ -41,17 +44,18 @@ def pace(run: Path) -> tuple[float, float]:
     return sum(clips) / sum(seconds), sum(seconds) / 60
 
 
-def demo_report(directory: Path, say: Say) -> None:
+@log_to_console()
+def demo_report(directory: Path) -> None:
     """Print the table and draw the fine-tuning curves together."""
     figures = directory / "figures"
     curves = {name: logged(directory / name, "loss") for name in ("finetune", "scratch")}
     title = "Fine-tuning: from pre-trained weights and from scratch"
     save_curves(figures / "finetuning.png", curves, "loss", title)
-    say.rich(demo_table(directory))
+    console.print(demo_table(directory))
     for what, path in (
         ("reconstructions", directory / "pretrain" / "figures" / "reconstruction.png"),
         ("pre-training loss", directory / "pretrain" / "figures" / "loss.png"),
         ("fine-tuning losses", figures / "finetuning.png"),
         ("confusion matrix", directory / "finetune" / "figures" / "confusion.png"),
     ):
-        say.line(f"{what:18} {path}")
+        logger.info(f"{what:18} {path}")

@@ -1,12 +1,14 @@
 """Videos that cannot be read, and bad_files.jsonl, which names each once."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from videomae.run.console import Say
 from videomae.run.directory import BAD_FILES
+
+logger = logging.getLogger(__name__)
 
 TRAIN, TEST = "train", "test"
 """The lists that they are from."""
@@ -29,7 +31,7 @@ class BadFile(NamedTuple):
         return self.source, self.path
 
 
-def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Say) -> None:
+def add_bad_files(directory: Path, files: Sequence[BadFile], which: str) -> None:
     """Append to bad_files.jsonl, once per file, and say so.
 
     Args:
@@ -40,7 +42,7 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str, say: Sa
         out.writelines(bad_row(file, which) for file in files)
     for file in files:
         of = f" of {file.source}" if file.source != "data" else ""
-        say.line(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")
+        logger.info(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")
 
 
 def bad_row(file: BadFile, which: str) -> str:

@@ -13,18 +13,13 @@ predictions.jsonl      one JSON object per test video, in the order of the list
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from videomae.config import UserError
-from videomae.run.console import Say
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
@@ -50,13 +45,16 @@ class RunExistsError(UserError):
 
 
 @contextmanager
-def alone(directory: Path, say: Say) -> Iterator[None]:
+def alone(directory: Path, *, is_main: bool = True) -> Iterator[None]:
     """Make the directory, and keep other runs out of it while the block runs.
+
+    Args:
+        is_main: whether this is the main process of its run; the others are let in.
 
     Raises:
         RunExistsError: another process is in its own such block.
     """
-    if not say.enabled or fcntl is None:
+    if not is_main:
         yield
         return
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What a run says of itself on the way: metrics.jsonl, TensorBoard, spikes.jsonl, the console."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.run.bad_files import TRAIN, BadFile, add_bad_files, bad_row
-from videomae.run.console import Bar, Say, console, note
+from videomae.run.console import Bar, console
 from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD, WANDB
 from videomae.run.files import write_text
 from videomae.run.sidefiles import has_step, is_bad_file, is_metrics, mended_rows, read_rows
 from videomae.run.sinks import Sink, TensorBoard, WeightsAndBiases
+
+logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -21,6 +24,7 @@ class RunLog:
 
     Args:
         directory: the run's.
+        is_main: whether this is the process that writes.
         step: that the run goes on from; what was logged after it is cut.
         bad: unreadable files known at that step.
     """
@@ -28,18 +32,18 @@ class RunLog:
     def __init__(
         self,
         directory: Path,
-        say: Say,
         bar: Bar,
         *,
+        is_main: bool,
         step: int,
         bad: Sequence[BadFile] = (),
         wandb: tuple[str, str] | None = None,
     ) -> None:
         self.directory = directory
-        self.say = say
         self.bar = bar
+        self.is_main = is_main
         self.sinks: list[Sink] = []
-        if not say.enabled:
+        if not is_main:
             return
         for name, check in ((METRICS, is_metrics), (SPIKES, has_step)):
             kept = [row for row in mended_rows(directory / name, check) if row["step"] <= step]
@@ -58,10 +62,6 @@ class RunLog:
         for sink in self.sinks:
             sink.close()
 
-    def note(self, text: str) -> None:
-        """What people should know of, from any process."""
-        note(text)
-
     def progress(self, step: int, loss: float, waiting: float) -> None:
         """After every step. `waiting` is the share of the time spent on waiting for data."""
         self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
@@ -70,11 +70,12 @@ class RunLog:
         """The numbers of a step, and a line of them where there is no progress bar."""
         self.numbers(values)
         if self.sinks and not console.is_terminal:
-            self.say.line(
-                f"step {values['step']}/{self.bar.progress.tasks[0].total:.0f}  "
+            logger.info(
+                f"step {values['step']}/{self.bar.total}  "
                 f"loss {values['loss']:.4f}  "
                 f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
                 f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
+                f"{self.bar.left()}"
             )
 
     def numbers(self, values: Mapping[str, float | None]) -> None:
@@ -96,17 +97,17 @@ class RunLog:
 
     def bad_files(self, files: Sequence[BadFile]) -> None:
         """Training videos found unreadable, each once."""
-        if self.say.enabled:
-            add_bad_files(self.directory, files, TRAIN, self.say)
+        if self.is_main:
+            add_bad_files(self.directory, files, TRAIN)
 
     def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
         """A loss far above the usual one, with the videos of its step, to spikes.jsonl."""
-        if not self.say.enabled:
+        if not self.is_main:
             return
         row = {"step": step, "loss": _finite(loss), "usual": _finite(usual), "videos": list(videos)}
         with (self.directory / SPIKES).open("a") as file:
             file.write(json.dumps(row) + "\n")
-        self.say.line(
+        logger.info(
             f"step {step}: loss {loss:.4g}, usually {usual:.4g}; {SPIKES} in the output_dir names "
             f"its {len(videos)} videos"
         )

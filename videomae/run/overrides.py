@@ -16,7 +16,7 @@ from videomae.config.settings import Known, all_settings
 
 PLAIN = re.compile(r"[A-Za-z0-9_./@+-]*")
 """Values that Hydra takes as they are, unless they are"""
-OTHER = re.compile(r"true|false|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+)?", re.IGNORECASE)
+OTHER = re.compile(r"true|false|null|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+)?", re.IGNORECASE)
 """what it takes for something else than text."""
 FUNCTION = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag)\(.*\)")
 """A sweep in Hydra's own words."""

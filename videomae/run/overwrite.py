@@ -4,6 +4,7 @@ Anything else stays: evaluations, probes, features and reports in folders of the
 others, and whatever lies behind a link.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -12,7 +13,6 @@ from contextlib import suppress
 from glob import escape
 from pathlib import Path, PurePosixPath
 
-from videomae.run.console import note
 from videomae.run.directory import (
     BAD_FILES,
     BEST,
@@ -31,6 +31,8 @@ from videomae.run.directory import (
 )
 from videomae.run.files import remove_temporaries
 from videomae.run.record import RECORD, recorded, write_record
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 MADE_BY_A_RUN = (
@@ -264,7 +266,7 @@ def _unlink(link: Path, directory: Path) -> None:
     said = f"{link} was a link to {target}: the link is removed, what it led to stays"
     if link == directory / CHECKPOINTS:
         said += f"; new checkpoints go into {link} itself"
-    note(said)
+    logger.warning(said)
 
 
 def _remove(path: Path) -> None:

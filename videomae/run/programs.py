@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import resource
 import selectors
 import signal
 import subprocess
@@ -13,11 +14,6 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-
-try:
-    import resource
-except ModuleNotFoundError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 K = TypeVar("K")
 Answer = dict[str, Any] | str
@@ -48,7 +44,7 @@ def limit_memory(more: int) -> None:
 
     Linux only; elsewhere nothing limits it.
     """
-    if resource is None or not STATUS.exists():
+    if not STATUS.exists():
         return
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     most = 1024 * int(lines["VmData"].split()[0]) + more
@@ -60,13 +56,12 @@ def limit_memory(more: int) -> None:
 @contextmanager
 def memory_limited(more: int) -> Iterator[None]:
     """Let this process take so many bytes more than it has now while the block runs (Linux)."""
-    before = None if resource is None else resource.getrlimit(resource.RLIMIT_DATA)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
     limit_memory(more)
     try:
         yield
     finally:
-        if before is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def serve(answer: Callable[..., Any]) -> None:

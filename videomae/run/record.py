@@ -5,14 +5,16 @@ videomae.run.overwrite removes what is recorded, and nothing else.
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from videomae.run.console import note
 from videomae.run.files import read_json, write_text
 from videomae.run.sidefiles import set_aside
+
+logger = logging.getLogger(__name__)
 
 RECORD = "written.json"
 _writing = threading.Lock()
@@ -46,7 +48,7 @@ def _make_way(path: Path, *, folder: bool) -> None:
     if there and not (os.path.isdir(path) if folder else os.path.isfile(path)):
         kind = "folder" if folder else "file"
         if folder or os.path.exists(path):  # a dangling link is replaced by the file
-            note(f"{path} is no {kind}: it is kept as {set_aside(path).name}")
+            logger.warning(f"{path} is no {kind}: it is kept as {set_aside(path).name}")
 
 
 def recorded(directory: Path) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""One run, as everything below a command is given it: its processes, its directory, its words."""
+"""One run, as everything below a command is given it: its processes, settings and directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,24 +8,19 @@ from pathlib import Path
 import torch
 
 from videomae.config import RunConfig
-from videomae.run.console import Say
+from videomae.run.console import log_to_console
 from videomae.run.parallel import Processes, processes
 
 
 @dataclass(frozen=True)
 class Run:
-    """The processes of a command, the hardware settings, where it writes and what people see."""
+    """The processes of a command, the hardware settings and where it writes."""
 
     settings: RunConfig
     """The settings of `run`."""
     processes: Processes
     directory: Path
     """What it writes goes there; only the main process writes."""
-
-    @property
-    def say(self) -> Say:
-        """Prints on the main process, is silent on the others."""
-        return Say(self.processes.is_main)
 
     @property
     def is_main(self) -> bool:
@@ -45,10 +40,10 @@ class Run:
 
 @contextmanager
 def open_run(settings: RunConfig, directory: str | Path) -> Iterator[Run]:
-    """Join the other processes of a run; they are left when the block ends.
+    """Join the other processes of a run, and show the log; they are left when the block ends.
 
     Raises:
         ConfigError: the device cannot do what `settings` ask of it.
     """
-    with processes(settings) as found:
+    with processes(settings) as found, log_to_console(is_main=found.is_main):
         yield Run(settings, found, Path(directory))

@@ -4,14 +4,16 @@ A run goes on from its checkpoint alone: none of the other files may keep it fro
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videomae.run.console import note
 from videomae.run.files import MOST_LINE, json_object, read_json, regular, write_text
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Check = Callable[[Row], bool]
@@ -126,7 +128,7 @@ def mended_rows(path: Path, check: Check) -> list[Row]:
     if rows.num_bad:
         kept = set_aside(path)
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows.good))
-        note(
+        logger.warning(
             f"{path} is damaged in {rows.num_bad} lines, the first is line {rows.first_bad}: it is "
             f"kept as {kept.name}; {len(rows.good)} lines of it can be read, and the run goes on"
         )
@@ -143,7 +145,7 @@ def mended_object(path: Path, check: Check) -> Row | None:
         return None
     except (OSError, ValueError):
         pass
-    note(f"{path} is damaged: it is kept as {set_aside(path).name}, and the run goes on")
+    logger.warning(f"{path} is damaged: it is kept as {set_aside(path).name}, and the run goes on")
     return None
 
 

@@ -1,6 +1,7 @@
 """Where the numbers and pictures of a run go besides its own files."""
 
 import importlib
+import logging
 import re
 import secrets
 import sys
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import ConfigError
-from videomae.run.console import note
 from videomae.run.files import write_text
 from videomae.run.sidefiles import set_aside
 from videomae.run.text import redacted
+
+logger = logging.getLogger(__name__)
 
 ANSWERS_S, ENDS_S = 90.0, 300.0
 """What Weights & Biases may take to begin and to end before training goes on without it."""
@@ -92,7 +94,9 @@ class WeightsAndBiases:
         place = directory / "id.txt"
         whole = place.is_file() and re.fullmatch(rb"[\w-]{1,64}\s*", place.read_bytes())
         if place.exists() and not whole:
-            note(f"{place} is damaged: it is kept as {set_aside(place).name}, the run gets another")
+            logger.warning(
+                f"{place} is damaged: it is kept as {set_aside(place).name}, the run gets another"
+            )
         if not place.exists():
             write_text(place, secrets.token_hex(4))
         self.picture = wandb.Image
@@ -111,7 +115,9 @@ class WeightsAndBiases:
         self._thread = Thread(target=work, name="wandb", daemon=True)
         self._thread.start()
         if not self._started.wait(ANSWERS_S):
-            note(f"Weights & Biases has not answered for {ANSWERS_S:.0f} s: training goes on")
+            logger.warning(
+                f"Weights & Biases has not answered for {ANSWERS_S:.0f} s: training goes on"
+            )
         if self._problem is not None:
             if type(self._problem).__module__.startswith("wandb"):
                 said = str(self._problem).strip().splitlines()[0]
@@ -133,7 +139,7 @@ class WeightsAndBiases:
                 task(run)
             run.finish()
         except Exception as problem:
-            note(f"Weights & Biases gets no more: {type(problem).__name__}: {problem}")
+            logger.warning(f"Weights & Biases gets no more: {type(problem).__name__}: {problem}")
 
     def _send(self, task: Callable[[Any], object]) -> None:
         with suppress(Full):  # it has not answered for long
@@ -150,7 +156,7 @@ class WeightsAndBiases:
             self._tasks.put_nowait(None)
         self._thread.join(ENDS_S)
         if self._thread.is_alive():
-            note(
+            logger.warning(
                 f"Weights & Biases has not ended within {ENDS_S:.0f} s: wandb sync sends what lies "
                 "in wandb/ of the output_dir"
             )

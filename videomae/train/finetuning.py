@@ -1,5 +1,6 @@
 """Fine-tuning as a stage: learn to classify videos, and evaluate the result."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,7 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from videomae.config import CLASS, MULTILABEL, ConfigError, FinetuneConfig, WhichWeights, token_grid
+from videomae.config import (
+    CLASS,
+    MULTILABEL,
+    REGRESSION,
+    ConfigError,
+    FinetuneConfig,
+    WhichWeights,
+    token_grid,
+)
 from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
@@ -21,7 +30,6 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
 from videomae.run.checks import require
-from videomae.run.console import note
 from videomae.run.directory import BEST_WEIGHTS, WEIGHTS
 from videomae.run.files import sha256
 from videomae.run.log import RunLog
@@ -36,6 +44,8 @@ from videomae.train.tuning import Part
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 5
 """Training clips that are decoded and named at the start."""
@@ -66,7 +76,7 @@ class Finetuning(Stage):
         self.clips = self.lists.train
         self.head = new_head(config.data, self.clips)
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
-        self.shared = warn_of_shared(self.lists.test, "data.test_list", others, run.say)
+        self.shared = warn_of_shared(self.lists.test, "data.test_list", others)
         self.checkpoint = check_run(config)
         self._weights, parents = starting_weights(config, self.checkpoint)
         if self._weights is not None:
@@ -120,7 +130,7 @@ class Finetuning(Stage):
             log.numbers({"step": step, **{f"val_{name}": x for name, x in values.items()}})
             best = Best.of(values, step, lower_is_better=head.lower_is_better)
             better = best.offer(run.directory, trained, self.info)
-            run.say.line(
+            logger.info(
                 f"step {step}: {head.told(values)} on the middle of "
                 f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
             )
@@ -158,6 +168,11 @@ def read_lists(config: FinetuneConfig) -> Lists:
     """
     data = config.data
     lists = ("data.train_list", "data.test_list")
+    if data.target == REGRESSION and config.optim.label_smoothing:
+        raise ConfigError(
+            f"optim.label_smoothing={config.optim.label_smoothing} is for classes, not for "
+            f"data.target={REGRESSION}: give optim.label_smoothing=0"
+        )
     classes = ("data.classes",) if data.target in (CLASS, MULTILABEL) else ()
     require(config, *lists, "data.root", *classes, "weights")
     if config.head_map is not None and config.weights == SCRATCH:
@@ -209,29 +224,28 @@ def starting_model(
                 "data.class_names that it makes, or no head_map"
             )
     report = load_encoder(model, weights, names, info.target, info.head)
-    run.say.line(f"{weights.path}: {report}")
+    logger.info(f"{weights.path}: {report}")
     return model
 
 
 def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
-    say = run.say
     other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
     both = {"data.train_list": lists.train} | other
     for line in head.compare(both):
-        say.line(line)
+        logger.info(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
     captions, shown = [], []
-    for place, batch in zip(places, single_examples(dataset, places, note), strict=True):
+    for place, batch in zip(places, single_examples(dataset, places), strict=True):
         clip = dataset.clips[place]
         bad = batch.bad
         found = f"cannot be read: {bad[0].error}" if bad else head.truth(clip)
         shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
-        say.line(f"  {captions[-1]}")
+        logger.info(f"  {captions[-1]}")
     path = made(run.directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)
-    say.line(f"these {len(places)} clips as the first epoch would crop them: {path}")
+    logger.info(f"these {len(places)} clips as the first epoch would crop them: {path}")
 
 
 def _first(names: Sequence[str] | None) -> str:

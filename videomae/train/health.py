@@ -13,7 +13,6 @@ from videomae.data.loader import TrainingOrder, training_loader
 from videomae.lists.clips import Clip, ClipList
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.run.bad_files import TRAIN, BadFile
-from videomae.run.console import note
 from videomae.run.directory import BAD_FILES
 from videomae.run.run import Run
 from videomae.run.sidefiles import is_bad_file, read_rows
@@ -160,7 +159,7 @@ def known_bad(
     known = read_bad_files(directory, clips)
     again = [[Item(0, index)] for index in known if tried[index]]
     workers = min(len(again), workers)
-    batches = training_loader(dataset, again, size=1, workers=workers, pin=False, note=note)
+    batches = training_loader(dataset, again, size=1, workers=workers, pin=False)
     still = {file.video for batch in batches for file in batch.bad}
     return {index: file for index, file in known.items() if index in still}
 

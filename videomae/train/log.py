@@ -20,6 +20,3 @@ class Log(Protocol):
 
     def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
         """A loss far above the usual one (nan: not known yet), and the videos of the step."""
-
-    def note(self, text: str) -> None:
-        """What people should know of, from any process."""

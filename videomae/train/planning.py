@@ -1,5 +1,6 @@
 """What a run works out before it begins: the batch, and what of it is kept for a restart."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from videomae.data.mix import block_of, group_of
 from videomae.data.workers import most_memory
 from videomae.lists.clips import Clip
 from videomae.run.arithmetic import has_bf16, uses_bf16
+from videomae.run.console import Facts
 from videomae.run.directory import CHOICES
 from videomae.run.parallel import Processes
 from videomae.run.run import Run
@@ -27,6 +29,8 @@ from videomae.train.memory import agreed_batch
 from videomae.train.schedule import Plan
 from videomae.train.stage import Stage
 from videomae.video.opening import check_decoder
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -39,22 +43,20 @@ def plan_run(run: Run, config: TrainConfig, clips: Sequence[Clip]) -> Plan:
     Raises:
         ConfigError: the list is shorter than a global batch, or the processes do not divide it.
     """
-    size, processes, say = config.run.device_batch, run.processes, run.say
+    size, processes = config.run.device_batch, run.processes
     if isinstance(size, str):
         return _plan(config, clips, processes, _group(config))
     plan = _plan(config, clips, processes, size)
-    say.table(
-        f"{config.name}: {config.model.name} on {processes.device}",
-        [
-            *plan.describe(config.optim),
-            ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
-            *_device_rows(config, processes),
-            _memory_row(config, plan, processes),
-        ],
-    )
+    rows = [
+        *plan.describe(config.optim),
+        ("decoder", check_decoder(config.data.decoder), f"data.decoder={config.data.decoder}"),
+        *_device_rows(config, processes),
+        _memory_row(config, plan, processes),
+    ]
+    logger.info(Facts(f"{config.name}: {config.model.name} on {processes.device}", rows))
     published = config.data.num_train
     if published not in (None, len(clips)):
-        say.line(
+        logger.info(
             f"the training list holds {len(clips):,} videos, the published one {published:,} "
             "(data.num_train): the steps are not those of the recipe"
         )
@@ -74,7 +76,7 @@ def settle_batch(run: Run, config: Config, plan: Plan, stage: Stage) -> tuple[Co
     earlier = processes.from_main(_earlier_batch(stage.checkpoint))
     found = earlier or agreed_batch(stage.objective, stage.dataset, run, group)
     size = _plan(config, stage.clips, processes, max(found, group)).micro_batch
-    run.say.line(
+    logger.info(
         f"run.device_batch=auto: {size} videos at once, "
         + ("as before" if earlier else f"memory for {found}")
     )

@@ -1,5 +1,6 @@
 """Pre-training as a stage: rebuild what is hidden of unlabelled clips, and show how it goes."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from videomae.pictures.figures import (
     save_reconstructions,
 )
 from videomae.run.checks import require
-from videomae.run.console import note
 from videomae.run.directory import WEIGHTS
 from videomae.run.log import RunLog
 from videomae.run.record import made
@@ -35,6 +35,8 @@ from videomae.train.start import check_run, starting_weights
 from videomae.train.tuning import Part
 from videomae.weights.load import as_trained, load_all
 from videomae.weights.weights import Kind, WeightsInfo, save_weights
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 4
 """Clips in a picture of reconstructions."""
@@ -79,7 +81,7 @@ class Pretraining(Stage):
         torch.manual_seed(config.seed)
         self.model = VideoMAE(config.model, config.data.clip)
         if self._weights is not None:
-            run.say.line(f"{self._weights.path}: {load_all(self.model, self._weights)}")
+            logger.info(f"{self._weights.path}: {load_all(self.model, self._weights)}")
             self._weights = None  # as large as the model
         self.distributed = DistributedModel(self.model.to(run.device), run.settings, run.processes)
         self.dataset = TrainingClips(
@@ -110,7 +112,7 @@ class Pretraining(Stage):
         if top1 is not None:
             epoch = step / (len(self.clips) // self.config.optim.global_batch)
             log.numbers({"step": step, "epoch": epoch, "knn_top1": top1})
-            self.run.say.line(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
+            logger.info(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
 
     def at_end(self, step: int) -> None:
         """Write the weights, the curve of the loss and a picture of reconstructions."""
@@ -121,7 +123,7 @@ class Pretraining(Stage):
             save_loss_curve(directory)
             picture = made(directory, "figures/reconstruction.png")
             draw_reconstructions(trained, self.dataset, picture, self.run.settings.precision)
-            self.run.say.line(f"weights: {file}   pictures: {directory / 'figures'}")
+            logger.info(f"weights: {file}   pictures: {directory / 'figures'}")
         self.run.processes.barrier()
 
 
@@ -145,7 +147,7 @@ def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
         return clips
 
     train, test = clips_of("train_list"), clips_of("test_list")
-    warn_of_shared(test, "probe.test_list", {"probe.train_list": train}, run.say)
+    warn_of_shared(test, "probe.test_list", {"probe.train_list": train})
     return EpochProbe(run, probe, train, test, data)
 
 
@@ -154,7 +156,7 @@ def draw_reconstructions(
 ) -> None:
     """Picture a few clips, evenly spaced over the list, as the trained model rebuilds them."""
     places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
-    batches = [batch for batch in single_examples(dataset, places[:SHOWN], note) if not batch.bad]
+    batches = [batch for batch in single_examples(dataset, places[:SHOWN]) if not batch.bad]
     if not batches:
         return
     device = next(model.parameters()).device

@@ -1,5 +1,6 @@
 """The training of both stages: prepare a run, take its steps, keep what they found out."""
 
+import logging
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -16,7 +17,7 @@ from videomae.data.workers import WorkerDied
 from videomae.model.flops import matmul_peak
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.bad_files import BadFile
-from videomae.run.console import Bar
+from videomae.run.console import Bar, progress_bar
 from videomae.run.directory import (
     BAD_FILES,
     CHECKPOINTS,
@@ -55,6 +56,8 @@ from videomae.train.tuning import tune
 
 if TYPE_CHECKING:
     from videomae.train.checkpoint import Checkpoints
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -100,12 +103,12 @@ class Trainer:
         self.stage = stage
         self.objective: Objective = stage.objective  # type: ignore[assignment]  # a module that is one
         self.distributed = stage.distributed
-        run.say.line(f"sharding: {self.distributed}")
+        logger.info(f"sharding: {self.distributed}")
         self.config, self.plan = settle_batch(run, config, plan, stage)
         self.choices = choices_of(stage.checkpoint, run.processes)
         views = self.plan.micro_batch * config.data.repeats
         for line in tune(stage.parts, views, run.settings, run.processes, self.choices):
-            run.say.line(line)
+            logger.info(line)
         self.optimizer = adamw(self.distributed.model, config.model.depth, config.optim)
 
     def train(self) -> Outcome:
@@ -134,13 +137,13 @@ class Trainer:
         )
         run.processes.barrier()
         if stage.checkpoint:
-            run.say.line(f"going on from {stage.checkpoint}: step {start} of {plan.total_steps}")
+            logger.info(f"going on from {stage.checkpoint}: step {start} of {plan.total_steps}")
         last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
         self.course = Course(plan, order, start, last)
 
         with (
-            alone(run.directory, run.say),
-            run.say.bar(config.name, total=last, done=start) as bar,
+            alone(run.directory, is_main=run.is_main),
+            progress_bar(config.name, total=last, done=start) as bar,
         ):
             if run.is_main:
                 self._begin_directory(hashes, own=own)
@@ -150,7 +153,7 @@ class Trainer:
             finally:
                 self.log.close()
         if outcome.signal is not None and not outcome.finished:
-            run.say.line(
+            logger.info(
                 f"stopped by {signal.Signals(outcome.signal).name} after step {outcome.step}; its "
                 f"checkpoint is complete. Go on with: {resume_command(run.processes)}"
             )
@@ -205,14 +208,16 @@ class Trainer:
         run, config, stage, course = self.run, self.config, self.stage, self.course
         wandb = (config.run.wandb, config.name) if config.run.wandb else None
         known = list(bad.values())
-        self.log = RunLog(run.directory, run.say, bar, step=course.start, bad=known, wandb=wandb)
+        self.log = RunLog(
+            run.directory, bar, is_main=run.is_main, step=course.start, bad=known, wandb=wandb
+        )
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, course, self.log, bad, limit)
         self.throughput = Throughput(run, course, self.log, stage.flops, self._peak())
         self.replicated = self.distributed.replicate(stage.objective)
         self.delivery, said = delivery_to(run.device)
-        if said and run.is_main:
-            self.log.note(said)
+        if said:
+            logger.info(said)
         self.num_skipped = course.start - self._num_updates()
         self.save_times = SaveTimes(run.settings, is_main=run.is_main)
 
@@ -295,7 +300,6 @@ class Trainer:
                 self.delivery,
                 size=size,
                 workers=self.run.num_workers,
-                note=self.log.note,
             )
 
     def _step(self, step: int, batches: Iterator[Batch], received: Sequence[int]) -> Pending:

@@ -4,17 +4,21 @@ Used by videomae.scan, and by videomae.prepare scan=strict and scan=quick.
 """
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from videomae.config import MAX_CLIP_BYTES
+from videomae.config import MAX_CLIP_BYTES, DataConfig
 from videomae.config.typed import check_types
-from videomae.run.console import Say
+from videomae.lists.clips import Clip
+from videomae.run.console import progress_bar
 from videomae.run.files import whole_json_lines
 from videomae.run.programs import run_all
 from videomae.video.inspection import Inspection
+
+logger = logging.getLogger(__name__)
 
 STRICT = (sys.executable, "-m", "videomae.video.inspection")
 """The program that decodes one video after another from its first frame to its last."""
@@ -32,6 +36,16 @@ class Job:
     frames: tuple[str, int, int] | None = None
     """Of a folder of frames: template, first number, how many. None: a file."""
 
+    @classmethod
+    def of_clip(cls, clip: Clip, data: DataConfig) -> "Job":
+        """Return the job of inspecting the video of a list's line."""
+        path = Path(str(data.root)).absolute() / clip.path
+        if clip.total is None:
+            return cls(path)
+        assert data.frame_template is not None  # read_clips has checked it
+        assert clip.start is not None
+        return cls(path, (data.frame_template, clip.start, clip.total))
+
 
 Stamp = tuple[int, int] | None
 """Size in bytes and time of change of a file, in ns; None: it is not there."""
@@ -42,7 +56,6 @@ def inspect_resumably(
     progress: Path,
     workers: int,
     timeout_s: float,
-    say: Say,
     command: Sequence[str] = STRICT,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> dict[Job, Inspection]:
@@ -59,10 +72,10 @@ def inspect_resumably(
     done = _read_progress(progress, stamps, max_bytes)
     todo = [job for job in stamps if job not in done]
     if done:
-        say.line(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
+        logger.info(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
     with (
         progress.open("a", encoding="utf-8") as file,
-        say.bar("scanning", total=len(stamps), done=len(done)) as bar,
+        progress_bar("scanning", total=len(stamps), done=len(done)) as bar,
     ):
         workers = min(workers, max(1, len(todo)))
         for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):

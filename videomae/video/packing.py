@@ -9,6 +9,7 @@ on the list and the settings only. Both files above are gone when the pack is co
 
 import fcntl
 import json
+import os
 import shutil
 import tarfile
 import zlib
@@ -22,7 +23,7 @@ import av
 import numpy as np
 import pyarrow as pa
 
-from videomae.config import UserError
+from videomae.config import ConfigError, UserError
 from videomae.config.typed import check_types
 from videomae.lists.clips import Clip
 from videomae.run.files import (
@@ -35,7 +36,7 @@ from videomae.run.files import (
 )
 from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
-from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, source_of
+from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, Pack, source_of
 from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
@@ -322,6 +323,22 @@ class Packing:
         for member in self.members:
             self.staged(member).unlink(missing_ok=True)
         self.members, self.size = [], 0
+
+
+def is_complete(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether a directory holds the complete pack that these settings make.
+
+    Raises:
+        ConfigError: it holds another complete pack.
+        PackError: the pack there cannot be read.
+    """
+    if not os.path.exists(out / MANIFEST):
+        return False
+    if Pack(out).manifest["settings"] != json.loads(json.dumps(settings)):
+        raise ConfigError(
+            f"{out} holds a pack of another list or of other settings: choose another out"
+        )
+    return True
 
 
 def _made_before(values: Mapping[str, Any]) -> Transcoded:

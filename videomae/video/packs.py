@@ -10,6 +10,7 @@
 A video is found in the memory-mapped index and read at its place in its shard: one read.
 """
 
+import logging
 import os
 import zlib
 from bisect import bisect_left
@@ -20,10 +21,13 @@ import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
 from videomae.lists.clips import Clip
+from videomae.run.console import Facts
 from videomae.run.files import inside, sha256
 from videomae.video.interface import DecodeError
 from videomae.video.pack_checks import read_index, read_manifest
 from videomae.video.packed import PackedVideo
+
+logger = logging.getLogger(__name__)
 
 PACK_INDEX = "index.arrow"
 """The file that makes a root a pack."""
@@ -146,3 +150,38 @@ class Pack:
                 os.close(self.files.pop(next(iter(self.files))))
             self.files[number] = os.open(path, os.O_RDONLY)
         return self.files[number]
+
+
+def check_pack(out: Path) -> None:
+    """Read every byte of a pack, and print that it is whole.
+
+    Raises:
+        UserError: files are missing or damaged, which the message names.
+    """
+    if damage := Pack(out).damage(thorough=True):
+        raise UserError(
+            f"{out} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
+        )
+    logger.info(f"{out}: every byte is as it was written")
+
+
+def print_pack(out: Path) -> None:
+    """Print what a pack holds, and how to use it."""
+    manifest = Pack(out).manifest
+    size = sum(shard["bytes"] for shard in manifest["shards"])
+    left_out = manifest["num_left_out"]
+    rows = [
+        ("videos", f"{manifest['num_videos']:,}", f"{manifest['num_frames']:,} frames"),
+        ("left out", f"{left_out:,}", str(out / BAD) if left_out else ""),
+        (
+            "size",
+            f"{size / 1e6:,.1f} MB",
+            f"the sources have {manifest['source_bytes'] / 1e6:,.1f}",
+        ),
+        ("shards", f"{len(manifest['shards']):,}", ""),
+    ]
+    if manifest["num_videos"]:
+        worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
+        rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
+    logger.info(Facts(f"{out}", rows))
+    logger.info(f"use it as a root: data.train_list={out / LIST} data.root={out}")

@@ -9,8 +9,8 @@ from torch import Tensor
 from videomae.config import CLASS, ConfigError, ModelConfig, WeightsFormat
 from videomae.run.directory import WEIGHTS
 from videomae.run.files import read_json
-from videomae.weights import huggingface
-from videomae.weights.huggingface import read_huggingface, save_huggingface
+from videomae.weights.huggingface import TENSOR_FILES, read_huggingface, save_huggingface
+from videomae.weights.huggingface_config import CONFIG
 from videomae.weights.official import read_official, save_official
 from videomae.weights.saved import is_checkpoint
 from videomae.weights.tensors import Container, WeightsError, container_of, open_safetensors
@@ -21,7 +21,7 @@ DEEPSPEED = "mp_rank_00_model_states.pt"
 EXPECTED = (
     f"a {WEIGHTS} or the directory of a run that holds one, a checkpoints/step_N of a run, an "
     f"official .pth, a DeepSpeed directory with {DEEPSPEED}, or a Hugging Face directory with "
-    f"{huggingface.CONFIG}"
+    f"{CONFIG}"
 )
 
 
@@ -61,7 +61,7 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
             return _with_heads(read_checkpoint(path), **heads)
         if (path / WEIGHTS).is_file():
             return _own(path / WEIGHTS, **heads)
-        if (path / huggingface.CONFIG).is_file():
+        if (path / CONFIG).is_file():
             return read_huggingface(path, **heads)
         if (path / DEEPSPEED).is_file():
             return read_official(path, path / DEEPSPEED, **heads, like=like)
@@ -79,7 +79,7 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
         raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
     if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:
         return _own(path, **heads)
-    if path.name in huggingface.TENSOR_FILES and is_huggingface(path.parent):
+    if path.name in TENSOR_FILES and is_huggingface(path.parent):
         return read_huggingface(path.parent, **heads)
     return read_official(path, path, **heads, like=like)
 
@@ -103,7 +103,7 @@ def _with_heads(
 def is_huggingface(directory: Path) -> bool:
     """Whether a directory says that it holds a VideoMAE of transformers."""
     try:
-        config = read_json(directory / huggingface.CONFIG)
+        config = read_json(directory / CONFIG)
         return isinstance(config, dict) and config.get("model_type") == "videomae"
     except (OSError, ValueError):
         return False

@@ -38,21 +38,19 @@ def geometry(
         WeightsError: they belong to no VideoMAE, or the number of heads is not known.
     """
     prefix = "encoder." if PATCHES not in shapes else ""
-    patches = _shape(shapes, prefix + PATCHES, file)
-    if len(patches) == 4:
-        raise WeightsError(
-            f"{file} is a model of images: its patch embedding {patches} is 2-D. Expected one of "
-            "videos, (width, 3, tubelet, patch, patch)"
-        )
-    if len(patches) != 5 or patches[1] != 3 or patches[3] != patches[4]:
-        raise WeightsError(
-            f"{file}: {prefix}{PATCHES} is {patches}; expected (width, 3, tubelet, patch, patch)"
-        )
-    dim, _, tubelet, patch, _ = patches
+    encoder = _encoder(shapes, prefix, file, num_heads, like)
+    if decoder:
+        return ModelConfig(**encoder, **_decoder(shapes, file, decoder_num_heads, like))
+    return ModelConfig(**encoder, **_decoder_for(encoder["dim"], encoder["patch"]))
+
+
+def _encoder(
+    shapes: Shapes, prefix: str, file: Path, num_heads: int | None, like: ModelConfig | None
+) -> dict[str, Any]:
+    """Settings of the encoder whose tensors have this prefix."""
+    dim, tubelet, patch = _tubelet(shapes, prefix + PATCHES, file)
     mlp_dim = _rows(shapes, f"{prefix}blocks.0.mlp.fc1.weight", file)
     depth = _depth(shapes, f"{prefix}blocks.", file)
-    presets = [preset(name) for name in preset_names()]
-    own = next((p for p in presets if (p.dim, p.patch) == (dim, patch)), None)
     known = ({like.dim: like.heads} if like else {}) | heads_by_width()
     heads = known.get(dim) if num_heads is None else num_heads
     if heads is None:
@@ -60,8 +58,9 @@ def geometry(
             f"{file} is {dim} wide, as no preset is, and tensors do not show the number of "
             "attention heads: give num_heads= (in training, model.dim= and model.heads=)"
         )
+    own = _preset(dim, patch)
     same = own and (own.depth, own.mlp_dim, own.tubelet) == (depth, mlp_dim, tubelet)
-    encoder: dict[str, Any] = {
+    return {
         "name": own.name if own and same else f"vit_{dim}x{depth}",
         "dim": dim,
         "depth": depth,
@@ -70,33 +69,42 @@ def geometry(
         "patch": patch,
         "tubelet": tubelet,
     }
-    if not decoder:
-        return ModelConfig(**encoder, **_decoder_of(own, dim))
-    decoder_dim = _rows(shapes, "encoder_to_decoder.weight", file)
+
+
+def _decoder(
+    shapes: Shapes, file: Path, num_heads: int | None, like: ModelConfig | None
+) -> dict[str, Any]:
+    """Settings of the decoder of pre-training."""
+    dim = _rows(shapes, "encoder_to_decoder.weight", file)
     known = V1_HUGE_DECODER | ({like.decoder_dim: like.decoder_heads} if like else {})
-    known |= {p.decoder_dim: p.decoder_heads for p in presets}
-    decoder_heads = known.get(decoder_dim) if decoder_num_heads is None else decoder_num_heads
-    if decoder_heads is None:
+    known |= {p.decoder_dim: p.decoder_heads for p in map(preset, preset_names())}
+    heads = known.get(dim) if num_heads is None else num_heads
+    if heads is None:
         raise WeightsError(
-            f"the decoder of {file} is {decoder_dim} wide, as no preset's is, and tensors do not "
+            f"the decoder of {file} is {dim} wide, as no preset's is, and tensors do not "
             "show the number of attention heads: give decoder_num_heads= (in training, "
             "model.decoder_dim= and model.decoder_heads=)"
         )
-    return ModelConfig(
-        **encoder,
-        decoder_dim=decoder_dim,
-        decoder_heads=decoder_heads,
-        decoder_mlp_dim=_rows(shapes, "decoder.blocks.0.mlp.fc1.weight", file),
-        decoder_depth=_depth(shapes, "decoder.blocks.", file),
-    )
+    return {
+        "decoder_dim": dim,
+        "decoder_heads": heads,
+        "decoder_mlp_dim": _rows(shapes, "decoder.blocks.0.mlp.fc1.weight", file),
+        "decoder_depth": _depth(shapes, "decoder.blocks.", file),
+    }
 
 
-def _decoder_of(preset: ModelConfig | None, dim: int) -> dict[str, Any]:
+def _decoder_for(dim: int, patch: int) -> dict[str, Any]:
     """A decoder for weights that have none: the preset's, or half as wide as the encoder."""
-    if preset:
-        return {name: value for name, value in vars(preset).items() if name.startswith("decoder_")}
+    if own := _preset(dim, patch):
+        return {name: value for name, value in vars(own).items() if name.startswith("decoder_")}
     half = max(2, dim // 4 * 2)
     return {"decoder_dim": half, "decoder_heads": 1, "decoder_mlp_dim": 4 * half}
+
+
+def _preset(dim: int, patch: int) -> ModelConfig | None:
+    """The first preset whose encoder is so wide and has patches of that side."""
+    presets = map(preset, preset_names())
+    return next((each for each in presets if (each.dim, each.patch) == (dim, patch)), None)
 
 
 def heads_by_width() -> dict[int, int]:
@@ -116,6 +124,22 @@ def _shape(shapes: Shapes, name: str, file: Path) -> tuple[int, ...]:
         f"{file} holds no {name}, so it is no VideoMAE; its tensors are "
         f"{', '.join(list(shapes)[:4]) or 'none'} ..."
     )
+
+
+def _tubelet(shapes: Shapes, name: str, file: Path) -> tuple[int, int, int]:
+    """Width, frames and side in pixels of what the patch embedding embeds."""
+    patches = _shape(shapes, name, file)
+    if len(patches) == 4:
+        raise WeightsError(
+            f"{file} is a model of images: its patch embedding {patches} is 2-D. Expected one of "
+            "videos, (width, 3, tubelet, patch, patch)"
+        )
+    if len(patches) != 5 or patches[1] != 3 or patches[3] != patches[4]:
+        raise WeightsError(
+            f"{file}: {name} is {patches}; expected (width, 3, tubelet, patch, patch)"
+        )
+    dim, _, tubelet, patch, _ = patches
+    return dim, tubelet, patch
 
 
 def _rows(shapes: Shapes, name: str, file: Path) -> int:

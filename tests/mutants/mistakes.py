@@ -1,0 +1,348 @@
+"""The list: what is wrong, where, and which test must fail.
+
+A mistake belongs here if nobody would see it in a run: the loss still falls, the number is a little
+worse. `old` stands once in its file; the test is the smallest that notices.
+"""
+
+from typing import NamedTuple
+
+
+class Mistake(NamedTuple):
+    """A change of one place of the source under which a test must fail."""
+
+    what: str
+    file: str
+    """Relative to the checkout."""
+    old: str
+    new: str
+    test: str
+    """As pytest takes it, relative to tests."""
+
+
+MASK, SAMPLE, LOADER = (f"videomae/data/{name}.py" for name in ("mask", "sample", "loader"))
+STEP, SCHEDULE = "videomae/train/step.py", "videomae/train/schedule.py"
+LOSS, MAE, LAYERS = (f"videomae/model/{name}.py" for name in ("loss", "mae", "layers"))
+METRICS = "videomae/evaluation/metrics.py"
+THROUGHPUT = "videomae/train/throughput.py"
+GOLDEN_MAE = "model/test_golden.py::test_mae_equals_the_reference"
+GOLDEN_CLASSIFIER = "model/test_golden.py::test_classifier_equals_the_reference"
+LOGGED = "train/test_logged_numbers.py::test_every_number_of_a_pretraining"
+
+MISTAKES = (
+    # What is masked
+    Mistake(
+        "a mask says what is visible",
+        MASK,
+        "rng.permutation(t * h * w) < num_masked",
+        "rng.permutation(t * h * w) >= num_masked",
+        "data/test_mask.py::test_the_published_numbers_of_tokens",
+    ),
+    Mistake(
+        "the number of masked tokens is rounded to the nearest",
+        MASK,
+        "num_masked = int(ratio * t * h * w)",
+        "num_masked = round(ratio * t * h * w)",
+        "data/test_mask.py::test_the_published_numbers_of_tokens",
+    ),
+    Mistake(
+        "a tube is not the same in every time step",
+        MASK,
+        "ratio, rng).repeat(t)",
+        "ratio, rng).repeat_interleave(t)",
+        "data/test_mask.py::test_a_tube_is_the_same_in_every_time_step",
+    ),
+    Mistake(
+        "the running cell runs backwards",
+        MASK,
+        "cell.roll(-1 - phase - step)",
+        "cell.roll(-1 + phase + step)",
+        "data/test_mask.py::test_the_running_cell_is_the_references",
+    ),
+    # Which frames and pixels
+    Mistake(
+        "the last start of a dense clip is never drawn",
+        SAMPLE,
+        "return max(1, num_frames - frames * stride + 1)",
+        "return max(1, num_frames - frames * stride)",
+        "data/test_sample.py::test_dense_starts_keep_frames_times_stride_inside_the_video",
+    ),
+    Mistake(
+        "a window ends a frame early",
+        SAMPLE,
+        "np.linspace(start, start + window, num=frames)",
+        "np.linspace(start, start + window - 1, num=frames)",
+        "data/test_sample.py::test_windows_are_those_of_the_recipe",
+    ),
+    Mistake(
+        "test views do not reach the end of the video",
+        SAMPLE,
+        "int(spare / (segments - 1) * k)",
+        "int(spare / segments * k)",
+        "data/test_sample.py::test_dense_views_are_those_of_the_recipe",
+    ),
+    Mistake(
+        "a video that just fits counts as short",
+        SAMPLE,
+        "return num_frames < (frames - 1) * stride + 1",
+        "return num_frames <= (frames - 1) * stride + 1",
+        "data/test_sample.py::test_a_video_is_short_where_the_clip_does_not_fit",
+    ),
+    Mistake(
+        "clips are mirrored where that changes their label",
+        "videomae/data/augment.py",
+        "hflip and rng.random() < 0.5",
+        "rng.random() < 0.5",
+        "data/test_dataset.py::test_views_are_mirrored_only_where_hflip_says_so",
+    ),
+    Mistake(
+        "Something-Something, whose labels know left and right, is mirrored",
+        "configs/data/ssv2.yaml",
+        "hflip: false",
+        "hflip: true",
+        "config/test_configs.py::test_every_data_set_composes_and_mirrors_where_labels_allow",
+    ),
+    Mistake(
+        "mixup weighs the partner as the label weighs the own",
+        "videomae/data/mix.py",
+        "own * clip + (1 - own) * other",
+        "own * other + (1 - own) * clip",
+        "data/test_mix.py::test_mixup_weighs_all_pixels_of_all_frames",
+    ),
+    Mistake(
+        "the label's weight is the share that was drawn, not that of the box inside the frame",
+        "videomae/data/mix.py",
+        "1 - box[2] * box[3] / (height * width)",
+        "share",
+        "data/test_mix.py::test_shares_of_mixup_and_cutmix",
+    ),
+    Mistake(
+        "pixels are not centred",
+        "videomae/model/pixels.py",
+        "torch.addcmul(-mean / std,",
+        "torch.addcmul(0 * mean / std,",
+        "model/test_layers.py::test_frames_and_floats_are_rebuilt_alike",
+    ),
+    # The model and its loss
+    Mistake(
+        "targets are normalised by the biased variance",
+        LOSS,
+        "/ (tubelets.shape[2] - 1)",
+        "/ tubelets.shape[2]",
+        GOLDEN_MAE,
+    ),
+    Mistake(
+        "the target's epsilon stands under the root",
+        LOSS,
+        "variance.sqrt() + 1e-6",
+        "(variance + 1e-6).sqrt()",
+        GOLDEN_MAE,
+    ),
+    Mistake(
+        "visible tokens are scored too",
+        MAE,
+        "encoder_mask.gather(1, decoded).float()",
+        "torch.ones_like(decoded).float()",
+        "model/test_mae.py::test_a_token_that_is_visible_and_decoded_adds_nothing_to_the_loss",
+    ),
+    Mistake(
+        "decoded tokens have no position",
+        MAE,
+        "self.mask_token + take(positions, decoded)",
+        "self.mask_token + 0 * take(positions, decoded)",
+        GOLDEN_MAE,
+    ),
+    Mistake(
+        "queries and values exchange their biases",
+        LAYERS,
+        "[self.q_bias, torch.zeros_like(self.v_bias), self.v_bias]",
+        "[self.v_bias, torch.zeros_like(self.v_bias), self.q_bias]",
+        GOLDEN_CLASSIFIER,
+    ),
+    Mistake(
+        "drop path does not keep the mean",
+        LAYERS,
+        "scale.div_(kept) if kept > 0 else scale",
+        "scale",
+        "model/test_layers.py::test_drop_path_draws_for_each_branch_of_each_example",
+    ),
+    Mistake(
+        "the classifier looks at the first token",
+        "videomae/model/classifier.py",
+        "self.features(clip).mean(1)",
+        "self.features(clip)[:, 0]",
+        GOLDEN_CLASSIFIER,
+    ),
+    # A step
+    Mistake(
+        "the tokens of an unreadable video weigh like others",
+        "videomae/train/objective.py",
+        "scored = scored * batch.valid[:, None]",
+        "scored = scored * 1.0",
+        "train/test_step.py::test_an_unreadable_slot_takes_no_part",
+    ),
+    Mistake(
+        "gradients of several processes are averaged once too often",
+        STEP,
+        "(processes.world / total.clamp(min=1))",
+        "(1 / total.clamp(min=1))",
+        "train/test_parallel.py::test_two_processes_pretrain_like_one",
+    ),
+    Mistake(
+        "gradients are not clipped",
+        STEP,
+        "clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)",
+        "clip_grads_with_norm_(parameters, 1e9, grad_norm)",
+        "train/test_step.py::test_a_long_gradient_is_shortened_and_a_short_one_left",
+    ),
+    Mistake(
+        "a gradient that is not finite is taken",
+        STEP,
+        "(~torch.isfinite(grad_norm) | (total == 0))",
+        "(total == 0)",
+        "train/test_step.py::test_a_step_that_is_not_finite_leaves_everything_as_it_was",
+    ),
+    Mistake(
+        "every step drops the same paths",
+        STEP,
+        "[settings.seed, settings.step, number - 1, processes.rank]",
+        "[settings.seed, number - 1, processes.rank]",
+        "train/test_step.py::test_drop_path_follows_from_seed_step_micro_batch_and_rank",
+    ),
+    Mistake(
+        "the rate is that of views, not of videos",
+        SCHEDULE,
+        "scale = batch / LR_UNIT",
+        "scale = batch * repeats / LR_UNIT",
+        "train/test_schedule.py::test_rates_scale_with_videos_and_not_with_views",
+    ),
+    Mistake(
+        "the first step has the rate of the second",
+        SCHEDULE,
+        "            step - 1,\n",
+        "            step,\n",
+        "train/test_schedule.py::test_the_first_step_is_number_1_and_the_peak_ends_the_warm_up",
+    ),
+    Mistake(
+        "the warm-up does not reach the peak",
+        "videomae/run/rates.py",
+        "peak * step / max(1, warmup - 1)",
+        "peak * step / max(1, warmup)",
+        "train/test_schedule.py::test_warmup_cosine_at_known_steps",
+    ),
+    Mistake(
+        "the first layers learn fastest",
+        "videomae/train/groups.py",
+        "layer_decay ** (depth + 1 - layer)",
+        "layer_decay**layer",
+        "train/test_groups.py::test_every_parameter_of_the_classifier_as_in_the_reference",
+    ),
+    Mistake(
+        "biases are decayed",
+        "videomae/train/groups.py",
+        "decayed = parameter.ndim > 1 and name not in UNDECAYED",
+        "decayed = name not in UNDECAYED",
+        "train/test_groups.py::test_vectors_biases_and_the_mask_token_are_not_decayed",
+    ),
+    Mistake(
+        "the running mean forgets as fast as it should remember",
+        "videomae/train/average.py",
+        "for name in averaged], 1 - self.decay",
+        "for name in averaged], self.decay",
+        "train/test_finetuning.py::test_the_running_mean_is_what_is_written_and_survives_a_stop",
+    ),
+    # The order of the data, and going on
+    Mistake(
+        "every epoch has the same order",
+        LOADER,
+        "random_stream(seed, Stream.order, epoch)",
+        "random_stream(seed, Stream.order, 0)",
+        "data/test_loader.py::test_epochs_and_seeds_have_orders_of_their_own",
+    ),
+    Mistake(
+        "a run that goes on sees the first videos again",
+        "videomae/train/trainer.py",
+        "self._batches(start + 1, last)",
+        "self._batches(1, last)",
+        "train/test_resume.py::test_stopped_and_continued_is_the_same_as_never_stopped",
+    ),
+    Mistake(
+        "the row of the step that a run goes on from is lost",
+        "videomae/run/log.py",
+        'if row["step"] <= step]',
+        'if row["step"] < step]',
+        "run/test_log.py::test_going_on_cuts_what_was_logged_later",
+    ),
+    Mistake(
+        "a last batch that is not full is not evaluated",
+        LOADER,
+        "range(rank * batch, num_videos, world * batch)",
+        "range(rank * batch, num_videos - batch + 1, world * batch)",
+        "data/test_loader.py::test_each_video_is_evaluated_once_by_one_rank",
+    ),
+    Mistake(
+        "a single bad file of a list stops the run",
+        "videomae/lists/tolerance.py",
+        "num_bad > max(1, max_bad_fraction * num_tried)",
+        "num_bad >= max(1, max_bad_fraction * num_tried)",
+        "lists/test_tolerance.py::test_more_than_one_file_and_more_than_the_share",
+    ),
+    # Packs
+    Mistake(
+        "a video of a pack begins with its header in the archive",
+        "videomae/video/packing.py",
+        '"offset": offset + BLOCK',
+        '"offset": offset',
+        "test_pack.py::test_a_pack_holds_every_video_once_and_says_what_they_are",
+    ),
+    Mistake(
+        "frames of a packed video are numbered from 1",
+        "videomae/video/packed.py",
+        "times = range(0, self.count * step, step)",
+        "times = range(step, (self.count + 1) * step, step)",
+        "test_pack.py::test_any_frames_in_any_order_are_exact",
+    ),
+    # What is measured and logged
+    Mistake(
+        "the mean of the classes is that of the videos",
+        METRICS,
+        '"mean_class_accuracy": float(np.mean(present))',
+        '"mean_class_accuracy": _percent(self.correct(1))',
+        "evaluation/test_metrics.py::test_results_of_the_table",
+    ),
+    Mistake(
+        "an unreadable video is right where every class is asked for",
+        METRICS,
+        "return found & self.readable",
+        "return found",
+        "evaluation/test_metrics.py::"
+        "test_an_unreadable_video_is_wrong_even_where_every_class_is_asked_for",
+    ),
+    Mistake(
+        "logits are averaged over the views, not probabilities",
+        "videomae/evaluation/views.py",
+        "predict(batch.clip).float().softmax(1)",
+        "predict(batch.clip).float()",
+        "evaluation/test_views.py::test_a_prediction_is_the_mean_probability_of_the_views",
+    ),
+    Mistake(
+        "the speed logged counts videos, not views",
+        THROUGHPUT,
+        "self.course.plan.views_per_step * steps / elapsed",
+        "self.course.plan.global_batch * steps / elapsed",
+        LOGGED,
+    ),
+    Mistake(
+        "the time that checkpoints take is part of the steps",
+        THROUGHPUT,
+        "self._window.start += seconds",
+        "self._window.start += 0 * seconds",
+        LOGGED,
+    ),
+    Mistake(
+        "the gradient's norm is logged of the sum over the batch",
+        STEP,
+        "grad_norm = get_total_norm(gradients)\n",
+        "grad_norm = get_total_norm(gradients) * total.float()\n",
+        LOGGED,
+    ),
+)

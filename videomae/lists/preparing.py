@@ -1,0 +1,145 @@
+"""A data set's annotations and videos, read and checked, on their way to lists.
+
+python -m videomae.prepare calls it. videomae.lists.matching makes the lists between the checks, and
+videomae.lists.prepared_files writes them.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from videomae.config import Dataset, PrepareConfig, UserError
+from videomae.lists.annotations import PARTS, PUBLISHED, TRAIN, UNUSED, VAL, Annotations, reader_of
+from videomae.lists.locate import Located, locate
+from videomae.lists.matching import IN_TWO_PARTS, Lists, Problem
+from videomae.lists.own import of_folders, read_csv
+from videomae.lists.walk import is_utf8, nothing_in, printable, told
+from videomae.run.console import Facts
+from videomae.run.files import write_text
+
+logger = logging.getLogger(__name__)
+
+PROBLEMS = "problems.jsonl"
+
+
+class PrepareError(UserError):
+    """Annotations and videos that no lists can be made of."""
+
+
+def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotations]:
+    """Find the videos below `root`, and read their annotations.
+
+    Raises:
+        AnnotationError: the annotations cannot be read, or make no sense.
+        PrepareError: there are none, or no videos.
+    """
+    assert config.dataset is not None
+    file, annotations = Path(str(config.annotations)), None
+    if config.dataset == Dataset.csv:
+        annotations = read_csv(file, root)
+    elif config.dataset != Dataset.folders:
+        annotations = reader_of(config.dataset)(file)
+    located = locate(root)
+    if not located.videos:
+        frames = "and there is no folder of extracted frames"
+        for folder in located.other_frames[:1]:
+            frames = f"and the images in {folder} are not numbered in one series"
+        raise PrepareError(f"videos={root} holds no video: {nothing_in(located.below)}; {frames}")
+    if annotations is None:
+        annotations = of_folders([video.path for video in located.videos])
+    if not any(annotations.splits.values()):
+        raise PrepareError(f"annotations={file} name no video: are they whole?")
+    return located, annotations
+
+
+def check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
+    """Check that some annotated video can be listed, which none can with a wrong folder.
+
+    Raises:
+        PrepareError: naming the first of them, and why it cannot.
+    """
+    if not lists.entries:
+        rows = [row for rows in annotations.splits.values() for row in rows]
+        first = next((row for row in rows if row.part != UNUSED), rows[0])
+        why = {problem.what: problem.kind for problem in lists.problems}.get(first.path, "missing")
+        raise PrepareError(
+            f"none of the {len({row.path for row in rows}):,} annotated videos can be listed: the "
+            f"first is {printable(first.path)} ({first.place}; {why}). Is videos={root} right?"
+        )
+
+
+def write_problems(out: Path, problems: Iterable[Problem]) -> Path:
+    """Write problems.jsonl into a directory, a line of each problem, and return its path."""
+    file = out / PROBLEMS
+    write_text(file, "".join(json.dumps(each._asdict()) + "\n" for each in problems))
+    return file
+
+
+def print_counts(
+    lists: Lists,
+    annotations: Annotations,
+    located: Located,
+    dataset: str,
+    problems: Path,
+) -> None:
+    """Print the videos of each list beside the published counts, then each kind of problem."""
+    rows = [("classes", f"{len(annotations.classes):,}", "")]
+    for split in annotations.splits:
+        for part in PARTS:
+            found = len(lists.entries.get((split, part), []))
+            published = PUBLISHED.get(dataset, {}).get(split, {}).get(part)
+            if found or published:
+                note = "" if published is None else f"published: {published:,}"
+                if published not in (None, found):
+                    note += f" ({found - published:+,})"
+                name = part if split is None else f"split {split} {part}"
+                rows.append((name, f"{found:,}", note))
+    logger.info(Facts(f"{dataset!s}: videos", rows))
+    for note in annotations.notes:
+        logger.info(note)
+    counts = Counter(problem.kind for problem in lists.problems)
+    for kind, count in counts.items():
+        first = lists.of_kind(kind)[0]
+        where = f" ({first.where})" if first.where else ""
+        logger.info(f"{count:,} {kind.replace('_', ' ')}, such as {first.what}{where}")
+    for line in told(located.below.left_out):
+        logger.info(line)
+    if counts or located.below.left_out:
+        logger.info(f"all of them: {problems}")
+
+
+def check_lists(
+    lists: Lists, annotations: Annotations, config: PrepareConfig, problems: Path
+) -> None:
+    """Check that the lists may be written: no video in two parts, each class told from others.
+
+    Raises:
+        PrepareError: they may not; or strict=true, and a count is not the published one.
+    """
+    twice = lists.of_kind(IN_TWO_PARTS)
+    if twice:
+        raise PrepareError(
+            f"{len(twice):,} video(s) in two of train, val and test of one split, such as "
+            f"{twice[0].what} ({twice[0].where}); {problems} names all. No list was written"
+        )
+    names = Counter(name.strip() for name in annotations.classes)
+    for name in annotations.classes:
+        if names[name.strip()] > 1 or not name.strip() or "\n" in name or not is_utf8(name):
+            raise PrepareError(
+                f"the class {name!r} cannot be told from others: its name, without blanks around "
+                "it, is a line of its own in classes.txt. Rename it; no list was written"
+            )
+    assert config.dataset is not None
+    for split, parts in PUBLISHED.get(config.dataset, {}).items():
+        for part, published in parts.items():
+            found = len(lists.entries.get((split, part), []))
+            if part == TRAIN and config.val_groups:
+                found += len(lists.entries.get((split, VAL), []))
+            if config.strict and found != published:
+                name = part if split is None else f"split {split} {part}"
+                raise PrepareError(
+                    f"{name}: {found:,} videos, published are {published:,} (strict=true); "
+                    f"{problems} names what is missing. No list was written"
+                )

@@ -1,0 +1,100 @@
+"""The exps under configs/exp: the header of each file, its arithmetic, and its row of a table.
+
+python -m videomae.recipes prints the table.
+"""
+
+import re
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose
+from omegaconf import open_dict
+
+from videomae.config import ConfigError, Stage, TrainConfig, config_dir
+from videomae.run.schema import config_object, register
+from videomae.train.schedule import LR_UNIT, Plan
+
+NUMBERS = ("batch", "lr", "epochs", "steps")
+WORDS = ("weights", "reported", "source")
+COLUMNS = ("exp", "stage", "model", "data", *NUMBERS, "views", *WORDS)
+"""The columns of the table; NUMBERS are set to the right, WORDS may be broken into lines."""
+
+
+class Header(NamedTuple):
+    """The comment that an exp's file opens with."""
+
+    stage: Stage
+    overrides: list[str]
+    """The overrides of its command line."""
+    facts: dict[str, str]
+    """Source, Start (fine-tuning), Reported, Unknown, Result and what else it says."""
+
+
+def read_header(exp: Path) -> Header:
+    """Read the header of an exp's file: a command line, then "Key: value" lines.
+
+    A value may go on in lines that are indented by two more spaces.
+
+    Raises:
+        ConfigError: it gives no command line.
+    """
+    text = exp.read_text(encoding="utf-8")
+    command_line = re.search(r"^#   python -m videomae\.(pretrain|finetune) (.+)", text, re.M)
+    if command_line is None:
+        raise ConfigError(
+            f"{exp} does not say how to run it: give it a line such as "
+            f"'#   python -m videomae.finetune +exp={exp.stem}'"
+        )
+    facts: dict[str, str] = {}
+    for line in takewhile(lambda line: line.startswith("#"), text.splitlines()):
+        if found := re.fullmatch(r"# ([A-Z]\w*): (.+)", line):
+            facts[found[1]] = found[2]
+        elif facts and line.startswith("#   "):
+            facts[next(reversed(facts))] += line[3:]
+    facts = {key: value.rstrip(".") for key, value in facts.items()}
+    return Header(Stage[command_line[1]], command_line[2].split(), facts)
+
+
+def exps() -> list[Path]:
+    """Return the files of all exps."""
+    return sorted((config_dir() / "exp").glob("*.yaml"))
+
+
+def plan_of(config: TrainConfig) -> Plan | None:
+    """Return the arithmetic of a run on the published list; None where its length is unknown."""
+    if config.data.num_train is None:
+        return None
+    return Plan.of(
+        config.optim,
+        num_clips=config.data.num_train,
+        repeats=config.data.repeats,
+        world=1,
+        device_batch=config.run.untrained_batch,
+    )
+
+
+def row(exp: Path, header: Header) -> tuple[str, ...]:
+    """Return the row of one exp, by COLUMNS; it is composed as its command composes it."""
+    register(header.stage.name)
+    composed = compose(header.stage.name, header.overrides, return_hydra_config=True)
+    data = composed.hydra.runtime.choices["data"]
+    with open_dict(composed):
+        del composed["hydra"]
+    config = config_object(composed, header.stage.name)
+    optim, plan = config.optim, plan_of(config)
+    views = f"{config.data.segments} x {config.data.crops}"
+    return (
+        exp.stem,
+        header.stage.name,
+        config.model.name,
+        data,
+        f"{optim.global_batch:,}",
+        f"{optim.base_lr * optim.global_batch / LR_UNIT:.5g}",
+        f"{optim.epochs:,}",
+        f"{plan.total_steps:,}" if plan else "?",
+        views if header.stage is Stage.finetune else "",
+        header.facts.get("Start", "random weights"),
+        header.facts.get("Reported", ""),
+        header.facts.get("Source", ""),
+    )
