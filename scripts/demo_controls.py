@@ -14,7 +14,8 @@ import torch
 from videomae import load_model
 from videomae.config import DataConfig
 from videomae.data.dataset import EvaluationClips
-from videomae.lists.clips import class_names, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.names import class_names
 from videomae.model.pixels import normalise
 
 OPPOSITE = {

@@ -485,7 +485,7 @@ def test_a_prediction_is_the_mean_over_the_views_of_the_model_at_rest(
 ) -> None:
     """At the end of a fine-tuning run, whose model has just been trained with dropout."""
     found: list[Scores] = []
-    module = importlib.import_module("videomae.evaluation.scoring")
+    module = importlib.import_module("videomae.evaluation.heads")
     monkeypatch.setattr(module, "Scores", partial(noted, found))
     overrides = ("data.segments=2", "data.crops=2", "run.device_batch=8")
     config = finetuning(videos, tmp_path / "run", *overrides)
@@ -542,7 +542,7 @@ def test_evaluate_runs_in_the_half_precision_of_the_official_code(
     found: dict[str, list[Scores]] = {"float32": [], "bf16": [], "fp16": []}
     for name, scores in found.items():
         note = partial(noted, scores)
-        monkeypatch.setattr(importlib.import_module("videomae.evaluation.scoring"), "Scores", note)
+        monkeypatch.setattr(importlib.import_module("videomae.evaluation.heads"), "Scores", note)
         evaluate(evaluation(finetuned, tmp_path / name, f"run.precision={name}"))
     exact, rough, half = (scores[0].probs for scores in found.values())
     assert 0 < np.abs(half - exact).max() < np.abs(rough - exact).max() < 0.02

@@ -10,7 +10,8 @@ from tests.conftest import composed
 from tests.test_commands import call
 from videomae.config import UserError
 from videomae.lists.annotations import csv_rows
-from videomae.lists.clips import read_class_names, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.names import read_names
 from videomae.lists.prepared import read_prepared
 from videomae.run.record import recorded
 from videomae.run.sidefiles import mended_object, mended_rows
@@ -24,7 +25,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
 }
 READERS: dict[str, Callable[[Path], object]] = {
     "x.txt": lambda path: read_clips(path, DATA, labelled=False),
-    "classes.txt": lambda path: read_class_names(str(path), 3, "data.class_names", "classes"),
+    "classes.txt": lambda path: read_names(str(path), 3, "data.class_names", "classes"),
     "x.csv": lambda path: list(csv_rows(path)),
     "prepared.json": lambda path: read_prepared(path.parent),
 }

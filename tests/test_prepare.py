@@ -23,7 +23,8 @@ from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.annotations import PUBLISHED, ucf101_group
-from videomae.lists.clips import Clip, class_names, read_clips
+from videomae.lists.clips import Clip, read_clips
+from videomae.lists.names import class_names
 from videomae.lists.prepared import with_prepared
 from videomae.video import inspecting
 

@@ -15,8 +15,9 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.report.gather import Guess, Prediction, Result, Run, find_runs, read_run
+from videomae.report.gather import Guess, Prediction, Run, find_runs, read_run
 from videomae.report.page import page
+from videomae.report.results import Result
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows
 from videomae.run.files import sha256

@@ -24,7 +24,7 @@ from videomae.run.command import command
 
 def convert(config: ConvertConfig) -> None:
     """Write config.weights to config.target, as config.format says."""
-    from videomae.lists.clips import read_class_names
+    from videomae.lists.names import read_names
     from videomae.run.checks import require
     from videomae.run.console import tell
     from videomae.weights import converting
@@ -47,7 +47,7 @@ def convert(config: ConvertConfig) -> None:
         if weights.info.classes is None:
             raise ConfigError(f"class_names={config.class_names}: {weights.path} has no classes")
         count = "the number of classes"
-        names = read_class_names(config.class_names, weights.info.classes, "class_names", count)
+        names = read_names(config.class_names, weights.info.classes, "class_names", count)
         weights = replace(weights, info=replace(weights.info, class_names=names))
     model, report = model_of(weights)
     tell(f"{weights.path}: {report}")

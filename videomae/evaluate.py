@@ -33,8 +33,11 @@ def evaluate(config: EvaluateConfig) -> None:
         for split in splits:
             run = replace(all_splits, directory=Path(split.output_dir))
             saved_classifier.check_evaluation(split)
-            test = saved_classifier.read_test_list(split)
-            model, weights_hash = saved_classifier.load_classifier(split, test.names)
+            weights = saved_classifier.read_saved(split)
+            test = saved_classifier.read_test_list(split, weights)
+            model = saved_classifier.load_classifier(split, weights, test)
+            weights_hash = weights.sha256()
+            del weights  # as large as the model
             run.processes.barrier()  # every process has looked before anything changes
             if run.is_main:
                 saved_classifier.begin_results(run, split, model.config, weights_hash)

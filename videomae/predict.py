@@ -31,12 +31,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from videomae.config import ConfigError, DataConfig, PredictConfig, Sampling
+from videomae.config import CLASS, ConfigError, DataConfig, PredictConfig, Sampling
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
-from videomae.evaluation.scoring import logits_of
-from videomae.evaluation.views import Prediction, Predictions, predict_videos
-from videomae.lists.clips import Clip, read_class_names
+from videomae.evaluation.head import Head, Prediction
+from videomae.evaluation.heads import head_of, target_of
+from videomae.evaluation.scoring import predictions_of
+from videomae.evaluation.views import Predicted, predict_videos
+from videomae.lists.clips import Clip
+from videomae.lists.names import read_names
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.model.classifier import VideoClassifier
 from videomae.pictures.figures import save_contact_sheet
@@ -67,7 +70,8 @@ def predict(config: PredictConfig) -> None:
     weights = read_weights(str(config.weights), num_heads=config.num_heads)
     check_kind(weights, Kind.classifier)
     info = weights.info
-    names = _class_names(config, info)
+    target = target_of(info, config.target or CLASS, "target")
+    head = head_of(info, _class_names(config, info), target, "target")
     model, report = model_of(weights)
     assert isinstance(model, VideoClassifier)
     data = DataConfig(
@@ -82,14 +86,14 @@ def predict(config: PredictConfig) -> None:
         logger.info(f"{weights.path}: {report}")
         for line in told(selection.left_out):
             logger.info(line)
-        if info.class_names is None and config.class_names is None:
+        if target == CLASS and info.class_names is None and config.class_names is None:
             logger.info(
                 "the weights do not name their classes, which go by number: class_names=FILE"
             )
         del weights
         model.to(run.device)
-        found = _predictions(run, config, model, clips, names, data)
-        whole = _write(run, config, selection, names, info.name, run.processes.gather(found))
+        found = _predictions(run, config, model, clips, head, data)
+        whole = _write(run, config, selection, head, info.name, run.processes.gather(found))
     if not whole:
         sys.exit(1)
 
@@ -98,9 +102,9 @@ def _write(
     run: Run,
     config: PredictConfig,
     selection: Selection,
-    names: Sequence[str],
+    head: Head,
     weights: str,
-    parts: Sequence[Predictions],
+    parts: Sequence[Predicted],
 ) -> bool:
     """Write and print what each process predicted, on the main one; whether all could be read.
 
@@ -110,10 +114,10 @@ def _write(
     if not run.is_main:
         return True
     clips = selection.clips
-    probs = {index: one for part in parts for index, one in part.probs.items()}
+    found = {index: one for part in parts for index, one in part.values.items()}
     errors = {file.video: file for part in parts for file in part.bad}
     rows = [
-        _row(config, clip, names, probs.get(index), errors.get(index))
+        _row(config, clip, head, found.get(index), errors.get(index))
         for index, clip in enumerate(clips)
     ]
     rows += [{"video": name, "error": why} for name, why in selection.unusable.items()]
@@ -121,8 +125,9 @@ def _write(
     document = {"weights": str(config.weights), "name": weights, "views": views, "videos": rows}
     write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
-    SafeConsole(highlight=False, width=width).print(_table(rows))
-    logger.info(f"{len(probs)} of {len(rows)} videos: {config.output}")
+    table = _table(rows, head, {clips[index].path: one for index, one in found.items()}, config.top)
+    SafeConsole(highlight=False, width=width).print(table)
+    logger.info(f"{len(found)} of {len(rows)} videos: {config.output}")
     return not errors and not selection.unusable
 
 
@@ -131,9 +136,9 @@ def _predictions(
     config: PredictConfig,
     model: VideoClassifier,
     clips: Sequence[Clip],
-    names: Sequence[str],
+    head: Head,
     data: DataConfig,
-) -> Predictions:
+) -> Predicted:
     """Of this process's share of the clips; their contact sheets are drawn on the way."""
     batch_size = max(1, config.run.untrained_batch // (data.segments * data.crops))
     process = run.processes
@@ -146,20 +151,20 @@ def _predictions(
         workers=run.num_workers,
         pin=process.pins,
     )
-    logits = partial(logits_of, model, process.device, config.run.precision)
-    found = Predictions({}, [], 0)
+    predict = partial(predictions_of, model, head, process.device, config.run.precision)
+    found = Predicted({}, [], 0)
     batches = evaluation_batches(len(clips), rank=rank, world=world, batch=batch_size)
     share = sum(map(len, batches))
     with progress_bar("predicting", total=share) as bar:
         for batch in loader:
-            some = predict_videos(logits, [batch], bar.advance)
-            found.probs.update(some.probs)
+            some = predict_videos(predict, [batch], bar.advance)
+            found.values.update(some.values)
             found.bad.extend(some.bad)
-            for index, probs in some.probs.items():
+            for index, values in some.values.items():
                 if config.sheet is not None:
                     clip = clips[index]
-                    best = int(probs.argmax())
-                    title = f"{clip.path}: {names[best]}, {probs[best]:.1%}"
+                    (name, value), *_ = head.shown(values, 1)
+                    title = f"{clip.path}: {name}, {value}{head.columns()[1]}"
                     frames = batch.clip[batch.video == index]
                     path = _sheet(config.sheet, clip)
                     try:
@@ -176,7 +181,7 @@ def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
     classes = info.classes or 0
     if config.class_names is not None:
         count = "the number of classes of the weights"
-        return read_class_names(config.class_names, classes, "class_names", count)
+        return read_names(config.class_names, classes, "class_names", count)
     return info.class_names or [str(label) for label in range(classes)]
 
 
@@ -219,36 +224,36 @@ def _sheet(sheet: str, clip: Clip) -> Path:
 def _row(
     config: PredictConfig,
     clip: Clip,
-    names: Sequence[str],
-    probs: Prediction | None,
+    head: Head,
+    values: Prediction | None,
     bad: BadFile | None,
 ) -> dict[str, Any]:
     """What the JSON says of one video."""
-    if probs is None:
+    if values is None:
         assert bad is not None
         return {"video": clip.path, "error": bad.error}
-    best = (-probs).argsort(kind="stable")[: config.top]
-    return {
-        "video": clip.path,
-        "top": [
-            {"class": names[label], "label": int(label), "prob": float(probs[label])}
-            for label in best
-        ],
-    }
+    return {"video": clip.path, **head.answer(values, config.top)}
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """For people: a line for each class."""
+def _table(
+    rows: list[dict[str, Any]], head: Head, found: dict[str, Prediction], most: int
+) -> Table:
+    """For people: a line for each class, or number.
+
+    Args:
+        found: predictions by the path of the video.
+    """
     table = Table(box=None)
-    for column in ("video", "class", "%"):
-        table.add_column(column, overflow="fold", justify="right" if column == "%" else "left")
+    for number, column in enumerate(("video", *head.columns())):
+        table.add_column(column, overflow="fold", justify="right" if number == 2 else "left")
     for row in rows:
         video = Text(row["video"])
         if "error" in row:
             table.add_row(video, Text(f"cannot be read: {row['error']}", style="red"), "")
-        for number, guess in enumerate(row.get("top", [])):
-            shown = Text(guess["class"], style="" if number else "bold")
-            table.add_row("" if number else video, shown, f"{100 * guess['prob']:.1f}")
+        shown = head.shown(found[row["video"]], most) if "error" not in row else []
+        for number, (name, value) in enumerate(shown):
+            told = Text(name, style="" if number else "bold")
+            table.add_row("" if number else video, told, value)
     return table
 
 

@@ -32,7 +32,7 @@ def probe(config: ProbeConfig) -> None:
     from videomae.data.checks import labelled_clips, warn_of_shared
     from videomae.evaluation import probe_features, probe_results
     from videomae.evaluation.features import Encoder
-    from videomae.lists.clips import class_names
+    from videomae.lists.names import class_names
     from videomae.run.bad_files import TEST, TRAIN, add_bad_files
     from videomae.run.checks import check_precision, require
     from videomae.run.run import open_run

@@ -298,9 +298,9 @@ def test_a_batch_counts_short_videos_and_lists_bad_ones() -> None:
     bad = BadFile(7, "7.mp4", 8, "cut")
     batch = collate(
         [
-            Example(clip, 4, 0, None, None, True, None),
-            Example(clip, 7, 1, None, None, False, bad),
-            Example(clip, 2, 2, None, None, True, None),
+            Example(clip, 4, torch.tensor(0), None, None, True, None),
+            Example(clip, 7, torch.tensor(1), None, None, False, bad),
+            Example(clip, 2, torch.tensor(2), None, None, True, None),
         ],
         torch.cat([clip] * 3),
     )
@@ -393,7 +393,7 @@ class ReportingClips(TrainingClips):
     """The label of an item is the number of the process that read it."""
 
     def read(self, item: Item, pixels: Tensor) -> Example:
-        return super().read(item, pixels)._replace(label=os.getpid())
+        return super().read(item, pixels)._replace(label=torch.tensor(os.getpid()))
 
 
 def iterated(training: TrainingClips) -> tuple[Generator[Batch], int]:

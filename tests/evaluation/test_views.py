@@ -12,7 +12,7 @@ from tests.conftest import write_list
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
-from videomae.evaluation.views import gather_probs, predict_videos
+from videomae.evaluation.views import gather_predictions, predict_videos
 from videomae.lists.clips import read_clips
 from videomae.run.bad_files import BadFile
 
@@ -23,6 +23,10 @@ def logits_of(clip: Tensor) -> Tensor:
     """Something of each view that is not linear in its pixels: (V, T, H, W, 3) -> (V, classes)."""
     means = clip.float().flatten(1).mean(1) / 40
     return torch.stack([means, means.sin(), means.square() / 5, 1 - means], 1)
+
+
+def probs_of(clip: Tensor) -> Tensor:
+    return logits_of(clip).softmax(1)
 
 
 def batch_of(videos: list[int], bad: list[int] = ()) -> Batch:  # type: ignore[assignment]
@@ -48,7 +52,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def test_a_prediction_is_the_mean_probability_of_the_views() -> None:
     batches = [batch_of([4, 0]), batch_of([2])]
     done: list[int] = []
-    predictions, bad, _ = predict_videos(logits_of, batches, done.append)
+    predictions, bad, _ = predict_videos(probs_of, batches, done.append)
     assert predictions.keys() == {4, 0, 2}
     assert bad == []
     assert done == [2, 1]
@@ -64,17 +68,17 @@ def test_a_prediction_is_the_mean_probability_of_the_views() -> None:
 
 
 def test_an_unreadable_video_has_no_prediction_and_is_listed() -> None:
-    predictions, bad, _ = predict_videos(logits_of, [batch_of([0, 1, 2], bad=[1])], lambda _: None)
+    predictions, bad, _ = predict_videos(probs_of, [batch_of([0, 1, 2], bad=[1])], lambda _: None)
     assert predictions.keys() == {0, 2}
     assert [file.video for file in bad] == [1]
-    whole, *_ = predict_videos(logits_of, [batch_of([0, 1, 2])], lambda _: None)
+    whole, *_ = predict_videos(probs_of, [batch_of([0, 1, 2])], lambda _: None)
     for video in (0, 2):
         np.testing.assert_array_equal(predictions[video], whole[video])
 
 
 def test_probabilities_by_place_in_the_list() -> None:
     first, last = np.full(CLASSES, 0.25, np.float32), np.eye(CLASSES, dtype=np.float32)[1]
-    probs = gather_probs({2: last, 0: first}, 3, CLASSES)
+    probs = gather_predictions({2: last, 0: first}, 3, CLASSES)
     assert probs.dtype == np.float32
     np.testing.assert_array_equal(probs, [first, [np.nan] * CLASSES, last])
 
@@ -97,7 +101,7 @@ def test_real_videos_in_any_batches_and_shares(
             loader = evaluation_loader(
                 dataset, rank=rank, world=world, batch=batch, workers=0, pin=False
             )
-            predictions, bad, _ = predict_videos(logits_of, loader, lambda _: None)
+            predictions, bad, _ = predict_videos(probs_of, loader, lambda _: None)
             assert [file.path for file in bad] == (["missing.mp4"] if owner == rank else [])
             yield predictions
 

@@ -17,7 +17,8 @@ from tests.fuzzing.sizes import annotation_attacks, json_attacks, list_attacks
 from tests.fuzzing.weights import make_official
 from tests.miniatures import Miniature
 from videomae.config import Dataset, ListFormat, PrepareConfig
-from videomae.lists.clips import class_names, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.names import class_names
 from videomae.lists.prepared import read_prepared, with_prepared
 from videomae.prepare import prepare
 from videomae.weights.formats import read_weights

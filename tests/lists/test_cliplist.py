@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import write_list
-from videomae.config import ClipConfig, DataConfig, ListFormat
+from videomae.config import CLASS, MULTILABEL, ClipConfig, DataConfig, ListFormat
 from videomae.lists import clips as clips_module
 from videomae.lists import lines as lines_module
 from videomae.lists.clips import NONE, Clip, ClipList, ClipListError, parse_line, read_clips
 from videomae.lists.plain import BLANK
+from videomae.lists.targets import FORMATS, labels_of, values_of
 
 DATA = DataConfig(
     clip=ClipConfig(frames=4, stride=2, size=32), frame_template="{:05}.jpg", first_frame=3
@@ -27,7 +28,7 @@ PIECES = (
     *("٣", "३", "²"),  # digits to Python, but for the last
     *"   \t\x0b\x0c\x1c\x1f\x85\xa0\u2003\u3000",
     "  ",
-    *(" 0 -1", " 5", " 1 30", " 30 4", ".mp4"),
+    *(" 0 -1", " 5", " 1 30", " 30 4", ".mp4", " 3,17", " -", " 0.5,-2", " 1e-5", ",", "e30"),
 )
 LINES = st.one_of(st.lists(st.sampled_from(PIECES), max_size=9).map("".join), st.text(max_size=12))
 TEXTS = st.tuples(
@@ -49,12 +50,30 @@ def one_by_one(path: Path, data: DataConfig, *, labelled: bool) -> list[Clip] | 
         return str(error)
     if not clips:
         return f"data.train_list={path} lists no clip"
+    if labelled and data.target != CLASS:
+        return wrong_target(clips, path, data) or clips
     for clip in clips if labelled else ():
         if clip.label is None:
             return f"{path}:{clip.line}: expected 'path label', got {clip.path!r} without a label"
         if data.classes is not None and not 0 <= clip.label < data.classes:
             return f"{path}:{clip.line}: label {clip.label} of {clip.path!r} lies outside"
     return clips
+
+
+def wrong_target(clips: list[Clip], path: Path, data: DataConfig) -> str | None:
+    """How what is wrong with the classes or numbers of a list begins."""
+    for clip in clips:
+        text = f"{path}:{clip.line}: {clip.target} of {clip.path!r} "
+        if data.target == MULTILABEL:
+            if any(number >= (data.classes or 10**9) for number in labels_of(clip.target)):
+                return f"{text}lies outside"
+        elif len(values_of(clip.target)) != len(values_of(clips[0].target)):
+            return f"{text}are {len(values_of(clip.target))} numbers"
+        elif any(abs(value) > 1e30 for value in values_of(clip.target)):
+            return f"{text}holds a number beyond 1e+30"
+    if data.target == MULTILABEL and not any(labels_of(clip.target) for clip in clips):
+        return f"{path}:{clips[0].line}: - of {clips[0].path!r} and all other lines name no class"
+    return None
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -70,7 +89,8 @@ def test_a_list_says_what_its_lines_say_one_by_one(
 ) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(text.encode())
-    data = replace(DATA, list_format=form, classes=classes)
+    target = {form: target for target, form in FORMATS.items()}.get(form, CLASS)
+    data = replace(DATA, list_format=form, classes=classes, target=target)
     expected = one_by_one(path, data, labelled=labelled)
     with patch.object(lines_module, "BLOCK", block):
         if isinstance(expected, str):
@@ -91,6 +111,8 @@ def test_a_list_says_what_its_lines_say_one_by_one(
         ("video_start_total", ["a.mp4 0 -1", "two words/日本 3 0 -1"]),
         ("frames_start_total", ["7 1 30", "two words/日本 0 5"]),
         ("frames_total_label", ["7 30 1", "two words/日本 5 0"]),
+        ("video_labels", ["a.mp4 0,12", "two words/日本 3 12", "take 2\t-"]),
+        ("video_values", ["a.mp4 0,-1.5", "two words/日本 3 .5,1e-3", "take 2\t7.,1E20"]),
     ],
 )
 def test_plain_lines_are_read_all_at_once(
@@ -121,6 +143,7 @@ CLIPS = st.lists(
         start=NUMBERS,
         total=NUMBERS,
         source=st.sampled_from(["data", "data.sources.a", "data.sources.b"]),
+        target=st.sampled_from(["", "3,17", "-", "0.5"]),
     ),
     max_size=6,
 )

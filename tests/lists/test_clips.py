@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from videomae.config import ClipConfig, DataConfig, ListFormat, UserError
-from videomae.lists.clips import Clip, ClipListError, class_names, read_clips
+from videomae.lists.clips import Clip, ClipListError, read_clips
+from videomae.lists.names import class_names
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
 FOLDERS = replace(DATA, frame_template="img_{:05}.jpg")

@@ -16,8 +16,9 @@ from videomae.config import ClipConfig, DataConfig, Dataset
 from videomae.lists import annotations as annotations_module
 from videomae.lists import clips as clips_module
 from videomae.lists import lines as lines_module
+from videomae.lists import names as names_module
 from videomae.lists.annotations import READERS, AnnotationError, csv_rows
-from videomae.lists.clips import ClipListError, class_names, read_clips, write_without
+from videomae.lists.clips import ClipListError, read_clips, write_without
 from videomae.lists.lines import (
     MOST_LINE,
     MOST_OBJECT,
@@ -25,6 +26,7 @@ from videomae.lists.lines import (
     json_objects,
     text_lines,
 )
+from videomae.lists.names import class_names
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
 MB = 2**20
@@ -111,7 +113,7 @@ def test_names_of_classes_without_end_are_refused(
     path.write_text("a\nb\n" + "\n" * 200)
     data = replace(DATA, classes=2, class_names=str(path))
     assert class_names(data) == ["a", "b"]
-    monkeypatch.setattr(clips_module, "MOST_NAMES", 100)
+    monkeypatch.setattr(names_module, "MOST_NAMES", 100)
     with pytest.raises(ClipListError, match=r"names\.txt cannot be read .*more than 100 char"):
         class_names(data)
 

@@ -44,7 +44,7 @@ PICTURES = (
     "videomae.train.pretraining.save_loss_curve",
     "videomae.train.pretraining.draw_reconstructions",
     "videomae.train.finetuning.save_loss_curve",
-    "videomae.evaluation.scoring.save_confusion",
+    "videomae.evaluation.heads.save_confusion",
 )
 
 

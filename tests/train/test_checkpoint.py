@@ -18,7 +18,8 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from tests.conftest import TINY, composed
-from videomae.config import ClipConfig, RunConfig, SourceConfig
+from videomae.config import ClipConfig, FinetuneConfig, RunConfig, SourceConfig
+from videomae.config.settings import all_settings
 from videomae.model.presets import preset
 from videomae.run.parallel import Processes
 from videomae.train import checkpoint as module
@@ -520,6 +521,18 @@ def test_a_run_is_its_model_data_masks_optimiser_and_seed_and_nothing_else(comma
         top |= {name for name in leaves(config) if name.startswith("probe.")}
     assert free == top | run | {f"data.{name}" for name in FREE_DATA}
     assert {"seed", "model.depth", "data.clip.stride", "optim.global_batch"} <= matters
+
+
+def test_a_run_of_before_a_setting_goes_on_where_it_is_at_its_default(tmp_path: Path) -> None:
+    config = composed("finetune", *TINY)
+    new = {known.key for known in all_settings(FinetuneConfig) if known.rules.new}
+    assert {"augment.transform", "optim.objective", "data.target"} <= new
+    identity = run_identity(config, HASHES)
+    assert not new & identity.keys()
+    path = store(tmp_path, identity=identity).save(1, *make_state(seed=0, steps=1))
+    other = run_identity(changed(config, "augment.transform"), HASHES)
+    with pytest.raises(CheckpointError, match=r"augment\.transform: None there, 7 here"):
+        store(tmp_path, identity=other).restore(path, *make_state(seed=1, steps=0))
 
 
 def test_free_settings_may_change(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from tests.train.test_step import CLASSES, CLIP, MODEL, make_batch
 from videomae.config import AugmentConfig, CropKind, Precision
 from videomae.data.mix import Mixing
 from videomae.evaluation.features import Encoder
+from videomae.evaluation.heads import ClassHead
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
-from videomae.evaluation.scoring import logits_of
+from videomae.evaluation.scoring import predictions_of
 from videomae.model import VideoClassifier, VideoMAE
 from videomae.model.pixels import normalise
 from videomae.pictures.figures import reconstruction_rows
@@ -96,7 +97,8 @@ def test_pictures_wait_for_copies_alone(watch: Watch) -> None:
 def test_predictions_and_features_stay_on_the_gpu(watch: Watch) -> None:
     classifier = on_cuda(VideoClassifier(MODEL, CLIP, CLASSES)).eval()
     for precision in (Precision.bf16, Precision.fp16, Precision.float32):
-        assert logits_of(classifier, CUDA, precision, frames()).device == CUDA
+        head = ClassHead(["a", "b", "c"], None, {})
+        assert predictions_of(classifier, head, CUDA, precision, frames()).device == CUDA
     for model in (classifier, on_cuda(VideoMAE(MODEL, CLIP))):
         tokens = Encoder(model, CUDA, Precision.bf16).tokens(frames())
         assert (tokens.device, tokens.dtype) == (CUDA, torch.float32)

@@ -6,7 +6,14 @@ recipe, a data set or a machine decides has no default here and comes from its g
 
 from videomae.config.augment import AugmentConfig, CropKind
 from videomae.config.clip import MOST_TOKENS, ClipConfig
-from videomae.config.data import DataConfig, Sampling, SourceConfig
+from videomae.config.data import (
+    CLASS,
+    MULTILABEL,
+    REGRESSION,
+    DataConfig,
+    Sampling,
+    SourceConfig,
+)
 from videomae.config.files import Dataset, PackConfig, PrepareConfig, Scan, ScanConfig
 from videomae.config.lists import (
     MAX_CLIP_BYTES,
@@ -51,9 +58,12 @@ from videomae.config.use import (
 
 __all__ = [
     "AUTO",
+    "CLASS",
     "MAX_CLIP_BYTES",
     "MIN_CLIP_BYTES",
     "MOST_TOKENS",
+    "MULTILABEL",
+    "REGRESSION",
     "AttentionBackend",
     "AugmentConfig",
     "ClipConfig",

@@ -54,6 +54,9 @@ class AugmentConfig:
     """Random erasing: least and most area, as shares of the frame's."""
     erase_aspect: list[float] = setting(factory=lambda: [0.3, 1 / 0.3])
     """Random erasing: least and most height over width."""
+    transform: str | None = setting(None, new=True)
+    """Your own augmentation, as package.module:Name, in place of RandAugment, crop and mirroring;
+    see docs/extending.md. Mixup, CutMix and random erasing are still done as set here."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "augment")

@@ -7,6 +7,9 @@ from videomae.config.clip import ClipConfig
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
 from videomae.config.settings import check, setting
 
+CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
+"""What fine-tuning can learn of a video; package.module:Name is a head of the user's own."""
+
 
 class Sampling(Enum):
     """How the frames of a fine-tuning clip are chosen; see videomae.data.sample."""
@@ -63,10 +66,15 @@ class DataConfig(ListConfig):
     the start."""
     sampling: Sampling = setting(Sampling.dense, in_features=True, on_page=True)
     """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
+    target: str = setting(CLASS, choices=TARGETS, new=True, often=True)
+    """What is learned of a video in fine-tuning. class: one class; multilabel: any number of
+    classes; regression: one or several numbers; or your own head, as package.module:Name, see
+    docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""
     classes: int | None = setting(None, at_least=2, example="101", often=True)
     """How many classes the labels have (fine-tuning and evaluation)."""
     class_names: str | None = setting(None, is_path=True, may_change=True, often=True)
-    """Text file, line i = name of class i. Without it classes go by their number."""
+    """Text file, line i = name of class i, or of number i of a regression. Without it they go by
+    their number."""
     hflip: bool = False
     """Whether a mirrored video keeps its class. Pre-training never mirrors."""
     repeats: int = setting(1, at_least=1, on_page=True)
@@ -76,7 +84,8 @@ class DataConfig(ListConfig):
     crops: int = setting(3, at_least=1, may_change=True)
     """Spatial positions of a test video's views."""
     decoder: str = setting("auto", may_change=True)
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord or torchcodec; auto: the first of them that is there; or your own, as
+    package.module:Name, see docs/extending.md."""
     align_starts: bool = True
     """On a pack whose stride divides data.clip.stride, pre-training's clips start on multiples of
     the pack's stride, where they decode fastest. Plain files have none, nor has fine-tuning."""
@@ -92,6 +101,11 @@ class DataConfig(ListConfig):
 
     def __post_init__(self) -> None:
         self.check_lines("data")
+        check(
+            self.target in TARGETS or ":" in self.target,
+            f"data.target must be one of {', '.join(TARGETS)} or package.module:Name, got "
+            f"{self.target}",
+        )
         check(
             self.split is None or self.prepared is not None,
             f"data.split={self.split} is a split of a prepared directory: give data.prepared=DIR, "

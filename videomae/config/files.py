@@ -1,7 +1,7 @@
 """Commands that make lists and packs of files: prepare, scan, pack."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListedConfig
 from videomae.config.settings import check, check_bounds, check_seed, setting
@@ -12,7 +12,7 @@ X264_PRESETS = (
 )
 
 
-class Dataset(Enum):
+class Dataset(StrEnum):
     """What prepare makes lists of; see videomae.lists.annotations."""
 
     ucf101 = "ucf101"
@@ -37,8 +37,9 @@ class Scan(Enum):
 class PrepareConfig:
     """python -m videomae.prepare"""
 
-    dataset: Dataset | None = setting(None, example="ucf101", often=True)
-    """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class)."""
+    dataset: str | None = setting(None, example="ucf101", choices=tuple(Dataset), often=True)
+    """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class), or
+    a reader of annotations as package.module:Name, see docs/extending.md."""
     videos: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/videos", often=True
     )
@@ -73,17 +74,21 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_bounds(self)
+        check(
+            self.dataset is None or self.dataset in tuple(Dataset) or ":" in self.dataset,
+            f"dataset={self.dataset} must be one of {', '.join(Dataset)}, or package.module:Name",
+        )
         custom = self.dataset in (Dataset.folders, Dataset.csv)
         moved = {"val_fraction": self.val_fraction, "test_fraction": self.test_fraction}
         for name, value in moved.items():
             check(value == 0 or custom, f"{name}={value} is for dataset=folders and dataset=csv")
         check(sum(moved.values()) < 1, f"{moved} leave no training videos")
         check(
-            self.val_groups == 0 or self.dataset is Dataset.ucf101,
+            self.val_groups == 0 or self.dataset == Dataset.ucf101,
             f"val_groups={self.val_groups} is for dataset=ucf101, whose videos come in groups",
         )
         check(
-            self.annotations is None or self.dataset is not Dataset.folders,
+            self.annotations is None or self.dataset != Dataset.folders,
             f"annotations={self.annotations}: dataset=folders has none: a folder is a class",
         )
 

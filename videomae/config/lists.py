@@ -21,6 +21,8 @@ class ListFormat(Enum):
     video_start_total = "video_start_total"
     frames_start_total = "frames_start_total"
     frames_total_label = "frames_total_label"
+    video_labels = "video_labels"
+    video_values = "video_values"
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ class OptimConfig:
     )
     """Decay per step of a running mean of the weights, which is what is evaluated and written then;
     null: none."""
+    objective: str | None = setting(None, new=True)
+    """Your own objective, as package.module:Name, in place of the stage's; see docs/extending.md.
+    """
 
     def __post_init__(self) -> None:
         check_bounds(self, "optim")

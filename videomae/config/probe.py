@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from videomae.config.data import DataConfig
+from videomae.config.data import CLASS, DataConfig
 from videomae.config.model import ModelConfig
 from videomae.config.run import RunConfig
 from videomae.config.settings import check, check_bounds, check_name, check_seed, setting
@@ -77,5 +77,10 @@ class ProbeConfig(BothHeadsConfig):
     """Replace the results that output_dir holds; its features are kept."""
 
     def __post_init__(self) -> None:
+        check(
+            self.data.target == CLASS,
+            f"data.target={self.data.target}: a probe needs one class of each video; "
+            "python -m videomae.finetune learns others",
+        )
         check_name(self.name)
         check_seed(self.seed)

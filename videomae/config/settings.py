@@ -44,11 +44,16 @@ class Rules:
     """Whether it names a file, a directory, or an address of one."""
     must_exist: bool = False
     """Whether that must be there when a command begins."""
+    choices: tuple[str, ...] = ()
+    """Values that are proposed for it; it may have others."""
     example: str = ""
     """A value, for errors that ask for one."""
     may_change: bool = False
     """Whether it may be another one when a run goes on from its checkpoint: nothing that is learned
     depends on it, or the files that it names are compared by their hashes."""
+    new: bool = False
+    """Whether runs of earlier versions do not have it: it is part of a run's identity only where it
+    is not at its default, so that those runs can go on."""
     finetuning_only: bool = False
     """Whether it has no meaning in pre-training, and must be left at its default there."""
     in_features: bool = False

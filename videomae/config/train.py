@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videomae.config.augment import AugmentConfig
-from videomae.config.data import DataConfig
+from videomae.config.data import CLASS, DataConfig
 from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
@@ -98,6 +98,10 @@ class PretrainConfig(TrainConfig):
         check(
             not self.data.hflip,
             "data.hflip must be false in pre-training, which never mirrors: give data.hflip=false",
+        )
+        check(
+            self.data.target == CLASS,
+            f"data.target={self.data.target} has no meaning in pre-training; leave it out",
         )
         own: type = type(self)
         for known in all_settings(own):

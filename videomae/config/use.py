@@ -7,7 +7,7 @@ from videomae.config.data import Sampling
 from videomae.config.lists import ListedConfig
 from videomae.config.mask import MaskKind
 from videomae.config.run import RunConfig
-from videomae.config.settings import check_bounds, check_seed, setting
+from videomae.config.settings import check, check_bounds, check_seed, setting
 
 
 class WeightsFormat(Enum):
@@ -81,7 +81,7 @@ class ReconstructConfig(BothHeadsConfig):
     """Draws the mask."""
     run: RunConfig = setting(factory=RunConfig)
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -139,6 +139,9 @@ class PredictConfig(HeadsConfig):
     """dense or segment; null: as the weights say that they were trained, else dense."""
     class_names: str | None = setting(None, is_path=True, often=True)
     """Text file, line i = name of class i; null: the names that the weights hold."""
+    target: str | None = None
+    """Your own head, as package.module:Name, where the weights were fine-tuned with one; null: as
+    the weights say."""
     top: int = setting(5, at_least=1)
     """Classes that are told of each video."""
     output: str = setting("predictions.json", is_path=True, often=True)
@@ -146,10 +149,15 @@ class PredictConfig(HeadsConfig):
     sheet: str | None = setting(None, is_path=True)
     """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        check(
+            self.target is None or ":" in self.target,
+            f"target={self.target} is not of the form package.module:Name: leave it out where the "
+            "weights were fine-tuned without code of your own",
+        )
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ class ExtractConfig(ListedConfig, BothHeadsConfig):
     format: FeatureFormat = FeatureFormat.safetensors
     """safetensors or npy."""
     decoder: str = "auto"
-    """pyav, decord or torchcodec; auto: the first of them that is there."""
+    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
 
     def __post_init__(self) -> None:
         self.check_lines("")

@@ -4,7 +4,7 @@ A crop is chosen as a box (top, left, height, width) in source pixels, the same 
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from videomae.config import AugmentConfig, CropKind
 from videomae.data.randaugment import Operation, draw_operations, rand_augment
+from videomae.run.extensions import extension
 from videomae.video.interface import frames_in_part
 
 Box = tuple[int, int, int, int]
@@ -147,6 +148,62 @@ def draw_augmentation(
     operations = draw_operations(config, rng)
     box = random_box(height, width, frame, config, rng)
     return Augmentation(operations, box, hflip and rng.random() < 0.5, config.antialias)
+
+
+class ViewMaker(Protocol):
+    """A drawn augmentation: it makes a view of the frames of one clip."""
+
+    def apply(self, frames: Tensor, view: Tensor) -> None:
+        """Fill a view from frames of the clip.
+
+        It is called for some frames at a time, and perhaps twice for the same ones; so each frame
+        must be changed in the same way, whichever come with it, and nothing may be drawn here.
+
+        Args:
+            frames: (T, H, W, 3) uint8, RGB, not to be written to.
+            view: (T, height, width, 3) uint8, contiguous, which is filled.
+        """
+
+
+class DrawAugmentation(Protocol):
+    """What augment.transform names: a function that draws the augmentation of a training view.
+
+    What a view gets must be a function of the arguments: draw from `rng` alone, never from
+    `random`, `numpy.random` or torch. Then a run that goes on sees the same views, whatever the
+    number of its processes. It is called in decoding processes, once for each view of a video.
+    """
+
+    def __call__(
+        self,
+        height: int,
+        width: int,
+        frame: tuple[int, int],
+        config: AugmentConfig,
+        rng: np.random.Generator,
+        *,
+        hflip: bool,
+    ) -> ViewMaker:
+        """Draw the augmentation of one view.
+
+        Args:
+            height: of the video's frames, in pixels.
+            width: of the video's frames, in pixels.
+            frame: height and width that the model sees.
+            config: the settings of the section augment.
+            hflip: whether a mirrored video keeps its class.
+        """
+
+
+def augmentation_of(config: AugmentConfig) -> DrawAugmentation:
+    """The function that augment.transform names, or that of this project.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if config.transform is None:
+        return draw_augmentation
+    found: DrawAugmentation = extension("augment.transform", config.transform)
+    return found
 
 
 def evaluation_crops(frames: Tensor, frame: tuple[int, int], crops: int) -> list[Tensor]:

@@ -4,7 +4,7 @@ What an item gets is a function of (seed, epoch, index of its line, view) and of
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
 from videomae.data import sample
-from videomae.data.augment import Augmentation, draw_augmentation, erase_box, evaluation_crops
+from videomae.data.augment import ViewMaker, augmentation_of, erase_box, evaluation_crops
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import Clip, ClipList
@@ -41,7 +41,8 @@ class Example(NamedTuple):
     clip: Tensor
     """(V, T, H, W, 3) uint8; all zero where the video could not be read."""
     video: int
-    label: int
+    label: Tensor
+    """() int64: the class; or what another head learns of the video, (K,) float32."""
     mask: Tensor | None
     """(V, N) bool, True = masked: hidden from the encoder."""
     decoder_mask: Tensor | None
@@ -54,6 +55,11 @@ class Example(NamedTuple):
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
 
 
+def class_of(clip: Clip) -> Tensor:
+    """Return the number of a video's class, () int64; UNLABELLED where it has none."""
+    return torch.tensor(UNLABELLED if clip.label is None else clip.label)
+
+
 class TrainingClips:
     """Items of the training order to examples.
 
@@ -61,6 +67,7 @@ class TrainingClips:
         clips: the list.
         masking: draws the masks (pre-training); None: no masks, labels instead (fine-tuning).
         seed: of the run.
+        target: what is learned of a video: () int64 or (K,) float32.
     """
 
     def __init__(
@@ -70,17 +77,22 @@ class TrainingClips:
         augment: AugmentConfig,
         masking: Masking | None,
         seed: int,
+        target: Callable[[Clip], Tensor] = class_of,
     ) -> None:
         self.clips = ClipList.of(clips)
         self.data = data
         self.parts = data.parts()
         self.augment = augment
+        self.draw_augmentation = augmentation_of(augment)
         self.masking = masking
         self.seed = seed
+        self.target = target
         self.given_up: dict[int, str] = {}
         self.shape = (data.repeats, *view_shape(data))
         masks = 2 * math.prod(masking.grid) if masking else 0
-        self.nbytes = math.prod(self.shape) + data.repeats * (masks + ABOUT)
+        self.no_target = torch.zeros_like(target(self.clips[0])) if self.clips else torch.tensor(0)
+        about = masks + self.no_target.nbytes + ABOUT
+        self.nbytes = math.prod(self.shape) + data.repeats * about
 
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
@@ -114,7 +126,7 @@ class TrainingClips:
             mask = torch.stack([encoder for encoder, _ in drawn])
             decoders = [decoder for _, decoder in drawn if decoder is not None]
             decoder_mask = torch.stack(decoders) if decoders else None
-        label = UNLABELLED if clip.label is None else clip.label
+        label = self.target(clip)
         erase = None
         if self.augment.erase_prob > 0:
             boxes = [erase_box(data.clip.frame, self.augment, rng) for rng in rngs]
@@ -147,14 +159,12 @@ class TrainingClips:
         self, views: Tensor, parts: Iterator[Part], rngs: Sequence[np.random.Generator]
     ) -> None:
         """Augment frames to the first ones of each view."""
-        size, drawn = (0, 0), list[Augmentation]()
+        size, drawn = (0, 0), list[ViewMaker]()
         for place, frames in parts:
             if frames.shape[1:3] != size:
                 size, hflip = frames.shape[1:3], self.data.hflip
-                drawn = [
-                    draw_augmentation(*size, self.data.clip.frame, self.augment, rng, hflip=hflip)
-                    for rng in rngs
-                ]
+                frame, draw = self.data.clip.frame, self.draw_augmentation
+                drawn = [draw(*size, frame, self.augment, rng, hflip=hflip) for rng in rngs]
             for view, augmentation in zip(views, drawn, strict=True):
                 part = view[place : place + len(frames)]
                 augmentation.apply(torch.from_numpy(frames), part)
@@ -188,8 +198,7 @@ class EvaluationClips:
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error))
             pixels.zero_()
-        label = UNLABELLED if clip.label is None else clip.label
-        return Example(pixels, index, label, None, None, short, bad)
+        return Example(pixels, index, class_of(clip), None, None, short, bad)
 
     def _segments(self, video: Video) -> list[list[int]]:
         """Frame numbers of each temporal position."""

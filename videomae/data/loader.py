@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     video: Tensor
     """(V,) int64: the video's place among the clips of the list."""
     label: Tensor
-    """(V,) int64"""
+    """(V,) int64: classes; or what another head learns of each view's video, (V, K) float32."""
     valid: Tensor
     """(V,) bool: False where the video could not be read."""
     mask: Tensor | None
@@ -51,10 +51,11 @@ def collate(examples: Sequence[Example], clip: Tensor) -> Batch:
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
     erase = [example.erase for example in examples if example.erase is not None]
-    per_video = [(e.video, e.label, e.bad is None) for e in examples]
-    video, label, valid = (
+    per_video = [(e.video, e.bad is None) for e in examples]
+    video, valid = (
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
     )
+    label = torch.stack([e.label for e in examples]).repeat_interleave(views, 0)
     return Batch(
         clip=clip,
         video=video,

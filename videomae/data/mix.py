@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomae.config import AugmentConfig
+from videomae.config import AugmentConfig, TrainConfig
 from videomae.data.streams import Stream, random_stream
 
 if TYPE_CHECKING:
@@ -111,6 +111,15 @@ class Mixing:
         )
         box = (top, left, bottom - top, right - left)
         return 1.0, box, 1 - box[2] * box[3] / (height * width)
+
+
+def mixing_of(config: TrainConfig) -> Mixing | None:
+    """Return what draws mixup and CutMix in a run; None: it has neither."""
+    augment, data = config.augment, config.data
+    if not (augment.mixup or augment.cutmix):
+        return None
+    block = block_of(augment, config.optim.global_batch)
+    return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
 
 
 def erase(clip: Tensor, box: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 class Loader(Generic[T, B]):
     """The batches of all tasks, whatever becomes of the processes that make them.
 
-    A process that is gone, or at one video for longer than source.timeout_s, is replaced by another,
-    which goes on with its tasks. A video that takes two processes along is given up.
+    A process that is gone, or that spends more than source.timeout_s on one video, is replaced by
+    another, which goes on with its tasks. A video that takes two processes along is given up.
 
     Args:
         workers: processes; 0: this one decodes, unwatched.

@@ -62,8 +62,8 @@ class Scores:
         np.add.at(table, (self.labels, guess), 1)
         return table
 
-    def results(self, views: Mapping[str, int]) -> dict[str, Any]:
-        """What results.json holds; accuracies in percent."""
+    def metrics(self) -> dict[str, Any]:
+        """Return the accuracies, in percent."""
         per_class = self.per_class()
         present = [value for value in per_class.values() if value is not None]
         return {
@@ -71,11 +71,38 @@ class Scores:
             "top1_interval": self.interval(),
             "top5": _percent(self.correct(5)),
             "mean_class_accuracy": float(np.mean(present)),
+            "per_class": per_class,
+        }
+
+    def results(self, views: Mapping[str, int]) -> dict[str, Any]:
+        """Return what results.json holds."""
+        found = self.metrics()
+        per_class = found.pop("per_class")
+        return {
+            **found,
             "num_videos": len(self.labels),
             "num_unreadable": int((~self.readable).sum()),
             "views": dict(views),
             "per_class": per_class,
         }
+
+
+def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
+    """Return the area below the steps of precision over recall, from 0 to 1.
+
+    That is the precision at each threshold, weighted by the recall that it adds; videos of equal
+    scores share a threshold, so that their order does not matter.
+
+    Args:
+        scores: (videos,), more where the class is more probable.
+        positive: (videos,): whether a video has the class; at least one does.
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, positive = scores[order], positive[order]
+    last_of_equals = np.append(scores[1:] != scores[:-1], True)
+    found = positive.cumsum()[last_of_equals]
+    precision = found / (np.flatnonzero(last_of_equals) + 1)
+    return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
 
 
 def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,14 +9,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from videomae.config import ConfigError, EvaluateConfig, ModelConfig
+from videomae.config import (
+    CLASS,
+    MULTILABEL,
+    REGRESSION,
+    ConfigError,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+)
 from videomae.data.checks import labelled_clips
+from videomae.evaluation.heads import head_of, output_names, target_of
 from videomae.evaluation.scoring import LabelledVideos, clear_results
-from videomae.lists.clips import class_names
+from videomae.lists.clips import ClipList
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
 from videomae.run.directory import BAD_FILES, METRICS
 from videomae.run.environment import describe_run
+from videomae.run.extensions import is_extension
 from videomae.run.files import sha256
 from videomae.run.overwrite import begin_record, check_unused
 from videomae.run.record import made
@@ -24,7 +34,7 @@ from videomae.run.run import Run
 from videomae.video.opening import check_decoder
 from videomae.weights.formats import read_weights
 from videomae.weights.load import as_trained, load_all, pick_classes, same_classes
-from videomae.weights.weights import WeightsInfo
+from videomae.weights.weights import Weights, WeightsInfo
 
 logger = logging.getLogger(__name__)
 
@@ -36,45 +46,54 @@ def check_evaluation(config: EvaluateConfig) -> None:
         ConfigError: a setting is missing, or cannot work.
         RunExistsError: the output directory holds results already.
     """
-    require(config, "data.test_list", "data.root", "data.classes", "weights")
+    needed = ("data.classes",) if config.data.target in (CLASS, MULTILABEL) else ()
+    require(config, "data.test_list", "data.root", *needed, "weights")
     check_decoder(config.data.decoder)
     directory = Path(config.output_dir)
     check_place("output_dir", directory)
     check_unused(directory, overwrite=config.overwrite)
 
 
-def read_test_list(config: EvaluateConfig) -> LabelledVideos:
-    """Read the test list and the names of its classes.
+def read_saved(config: EvaluateConfig) -> Weights:
+    """Read the weights at config.weights, with the classes that config.head_map picks.
+
+    Raises:
+        WeightsError: they cannot be read.
+    """
+    weights = read_weights(str(config.weights), like=config.model)
+    return weights if config.head_map is None else pick_classes(weights, config.head_map)
+
+
+def read_test_list(config: EvaluateConfig, weights: Weights) -> LabelledVideos:
+    """Read the test list, and make the head of the weights that are tested on it.
 
     Raises:
         ConfigError: they do not fit each other, or the videos are not there.
+        ClipListError: the list cannot be read.
     """
-    names = class_names(config.data)
-    return LabelledVideos(labelled_clips(config.data, "test_list"), names, config.data)
+    info = weights.info
+    data = replace(config.data, target=target_of(info, config.data.target, "data.target"))
+    clips = labelled_clips(data, "test_list")
+    names = _names(info, data, clips, weights.path)
+    return LabelledVideos(clips, head_of(info, names, data.target, "data.target"), data)
 
 
-def load_classifier(config: EvaluateConfig, names: Sequence[str]) -> tuple[VideoClassifier, str]:
-    """Return the classifier at config.weights and the hash of its weights; print what was loaded.
-
-    Args:
-        names: the classes of the list that it is tested on.
+def load_classifier(
+    config: EvaluateConfig, weights: Weights, test: LabelledVideos
+) -> VideoClassifier:
+    """Return the classifier that the weights are; print what was loaded.
 
     Raises:
-        ConfigError: it was trained on other classes.
-        WeightsError: the weights cannot be read, or do not fit config.model.
+        WeightsError: they do not fit config.model.
     """
-    weights = read_weights(str(config.weights), like=config.model)
-    if config.head_map is not None:
-        weights = pick_classes(weights, config.head_map)
-    _check_classes(weights.info, names, weights.path)
     data = config.data
     model_config = as_trained(config.model, weights.info, data.clip)
-    model = VideoClassifier(model_config, data.clip, len(names))
+    model = VideoClassifier(model_config, data.clip, len(test.head.names))
     logger.info(f"{weights.path}: {load_all(model, weights)}")
     trained = weights.info.sampling
     if trained not in (None, data.sampling):
         logger.info(f"trained with data.sampling={trained.name}, tested with {data.sampling.name}")
-    return model, weights.sha256()
+    return model
 
 
 def begin_results(run: Run, config: EvaluateConfig, model: ModelConfig, weights_hash: str) -> None:
@@ -92,6 +111,27 @@ def begin_results(run: Run, config: EvaluateConfig, model: ModelConfig, weights_
     hashes = {"data.test_list": sha256(Path(str(config.data.test_list))), "weights": weights_hash}
     if not os.path.exists(directory / METRICS):
         describe_run(run, replace(config, model=model), hashes)
+
+
+def _names(info: WeightsInfo, data: DataConfig, clips: ClipList, path: Path) -> list[str]:
+    """The names of a model's outputs, which must mean the same to the weights and to the list.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    known = info.class_names or []
+    names = output_names(data, clips)
+    if is_extension(data.target):
+        return names or known
+    if data.target == REGRESSION:
+        if len(names) != info.classes:
+            raise ConfigError(
+                f"{path} predicts {info.classes} numbers of a video, the lines of data.test_list "
+                f"have {len(names)}: they belong to different data sets"
+            )
+        return names if data.class_names else known or names
+    _check_classes(info, names, path)
+    return names
 
 
 def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:

@@ -20,12 +20,11 @@ from videomae.config import (
 )
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
-from videomae.evaluation.metrics import Scores
-from videomae.evaluation.views import gather_probs, predict_videos
+from videomae.evaluation.head import Head, Predictions, is_readable, results
+from videomae.evaluation.views import gather_predictions, predict_videos
 from videomae.lists.clips import Clip, ClipList
 from videomae.model.classifier import VideoClassifier
 from videomae.model.pixels import normalise
-from videomae.pictures.figures import save_confusion
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
 from videomae.run.console import progress_bar
@@ -38,9 +37,6 @@ from videomae.weights.weights import as_json
 
 logger = logging.getLogger(__name__)
 
-TOP = 5
-"""Classes that predictions.jsonl tells of each video."""
-
 
 class NothingReadableError(UserError):
     """A test list without a readable video."""
@@ -49,13 +45,13 @@ class NothingReadableError(UserError):
 class Evaluation(NamedTuple):
     """What a model made of a list."""
 
-    scores: Scores
+    predicted: Predictions
     bad: list[BadFile]
     num_short: int
 
 
 def score_model(
-    run: Run, model: VideoClassifier, dataset: EvaluationClips, names: Sequence[str]
+    run: Run, model: VideoClassifier, dataset: EvaluationClips, head: Head
 ) -> Evaluation | None:
     """Predict every video of a list. All processes call it; the main one gets the result.
 
@@ -79,27 +75,22 @@ def score_model(
     )
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
-    predict = partial(logits_of, model, run.device, run.settings.precision)
+    predict = partial(predictions_of, model, head, run.device, run.settings.precision)
     with progress_bar("evaluating", total=share) as bar:
         parts = process.gather(predict_videos(predict, loader, bar.advance))
     if not process.is_main:
         return None
-    predictions = {index: probs for part in parts for index, probs in part.probs.items()}
-    scores = Scores(
-        labels=dataset.clips.labels(),
-        probs=gather_probs(predictions, num_videos, len(names)),
-        class_names=names,
-    )
+    found = {index: values for part in parts for index, values in part.values.items()}
+    predicted = gather_predictions(found, num_videos, len(head.names))
     bad = sorted(file for part in parts for file in part.bad)
-    return Evaluation(scores, bad, sum(part.num_short for part in parts))
+    return Evaluation(predicted, bad, sum(part.num_short for part in parts))
 
 
 class LabelledVideos(NamedTuple):
     """A labelled list that a classifier is tested on."""
 
     clips: ClipList
-    names: Sequence[str]
-    """Of the classes."""
+    head: Head
     data: DataConfig
 
 
@@ -117,67 +108,48 @@ def evaluate_model(
         NothingReadableError: there is nothing to say of the model.
         PredictionError: its predictions are not finite.
     """
-    (clips, names, data), directory = test, run.directory
-    evaluation = score_model(run, model, EvaluationClips(clips, data), names)
+    (clips, head, data), directory = test, run.directory
+    evaluation = score_model(run, model, EvaluationClips(clips, data), head)
     if evaluation is None:
         return
-    scores, bad, num_short = evaluation
-    results = scores.results({"segments": data.segments, "crops": data.crops}) | dict(about)
+    predicted, bad, num_short = evaluation
     add_bad_files(directory, bad, TEST)
-    if not scores.readable.any():
+    if not is_readable(predicted).any():
         raise NothingReadableError(
             f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
         )
-    write_text(made(directory, PREDICTIONS), prediction_lines(clips, scores))
-    write_text(made(directory, RESULTS), json.dumps(results, indent=2) + "\n")
+    found = results(head, predicted, clips, {"segments": data.segments, "crops": data.crops})
+    write_text(made(directory, PREDICTIONS), prediction_lines(clips, head, predicted))
+    write_text(made(directory, RESULTS), json.dumps(found | dict(about), indent=2) + "\n")
     views = data.segments * data.crops
-    title = f"top-1 {results['top1']:.2f} %, {len(clips)} videos, {views} view(s) of each"
-    picture = made(directory, "figures/confusion.png")
-    save_confusion(picture, scores.confusion(), names, title)
-    low, high = results["top1_interval"]
+    headline = head.told(found)
+    title = f"{headline.partition(' (')[0]}, {len(clips)} videos, {views} view(s) of each"
+    head.draw(made(directory, "figures/confusion.png"), predicted, clips, title)
     logger.info(
-        f"top-1 {results['top1']:.2f} % ({low:.2f} to {high:.2f})   "
-        f"top-5 {results['top5']:.2f} %   mean of classes {results['mean_class_accuracy']:.2f} %   "
-        f"{len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a clip, "
-        f"{data.segments} x {data.crops} views: "
-        f"{directory / RESULTS}"
+        f"{headline}   {len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a "
+        f"clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
     )
 
 
-def logits_of(
-    model: VideoClassifier, device: torch.device, precision: Precision, frames: Tensor
+def predictions_of(
+    model: VideoClassifier,
+    head: Head,
+    device: torch.device,
+    precision: Precision,
+    frames: Tensor,
 ) -> Tensor:
-    """Of views: (V, T, H, W, 3) uint8 -> (V, classes)."""
+    """What a head makes of views: (V, T, H, W, 3) uint8 -> (V, outputs) float32."""
     with autocast(device, precision):
-        logits: Tensor = model(normalise(frames.to(device, non_blocking=True)))
-    return logits
+        outputs: Tensor = model(normalise(frames.to(device, non_blocking=True)))
+    return head.predictions(outputs.float())
 
 
-def prediction_lines(clips: Sequence[Clip], scores: Scores) -> str:
-    """The text of predictions.jsonl: a line for each video, in the order of the list.
-
-    Probabilities are rounded to four places, so that no file differs by the rounding of a thread.
-    """
+def prediction_lines(clips: Sequence[Clip], head: Head, predicted: Predictions) -> str:
+    """The text of predictions.jsonl: a line for each video, in the order of the list."""
     lines = []
-    for index, clip in enumerate(clips):
-        readable = bool(scores.readable[index])
-        probs = scores.probs[index]
-        best = (-probs).argsort(kind="stable")[:TOP] if readable else []
-        row = {
-            "line": clip.line,
-            "video": clip.path,
-            "label": clip.label,
-            "class": scores.class_names[int(scores.labels[index])],
-            "readable": readable,
-            "top": [
-                {
-                    "class": scores.class_names[label],
-                    "label": int(label),
-                    "prob": round(float(probs[label]), 4),
-                }
-                for label in best
-            ],
-        }
+    for clip, values, readable in zip(clips, predicted, is_readable(predicted), strict=True):
+        row = {"line": clip.line, "video": clip.path}
+        row |= head.row(clip, values if readable else None)
         lines.append(json.dumps(row) + "\n")
     return "".join(lines)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from videomae.config import ConfigError, EvaluateConfig, FinetuneConfig
+from videomae.config import CLASS, ConfigError, EvaluateConfig, FinetuneConfig
 from videomae.evaluation.metrics import mean_of_splits
 from videomae.lists.prepared import ALL, read_prepared, with_prepared
 from videomae.run.directory import RESULTS
@@ -34,6 +34,11 @@ def config_of_splits(config: C) -> list[C]:
     """
     if config.data.split != ALL:
         return [replace(config, data=with_prepared(config.data))]
+    if config.data.target != CLASS:
+        raise ConfigError(
+            f"data.split={ALL} takes the mean of accuracies, which data.target="
+            f"{config.data.target} has not: give one split after the other"
+        )
     numbers = read_prepared(Path(str(config.data.prepared))).splits
     if not numbers:
         raise ConfigError(

@@ -5,25 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from videomae.config import UserError
 from videomae.data.loader import Batch
+from videomae.evaluation.head import Prediction, Predictions
 from videomae.run.bad_files import BadFile
-
-Prediction = NDArray[np.float32]
-"""(classes,): probabilities."""
 
 
 class PredictionError(UserError):
     """A model whose predictions mean nothing."""
 
 
-class Predictions(NamedTuple):
+class Predicted(NamedTuple):
     """What a model makes of some videos."""
 
-    probs: dict[int, Prediction]
+    values: dict[int, Prediction]
     """Of each readable video, by its index in the list."""
     bad: list[BadFile]
     num_short: int
@@ -35,11 +32,11 @@ def predict_videos(
     predict: Callable[[Tensor], Tensor],
     batches: Iterable[Batch],
     advance: Callable[[int], None],
-) -> Predictions:
-    """Mean probabilities over the views of each video.
+) -> Predicted:
+    """Return the mean over the views of each video.
 
     Args:
-        predict: frames (V, T, H, W, 3) uint8 -> logits (V, classes).
+        predict: frames (V, T, H, W, 3) uint8 -> (V, outputs) float32: probabilities, or numbers.
         batches: each with all views of its videos, side by side.
         advance: called with the number of videos done.
 
@@ -50,10 +47,10 @@ def predict_videos(
     bad: list[BadFile] = []
     num_short = 0
     for batch in batches:
-        probs = predict(batch.clip).float().softmax(1)
+        predicted = predict(batch.clip)
         videos, counts = torch.unique_consecutive(batch.video, return_counts=True)
         assert counts.min() == counts.max()
-        means = probs.unflatten(0, (len(videos), -1)).mean(1).cpu().numpy()
+        means = predicted.unflatten(0, (len(videos), -1)).mean(1).cpu().numpy()
         bad += batch.bad
         num_short += batch.num_short
         unreadable = {file.video for file in batch.bad}
@@ -62,19 +59,19 @@ def predict_videos(
                 continue
             if not np.isfinite(mean).all():
                 raise PredictionError(
-                    f"the model's probabilities for video {index + 1} of the list are not finite: "
+                    f"the model's predictions for video {index + 1} of the list are not finite: "
                     "its weights are damaged, or training went wrong"
                 )
             found[index] = mean
         advance(len(videos))
-    return Predictions(found, bad, num_short)
+    return Predicted(found, bad, num_short)
 
 
-def gather_probs(
-    predictions: dict[int, Prediction], num_videos: int, num_classes: int
-) -> NDArray[np.float32]:
-    """(videos, classes), all NaN for a video without a prediction."""
-    probs = np.full((num_videos, num_classes), np.nan, dtype=np.float32)
-    for index, prediction in predictions.items():
-        probs[index] = prediction
-    return probs
+def gather_predictions(
+    found: dict[int, Prediction], num_videos: int, num_outputs: int
+) -> Predictions:
+    """(videos, outputs), all NaN for a video without a prediction."""
+    table = np.full((num_videos, num_outputs), np.nan, dtype=np.float32)
+    for index, prediction in found.items():
+        table[index] = prediction
+    return table

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
 from videomae.lists.lines import NotTextError, json_objects, short_text, text_lines
+from videomae.run.extensions import extension, is_extension
 from videomae.run.files import parse_json
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
@@ -33,7 +34,7 @@ MOST_ROWS = 2**20
 MOST_LABELS = 2**22
 """Characters of the longest file that numbers the classes."""
 SPLITS = (1, 2, 3)
-PUBLISHED: dict[Dataset, dict[int | None, dict[str, int]]] = {
+PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
         1: {TRAIN: 9_537, TEST: 3_783},
         2: {TRAIN: 9_586, TEST: 3_734},
@@ -308,7 +309,7 @@ def _entries(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
 
 
-READERS: dict[Dataset, Callable[[Path], Annotations]] = {
+READERS: dict[str, Callable[[Path], Annotations]] = {
     Dataset.ucf101: read_ucf101,
     Dataset.hmdb51: read_hmdb51,
     Dataset.k400: read_kinetics,
@@ -317,6 +318,21 @@ READERS: dict[Dataset, Callable[[Path], Annotations]] = {
     Dataset.ssv2: read_ssv2,
 }
 """Readers of the published data sets; your own are read by videomae.lists.own."""
+
+
+def reader_of(dataset: str) -> Callable[[Path], Annotations]:
+    """Return the reader of a data set: a function that takes the folder `annotations`.
+
+    Args:
+        dataset: a published one, or a function of the user's own, package.module:Name.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if is_extension(dataset):
+        found: Callable[[Path], Annotations] = extension("dataset", dataset)
+        return found
+    return READERS[dataset]
 
 
 def is_class(number: str) -> bool:

@@ -6,9 +6,11 @@
     video_start_total     path 0 -1              (VideoMAE V2's pre-training lists)
     frames_start_total    folder start total     (a folder of frames, the number of its first one)
     frames_total_label    folder total label     (a folder of frames)
+    video_labels          path 3,17              (several classes; - for none)
+    video_values          path 0.5,-2            (numbers)
 
-Paths may hold spaces. Blank lines and lines that start with "# " (hash, space) are skipped;
-"#basketball/x.mp4" is a path.
+The last two are never guessed. Paths may hold spaces. Blank lines and lines that start with "# "
+(hash, space) are skipped; "#basketball/x.mp4" is a path.
 """
 
 import re
@@ -21,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from videomae.config import DataConfig, ListFormat, UserError
+from videomae.config import CLASS, DataConfig, ListFormat, UserError
 from videomae.lists.columns import Columns, Integers
-from videomae.lists.lines import NotTextError, short_text, text_blocks
+from videomae.lists.lines import NotTextError, text_blocks
 from videomae.lists.plain import plain_lines
+from videomae.lists.targets import MEANT, TARGETS, check_format, wrong_target
 from videomae.run.files import replacing
 
 FORMS = {
@@ -33,6 +36,8 @@ FORMS = {
     ListFormat.video_start_total: "path 0 -1",
     ListFormat.frames_start_total: "folder start total",
     ListFormat.frames_total_label: "folder total label",
+    ListFormat.video_labels: "path 3,17",
+    ListFormat.video_values: "path 0.5,-2",
 }
 NUMBERS = {  # how many whole numbers end a line
     ListFormat.video: 0,
@@ -49,8 +54,6 @@ NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
 MOST_SHOWN = 200
 """Characters of a line that a message shows."""
-MOST_NAMES = 2**23
-"""Characters of the longest file of class names."""
 
 
 class ClipListError(UserError):
@@ -71,6 +74,8 @@ class Clip(NamedTuple):
     """Of a frame folder: how many frames it has. None: a video file."""
     source: str = "data"
     """The section of the config that its list stands in; see DataConfig.parts."""
+    target: str = ""
+    """The last field of a line of video_labels or video_values; see videomae.lists.targets."""
 
 
 class ClipList(Sequence[Clip]):
@@ -81,11 +86,15 @@ class ClipList(Sequence[Clip]):
     Args:
         columns: path, and the other fields of Clip in their order; None is NONE, a source its
             place in `sources`.
+        targets: the target of each clip, a text and no number; None: none has one.
     """
 
-    def __init__(self, columns: Columns, sources: Sequence[str]) -> None:
+    def __init__(
+        self, columns: Columns, sources: Sequence[str], targets: Columns | None = None
+    ) -> None:
         self.columns = columns
         self.sources = sources
+        self.targets = targets
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
@@ -97,10 +106,13 @@ class ClipList(Sequence[Clip]):
             (clip.line, *(NONE if n is None else n for n in clip[2:5]), sources.index(clip.source))
             for clip in clips
         ]
-        numbers = np.array(rows, np.int64).reshape(len(rows), len(Clip._fields) - 1)
+        names = ("line", "label", "start", "total", "source")
+        numbers = np.array(rows, np.int64).reshape(len(rows), len(names))
         paths = pa.array([clip.path for clip in clips], pa.large_string())
-        columns = Columns.of(paths, dict(zip(Clip._fields[1:], numbers.T, strict=True)))
-        return cls(columns, sources)
+        columns = Columns.of(paths, dict(zip(names, numbers.T, strict=True)))
+        texts = [clip.target for clip in clips]
+        targets = Columns.of(pa.array(texts, pa.large_string()), {}) if any(texts) else None
+        return cls(columns, sources, targets)
 
     @classmethod
     def joined(cls, lists: Sequence["ClipList"]) -> "ClipList":
@@ -111,7 +123,7 @@ class ClipList(Sequence[Clip]):
             renumbered = np.array([sources.index(source) for source in each.sources])
             own = renumbered[each.columns.number("source")]
             parts.append(each.columns.with_number("source", own))
-        return cls(Columns.joined(parts), sources)
+        return cls(Columns.joined(parts), sources, _joined_targets(lists))
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -135,7 +147,9 @@ class ClipList(Sequence[Clip]):
 
     def take(self, places: Sequence[int] | Integers) -> "ClipList":
         """The clips at these places, in this order."""
-        return ClipList(self.columns.take(np.asarray(places, np.int64)), self.sources)
+        wanted = np.asarray(places, np.int64)
+        targets = None if self.targets is None else self.targets.take(wanted)
+        return ClipList(self.columns.take(wanted), self.sources, targets)
 
     def labels(self) -> Integers:
         """(len,): the labels, where every clip has one."""
@@ -163,10 +177,26 @@ class ClipList(Sequence[Clip]):
         def given(number: int) -> int | None:
             return None if number == NONE else number
 
+        rows = self.columns.rows(first, last)
+        texts = [("",)] * len(rows) if self.targets is None else self.targets.rows(first, last)
         return [
-            Clip(path, line, given(label), given(start), given(total), self.sources[source])
-            for path, line, label, start, total, source in self.columns.rows(first, last)
+            Clip(path, line, given(label), given(start), given(total), self.sources[source], text)
+            for (path, line, label, start, total, source), (text,) in zip(rows, texts, strict=True)
         ]
+
+
+def _joined_targets(lists: Sequence[ClipList]) -> Columns | None:
+    """The targets of all lists, one list after the other; a list without has empty ones."""
+    if all(each.targets is None for each in lists):
+        return None
+    return Columns.joined(
+        [
+            Columns.of(pa.array([""] * len(each), pa.large_string()), {})
+            if each.targets is None
+            else each.targets
+            for each in lists
+        ]
+    )
 
 
 def read_clips(
@@ -177,15 +207,18 @@ def read_clips(
     Args:
         path: the list.
         data: gives the format, the number of classes and the first frame of frame folders.
-        labelled: whether each clip must have a label.
+        labelled: whether each clip must have what data.target learns: a label, or a target.
         key: the setting that named the list; its section is the clips' source.
 
     Raises:
         ClipListError: naming the list, the line, its text and the expected form.
+        ConfigError: lists of this format do not hold what data.target learns.
     """
     path = Path(path)
     section = key.rpartition(".")[0]
-    blocks, first = [ClipList.of([]).columns], 1
+    if labelled:
+        check_format(data)
+    blocks, first = [ClipList.of([])], 1
     try:
         for text in text_blocks(path):
             array = pa.array([text.removesuffix("\n")], pa.large_string())
@@ -196,17 +229,22 @@ def read_clips(
         raise ClipListError(
             f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
         ) from error
-    clips = ClipList(Columns.joined(blocks), [section])
+    columns = Columns.joined([block.columns for block in blocks])
+    clips = ClipList(columns, [section], _joined_targets(blocks))
     if not clips:
         raise ClipListError(f"{key}={path} lists no clip: expected one a line, such as {_forms()}")
     label, total = clips.labels(), clips.columns.number("total")
     wrong = (total != NONE) & (data.frame_template is None)
-    if labelled:
+    has_label = labelled and data.target == CLASS
+    if has_label:
         wrong |= label == NONE
-    if labelled and data.classes is not None:
+    if has_label and data.classes is not None:
         wrong |= (label < 0) | (label >= data.classes)
+    if labelled and (found := wrong_target(clips.targets, data)):
+        clip = clips[found.place]
+        raise ClipListError(f"{path}:{clip.line}: {clip.target} of {clip.path!r} {found.reason}")
     for clip in clips.take(np.flatnonzero(wrong)[:1]):
-        if labelled:
+        if has_label:
             _check_label(clip, path, data.classes)
         raise ClipListError(
             f"{path}:{clip.line}: {_short(clip.path)} is a folder of frames: "
@@ -235,7 +273,7 @@ def write_without(target: Path, source: Path, lines: Set[int], note: str | None)
                 file.write(line.removesuffix("\n") + "\n")
 
 
-def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: str) -> Columns:
+def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: str) -> ClipList:
     """What parse_line says of lines that stand in a list one after the other.
 
     Args:
@@ -250,22 +288,32 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
             parse_line(line, first + place, path, data, section)
             for place, line in zip(some.tolist(), lines.take(some).to_pylist(), strict=True)
         ]
-        parts.append(ClipList.of(rest).columns)
-    for places, paths, values in plain:
+        parts.append(ClipList.of(rest))
+    for places, paths, values, targets in plain:
         numbers = {"line": first + places}
         numbers |= dict.fromkeys(("label", "start", "total"), np.full(len(places), NONE))
         if data.list_format is ListFormat.frames_total_label:
             numbers["start"] = np.full(len(places), data.first_frame)
-        parts.append(Columns.of(paths, numbers | values | {"source": np.zeros_like(places)}))
+        columns = Columns.of(paths, numbers | values | {"source": np.zeros_like(places)})
+        texts = None if targets is None else Columns.of(targets, {})
+        parts.append(ClipList(columns, [section], texts))
     if not len(others) and len(plain) == 1:
         return parts[1]
-    columns = Columns.joined(parts)
-    return columns.take(np.argsort(columns.number("line")))
+    columns = Columns.joined([part.columns for part in parts])
+    joined = ClipList(columns, [section], _joined_targets(parts))
+    return joined.take(np.argsort(columns.number("line")))
 
 
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:
     """One line of the list at `path`, which is used in messages only."""
     fields, form = line.strip(), data.list_format
+    if form in TARGETS:
+        words = fields.rsplit(maxsplit=1)
+        if len(words) < 2 or not re.fullmatch(TARGETS[form], words[1]):
+            raise ClipListError(
+                f"{path}:{number}: expected {FORMS[form]!r}, {MEANT[form]}, got {_short(line)}"
+            )
+        return Clip(words[0], number, source=section, target=words[1])
     numbers = _trailing_integers(fields)
     if form is ListFormat.auto:
         if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
@@ -305,44 +353,6 @@ def parse_line(line: str, number: int, path: Path, data: DataConfig, section: st
 
 
 AUTO_FORMS = (ListFormat.video, ListFormat.video_label)
-
-
-def class_names(data: DataConfig) -> list[str]:
-    """The name of each class: from data.class_names, else its number.
-
-    Raises:
-        ClipListError: the file cannot be read, or does not name each class once.
-    """
-    if data.class_names is None:
-        return [str(label) for label in range(data.classes or 0)]
-    return read_class_names(data.class_names, data.classes or 0, "data.class_names", "data.classes")
-
-
-def read_class_names(path: str, classes: int, key: str, count: str) -> list[str]:
-    """The names in a text file, line i that of class i.
-
-    Args:
-        classes: how many there must be.
-        key: the setting that named the file, for messages.
-        count: what said how many there must be, likewise.
-
-    Raises:
-        ClipListError: the file cannot be read, or does not name each class once.
-    """
-    try:
-        names = short_text(Path(path), MOST_NAMES).split("\n")
-    except (OSError, NotTextError) as error:
-        raise ClipListError(f"{key}={path} cannot be read ({error})") from error
-    names = [name.strip() for name in names]
-    while names and not names[-1]:
-        names.pop()
-    different = len(set(names) - {""})
-    if not len(names) == different == classes:
-        raise ClipListError(
-            f"{key}={path} names {different} different classes on {len(names)} lines, {count} is "
-            f"{classes}: line i must name class i"
-        )
-    return names
 
 
 def _check_label(clip: Clip, path: Path, classes: int | None) -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from videomae.config import ListFormat
+from videomae.lists.targets import TARGETS
 
 BLANK = (
     r"\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}"
@@ -23,6 +24,7 @@ PATH = rf"^[^{BLANK}](?:.*[^{BLANK}])?"
 NAMED = rf"^(?:[^{BLANK}].*)?[!-,./:-~][0-9]*"
 """A path whose last word is no number: digits end it, but something else is before them."""
 NUMBER, POSITIVE = r"[ \t]-?[0-9]{1,18}", r"[ \t][1-9][0-9]{0,17}"
+TARGET = "target"
 OFFICIAL = r"[ \t]0[ \t]-1"
 PLAIN: dict[ListFormat, list[tuple[str, tuple[str, ...]]]] = {
     ListFormat.video: [(PATH, ())],
@@ -37,9 +39,10 @@ PLAIN: dict[ListFormat, list[tuple[str, tuple[str, ...]]]] = {
         (NAMED + NUMBER, ("label",)),
         (NAMED + OFFICIAL, ("", "")),
     ],
+    **{form: [(rf"{PATH}[ \t](?:{target})", (TARGET,))] for form, target in TARGETS.items()},
 }
 """Of each format the forms of a plain line, which exclude each other, and what their numbers are;
-"" is of no use."""
+"" is of no use, and a target stays a text."""
 
 
 class PlainLines(NamedTuple):
@@ -51,6 +54,8 @@ class PlainLines(NamedTuple):
     """Arrow array of large_string."""
     numbers: dict[str, NDArray[np.int64]]
     """By the fields of Clip."""
+    targets: Any = None
+    """Arrow array of large_string; None: these lines have none."""
 
 
 def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray[np.int64]]:
@@ -82,6 +87,8 @@ def _taken_apart(lines: Any, places: NDArray[np.int64], names: tuple[str, ...]) 
     def column(number: int) -> Any:
         return words.take(pa.array(np.arange(number, len(words), count + 1)))
 
+    if names == (TARGET,):
+        return PlainLines(places, column(0), {}, column(1))
     numbers = {
         name: _array(column(number).cast(pa.int64()))
         for number, name in enumerate(names, start=1)

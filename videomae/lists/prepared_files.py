@@ -75,7 +75,7 @@ def write_lists(
         write_text(out / one.file, "".join(f"{_line(entry)}\n" for entry in entries))
         written.append(replace(one, sha256=sha256(out / one.file)))
     prepared = Prepared(
-        dataset=config.dataset.name,
+        dataset=str(config.dataset),
         root=str(Path(str(config.videos)).resolve()),
         classes=len(annotations.classes),
         list_format=located.list_format.name,

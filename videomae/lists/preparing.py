@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, UserError
-from videomae.lists.annotations import PARTS, PUBLISHED, READERS, TRAIN, UNUSED, VAL, Annotations
+from videomae.lists.annotations import PARTS, PUBLISHED, TRAIN, UNUSED, VAL, Annotations, reader_of
 from videomae.lists.locate import Located, locate
 from videomae.lists.matching import IN_TWO_PARTS, Lists, Problem
 from videomae.lists.own import of_folders, read_csv
@@ -37,10 +37,10 @@ def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotation
     """
     assert config.dataset is not None
     file, annotations = Path(str(config.annotations)), None
-    if config.dataset is Dataset.csv:
+    if config.dataset == Dataset.csv:
         annotations = read_csv(file, root)
-    elif config.dataset is not Dataset.folders:
-        annotations = READERS[config.dataset](file)
+    elif config.dataset != Dataset.folders:
+        annotations = reader_of(config.dataset)(file)
     located = locate(root)
     if not located.videos:
         frames = "and there is no folder of extracted frames"
@@ -81,7 +81,7 @@ def print_counts(
     lists: Lists,
     annotations: Annotations,
     located: Located,
-    dataset: Dataset,
+    dataset: str,
     problems: Path,
 ) -> None:
     """Print the videos of each list beside the published counts, then each kind of problem."""
@@ -96,7 +96,7 @@ def print_counts(
                     note += f" ({found - published:+,})"
                 name = part if split is None else f"split {split} {part}"
                 rows.append((name, f"{found:,}", note))
-    logger.info(Facts(f"{dataset.name}: videos", rows))
+    logger.info(Facts(f"{dataset!s}: videos", rows))
     for note in annotations.notes:
         logger.info(note)
     counts = Counter(problem.kind for problem in lists.problems)

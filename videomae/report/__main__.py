@@ -19,6 +19,7 @@ What is missing is shown as missing. A file that is damaged is named, and the st
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -40,9 +41,10 @@ from videomae.report.summary import (
 from videomae.run.checks import check_place, require
 from videomae.run.command import command
 from videomae.run.console import log_to_console, tell
+from videomae.run.extensions import is_extension
 from videomae.run.files import regular, write_text
 from videomae.run.schema import schema
-from videomae.video.opening import check_decoder
+from videomae.video.opening import AUTO, check_decoder
 
 logger = logging.getLogger("videomae.report")
 
@@ -95,6 +97,8 @@ def data_of(run: Run) -> DataConfig | None:
             raise ValueError("it holds ${...}, which no run writes")
         merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
         data = cast(DataConfig, OmegaConf.to_object(merged))
+        if is_extension(data.decoder):  # the run may be another's: its code is not imported
+            data = replace(data, decoder=AUTO)
         check_decoder(data.decoder)
         return data
     except (OmegaConfBaseException, UserError, ValueError) as error:

@@ -12,6 +12,7 @@ import yaml
 
 from videomae.config import ConfigError
 from videomae.report.plain_yaml import plain_yaml
+from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
     BAD_FILES,
     BEST_WEIGHTS,
@@ -32,14 +33,13 @@ from videomae.run.sidefiles import (
 )
 
 CONFIG = "config.yaml"
-CURVES = ("loss", "lr", "val_top1", "val_top5", "knn_top1", "grad_norm")
+CURVES = (
+    *("loss", "lr", "val_top1", "val_top5", f"val_{MAP}", f"val_{MAE}"),
+    *("knn_top1", "grad_norm"),
+)
 """Numbers of metrics.jsonl that are drawn."""
 LONGEST_CHAIN = 10
 """Runs that start from one another's weights; more is a circle."""
-
-
-class NotOursError(ValueError):
-    """A file that holds something else than this project writes."""
 
 
 class Point(NamedTuple):
@@ -75,63 +75,6 @@ class Prediction(NamedTuple):
     def correct(self) -> bool:
         """Whether the most probable class is the true one."""
         return bool(self.top) and self.top[0].label == self.label
-
-
-@dataclass(frozen=True)
-class Result:
-    """results.json, or the entry of one probe in it; accuracies in percent."""
-
-    top1: float
-    top5: float
-    mean_class_accuracy: float
-    num_videos: int
-    num_unreadable: int
-    views: str
-    """segments x crops"""
-    per_class: dict[str, float | None]
-    interval: tuple[float, float] | None
-    """Of the top-1; None: written before there were any."""
-    probe: str | None = None
-    """Its kind, if it is the result of one."""
-    weights: dict[str, Any] = field(default_factory=dict)
-    """Which were chosen in a fine-tuning, and how."""
-    sha256: dict[str, str] = field(default_factory=dict)
-    splits: dict[str, float] = field(default_factory=dict)
-    """Of a mean of splits: the top-1 of each."""
-    shared: dict[str, int] = field(default_factory=dict)
-    """Test videos that are in another list of the run too, by its setting."""
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any], probe: str | None = None) -> "Result":
-        """Check an entry.
-
-        Raises:
-            NotOursError: it is not what an evaluation writes.
-        """
-        try:
-            bounds = entry.get("top1_interval")
-            return cls(
-                top1=float(entry["top1"]),
-                top5=float(entry["top5"]),
-                mean_class_accuracy=float(entry["mean_class_accuracy"]),
-                num_videos=int(entry["num_videos"]),
-                num_unreadable=int(entry["num_unreadable"]),
-                views=f"{int(entry['views']['segments'])} x {int(entry['views']['crops'])}",
-                per_class={
-                    str(name): None if value is None else float(value)
-                    for name, value in entry["per_class"].items()
-                },
-                interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-                probe=probe,
-                weights=dict(entry.get("weights", {})),
-                sha256={str(k): str(v) for k, v in entry.get("sha256", {}).items()},
-                splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
-                shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
-            )
-        except KeyError as error:
-            raise NotOursError(f"it has no {error}") from error
-        except (TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
-            raise NotOursError(str(error)) from error
 
 
 @dataclass
@@ -232,7 +175,7 @@ def read_run(directory: Path) -> Run:
     run.bad = _rows(run, BAD_FILES, names_a_video)
     _read_results(run)
     _read_metrics(run)
-    if run.results and not run.results[0].probe:
+    if run.results and not run.results[0].probe and run.results[0].headline is None:
         _read_predictions(run, run.results[0])
         if not run.predictions:
             _read_picture(run, "confusion")

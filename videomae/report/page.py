@@ -14,7 +14,8 @@ from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
 from videomae.pictures import charts
 from videomae.report import images
-from videomae.report.gather import Prediction, Result, Run
+from videomae.report.gather import Prediction, Run
+from videomae.report.results import MAE, MAP, Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
     COLUMNS,
@@ -30,6 +31,8 @@ CHARTS = (
     ("Loss", ("loss",), True),
     ("Learning rate", ("lr",), False),
     ("Validation accuracy, %", ("val_top1", "val_top5"), False),
+    ("Validation mean average precision, %", (f"val_{MAP}",), False),
+    ("Validation mean absolute error", (f"val_{MAE}",), False),
     ("k-NN top-1, %", ("knn_top1",), False),
 )
 """Title, curves, whether they are smoothed."""

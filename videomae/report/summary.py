@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from videomae.report.gather import Result, Run
+from videomae.report.gather import Run
+from videomae.report.results import Result
 from videomae.run.directory import RESULTS
 
 COLUMNS = (
@@ -53,7 +54,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
             most[run.data] = max(most[run.data], each.num_videos)
             data = run.data.partition(", split ")[0]
             weights = each.weights.get("chosen", str(run.trained))
-            key = run.name, data, weights, each.views, each.probe or ""
+            key = run.name, data, weights, each.views, each.probe or "", each.main[0]
             groups[key].append((run, each))
     table = []
     for members in groups.values():
@@ -81,9 +82,13 @@ def _cells(name: str, run: Run, result: Result) -> Iterator[str]:
     if result.interval:
         low, high = result.interval
         interval = f" ({low:.2f} to {high:.2f})"
-    yield f"{result.top1:.2f}{interval}"
-    yield f"{result.top5:.2f}"
-    yield f"{result.mean_class_accuracy:.2f}"
+    if result.headline is not None:
+        name, value = result.main
+        yield f"{name} {value:.4g}"
+    else:
+        yield f"{result.top1:.2f}{interval}"
+    for accuracy in (result.top5, result.mean_class_accuracy):
+        yield NONE if accuracy is None else f"{accuracy:.2f}"
     yield f"{result.num_videos:,}"
     yield f"{result.num_unreadable:,}"
 
@@ -127,9 +132,13 @@ def _mean(members: Sequence[tuple[Run, Result | None]]) -> Iterator[Row]:
     cells = [f"{run.name}, mean of {len(results)} ± standard deviation"]
     cells.append(run.data.partition(", split ")[0])
     cells += [str(first.weights.get("chosen", "")), first.views]
-    for name in ("top1", "top5", "mean_class_accuracy"):
-        values = [getattr(result, name) for result in results]
-        cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
+    if first.headline is not None:
+        values = [result.main[1] for result in results]
+        cells += [f"{first.main[0]} {mean(values):.4g} ± {stdev(values):.2g}", "", ""]
+    else:
+        for name in ("top1", "top5", "mean_class_accuracy"):
+            values = [getattr(result, name) for result in results]
+            cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
     yield Row((*cells, "", ""))
 
 

@@ -90,6 +90,8 @@ def _values(config_class: type, key: str) -> list[str]:
     """The values of a setting, where they can be told."""
     for known in all_settings(config_class):
         if known.key == key:
+            if known.rules.choices:
+                return list(known.rules.choices)
             kinds = (known.kind,)
             if get_origin(known.kind) in (Union, UnionType):
                 kinds = get_args(known.kind)

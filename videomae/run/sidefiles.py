@@ -19,6 +19,8 @@ Row = dict[str, Any]
 Check = Callable[[Row], bool]
 """Whether an object of a side file is what a run writes there."""
 DAMAGED = ".damaged"
+VALIDATION = "val_"
+"""How the names of metrics on data.val_list begin."""
 LARGEST = 2**53
 """No number of a side file that counts is larger."""
 
@@ -74,7 +76,8 @@ def names_a_video(row: Row) -> bool:
 
 def is_best(found: Row) -> bool:
     """The best evaluation of a fine-tuning."""
-    return is_count(found.get("step")) and is_number(found.get("val_top1"))
+    values = [value for name, value in found.items() if name.startswith(VALIDATION)]
+    return is_count(found.get("step")) and len(values) == 1 and is_number(values[0])
 
 
 def is_environment(found: Row) -> bool:

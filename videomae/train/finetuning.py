@@ -1,42 +1,47 @@
 """Fine-tuning as a stage: learn to classify videos, and evaluate the result."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from videomae.config import ConfigError, FinetuneConfig, WhichWeights, token_grid
+from videomae.config import (
+    CLASS,
+    MULTILABEL,
+    REGRESSION,
+    ConfigError,
+    FinetuneConfig,
+    WhichWeights,
+    token_grid,
+)
 from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
-from videomae.data.mix import Mixing, block_of
+from videomae.data.mix import mixing_of
+from videomae.evaluation.head import Head
+from videomae.evaluation.heads import new_head
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
-from videomae.lists.clips import ClipList, class_names, read_clips
-from videomae.lists.labels import compare_labels, count_labels
+from videomae.lists.clips import ClipList, read_clips
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
 from videomae.run.checks import require
-from videomae.run.directory import BEST, BEST_WEIGHTS, WEIGHTS
-from videomae.run.files import sha256, write_text
-from videomae.run.log import RunLog, logged
+from videomae.run.directory import BEST_WEIGHTS, WEIGHTS
+from videomae.run.files import sha256
+from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
-from videomae.run.sidefiles import is_best, mended_object
-from videomae.train.objective import Classify
+from videomae.train.best import Best, best_of, load_best
+from videomae.train.objective import Classify, own_objective
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
 from videomae.train.start import SCRATCH, check_run, starting_weights
 from videomae.train.tuning import ModelPart
-from videomae.weights.formats import read_weights
-from videomae.weights.load import as_trained, load_all, load_encoder, pick_classes, same_classes
-from videomae.weights.tensors import WeightsError
+from videomae.weights.load import as_trained, load_encoder, pick_classes, same_classes
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
 
 logger = logging.getLogger(__name__)
@@ -48,8 +53,6 @@ SHOWN = 5
 class Lists(NamedTuple):
     """What is learned from, and what it is tested on."""
 
-    names: list[str]
-    """Of the classes."""
     train: ClipList
     val: ClipList
     """Empty unless the run is evaluated on the way."""
@@ -70,6 +73,7 @@ class Finetuning(TrainingStage):
         self.run = run
         self.lists = read_lists(config)
         self.clips = self.lists.train
+        self.head = new_head(config.data, self.clips)
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
         self.shared = warn_of_shared(self.lists.test, "data.test_list", others)
         self.checkpoint = check_run(config)
@@ -85,8 +89,10 @@ class Finetuning(TrainingStage):
             name=config.name,
             model=config.model,
             clip=config.data.clip,
-            classes=len(self.lists.names),
-            class_names=self.lists.names,
+            classes=len(self.head.names),
+            class_names=list(self.head.names),
+            target=config.data.target,
+            head=self.head.state(),
             sampling=config.data.sampling,
             drop_path=config.optim.drop_path,
             head_drop=config.optim.head_drop,
@@ -95,31 +101,36 @@ class Finetuning(TrainingStage):
 
     def build(self) -> None:
         config, run = self.config, self.run
-        self.model = starting_model(run, config, self.lists.names, self._weights)
+        self.model = starting_model(run, config, self.info, self._weights)
         self._weights = None  # as large as the model
         self.distributed = DistributedModel(
             self.model.to(run.device), run.settings, run.processes, config.optim.ema_decay
         )
-        self.dataset = TrainingClips(self.clips, config.data, config.augment, None, config.seed)
-        self.objective = Classify(self.model, config.optim.label_smoothing, mixing(config))
+        self.dataset = TrainingClips(
+            self.clips, config.data, config.augment, None, config.seed, self.head.target
+        )
+        self.objective = own_objective(self.model, config) or Classify(
+            self.model, config.optim.label_smoothing, mixing_of(config), self.head.errors
+        )
         tokens = math.prod(token_grid(config.model, config.data.clip))
         self.parts = {"encoder": ModelPart(self.model.blocks, tokens)}
 
     def at_start(self) -> None:
         """Show the labels of the lists and some clips, in which a mixed-up list would be seen."""
-        show_data(self.run, self.dataset, self.lists)
+        show_data(self.run, self.dataset, self.lists, self.head)
 
     def at_epoch(self, log: RunLog, step: int, stop: Callable[[], bool]) -> None:
-        """Classify the middle of the validation list's videos, and keep the best weights."""
-        run, lists = self.run, self.lists
+        """Try the middle of the validation list's videos, and keep the best weights."""
+        run, lists, head = self.run, self.lists, self.head
         trained = self.distributed.whole()
-        found = score_model(run, trained, ValidationClips(lists.val, self.config.data), lists.names)
+        found = score_model(run, trained, ValidationClips(lists.val, self.config.data), head)
         if found is not None:
-            top1, top5 = (100 * found.scores.correct(k).mean() for k in (1, 5))
-            log.numbers({"step": step, "val_top1": top1, "val_top5": top5})
-            better = offer(run.directory, step, top1, trained, self.info)
+            values = head.validation(found.predicted, lists.val)
+            log.numbers({"step": step, **{f"val_{name}": x for name, x in values.items()}})
+            best = Best.of(values, step, lower_is_better=head.lower_is_better)
+            better = best.offer(run.directory, trained, self.info)
             logger.info(
-                f"step {step}: top-1 {top1:.2f} %, top-5 {top5:.2f} % on the middle of "
+                f"step {step}: {head.told(values)} on the middle of "
                 f"{len(lists.val)} videos of data.val_list{', the best so far' * better}"
             )
         run.processes.barrier()
@@ -138,12 +149,13 @@ class Finetuning(TrainingStage):
         if config.test_weights is WhichWeights.best:
             file = run.directory / BEST_WEIGHTS
             load_best(trained, file)
-            chosen = best_of(run.directory) if run.is_main else {}
+            lower = self.head.lower_is_better
+            chosen = best_of(run.directory, lower_is_better=lower) if run.is_main else {}
             about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(config.data.val_list)
         about |= {"shared_with": self.shared}
         about |= hashes_of(sha256(file), config.data, config.model)
-        evaluate_model(run, trained, LabelledVideos(lists.test, lists.names, config.data), about)
+        evaluate_model(run, trained, LabelledVideos(lists.test, self.head, config.data), about)
 
 
 def read_lists(config: FinetuneConfig) -> Lists:
@@ -155,7 +167,13 @@ def read_lists(config: FinetuneConfig) -> Lists:
     """
     data = config.data
     lists = ("data.train_list", "data.test_list")
-    require(config, *lists, "data.root", "data.classes", "weights")
+    if data.target == REGRESSION and config.optim.label_smoothing:
+        raise ConfigError(
+            f"optim.label_smoothing={config.optim.label_smoothing} is for classes, not for "
+            f"data.target={REGRESSION}: give optim.label_smoothing=0"
+        )
+    classes = ("data.classes",) if data.target in (CLASS, MULTILABEL) else ()
+    require(config, *lists, "data.root", *classes, "weights")
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
@@ -166,7 +184,6 @@ def read_lists(config: FinetuneConfig) -> Lists:
         return clips
 
     return Lists(
-        class_names(data),
         training_clips(data, labelled=True),
         labelled("data.val_list", data.val_list) if config.eval_every else ClipList.of([]),
         labelled("data.test_list", data.test_list),
@@ -174,15 +191,19 @@ def read_lists(config: FinetuneConfig) -> Lists:
 
 
 def starting_model(
-    run: Run, config: FinetuneConfig, names: Sequence[str], weights: Weights | None
+    run: Run, config: FinetuneConfig, info: WeightsInfo, weights: Weights | None
 ) -> VideoClassifier:
     """The classifier of step 0: random where the weights have nothing for it.
+
+    Args:
+        info: what is trained.
 
     Raises:
         ConfigError: config.head_map makes other classes than the run's.
         WeightsError: the weights do not fit.
     """
     torch.manual_seed(config.seed)
+    names = info.class_names or []
     model = VideoClassifier(
         config.model,
         config.data.clip,
@@ -201,90 +222,29 @@ def starting_model(
                 f"{len(names)}, {_first(names)}: give the data.classes and "
                 "data.class_names that it makes, or no head_map"
             )
-    logger.info(f"{weights.path}: {load_encoder(model, weights, names)}")
+    report = load_encoder(model, weights, names, info.target, info.head)
+    logger.info(f"{weights.path}: {report}")
     return model
 
 
-def show_data(run: Run, dataset: TrainingClips, lists: Lists) -> None:
+def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
-    names = lists.names
     other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
     both = {"data.train_list": lists.train} | other
-    for line in compare_labels(
-        {key: count_labels(clips, len(names)) for key, clips in both.items()}, names
-    ):
+    for line in head.compare(both):
         logger.info(line)
     places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
     captions, shown = [], []
     for place, batch in zip(places, single_examples(dataset, places), strict=True):
         clip = dataset.clips[place]
-        bad, label = batch.bad, int(batch.label[0])
-        found = f"cannot be read: {bad[0].error}" if bad else names[label]
+        bad = batch.bad
+        found = f"cannot be read: {bad[0].error}" if bad else head.truth(clip)
         shown.append(batch.clip[0])
         captions.append(f"line {clip.line}: {clip.path}: {found}")
         logger.info(f"  {captions[-1]}")
     path = made(run.directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)
     logger.info(f"these {len(places)} clips as the first epoch would crop them: {path}")
-
-
-def offer(
-    directory: Path, step: int, top1: float, model: VideoClassifier, info: WeightsInfo
-) -> bool:
-    """Keep the weights of an evaluation if it is the best so far; whether it is.
-
-    One that a run remembers from after `step` is of a future that it has left.
-    """
-    best = best_of(directory)
-    if best and best["step"] < step and best["val_top1"] >= top1:
-        return False
-    save_weights(made(directory, BEST_WEIGHTS), model.state_dict(), replace(info, step=step))
-    write_text(made(directory, BEST), json.dumps({"step": step, "val_top1": top1}) + "\n")
-    return True
-
-
-def load_best(model: VideoClassifier, file: Path) -> None:
-    """Fill a model with the best weights of a run that has ended.
-
-    Raises:
-        WeightsError: they are missing, damaged or others.
-    """
-    try:
-        load_all(model, read_weights(file))
-    except WeightsError as error:
-        raise WeightsError(
-            f"the best weights of this run, {file}, cannot be used ({error}). Its training is "
-            f"done: put that file back and go on by resume=auto, or test the last weights, "
-            f"{file.with_name(WEIGHTS)}, by resume=auto test_weights=last"
-        ) from error
-
-
-def best_of(directory: Path) -> dict[str, Any]:
-    """Step and top-1 of the best evaluation of a run, if there was one.
-
-    Where best.json is damaged, the metrics say it again.
-    """
-    path = directory / BEST
-    there = path.exists()
-    best = mended_object(path, is_best)
-    if best is not None or not there:
-        return best or {}
-    steps, values = logged(directory, "val_top1")
-    if not values:
-        return {}
-    top1 = max(values)
-    best = {"step": steps[values.index(top1)], "val_top1": top1}
-    write_text(path, json.dumps(best) + "\n")
-    return best
-
-
-def mixing(config: FinetuneConfig) -> Mixing | None:
-    """Mixup and CutMix as a run has them, if any."""
-    augment, data = config.augment, config.data
-    if not (augment.mixup or augment.cutmix):
-        return None
-    block = block_of(augment, config.optim.global_batch)
-    return Mixing(augment, block, data.clip.frame, data.repeats, config.seed)
 
 
 def _first(names: Sequence[str] | None) -> str:

@@ -42,9 +42,9 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
 def _fixed(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted setting and value of all that a config does not let change."""
     for each in fields(config):
-        if rules_of(each).may_change:
+        rules, value, key = rules_of(each), getattr(config, each.name), f"{prefix}{each.name}"
+        if rules.may_change or (rules.new and value == each.default):
             continue
-        value, key = getattr(config, each.name), f"{prefix}{each.name}"
         if is_dataclass(value):
             yield from _fixed(value, f"{key}.")
         elif isinstance(value, dict):

@@ -4,17 +4,20 @@ An objective takes a micro-batch to the sum of its errors; how many errors that 
 CPU before the step (`num_errors`), so that the mean over the whole global batch needs no waiting.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videomae.config import ConfigError, TrainConfig
 from videomae.data.mix import Mix, Mixing, erase, mixed
 from videomae.model.classifier import VideoClassifier
 from videomae.model.loss import token_errors
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.model.pixels import normalise
+from videomae.run.extensions import extension
 from videomae.run.parallel import send
 
 if TYPE_CHECKING:
@@ -34,17 +37,49 @@ class Inputs(NamedTuple):
 
 
 class Objective(Protocol):
-    """A module whose forward takes the tensors of `inputs` and returns a sum of errors, ()."""
+    """What is minimised: a torch module that holds the model and adds up the errors of its views.
+
+    Its forward takes the tensors of `inputs`, on the device, and returns the sum of the errors of
+    a micro-batch, (), float32, with its gradient. Two such sums must be the sum of both, so that a
+    step is the same however its global batch is split; and nothing in it may wait for the device.
+    Parameters of its own are not trained: only the model's are.
+
+    optim.objective may name a class of your own, made as Name(model, config) with the model, on
+    the CPU or the device, and the config of the run.
+    """
 
     model: VideoMAE | VideoClassifier
 
     def inputs(self, batch: "Batch", step: int, first: int) -> Inputs:
-        """Of a micro-batch, on the CPU.
+        """Return what a micro-batch sends to the device, and how many errors it adds up.
+
+        Unreadable videos must count for nothing: their views are blank, and batch.valid is False.
+        Whatever is random must be a function of the run's seed, the step and the places of the
+        videos in the global batch; see videomae.data.streams.random_stream.
 
         Args:
-            step: it belongs to.
+            batch: on the CPU, but for its clips, which may be on the device.
+            step: that it belongs to, from 1.
             first: place of its first video in the global batch.
         """
+
+
+def own_objective(model: nn.Module, config: TrainConfig) -> nn.Module | None:
+    """The objective that optim.objective names, made; None: the stage's is taken.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no objective.
+    """
+    name = config.optim.objective
+    if name is None:
+        return None
+    found: nn.Module = extension("optim.objective", name)(model, config)
+    if not isinstance(found, nn.Module) or not callable(getattr(found, "inputs", None)):
+        raise ConfigError(
+            f"optim.objective={name} makes no torch module with a method `inputs`: see Objective "
+            "in videomae.train.objective"
+        )
+    return found
 
 
 class Reconstruct(nn.Module):
@@ -67,23 +102,42 @@ class Reconstruct(nn.Module):
         return (token_errors(prediction, target) * scored).sum()
 
 
+Errors = Callable[[Tensor, Tensor, float], Tensor]
+"""The error of each view, (V,), from outputs (V, outputs) float32, targets and label smoothing."""
+
+
+def class_errors(logits: Tensor, label: Tensor, label_smoothing: float) -> Tensor:
+    """Return the cross-entropy of each view: (V, classes), (V,) int64 -> (V,)."""
+    return F.cross_entropy(logits, label, label_smoothing=label_smoothing, reduction="none")
+
+
 class Classify(nn.Module):
-    """Fine-tuning: the cross-entropy of each view, summed.
+    """Fine-tuning: the error of each view, summed.
+
+    Where views are mixed, the errors with both targets are mixed, if these are numbers of classes;
+    if they are vectors, the targets are mixed.
 
     Args:
+        label_smoothing: what `errors` is told.
         mixing: draws mixup and CutMix; None: neither.
+        errors: the loss; default: the cross-entropy with one class.
     """
 
     def __init__(
-        self, model: VideoClassifier, label_smoothing: float, mixing: Mixing | None = None
+        self,
+        model: VideoClassifier,
+        label_smoothing: float,
+        mixing: Mixing | None = None,
+        errors: Errors = class_errors,
     ) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
         self.mixing = mixing
+        self.errors = errors
 
     def inputs(self, batch: "Batch", step: int, first: int) -> Inputs:
-        """Frames, labels, what is erased and what is mixed; an unreadable video weighs nothing."""
+        """Frames, targets, what is erased and what is mixed; unreadable videos weigh nothing."""
         weight = batch.valid.float()
         nothing = torch.zeros(0, 4, dtype=torch.int64)
         erased = nothing if batch.erase is None else batch.erase
@@ -92,20 +146,21 @@ class Classify(nn.Module):
         return Inputs(tensors, weight.sum().item())
 
     def forward(
-        self, frames: Tensor, label: Tensor, weight: Tensor, erased: Tensor, *mix: Tensor
+        self, frames: Tensor, target: Tensor, weight: Tensor, erased: Tensor, *mix: Tensor
     ) -> Tensor:
         clip = normalise(frames)
         if len(erased):
             clip = erase(clip, erased)
         if not mix:
-            return (self._errors(self.model(clip), label) * weight).sum()
+            return (self._errors(self.model(clip), target) * weight).sum()
         drawn = Mix(*mix)
-        logits = self.model(mixed(clip, drawn))
-        own, other = (self._errors(logits, x) for x in (label, label[drawn.partner]))
+        outputs = self.model(mixed(clip, drawn))
+        if target.is_floating_point():
+            own_share = drawn.label[:, None]
+            target = own_share * target + (1 - own_share) * target[drawn.partner]
+            return (self._errors(outputs, target) * weight).sum()
+        own, other = (self._errors(outputs, x) for x in (target, target[drawn.partner]))
         return ((drawn.label * own + (1 - drawn.label) * other) * weight).sum()
 
-    def _errors(self, logits: Tensor, label: Tensor) -> Tensor:
-        """(V,): cross-entropy, in float32."""
-        return F.cross_entropy(
-            logits.float(), label, label_smoothing=self.label_smoothing, reduction="none"
-        )
+    def _errors(self, outputs: Tensor, target: Tensor) -> Tensor:
+        return self.errors(outputs.float(), target, self.label_smoothing)

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from videomae.config import ConfigError, TrainConfig
+from videomae.data.augment import augmentation_of
 from videomae.run.checks import check_place, check_precision
+from videomae.run.extensions import extension
 from videomae.run.overwrite import check_replaceable, check_unused, would_remove
 from videomae.train.resuming import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder
@@ -21,11 +23,15 @@ def check_run(config: TrainConfig) -> Path | None:
     Raises:
         RunExistsError: the output directory holds another run.
         ConfigError: the output directory cannot be written to, replacing it would delete the
-            starting weights, or the run would train in fp16.
+            starting weights, the run would train in fp16, or code that a setting names cannot be
+            imported.
         CheckpointError: config.resume names no complete checkpoint.
     """
     check_precision(config.run)
     check_decoder(config.data.decoder)
+    augmentation_of(config.augment)
+    if config.optim.objective is not None:
+        extension("optim.objective", config.optim.objective)
     directory = Path(config.output_dir)
     check_place("output_dir", directory)
     checkpoint = find_checkpoint(directory / "checkpoints", config.resume)

@@ -60,7 +60,7 @@ def blank(clips: TrainingClips, videos: int) -> Batch:
     return Batch(
         clip=torch.zeros(views, *clips.shape[1:], dtype=torch.uint8),
         video=none,
-        label=none,
+        label=clips.no_target.repeat(views, *[1] * clips.no_target.ndim),
         valid=torch.ones(views, dtype=torch.bool),
         mask=torch.stack(masks) if masks else None,
         decoder_mask=torch.stack(decoders) if decoders else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.clips import Clip
+from videomae.run.extensions import FORM, extension, is_extension
 from videomae.run.programs import memory_limited
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Video, within_memory
@@ -20,8 +21,8 @@ DECODERS = {
     "decord": "videomae.video.decord:DecordVideo",
     "torchcodec": "videomae.video.torchcodec:TorchCodecVideo",
 }
-"""Decoders that data.decoder may name, and their classes, which are imported when needed; `auto`
-takes the first whose library can be imported."""
+"""Decoders that data.decoder may name besides code of the user's own, and their classes, which are
+imported when needed; `auto` takes the first whose library can be imported."""
 
 
 @cache
@@ -31,9 +32,11 @@ def decoder(name: str) -> tuple[str, type]:
     Raises:
         ConfigError: no decoder has that name, or its library cannot be imported.
     """
+    if is_extension(name):
+        return name, extension("data.decoder", name)
     if name not in (AUTO, *DECODERS):
         known = ", ".join((AUTO, *DECODERS))
-        raise ConfigError(f"no decoder {name!r}; data.decoder is one of {known}")
+        raise ConfigError(f"no decoder {name!r}; data.decoder is one of {known}, or {FORM}")
     reasons = []
     for candidate in DECODERS if name == AUTO else [name]:
         module, _, kind = DECODERS[candidate].partition(":")

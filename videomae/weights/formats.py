@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from videomae.config import ConfigError, ModelConfig, WeightsFormat
+from videomae.config import CLASS, ConfigError, ModelConfig, WeightsFormat
 from videomae.run.directory import WEIGHTS
 from videomae.run.files import read_json
 from videomae.weights.huggingface import TENSOR_FILES, read_huggingface, save_huggingface
@@ -123,6 +123,11 @@ def write_weights(
     Raises:
         WeightsError: the format cannot hold this model.
     """
+    if info.target != CLASS and format is not WeightsFormat.videomae:
+        raise WeightsError(
+            f"{info.name} was fine-tuned with data.target={info.target}, which format={format.name}"
+            " cannot say: others would take its outputs for classes; give format=videomae"
+        )
     match format:
         case WeightsFormat.videomae:
             save_weights(path, tensors, info)

@@ -4,11 +4,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from videomae.config import ClipConfig, ModelConfig, Positions, token_grid
+from videomae.config import CLASS, MULTILABEL, ClipConfig, ModelConfig, Positions, token_grid
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.model.positions import interpolated
@@ -21,6 +23,7 @@ from videomae.weights.weights import Kind, Weights, WeightsInfo, as_json
 
 REAL = torch.float32
 """Dtype of all weights in models; other floating-point types were converted when read."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
 """Prefixes of parameters that pre-training does not have, and fine-tuning initialises."""
 KINDS = {
@@ -176,6 +179,11 @@ def pick_classes(weights: Weights, head_map: str | Path) -> Weights:
         WeightsError: the weights have no head, or the list cannot be read or does not fit it.
     """
     rows = weights.info.classes
+    if weights.info.target not in (CLASS, MULTILABEL):
+        raise WeightsError(
+            f"head_map={head_map}: {weights.path} was fine-tuned with "
+            f"data.target={weights.info.target}: it has no classes to pick from"
+        )
     if rows is None:
         raise WeightsError(f"head_map={head_map}: {weights.path} is {KINDS[weights.info.kind]}")
     try:
@@ -220,12 +228,20 @@ def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport
 
 
 def load_encoder(
-    model: VideoClassifier, weights: Weights, class_names: Sequence[str]
+    model: VideoClassifier,
+    weights: Weights,
+    class_names: Sequence[str],
+    target: str = CLASS,
+    head: Mapping[str, Any] = NOTHING,
 ) -> "LoadReport":
     """Load the encoder of a classifier from weights of any kind.
 
     From a classifier, fc_norm is loaded too, and the head if it is for the same classes: by their
     names, or by their number if the weights do not name them.
+
+    Args:
+        target: what the model is for, as data.target has it.
+        head: what its head remembers of the training list.
 
     Raises:
         WeightsError: a tensor of the encoder is missing or of another shape.
@@ -234,9 +250,11 @@ def load_encoder(
     tensors = {name.removeprefix("encoder."): value for name, value in weights.tensors.items()}
     info, notes = weights.info, list[str]()
     whole = {"head.weight", "head.bias"} <= tensors.keys()
-    if info.kind is Kind.classifier and not (whole and same_classes(info, class_names)):
+    same = whole and same_classes(info, class_names) and (info.target, info.head) == (target, head)
+    if info.kind is Kind.classifier and not same:
         tensors = {name: value for name, value in tensors.items() if not name.startswith("head.")}
-        notes = [f"head: new, for {len(class_names)} classes in place of {info.classes} others"]
+        what = "classes" if target == CLASS else f"outputs of data.target={target}"
+        notes = [f"head: new, for {len(class_names)} {what} in place of {info.classes} others"]
     report = _load(model, weights, tensors)
     partial = [name for name in report.missing if not name.startswith(NEW_IN_A_CLASSIFIER)]
     if partial:

@@ -9,14 +9,15 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
+from videomae.config import CLASS, ClipConfig, MaskConfig, MaskKind, ModelConfig, Sampling
 from videomae.config.typed import check_types
 from videomae.model.pixels import MEAN, STD
 from videomae.model.positions import check_positions
@@ -69,6 +70,11 @@ class WeightsInfo:
     """Number of classes of a classifier; null: no classifier."""
     class_names: list[str] | None = None
     """Name of each class of a classifier, or its number as text; null: not known."""
+    target: str = CLASS
+    """What a classifier was fine-tuned for, as data.target had it. A name of code is never imported
+    because it stands here."""
+    head: dict[str, Any] = field(default_factory=dict)
+    """What a classifier's head remembers of its training list; see evaluation.head."""
     sampling: Sampling | None = None
     """Frame sampling of a classifier's training clips; null: not known."""
     drop_path: float = 0.0
@@ -87,6 +93,8 @@ class WeightsInfo:
         files.
         """
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
+        if self.target == CLASS:  # as weights have always been
+            del values["target"], values["head"]
         return {MARK: as_json(values)}
 
     @classmethod

@@ -1,0 +1,1 @@
+"""A little package that extends videomae without editing it; docs/extending.md quotes its files."""

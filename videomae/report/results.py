@@ -1,0 +1,99 @@
+"""What results.json says, checked: accuracies, or what else a head was judged by."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAP, MAE = "mean_average_precision", "mean_absolute_error"
+HEADLINES = {MAP: "mean average precision, %", MAE: "mean absolute error"}
+"""Results that are no accuracies, in words; those of others' heads go by their names."""
+
+
+class NotOursError(ValueError):
+    """A file that holds something else than this project writes."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """results.json, or the entry of one probe in it; accuracies in percent."""
+
+    top1: float | None
+    """None, as the other accuracies: the head was not one of classes, see `headline`."""
+    top5: float | None
+    mean_class_accuracy: float | None
+    num_videos: int
+    num_unreadable: int
+    views: str
+    """segments x crops"""
+    per_class: dict[str, float | None]
+    interval: tuple[float, float] | None
+    """Of the top-1; None: written before there were any, or there is no top-1."""
+    probe: str | None = None
+    """Its kind, if it is the result of one."""
+    weights: dict[str, Any] = field(default_factory=dict)
+    """Which were chosen in a fine-tuning, and how."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, float] = field(default_factory=dict)
+    """Of a mean of splits: the top-1 of each."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """Test videos that are in another list of the run too, by its setting."""
+    headline: tuple[str, float] | None = None
+    """Name and value of the result, where it is no accuracy."""
+    per_value: dict[str, float] = field(default_factory=dict)
+    """Of a regression: the mean absolute error of each number."""
+
+    @property
+    def main(self) -> tuple[str, float]:
+        """Name and value of the number that is compared."""
+        if self.headline is not None:
+            return HEADLINES.get(self.headline[0], self.headline[0]), self.headline[1]
+        assert self.top1 is not None
+        return "top-1", self.top1
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], probe: str | None = None) -> "Result":
+        """Check an entry.
+
+        Raises:
+            NotOursError: it is not what an evaluation writes.
+        """
+        try:
+            bounds, headline = entry.get("top1_interval"), _headline(entry)
+            return cls(
+                top1=None if headline else float(entry["top1"]),
+                top5=None if headline else float(entry["top5"]),
+                mean_class_accuracy=None if headline else float(entry["mean_class_accuracy"]),
+                num_videos=int(entry["num_videos"]),
+                num_unreadable=int(entry["num_unreadable"]),
+                views=f"{int(entry['views']['segments'])} x {int(entry['views']['crops'])}",
+                per_class={
+                    str(name): None if value is None else float(value)
+                    for name, value in _per_class(entry, headline).items()
+                },
+                interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+                probe=probe,
+                weights=dict(entry.get("weights", {})),
+                sha256={str(k): str(v) for k, v in entry.get("sha256", {}).items()},
+                splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
+                shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
+                headline=headline,
+                per_value={str(k): float(v) for k, v in entry.get("per_value", {}).items()},
+            )
+        except KeyError as error:
+            raise NotOursError(f"it has no {error}") from error
+        except (TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
+            raise NotOursError(str(error)) from error
+
+
+def _per_class(entry: Mapping[str, Any], headline: object) -> Mapping[str, Any]:
+    return entry.get("per_class", {}) if headline else entry["per_class"]
+
+
+def _headline(entry: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The first number of results that hold no accuracies; None: they do, or hold none at all."""
+    name, value = next(iter(entry.items()), ("", ""))
+    if "top1" in entry or type(value) not in (int, float):
+        return None
+    number = float(value)
+    return (str(name), number) if math.isfinite(number) else None
