@@ -20,33 +20,16 @@ from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
 from videomae.lists.lines import NotTextError, json_objects, short_text, text_lines
+from videomae.lists.published import SPLITS, TEST, TRAIN, UNUSED, VAL
 from videomae.run.extensions import extension, is_extension
 from videomae.run.files import parse_json
 
-TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
-"""The lists of a split."""
-UNUSED = "unused"
-"""The part of a video that is annotated, but in no list."""
-MOST_CLASSES = 100_000
-"""Numbers from here on are no classes, but something else."""
 MOST_ROWS = 2**20
 """Rows of the longest file that is read; of the published ones Kinetics-710 has most, 658,340."""
 MOST_LABELS = 2**22
 """Characters of the longest file that numbers the classes."""
-SPLITS = (1, 2, 3)
-PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
-    Dataset.ucf101: {
-        1: {TRAIN: 9_537, TEST: 3_783},
-        2: {TRAIN: 9_586, TEST: 3_734},
-        3: {TRAIN: 9_624, TEST: 3_696},
-    },
-    Dataset.hmdb51: {split: {TRAIN: 3_570, TEST: 1_530} for split in SPLITS},
-    Dataset.k400: {None: {TRAIN: 240_436, VAL: 19_796}},  # those of Kinetics: VideoMAE V2's lists
-    Dataset.k600: {None: {TRAIN: 366_006, VAL: 27_935}},
-    Dataset.k710: {None: {TRAIN: 658_340, VAL: 66_803}},
-    Dataset.ssv2: {None: {TRAIN: 168_913, VAL: 24_777}},
-}
-"""Videos of the published lists, by split (None: there is one only) and part."""
+MOST_CLASSES = 100_000
+"""Numbers from here on are no classes, but something else."""
 
 
 class AnnotationError(UserError):
