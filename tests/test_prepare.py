@@ -22,10 +22,11 @@ from tests.test_commands import call
 from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
-from videomae.lists.annotations import PUBLISHED, ucf101_group
+from videomae.lists.annotations import ucf101_group
 from videomae.lists.clips import Clip, read_clips
 from videomae.lists.names import class_names
 from videomae.lists.prepared import with_prepared
+from videomae.lists.published import PUBLISHED
 from videomae.video import inspecting
 
 DATA = composed("finetune", *FINETUNE, "data.classes=null").data

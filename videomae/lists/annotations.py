@@ -34,19 +34,6 @@ MOST_ROWS = 2**20
 MOST_LABELS = 2**22
 """Characters of the longest file that numbers the classes."""
 SPLITS = (1, 2, 3)
-PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
-    Dataset.ucf101: {
-        1: {TRAIN: 9_537, TEST: 3_783},
-        2: {TRAIN: 9_586, TEST: 3_734},
-        3: {TRAIN: 9_624, TEST: 3_696},
-    },
-    Dataset.hmdb51: {split: {TRAIN: 3_570, TEST: 1_530} for split in SPLITS},
-    Dataset.k400: {None: {TRAIN: 240_436, VAL: 19_796}},  # those of Kinetics: VideoMAE V2's lists
-    Dataset.k600: {None: {TRAIN: 366_006, VAL: 27_935}},
-    Dataset.k710: {None: {TRAIN: 658_340, VAL: 66_803}},
-    Dataset.ssv2: {None: {TRAIN: 168_913, VAL: 24_777}},
-}
-"""Videos of the published lists, by split (None: there is one only) and part."""
 
 
 class AnnotationError(UserError):
@@ -323,16 +310,13 @@ READERS: dict[str, Callable[[Path], Annotations]] = {
 def reader_of(dataset: str) -> Callable[[Path], Annotations]:
     """Return the reader of a data set: a function that takes the folder `annotations`.
 
-    Args:
-        dataset: a published one, or a function of the user's own, package.module:Name.
-
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: it is code of the user's own, package.module:Name, that cannot be imported.
     """
-    if is_extension(dataset):
-        found: Callable[[Path], Annotations] = extension("dataset", dataset)
-        return found
-    return READERS[dataset]
+    if not is_extension(dataset):
+        return READERS[dataset]
+    found: Callable[[Path], Annotations] = extension("dataset", dataset)
+    return found
 
 
 def is_class(number: str) -> bool:

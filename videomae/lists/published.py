@@ -1,0 +1,18 @@
+"""How many videos the published lists of the benchmarks have, to compare prepared ones with."""
+
+from videomae.config import Dataset
+from videomae.lists.annotations import SPLITS, TEST, TRAIN, VAL
+
+PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
+    Dataset.ucf101: {
+        1: {TRAIN: 9_537, TEST: 3_783},
+        2: {TRAIN: 9_586, TEST: 3_734},
+        3: {TRAIN: 9_624, TEST: 3_696},
+    },
+    Dataset.hmdb51: {split: {TRAIN: 3_570, TEST: 1_530} for split in SPLITS},
+    Dataset.k400: {None: {TRAIN: 240_436, VAL: 19_796}},  # those of Kinetics: VideoMAE V2's lists
+    Dataset.k600: {None: {TRAIN: 366_006, VAL: 27_935}},
+    Dataset.k710: {None: {TRAIN: 658_340, VAL: 66_803}},
+    Dataset.ssv2: {None: {TRAIN: 168_913, VAL: 24_777}},
+}
+"""Videos of the published lists, by split (None: there is one only) and part."""
