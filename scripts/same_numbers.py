@@ -82,7 +82,11 @@ def driven(tree: Path, work: Path, commands: list[list[str]]) -> list[tuple[int,
 
 
 def _plain(said: str, tree: Path, work: Path) -> str:
-    """Without places, times and the ends of lines that depend on their length."""
+    """Without places, times and the ends of lines that depend on their length.
+
+    Of the log's lines the time of day goes whole: those of earlier commits had none.
+    """
+    said = re.sub(r"^\d\d:\d\d:\d\d ", "", said, flags=re.MULTILINE)
     for place, name in ((work, "WORK"), (tree, "TREE")):
         said = said.replace(str(place), name)
     return " ".join(re.sub(r"\d\d:\d\d:\d\d", "TIME", said).split())

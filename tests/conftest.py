@@ -32,7 +32,7 @@ QUICK = (
     *("data/test_mask.py", "data/test_sample.py", "data/test_mix.py", "data/test_augment.py"),
     *("evaluation/test_metrics.py", "evaluation/test_views.py"),
     *("train/test_schedule.py", "train/test_groups.py", "train/test_step.py"),
-    *("train/test_checkpoint.py", "train/test_logged_numbers.py"),
+    *("train/test_average.py", "train/test_checkpoint.py", "train/test_logged_numbers.py"),
     *("test_rooms.py", "test_sizes.py", "test_platforms.py", "mutants/test_mistakes.py"),
 )
 """Files whose tests are marked quick, the long ones aside: two minutes on two cores, by the times

@@ -1,6 +1,7 @@
 """What happens to a run by accident: clocks, files that become others, odd lists and terminals."""
 
 import io
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,8 @@ from rich.text import Text
 from tests.conftest import write_list, write_video
 from tests.train import finetuning, json_lines, metrics, pretraining, train
 from videomae.run import console
-from videomae.run.console import SafeConsole, Say
-from videomae.train.checkpoint import find_checkpoint
+from videomae.run.console import Facts, SafeConsole, log_to_console
+from videomae.train.resuming import find_checkpoint
 
 
 def test_a_clock_that_was_set_back_makes_no_older_checkpoint_the_newest(
@@ -75,7 +76,8 @@ def test_a_terminal_of_20_columns_shows_all_of_a_number(monkeypatch: pytest.Monk
     narrow = SafeConsole(file=file, width=20, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
     value, how = "1,234,567,890,123", "from_one_long_word_without_blanks"
-    Say(enabled=True).table("run", [("clips in an epoch", value, how)])
+    with log_to_console():
+        logging.getLogger("videomae").info(Facts("run", [("clips in an epoch", value, how)]))
     shown = file.getvalue()
     assert "…" not in shown
     assert all(len(line) <= 20 for line in shown.splitlines())

@@ -212,7 +212,7 @@ def own_exps(tmp_path: Path) -> Path:
         ("run.precision=fp8", ["run.precision", "fp8", "bf16"]),
         ("+exp=misspelt", ["exp/misspelt", "base_lrr"]),
         ("+exp=mistyped", ["exp/mistyped", "optim.epochs", "many"]),
-        ("+exp=nothing", ["exp/nothing", "tiktok_vitg"]),
+        ("+exp=nothing", ["exp=nothing", "tiktok_vitg"]),
     ],
 )
 def test_unknown_keys_and_wrong_types_are_named_with_their_file(

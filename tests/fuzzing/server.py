@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot  # noqa: F401  # looks for fonts once, outside of an attempt's folder
 import torch
 
 from tests.fuzzing.attacks import MARKER

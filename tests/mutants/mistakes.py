@@ -248,7 +248,7 @@ MISTAKES = (
         "videomae/train/average.py",
         "for name in averaged], 1 - self.decay",
         "for name in averaged], self.decay",
-        "train/test_finetuning.py::test_the_running_mean_is_what_is_written_and_survives_a_stop",
+        "train/test_average.py::test_the_mean_remembers_its_decay_and_takes_in_the_rest",
     ),
     # The order of the data, and going on
     Mistake(
@@ -292,7 +292,7 @@ MISTAKES = (
         "videomae/video/packing.py",
         '"offset": offset + BLOCK',
         '"offset": offset',
-        "test_pack.py::test_a_pack_holds_every_video_once_and_says_what_they_are",
+        "test_pack.py::test_training_and_evaluation_read_packs_as_they_read_files",
     ),
     Mistake(
         "frames of a packed video are numbered from 1",

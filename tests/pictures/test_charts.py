@@ -62,6 +62,8 @@ def test_neighbours_of_a_long_curve_are_averaged() -> None:
     svg = line_chart([("x", points)], smooth=True)
     assert len(svg) < 20_000
     assert [len(places(path)) for kind, path in paths(svg) if kind.startswith("s0")] == [400, 400]
+    svg = line_chart([("x", [(n, n % 2) for n in range(4000)])], smooth=False)
+    assert {y for _, y in places(dict(paths(svg))["s0"])} == {102.0}
 
 
 @pytest.mark.parametrize(

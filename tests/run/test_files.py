@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from videomae.run.bad_files import TRAIN, BadFile, add_bad_files
-from videomae.run.console import Say
 from videomae.run.files import append_text, naming, replacing
 from videomae.run.sinks import TensorBoard
 
@@ -28,7 +27,7 @@ def test_a_full_disk_is_told_with_the_file_that_it_has_no_room_for(tmp_path: Pat
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")
     bad = BadFile(0, "a.mp4", 1, "holds no frame")
     with pytest.raises(OSError, match=rf"{NO_SPACE}.*bad_files\.jsonl"):
-        add_bad_files(tmp_path, [bad], TRAIN, Say(enabled=True))
+        add_bad_files(tmp_path, [bad], TRAIN)
 
 
 def test_a_file_that_cannot_be_replaced_is_named(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_loss_of_mixed_views_is_that_of_soft_labels() -> None:
 def test_the_running_mean_is_what_is_written_and_survives_a_stop(
     videos: Path, tmp_path: Path
 ) -> None:
-    ema = ("optim.ema_decay=0.5",)
+    ema = ("optim.ema_decay=0.75",)
     whole = train(finetuning(videos, tmp_path / "whole", *ema))
     train(finetuning(videos, tmp_path / "parts", *ema, max_steps=3))
     parts = train(finetuning(videos, tmp_path / "parts", *ema, resume="auto"))
@@ -82,7 +82,7 @@ def test_the_running_mean_is_what_is_written_and_survives_a_stop(
     ).state_dict()
     mean = start["blocks.0.mlp.fc1.weight"]
     for after in plain:
-        mean = 0.5 * mean + 0.5 * after["blocks.0.mlp.fc1.weight"]
+        mean = 0.75 * mean + 0.25 * after["blocks.0.mlp.fc1.weight"]
     torch.testing.assert_close(weights(whole)["blocks.0.mlp.fc1.weight"], mean)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from videomae.train.course import Course
 
 from tests.conftest import write_list, write_video
 from tests.train import (
@@ -33,6 +32,7 @@ from videomae.train.checkpoint import Checkpoints
 from videomae.train.objective import Inputs
 from videomae.train.schedule import Plan
 from videomae.train.step import Notices, StepReport, train_step
+from videomae.train.step_range import StepRange
 from videomae.train.throughput import Throughput
 from videomae.weights.load import load_model
 
@@ -205,7 +205,7 @@ def test_the_numbers_of_the_machine(
     log: Any = rows
     run = Run(RunConfig(log_every=2), processes, tmp_path)
     peak = 1e12 if device == "cuda" else None
-    counted = Throughput(run, Course(plan, order, 6, 8), log, flops=5e10, peak=peak)
+    counted = Throughput(run, StepRange(plan, order, 6, 8), log, flops=5e10, peak=peak)
     assert counted.by_rank(1.5) == (1.5, *[0.0] * (world - 1))
     counted.begin(6, 0.0)
     for step, waited_s in ((7, (1.0, 4.0, 2.0)), (8, (2.0, 3.0, 2.0))):

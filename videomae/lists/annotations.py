@@ -20,20 +20,16 @@ from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
 from videomae.lists.lines import NotTextError, json_objects, short_text, text_lines
+from videomae.lists.published import SPLITS, TEST, TRAIN, UNUSED, VAL
 from videomae.run.extensions import extension, is_extension
 from videomae.run.files import parse_json
 
-TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
-"""The lists of a split."""
-UNUSED = "unused"
-"""The part of a video that is annotated, but in no list."""
-MOST_CLASSES = 100_000
-"""Numbers from here on are no classes, but something else."""
 MOST_ROWS = 2**20
 """Rows of the longest file that is read; of the published ones Kinetics-710 has most, 658,340."""
 MOST_LABELS = 2**22
 """Characters of the longest file that numbers the classes."""
-SPLITS = (1, 2, 3)
+MOST_CLASSES = 100_000
+"""Numbers from here on are no classes, but something else."""
 
 
 class AnnotationError(UserError):
@@ -310,13 +306,16 @@ READERS: dict[str, Callable[[Path], Annotations]] = {
 def reader_of(dataset: str) -> Callable[[Path], Annotations]:
     """Return the reader of a data set: a function that takes the folder `annotations`.
 
+    Args:
+        dataset: a published one, or a function of the user's own, package.module:Name.
+
     Raises:
-        ConfigError: it is code of the user's own, package.module:Name, that cannot be imported.
+        ConfigError: it cannot be imported.
     """
-    if not is_extension(dataset):
-        return READERS[dataset]
-    found: Callable[[Path], Annotations] = extension("dataset", dataset)
-    return found
+    if is_extension(dataset):
+        found: Callable[[Path], Annotations] = extension("dataset", dataset)
+        return found
+    return READERS[dataset]
 
 
 def is_class(number: str) -> bool:

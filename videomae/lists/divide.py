@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from videomae.config import ConfigError, PrepareConfig
-from videomae.lists.annotations import TEST, TRAIN, VAL, Annotations, Row, ucf101_group
+from videomae.lists.annotations import Annotations, Row, ucf101_group
+from videomae.lists.published import TEST, TRAIN, VAL
 
 
 def divided(annotations: Annotations, config: PrepareConfig) -> Annotations:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from videomae.lists.annotations import PARTS, UNUSED, Annotations, Row
+from videomae.lists.annotations import Annotations, Row
 from videomae.lists.locate import Found, Index, Located
+from videomae.lists.published import PARTS, UNUSED
 from videomae.lists.walk import ADVICE, Below, printable
 
 IN_TWO_PARTS = "in_two_parts"

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from videomae.lists.annotations import (
     MOST_CLASSES,
-    TEST,
-    TRAIN,
-    VAL,
     AnnotationError,
     Annotations,
     Row,
     csv_rows,
     is_class,
 )
+from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.lists.walk import VIDEOS
 
 SPLIT_NAMES = {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig, ListFormat, is_template
 from videomae.config.typed import check_types
-from videomae.lists.annotations import MOST_CLASSES, PARTS, TEST, TRAIN, VAL
+from videomae.lists.annotations import MOST_CLASSES
+from videomae.lists.published import PARTS, TEST, TRAIN, VAL
 from videomae.run.files import read_json
 
 FILE_NAME = "prepared.json"

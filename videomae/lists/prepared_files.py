@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae.config import ConfigError, PrepareConfig
-from videomae.lists.annotations import PARTS, Annotations
+from videomae.lists.annotations import Annotations
 from videomae.lists.locate import Located
 from videomae.lists.matching import Entry, Lists
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
-from videomae.lists.published import PUBLISHED
+from videomae.lists.published import PARTS, PUBLISHED
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made, recorded
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, UserError
-from videomae.lists.annotations import PARTS, TRAIN, UNUSED, VAL, Annotations, reader_of
+from videomae.lists.annotations import Annotations, reader_of
 from videomae.lists.locate import Located, locate
 from videomae.lists.matching import IN_TWO_PARTS, Lists, Problem
 from videomae.lists.own import of_folders, read_csv
-from videomae.lists.published import PUBLISHED
+from videomae.lists.published import PARTS, PUBLISHED, TRAIN, UNUSED, VAL
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.run.console import Facts
 from videomae.run.files import write_text

@@ -1,8 +1,12 @@
-"""How many videos the published lists of the benchmarks have, to compare prepared ones with."""
+"""The published lists of the benchmarks: splits, parts, and the videos of each."""
 
 from videomae.config import Dataset
-from videomae.lists.annotations import SPLITS, TEST, TRAIN, VAL
 
+TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
+"""The lists of a split."""
+UNUSED = "unused"
+"""The part of a video that is annotated, but in no list."""
+SPLITS = (1, 2, 3)
 PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
     Dataset.ucf101: {
         1: {TRAIN: 9_537, TEST: 3_783},

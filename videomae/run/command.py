@@ -70,18 +70,16 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 return
             try:
                 check_names(words, config_class)
-            except UserError as error:
-                _end(error, "")
-            register(name)
-            start = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(
-                run
-            )
-            err = cast(TextIO, Redacting(sys.stderr, redacted))
-            out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
-            sys.argv[1:] = literal(words, config_class)
-            try:
+                register(name)
+                sys.argv[1:] = literal(words, config_class)
+                places = {"config_path": str(config_dir()), "config_name": name}
+                start = hydra.main(version_base="1.3", **places)(run)
+                err = cast(TextIO, Redacting(sys.stderr, redacted))
+                out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
                 with redirect_stderr(err), redirect_stdout(out):
                     start()
+            except UserError as error:
+                _end(error, "")
             except KeyboardInterrupt:  # while the settings were read: nothing has begun
                 print("interrupted", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)

@@ -23,13 +23,13 @@ class Best(NamedTuple):
 
     step: int
     name: str
-    """Of its headline in the metrics, such as val_top1."""
+    """Name of its headline number in the metrics, such as val_top1."""
     value: float
     lower_is_better: bool
 
     @classmethod
     def of(cls, values: Mapping[str, float], step: int, *, lower_is_better: bool) -> "Best":
-        """That of what a head made of the list; the headline is the first value."""
+        """Make it of the numbers that a head computed for a list; the first one is the headline."""
         name, value = next(iter(values.items()))
         return cls(step, VALIDATION + name, value, lower_is_better)
 

@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "hidden_act": "gelu",
     "use_mean_pooling": True,
 }
-"""Of transformers, for what a config.json leaves out."""
+"""Defaults of transformers for what a config.json leaves out."""
 SIZES = {
     "hidden_size": "dim",
     "num_hidden_layers": "depth",
@@ -48,14 +48,14 @@ SIZES = {
     "patch_size": "patch",
     "tubelet_size": "tubelet",
 }
-"""What the tensors show, too: their setting and ours."""
+"""Settings of transformers that the tensors show, too, and their names here."""
 DECODER_SIZES = {
     "decoder_hidden_size": "decoder_dim",
     "decoder_num_hidden_layers": "decoder_depth",
     "decoder_intermediate_size": "decoder_mlp_dim",
 }
 FIXED_EPS = 1e-5
-"""Of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
+"""Epsilon of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class HuggingFaceConfig:
     directory: Path
     kind: Kind
     values: Mapping[str, Any]
-    """Of config.json, by the names of transformers."""
+    """Values of config.json, by the names of transformers."""
 
     @classmethod
     def read(cls, directory: Path) -> "HuggingFaceConfig":

@@ -71,10 +71,10 @@ class WeightsInfo:
     class_names: list[str] | None = None
     """Name of each class of a classifier, or its number as text; null: not known."""
     target: str = CLASS
-    """What a classifier was fine-tuned for, as data.target had it. A name of code is never imported
-    because it stands here."""
+    """Target that a classifier was fine-tuned for, as data.target had it. A name of code is never
+    imported because it stands here."""
     head: dict[str, Any] = field(default_factory=dict)
-    """What a classifier's head remembers of its training list; see evaluation.head."""
+    """Facts of the training list that a classifier's head needs; see videomae.evaluation.head."""
     sampling: Sampling | None = None
     """Frame sampling of a classifier's training clips; null: not known."""
     drop_path: float = 0.0

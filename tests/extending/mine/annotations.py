@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from videomae.lists.annotations import TEST, TRAIN, AnnotationError, Annotations, Row
+from videomae.lists.annotations import AnnotationError, Annotations, Row
+from videomae.lists.published import TEST, TRAIN
 
 
 def read(folder: Path) -> Annotations:
