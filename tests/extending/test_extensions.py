@@ -1,6 +1,7 @@
 """Code of the user's own, named by a setting: a decoder, an augmentation, an objective."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -124,6 +125,18 @@ def test_the_directory_where_a_command_is_started_is_looked_in(
         )
     assert ran.returncode == 0, ran.stderr
     assert json_lines(place / "run" / "metrics.jsonl")[-1]["num_bad"] == 0
+
+
+def test_a_decoding_process_that_is_spawned_finds_the_code(place: Path, arrays: Path) -> None:
+    """As on macOS: it is started anew, and is sent what it makes batches of."""
+    config = composed("pretrain", *PRETRAIN, f"data.root={arrays}", DECODER, TRANSFORM)
+    clips = [Clip("3.npy", 1)]
+    dataset = TrainingClips(clips, config.data, config.augment, None, 0)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        example = pool.apply(dataset.__getitem__, (Item(0, 0),))
+    assert example.bad is None
+    assert torch.equal(example.clip, dataset[Item(0, 0)].clip)
 
 
 # An augmentation

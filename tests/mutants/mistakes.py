@@ -319,10 +319,10 @@ MISTAKES = (
     ),
     Mistake(
         "logits are averaged over the views, not probabilities",
-        "videomae/evaluation/views.py",
-        "predict(batch.clip).float().softmax(1)",
-        "predict(batch.clip).float()",
-        "evaluation/test_views.py::test_a_prediction_is_the_mean_probability_of_the_views",
+        "videomae/evaluation/heads.py",
+        "return outputs.softmax(1)",
+        "return outputs",
+        "test_commands.py::test_a_prediction_is_the_mean_over_the_views_of_the_model_at_rest",
     ),
     Mistake(
         "the speed logged counts videos, not views",

@@ -9,11 +9,18 @@ import torch
 
 import videomae
 from tests.conftest import composed, write_list
+from tests.model import CLIP, CONFIG, randomise
 from tests.test_commands import call
 from tests.train import FINETUNE, assert_same_run, json_lines, weights
+from videomae.config import AugmentConfig, CropKind
 from videomae.data.dataset import EvaluationClips
+from videomae.data.loader import Batch
+from videomae.data.mix import Mixing, mixed
+from videomae.evaluation.heads import RegressionHead
 from videomae.lists.clips import read_clips
+from videomae.model import VideoClassifier
 from videomae.model.pixels import normalise
+from videomae.train.objective import Classify
 from videomae.weights.formats import read_weights
 
 NUM = 11
@@ -164,6 +171,25 @@ def test_a_head_travels_only_to_what_it_was_trained_for(
     said = capsys.readouterr()
     assert "head: new, for 3 classes in place of 3 others" in said.out + said.err
     assert weights(place / "other").keys() == weights(place / "first").keys()
+
+
+def test_the_targets_of_mixed_views_are_mixed() -> None:
+    """Which the errors with both of them are not, as the smooth L1 error is not linear."""
+    config = AugmentConfig(CropKind.random_resized, antialias=False, mixup=0.8)
+    model = VideoClassifier(CONFIG, CLIP, classes=2).eval()
+    randomise(model)
+    frames = torch.randint(0, 256, (4, 4, 12, 12, 3), dtype=torch.uint8)
+    target, valid = torch.randn(4, 2), torch.tensor([True, True, True, True])
+    batch = Batch(frames, torch.arange(4), target, valid, None, None, 0, [])
+    mixing = Mixing(config, block=2, frame=(12, 12), repeats=2, seed=0)
+    errors = RegressionHead(["0", "1"], None, {"mean": [0, 0], "std": [1, 1]}).errors
+    inputs = Classify(model, 0.0, mixing, errors).inputs(batch, 1, 0)
+    drawn = mixing.draw(1, 0, valid)
+    share = drawn.label[:, None]
+    assert 0 < share[0] < 1
+    soft = share * target + (1 - share) * target.flip(0)
+    expected = errors(model(mixed(normalise(frames), drawn)), soft, 0.0).sum()
+    torch.testing.assert_close(Classify(model, 0.0, mixing, errors)(*inputs.tensors), expected)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.train.best import Best, best_of, load_best
-from videomae.train.objective import Classify, own_objective
+from videomae.train.objective import Classify, objective_of
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
 from videomae.train.start import SCRATCH, check_run, starting_weights
@@ -109,8 +109,9 @@ class Finetuning(TrainingStage):
         self.dataset = TrainingClips(
             self.clips, config.data, config.augment, None, config.seed, self.head.target
         )
-        self.objective = own_objective(self.model, config) or Classify(
-            self.model, config.optim.label_smoothing, mixing_of(config), self.head.errors
+        smoothing, errors = config.optim.label_smoothing, self.head.errors
+        self.objective = objective_of(
+            self.model, config, lambda: Classify(self.model, smoothing, mixing_of(config), errors)
         )
         tokens = math.prod(token_grid(config.model, config.data.clip))
         self.parts = {"encoder": ModelPart(self.model.blocks, tokens)}

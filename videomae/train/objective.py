@@ -64,15 +64,20 @@ class Objective(Protocol):
         """
 
 
-def own_objective(model: nn.Module, config: TrainConfig) -> nn.Module | None:
-    """The objective that optim.objective names, made; None: the stage's is taken.
+def objective_of(
+    model: nn.Module, config: TrainConfig, usual: Callable[[], nn.Module]
+) -> nn.Module:
+    """Return the objective that optim.objective names, or the stage's own.
+
+    Args:
+        usual: makes the stage's own.
 
     Raises:
         ConfigError: it cannot be imported, or is no objective.
     """
     name = config.optim.objective
     if name is None:
-        return None
+        return usual()
     found: nn.Module = extension("optim.objective", name)(model, config)
     if not isinstance(found, nn.Module) or not callable(getattr(found, "inputs", None)):
         raise ConfigError(

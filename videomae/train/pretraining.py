@@ -28,7 +28,7 @@ from videomae.run.directory import WEIGHTS
 from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
-from videomae.train.objective import Reconstruct, own_objective
+from videomae.train.objective import Reconstruct, objective_of
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
 from videomae.train.start import check_run, starting_weights
@@ -87,7 +87,7 @@ class Pretraining(TrainingStage):
         self.dataset = TrainingClips(
             self.clips, config.data, config.augment, self.masking, config.seed
         )
-        self.objective = own_objective(self.model, config) or Reconstruct(self.model)
+        self.objective = objective_of(self.model, config, lambda: Reconstruct(self.model))
         visible, decoded = self.masking.num_tokens()
         self.parts = {
             "encoder": ModelPart(self.model.encoder.blocks, visible),
