@@ -48,10 +48,10 @@ class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an 
 
 
 class Loader(Generic[T, B]):
-    """The batches of all tasks, whatever becomes of the processes that make them.
+    """Yields the batches of all tasks from decoding processes, which may die or hang.
 
-    A process that is gone, or at one video for longer than source.timeout_s, is replaced by another,
-    which goes on with its tasks. A video that takes two processes along is given up.
+    A process that has ended, or that decodes one video for longer than source.timeout_s, is
+    replaced by another one, which continues its tasks. A video that ends two processes is given up.
 
     Args:
         workers: processes; 0: this one decodes, unwatched.
