@@ -109,9 +109,9 @@ class RunConfig:
     timed at the start, for the encoder and for the decoder, and the fastest is used; on CPUs torch
     chooses."""
     device_batch: int | str = setting(16, at_least=1, often=True)
-    """Largest number of videos per device and micro-batch; the largest divisor of the global batch
-    up to it is used. auto: as many as the memory holds, measured when training begins and written
-    to config.yaml for a restart."""
+    """Largest number of videos per device and micro-batch; the largest divisor of the device's
+    share of the global batch up to it is used. auto: as many as the memory holds, measured when
+    training begins and written to config.yaml for a restart."""
     workers: int | None = setting(None, at_least=0, often=True)
     """Number of decoding processes per training process; null: on GPUs its share of the CPU cores
     less two, on CPUs half of its share."""

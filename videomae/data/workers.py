@@ -152,9 +152,9 @@ class Loader(Generic[T, B]):
         watch = Watch()
         while True:
             ready = wait([worker.results for worker in wanted], POLL_S)
-            asleep = watch.asleep()
+            stopped_s = watch.stopped_s()
             for worker in crew:
-                worker.excuse(asleep)
+                worker.excuse(stopped_s)
             for worker in wanted:
                 if worker.results not in ready:
                     continue
