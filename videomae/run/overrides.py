@@ -143,8 +143,7 @@ def _exists(key: str, config_class: type) -> bool:
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Return the advice "; did you mean ...?" for a name that does not exist; empty if none is
-    near.
+    """Return "; did you mean ...?" for a name that does not exist; empty if none is near.
 
     A name is also near if its last part is, as lr is near optim.base_lr.
     """
@@ -156,8 +155,12 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
         inside = 0.9 if name.rpartition(".")[2] in last.split("_") else 0.0
         return max(whole, part, inside) + whole / 10
 
-    near = [other for other in sorted(names, key=similarity, reverse=True) if similarity(other) >=
-    MIN_SIMILARITY] best = near[:NEAREST]
+    near = [
+        other
+        for other in sorted(names, key=similarity, reverse=True)
+        if similarity(other) >= MIN_SIMILARITY
+    ]
+    best = near[:NEAREST]
     if not best:
         return ""
     return f"; did you mean {' or '.join(filter(None, [', '.join(best[:-1]), best[-1]]))}?"
