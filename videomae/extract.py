@@ -40,7 +40,7 @@ from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
-from videomae.evaluation.features import Encoder, FeatureError
+from videomae.evaluation.features import FeatureError, FeatureExtractor
 from videomae.lists.clips import read_clips
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.run.arithmetic import uses_bf16
@@ -95,7 +95,7 @@ def extract(config: ExtractConfig) -> None:
                     logger.info(f"going on in {directory}: {len(clips) - len(pending)} are done")
             pending = process.from_main(pending)
             share = [clips[index] for index in pending[process.rank :: process.world]]
-            encoder = Encoder(model, process.device, config.run.precision)
+            encoder = FeatureExtractor(model, process.device, config.run.precision)
             batch = config.run.untrained_batch
             _extract(run, config, encoder, VideoWindows(share, data, hop, batch), output)
             process.barrier()
@@ -174,7 +174,7 @@ class Found:
 def _extract(
     run: Run,
     config: ExtractConfig,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     videos: VideoWindows,
     output: FeatureDirectory,
 ) -> None:
@@ -236,7 +236,7 @@ def _finish(output: FeatureDirectory, selection: Selection) -> None:
         NothingReadableError: there are no features.
     """
     own = dict.fromkeys([*(clip.path for clip in selection.clips), *selection.unusable])
-    rows = output.fold(list(own))
+    rows = output.merge(list(own))
     bad = [row for row in rows if "error" in row and row["path"] in own]
     manifest = output.directory / MANIFEST
     if len(bad) == len(own):

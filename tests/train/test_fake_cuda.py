@@ -10,7 +10,7 @@ from tests.fake_cuda import CUDA, Watch, fake_cuda, gradients_appear, on_cuda
 from tests.train.test_step import CLASSES, CLIP, MODEL, make_batch
 from videomae.config import AugmentConfig, CropKind, Precision
 from videomae.data.mix import Mixing
-from videomae.evaluation.features import Encoder
+from videomae.evaluation.features import FeatureExtractor
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.evaluation.scoring import logits_of
 from videomae.model import VideoClassifier, VideoMAE
@@ -98,7 +98,7 @@ def test_predictions_and_features_stay_on_the_gpu(watch: Watch) -> None:
     for precision in (Precision.bf16, Precision.fp16, Precision.float32):
         assert logits_of(classifier, CUDA, precision, frames()).device == CUDA
     for model in (classifier, on_cuda(VideoMAE(MODEL, CLIP))):
-        tokens = Encoder(model, CUDA, Precision.bf16).tokens(frames())
+        tokens = FeatureExtractor(model, CUDA, Precision.bf16).tokens(frames())
         assert (tokens.device, tokens.dtype) == (CUDA, torch.float32)
     assert watch.waits == []
 
