@@ -289,7 +289,9 @@ def test_features_that_are_not_finite_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     module = importlib.import_module("videomae.evaluation.features")
-    monkeypatch.setattr(module.Encoder, "tokens", lambda self, x: torch.full((len(x), 2, 3), 1e6))
+    monkeypatch.setattr(
+        module.FeatureExtractor, "tokens", lambda self, x: torch.full((len(x), 2, 3), 1e6)
+    )
     given = ("run=debug", f"weights={weights}", f"video={videos / '0.mp4'}", "output_dir=out")
     assert call("extract", *given, "dtype=float16") == 2
     assert "not finite in float16" in capsys.readouterr().err

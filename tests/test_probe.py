@@ -130,7 +130,7 @@ def test_a_second_run_reads_the_features(
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(features_module.Encoder, "tokens", never)
+        patch.setattr(features_module.FeatureExtractor, "tokens", never)
         assert probed(*place, "overwrite=true") == first
     assert capsys.readouterr().err.count("there already, not computed again") == 2
     assert shards() == before
@@ -289,9 +289,9 @@ def test_features_that_are_none_of_these_videos_are_named(
 def test_weights_that_are_damaged_are_refused(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = features_module.Encoder.tokens
+    tokens = features_module.FeatureExtractor.tokens
     monkeypatch.setattr(
-        features_module.Encoder, "tokens", lambda self, x: tokens(self, x) * float("nan")
+        features_module.FeatureExtractor, "tokens", lambda self, x: tokens(self, x) * float("nan")
     )
     assert call("probe", *place) == 2
     assert "the features are not finite" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.report.gather import Guess, Prediction, Run, find_runs, read_run
+from videomae.report.gather import ClassProbability, Prediction, RunRecord, find_runs, read_run
 from videomae.report.page import page
 from videomae.report.results import Result
 from videomae.report.samples import choose
@@ -421,7 +421,7 @@ def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> Non
     single |= {"views": {"segments": 5, "crops": 3}, "per_class": {"a": 60.0}}
     mean = Result.of(single | {"top1": 62.5, "splits": dict(zip("12", found, strict=True))})
     leaked = Result.of(single | {"top1": 90.0, "shared_with": {"data.train_list": 3}})
-    runs = [Run(Path("all"), results=[mean]), Run(Path("leaked"), results=[leaked])]
+    runs = [RunRecord(Path("all"), results=[mean]), RunRecord(Path("leaked"), results=[leaked])]
     assert [row.remarks for row in rows(runs)] == [
         ("mean of 2 splits: 50.00, 75.00",),
         ("3 of 8 videos are in data.train_list too",),
@@ -459,7 +459,9 @@ def result(top1: float = 50, videos: int = 10, classes: int = 2) -> Result:
 
 def test_an_evaluation_on_fewer_videos_says_so_and_equal_seeds_have_no_mean() -> None:
     runs = [
-        Run(Path(str(n)), {"name": "a", "seed": 0}, data="d", results=[result(50 + n, 10 + n)])
+        RunRecord(
+            Path(str(n)), {"name": "a", "seed": 0}, data="d", results=[result(50 + n, 10 + n)]
+        )
         for n in range(2)
     ]
     table = rows(runs)
@@ -474,10 +476,10 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
     predictions = []
     for line in range(1, 2 * many + 1):
         label = line % many
-        guess = Guess(7 if label == 3 else label, f"c{7 if label == 3 else label}", 0.9)
+        guess = ClassProbability(7 if label == 3 else label, f"c{7 if label == 3 else label}", 0.9)
         predictions.append(Prediction(line, f"{line}.mp4", label, f"c{label}", True, [guess]))
     own = [result(classes=many)]
-    run = Run(Path("x"), {"name": "a"}, results=own, predictions=predictions)
+    run = RunRecord(Path("x"), {"name": "a"}, results=own, predictions=predictions)
     text = page([run], rows([run]), [], {}, {})
     assert "Confusion of 400 classes" in text
     assert len(text) < 200_000
@@ -488,7 +490,7 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
 
 
 def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
-    guess = Guess(0, "a", 1.0)
+    guess = ClassProbability(0, "a", 1.0)
     listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]
     listed.append(Prediction(41, "v", 0, "a", False, []))
     lines = [each.line for each in choose(listed, 3)]

@@ -20,7 +20,7 @@ WINDOWS = (
     "for Linux (wsl --install)"
 )
 IS_COMMAND = sys.argv[:1] == ["-m"]
-"""Whether this is imported for `python -m videomae.NAME`."""
+"""Whether the package is being imported by `python -m videomae.NAME`."""
 if sys.platform == "win32":
     raise SystemExit(WINDOWS) if IS_COMMAND else ImportError(WINDOWS)
 
@@ -31,7 +31,7 @@ if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and torch only where that needs it."""
+    """Return __version__ or load_model, imported only on demand, since load_model imports torch."""
     if name == "__version__":
         from importlib.metadata import version
 

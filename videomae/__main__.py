@@ -1,4 +1,4 @@
-"""videomae VERB ...: every command under one name, and completion for shells.
+"""The program videomae: every command as videomae VERB ..., and completion for shells.
 
 videomae                     what there is
 videomae pretrain --help     the same as python -m videomae.pretrain --help
@@ -43,14 +43,14 @@ def main() -> None:
 
 
 def _module(verb: str) -> str:
-    """The module of a command."""
+    """Return the name of the module of a command."""
     name = f"videomae.{verb}"
     package = (Path(__file__).parent / verb).is_dir()
     return f"{name}.__main__" if package else name
 
 
 def _overview() -> str:
-    """What each command does, in a line; nothing is imported."""
+    """Return the overview of all commands, a line each, without importing them."""
     lines = [str(__doc__).rstrip(), ""]
     for verb in COMMANDS:
         place = importlib.util.find_spec(_module(verb))

@@ -40,7 +40,7 @@ from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
-from videomae.evaluation.features import Encoder, FeatureError
+from videomae.evaluation.features import FeatureError, FeatureExtractor
 from videomae.lists.clips import read_clips
 from videomae.lists.walk import Selection, clips_below, told
 from videomae.run.arithmetic import uses_bf16
@@ -57,8 +57,8 @@ from videomae.weights.load import encoder_of
 logger = logging.getLogger("videomae.extract")
 
 
-class NothingReadableError(UserError):
-    """Not one of the videos can be read."""
+class NoFeaturesError(UserError):
+    """An error: none of the videos to extract features of can be read."""
 
 
 def extract(config: ExtractConfig) -> None:
@@ -95,7 +95,7 @@ def extract(config: ExtractConfig) -> None:
                     logger.info(f"going on in {directory}: {len(clips) - len(pending)} are done")
             pending = process.from_main(pending)
             share = [clips[index] for index in pending[process.rank :: process.world]]
-            encoder = Encoder(model, process.device, config.run.precision)
+            encoder = FeatureExtractor(model, process.device, config.run.precision)
             batch = config.run.untrained_batch
             _extract(run, config, encoder, VideoWindows(share, data, hop, batch), output)
             process.barrier()
@@ -104,7 +104,11 @@ def extract(config: ExtractConfig) -> None:
 
 
 def _check(config: ExtractConfig) -> None:
-    """ConfigError unless it is known which videos to look at, in a precision that suits."""
+    """Check that the settings name the weights and the videos, and a supported precision.
+
+    Raises:
+        ConfigError: they do not.
+    """
     check_precision(config.run)
     check_decoder(config.decoder)
     if config.video is not None and config.list is not None:
@@ -114,11 +118,11 @@ def _check(config: ExtractConfig) -> None:
 
 
 def _videos(config: ExtractConfig) -> tuple[DataConfig, Selection]:
-    """How to read the videos, and which they are, each once.
+    """Return the settings for reading the videos, and the videos, each once.
 
     Raises:
         ClipListError: the list cannot be read, or there is no video in the folder.
-        ConfigError: its videos are not there, or their features would lie elsewhere.
+        ConfigError: the videos do not exist, or lie outside root.
     """
     unknown = ClipConfig(1, 1, 1)  # as the weights say, once they are read
     data = DataConfig(clip=unknown, decoder=config.decoder)
@@ -148,7 +152,11 @@ def _videos(config: ExtractConfig) -> tuple[DataConfig, Selection]:
 def _settings(
     config: ExtractConfig, clip: ClipConfig, hop: int, weights: str, process: Processes
 ) -> dict[str, Any]:
-    """What all features of a directory must have in common."""
+    """Return the settings that all features of a directory must share.
+
+    Args:
+        weights: SHA-256 of the weights.
+    """
     height, width = clip.frame
     return {
         "weights": weights,
@@ -164,8 +172,8 @@ def _settings(
 
 
 @dataclass
-class Found:
-    """What has been made of a video so far."""
+class PartialFeatures:
+    """Features of the windows of a video that have been computed so far."""
 
     features: list[Tensor] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
@@ -174,14 +182,14 @@ class Found:
 def _extract(
     run: Run,
     config: ExtractConfig,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     videos: VideoWindows,
     output: FeatureDirectory,
 ) -> None:
-    """Write the features of these videos.
+    """Compute and write the features of these videos.
 
     Raises:
-        FeatureError: they are not finite.
+        FeatureError: the features are not finite.
     """
     clips, clip_of = videos.clips, videos.data.clip
     loader = window_loader(
@@ -191,10 +199,10 @@ def _extract(
     )
     dtype: torch.dtype = getattr(torch, config.dtype.name)
     rank = run.processes.rank
-    found: dict[int, Found] = {}  # one video of each decoding process is under way
+    found: dict[int, PartialFeatures] = {}  # one video of each decoding process is under way
     with progress_bar("extracting", total=len(clips)) as bar:
         for windows in loader:
-            clip, video = clips[windows.video], found.setdefault(windows.video, Found())
+            clip, video = clips[windows.video], found.setdefault(windows.video, PartialFeatures())
             if windows.starts:
                 tokens = encoder.tokens(windows.clip)
                 pooled = tokens.mean(1) if config.pool is Pool.mean else tokens
@@ -230,19 +238,17 @@ def _extract(
 
 
 def _finish(output: FeatureDirectory, selection: Selection) -> None:
-    """One manifest, in the order of the list, and a last word.
+    """Merge the manifests in the order of the list, and log the numbers of videos.
 
     Raises:
-        NothingReadableError: there are no features.
+        NoFeaturesError: none of the videos has features.
     """
     own = dict.fromkeys([*(clip.path for clip in selection.clips), *selection.unusable])
-    rows = output.fold(list(own))
+    rows = output.merge(list(own))
     bad = [row for row in rows if "error" in row and row["path"] in own]
     manifest = output.directory / MANIFEST
     if len(bad) == len(own):
-        raise NothingReadableError(
-            f"none of the {len(own)} videos can be read; {manifest} says why"
-        )
+        raise NoFeaturesError(f"none of the {len(own)} videos can be read; {manifest} says why")
     logger.info(f"{len(own) - len(bad)} of {len(own)} videos, {len(bad)} unreadable: {manifest}")
 
 

@@ -57,11 +57,12 @@ from videomae.weights.weights import Kind, WeightsInfo
 logger = logging.getLogger("videomae.predict")
 
 WIDE = 200
-"""Characters of a line that goes to a file or another program: names are not broken."""
+"""Line width, in characters, of output to a file or another program, where names are not
+wrapped."""
 
 
 def predict(config: PredictConfig) -> None:
-    """Classify config.video."""
+    """Classify config.video, or every video in that folder, and write the predictions."""
     require(config, "weights", "video")
     check_decoder(config.decoder)
     selection = clips_below(Path(str(config.video)))
@@ -106,10 +107,14 @@ def _write(
     weights: str,
     parts: Sequence[Predicted],
 ) -> bool:
-    """Write and print what each process predicted, on the main one; whether all could be read.
+    """Write and print the predictions of all processes, on the main process.
 
     Args:
-        weights: what they are called.
+        weights: name of the weights.
+        parts: predictions of each process.
+
+    Returns:
+        Whether all videos could be read; True on other processes.
     """
     if not run.is_main:
         return True
@@ -139,7 +144,8 @@ def _predictions(
     head: Head,
     data: DataConfig,
 ) -> Predicted:
-    """Of this process's share of the clips; their contact sheets are drawn on the way."""
+    """Return the predictions of this process's share of the clips, and write their contact
+    sheets."""
     batch_size = max(1, config.run.untrained_batch // (data.segments * data.crops))
     process = run.processes
     rank, world = process.rank, process.world
@@ -177,7 +183,7 @@ def _predictions(
 
 
 def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
-    """The name of each class of the weights: as config.class_names says, or they, or its number."""
+    """Return the names of the classes: from config.class_names, else the weights, else numbers."""
     classes = info.classes or 0
     if config.class_names is not None:
         count = "the number of classes of the weights"
@@ -186,7 +192,7 @@ def _class_names(config: PredictConfig, info: WeightsInfo) -> list[str]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether that is a file of predictions, which may be replaced by others."""
+    """Return whether a file holds predictions of this command, so that it may be replaced."""
     try:
         with regular(path).open("rb") as file:
             return re.match(rb'\s*\{\s*"weights":', file.read(64)) is not None
@@ -195,7 +201,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def _check_outputs(config: PredictConfig, num_videos: int) -> None:
-    """ConfigError unless config.output and config.sheet can be written."""
+    """Check that config.output and config.sheet can be written.
+
+    Raises:
+        ConfigError: one cannot.
+    """
     if os.path.isdir(config.output):
         raise ConfigError(f"output={config.output} is a directory: give output=NAME.json")
     if os.path.lexists(config.output) and not _is_ours(Path(config.output)):
@@ -217,7 +227,7 @@ def _check_outputs(config: PredictConfig, num_videos: int) -> None:
 
 
 def _sheet(sheet: str, clip: Clip) -> Path:
-    """The picture of one video."""
+    """Return the path of the contact sheet of one video."""
     return Path(sheet) if sheet.endswith(".png") else Path(sheet) / f"{clip.path}.png"
 
 
@@ -228,7 +238,7 @@ def _row(
     values: Prediction | None,
     bad: BadFile | None,
 ) -> dict[str, Any]:
-    """What the JSON says of one video."""
+    """Return the entry of one video in the JSON output."""
     if values is None:
         assert bad is not None
         return {"video": clip.path, "error": bad.error}
@@ -238,7 +248,7 @@ def _row(
 def _table(
     rows: list[dict[str, Any]], head: Head, found: dict[str, Prediction], most: int
 ) -> Table:
-    """For people: a line for each class, or number.
+    """Return the predictions as a table to print, with a line for each class or number.
 
     Args:
         found: predictions by the path of the video.

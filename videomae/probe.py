@@ -31,7 +31,7 @@ def probe(config: ProbeConfig) -> None:
     """Fit probes on the features of the encoder at config.weights, and write their results."""
     from videomae.data.checks import labelled_clips, warn_of_shared
     from videomae.evaluation import probe_features, probe_results
-    from videomae.evaluation.features import Encoder
+    from videomae.evaluation.features import FeatureExtractor
     from videomae.lists.names import class_names
     from videomae.run.bad_files import TEST, TRAIN, add_bad_files
     from videomae.run.checks import check_precision, require
@@ -57,7 +57,7 @@ def probe(config: ProbeConfig) -> None:
 
         if run.is_main:
             probe_features.begin_results(run, config, frozen)
-        encoder = Encoder(frozen.model, run.device, config.run.precision)
+        encoder = FeatureExtractor(frozen.model, run.device, config.run.precision)
         train, test = (
             probe_features.list_features(run, config, encoder, frozen, clips, key)
             for key, clips in lists.items()

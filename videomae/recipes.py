@@ -13,7 +13,7 @@ from videomae.config import ConfigError, RecipesConfig
 from videomae.run.command import command
 
 LEAST, WIDE = 160, 1000
-"""Characters of a line on a terminal, at least, and elsewhere, at most."""
+"""Line width in characters: the least on a terminal, and the most elsewhere."""
 
 
 def recipes(config: RecipesConfig) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from videomae.run.completion import SHELLS, following
+from videomae.run.completion import SHELLS, completions
 from videomae.run.schema import COMMANDS
 
 
@@ -26,11 +26,11 @@ from videomae.run.schema import COMMANDS
     ],
 )
 def test_words_follow_from_the_settings(line: str, expected: list[str]) -> None:
-    assert following(line) == expected
+    assert completions(line) == expected
 
 
 def test_what_is_given_often_comes_first() -> None:
-    names = following("videomae pretrain data.")
+    names = completions("videomae pretrain data.")
     assert names[0] in ("data.root=", "data.train_list=")
     assert names.index("data.train_list=") < names.index("data.first_frame=")
     assert len(names) > 20
@@ -40,7 +40,7 @@ def test_configs_of_other_folders_are_proposed(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "vit_mine.yaml").write_text("name: vit_mine\n")
     line = f"videomae pretrain --config-dir {tmp_path} model=vit_m"
-    assert following(line) == ["model=vit_mine"]
+    assert completions(line) == ["model=vit_mine"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.fake_cuda import CUDA, Watch, fake_cuda, gradients_appear, on_cuda
 from tests.train.test_step import CLASSES, CLIP, MODEL, make_batch
 from videomae.config import AugmentConfig, CropKind, Precision
 from videomae.data.mix import Mixing
-from videomae.evaluation.features import Encoder
+from videomae.evaluation.features import FeatureExtractor
 from videomae.evaluation.heads import ClassHead
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.evaluation.scoring import predictions_of
@@ -100,7 +100,7 @@ def test_predictions_and_features_stay_on_the_gpu(watch: Watch) -> None:
         head = ClassHead(["a", "b", "c"], None, {})
         assert predictions_of(classifier, head, CUDA, precision, frames()).device == CUDA
     for model in (classifier, on_cuda(VideoMAE(MODEL, CLIP))):
-        tokens = Encoder(model, CUDA, Precision.bf16).tokens(frames())
+        tokens = FeatureExtractor(model, CUDA, Precision.bf16).tokens(frames())
         assert (tokens.device, tokens.dtype) == (CUDA, torch.float32)
     assert watch.waits == []
 

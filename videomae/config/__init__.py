@@ -1,7 +1,8 @@
-"""Every setting of every command: a file a concern, with its meaning and its checks.
+"""The settings of all commands, with their meanings and checks: one module per topic.
 
-Standard library only. A default lives here or in one file under configs/, never in both: what a
-recipe, a data set or a machine decides has no default here and comes from its group.
+Only the standard library is imported. A default stands here or in one file under configs/, never in
+both: a setting that depends on the recipe, the data set or the machine has no default here and
+comes from its config group.
 """
 
 from videomae.config.augment import AugmentConfig, CropKind
@@ -25,7 +26,7 @@ from videomae.config.lists import (
 from videomae.config.mask import MaskConfig, MaskKind, check_mask
 from videomae.config.model import ModelConfig, Positions, token_grid
 from videomae.config.optim import OptimConfig
-from videomae.config.overview import DoctorConfig, RecipesConfig, ReportConfig, Stage
+from videomae.config.overview import DoctorConfig, RecipesConfig, RecipeStage, ReportConfig
 from videomae.config.probe import ProbeConfig, ProbeKind
 from videomae.config.run import (
     AUTO,
@@ -95,6 +96,7 @@ __all__ = [
     "PretrainConfig",
     "ProbeConfig",
     "ProbeKind",
+    "RecipeStage",
     "RecipesConfig",
     "Recompute",
     "ReconstructConfig",
@@ -105,7 +107,6 @@ __all__ = [
     "ScanConfig",
     "Sharding",
     "SourceConfig",
-    "Stage",
     "TrainConfig",
     "UserError",
     "WeightsFormat",

@@ -1,4 +1,4 @@
-"""How training views are cut from the frames, changed and mixed."""
+"""Settings of data augmentation: crops, RandAugment, Mixup, CutMix, random erasing."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,7 @@ from videomae.config.settings import check, check_bounds, setting
 
 
 class CropKind(Enum):
-    """How a training crop is chosen; see videomae.data.augment."""
+    """The ways to choose a training crop; videomae.data.augment explains them."""
 
     multi_scale = "multi_scale"
     random_resized = "random_resized"
@@ -15,45 +15,46 @@ class CropKind(Enum):
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How a training view is cut from the frames."""
+    """Settings of data augmentation: how training views are cropped, changed and mixed."""
 
     crop: CropKind
-    """multi_scale: pre-training's; random_resized: fine-tuning's."""
+    """Kind of random crop. multi_scale: for pre-training; random_resized: for fine-tuning."""
     antialias: bool
-    """Whether shrinking averages over the source pixels. The reference does so in pre-training."""
+    """Whether resizing to a smaller size averages the source pixels (antialiasing). VideoMAE's own
+    code does so in pre-training."""
     scales: list[float] = setting(factory=lambda: [1.0, 0.875, 0.75, 0.66])
-    """multi_scale: sides of the crop as shares of the frame's short side, largest first."""
+    """Crop sides for crop=multi_scale, as shares of the frame's short side, largest first."""
     area: list[float] = setting(factory=lambda: [0.08, 1.0])
-    """random_resized: least and most area of the crop, as shares of the frame's."""
+    """Smallest and largest crop area for crop=random_resized, as shares of the frame's area."""
     aspect: list[float] = setting(factory=lambda: [3 / 4, 4 / 3])
-    """random_resized: least and most width over height of the crop."""
+    """Smallest and largest aspect ratio (width / height) for crop=random_resized."""
     rand_ops: int = setting(0, at_least=0, finetuning_only=True)
-    """RandAugment: operations drawn for each view; 0: none."""
+    """Number of RandAugment operations drawn for each view; 0: no RandAugment."""
     rand_prob: float = setting(0.5, at_least=0, at_most=1)
-    """RandAugment: chance of each of them to be done."""
+    """Probability that a drawn RandAugment operation is applied."""
     rand_level: float = setting(7.0, at_least=0, at_most=10)
-    """RandAugment: mean of their level, from 0 to 10."""
+    """Mean strength of the RandAugment operations, from 0 to 10."""
     rand_spread: float = setting(0.5, at_least=0)
-    """RandAugment: standard deviation of the level."""
+    """Standard deviation of the strength of the RandAugment operations."""
     mixup: float = setting(0.0, at_least=0, finetuning_only=True)
-    """Mixup: both parameters of the beta distribution of a view's own weight; 0: none."""
+    """Mixup alpha: a view's own weight is drawn from Beta(alpha, alpha); 0: no Mixup."""
     cutmix: float = setting(0.0, at_least=0, finetuning_only=True)
-    """CutMix: both parameters of the beta distribution of the share of a view's own area; 0: none.
-    """
+    """CutMix alpha: the share of area that a view keeps is drawn from Beta(alpha, alpha); 0: no
+    CutMix."""
     mix_prob: float = setting(1.0, at_least=0, at_most=1)
-    """Chance of a block of videos to be mixed."""
+    """Probability that a block of videos is mixed (Mixup or CutMix)."""
     switch_prob: float = setting(0.5, at_least=0, at_most=1)
-    """Chance of CutMix where both are on."""
+    """Probability of CutMix, rather than Mixup, where both are on."""
     mix_block: int = setting(2, at_least=1)
-    """Videos that are mixed at one strength; the most up to this that divide the global batch. Of
-    an even number each is mixed with a neighbour; of an odd one the middle video's views are mixed
-    with each other. 1: the views of each video."""
+    """Number of videos that are mixed with one weight: the largest number up to this that divides
+    the global batch. Each video is mixed with another one of its block; in a block of odd size the
+    views of the middle video are mixed with each other. 1: each video's own views are mixed."""
     erase_prob: float = setting(0.0, at_least=0, at_most=1, finetuning_only=True)
-    """Random erasing: chance of each view."""
+    """Probability that a view gets random erasing."""
     erase_area: list[float] = setting(factory=lambda: [0.02, 1 / 3])
-    """Random erasing: least and most area, as shares of the frame's."""
+    """Smallest and largest area for random erasing, as shares of the frame's area."""
     erase_aspect: list[float] = setting(factory=lambda: [0.3, 1 / 0.3])
-    """Random erasing: least and most height over width."""
+    """Smallest and largest height / width for random erasing."""
     transform: str | None = setting(None, new=True)
     """Your own augmentation, as package.module:Name, in place of RandAugment, crop and mirroring;
     see docs/extending.md. Mixup, CutMix and random erasing are still done as set here."""

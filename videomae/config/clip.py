@@ -1,25 +1,25 @@
-"""What a model sees of one video."""
+"""Settings of a clip: the number of frames, their stride, height and width."""
 
 from dataclasses import dataclass
 
 from videomae.config.settings import check, check_bounds, setting
 
 MOST_TOKENS = 1_000_000
-"""Of a clip; more is a slip, or a file that says what it likes."""
+"""Largest number of tokens of a clip: more is a typing error, or a malformed file."""
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What the model sees of one video."""
+    """Size of the clips that a model takes: frames, stride, height and width."""
 
     frames: int = setting(at_least=1, on_page=True)
-    """Frames per clip."""
+    """Number of frames of a clip."""
     stride: int = setting(at_least=1, on_page=True)
-    """Source frames from one sampled frame to the next."""
+    """Distance between two frames of a clip, in frames of the video."""
     size: int = setting(at_least=1, on_page=True)
-    """Height of what the model sees, in pixels, and its width where that is not given."""
+    """Height of a clip's frames, in pixels, and their width where data.clip.width is null."""
     width: int | None = setting(None, at_least=1, on_page=True)
-    """Width of what the model sees, in pixels; null: as high as wide."""
+    """Width of a clip's frames, in pixels; null: equal to the height."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "data.clip")
@@ -31,7 +31,7 @@ class ClipConfig:
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Height and width, in pixels."""
+        """Height and width of a frame, in pixels."""
         return self.size, self.size if self.width is None else self.width
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A data set: its lists, its clips, its classes, and how it is tested."""
+"""Settings of a data set: its lists, its clips, its classes, and the views of a test video."""
 
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -12,7 +12,7 @@ CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
 
 
 class Sampling(Enum):
-    """How the frames of a fine-tuning clip are chosen; see videomae.data.sample."""
+    """The ways to choose the frames of a fine-tuning clip; videomae.data.sample explains them."""
 
     dense = "dense"
     segment = "segment"
@@ -20,21 +20,23 @@ class Sampling(Enum):
 
 @dataclass(frozen=True)
 class SourceConfig(ListConfig):
-    """One of several lists that are trained on together."""
+    """Settings of one of several training lists that pre-training uses together."""
 
     stride: int | None = setting(None, at_least=1)
-    """Source frames from one sampled frame to the next; null: data.clip.stride."""
+    """Distance between two frames of a clip of this list, in frames of the video; null:
+    data.clip.stride."""
 
 
 @dataclass(frozen=True)
 class DataConfig(ListConfig):
-    """A data set: its lists, its clips, its classes, and how it is tested."""
+    """Settings of a data set: lists, clips, classes, views of a test video, reading of videos."""
 
     clip: ClipConfig = setting(kw_only=True)
-    """What the model sees of one video."""
+    """Size of the clips that the model takes."""
     sources: dict[str, SourceConfig] = setting(factory=dict)
-    """Several training lists in place of train_list and root, by any name (pre-training). A key
-    sets, and adds: data.sources.NAME.train_list=FILE; '~data.sources.NAME' leaves one out."""
+    """Several training lists instead of train_list and root, each under a name that you choose
+    (pre-training). data.sources.NAME.train_list=FILE adds one or changes it; '~data.sources.NAME'
+    removes one."""
     val_list: str | None = setting(
         None,
         is_path=True,
@@ -44,7 +46,7 @@ class DataConfig(ListConfig):
         on_page=True,
         often=True,
     )
-    """Clip list on which the best weights of a fine-tuning are chosen; see eval_every."""
+    """Validation list, on which fine-tuning chooses its best weights; see eval_every."""
     test_list: str | None = setting(
         None,
         is_path=True,
@@ -54,50 +56,53 @@ class DataConfig(ListConfig):
         on_page=True,
         often=True,
     )
-    """Clip list to evaluate on (fine-tuning and evaluation)."""
+    """Test list, on which fine-tuning and evaluation measure the accuracy."""
     prepared: str | None = setting(None, is_path=True, may_change=True, often=True)
-    """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
-    classes that are null here."""
+    """Directory that python -m videomae.prepare wrote. It provides the lists, root, class_names and
+    classes wherever these are null."""
     split: str | None = setting(None, may_change=True, often=True)
-    """Which split of the prepared directory, 1 2 ...; null where the data set has one only. all:
-    every one in turn, and their mean (fine-tuning and evaluation)."""
+    """Split of the prepared directory to use, 1 2 ...; null where the data set has only one. all:
+    each split in turn, then the mean of their results (fine-tuning and evaluation)."""
     num_train: int | None = setting(None, at_least=1, may_change=True)
-    """Videos of the published training list (null: unknown); a list of another length is said at
-    the start."""
+    """Number of videos of the published training list; null: unknown. If your list has another
+    length, the run says so at its start."""
     sampling: Sampling = setting(Sampling.dense, in_features=True, on_page=True)
-    """dense: one window of frames x stride; segment: one frame from each of `frames` parts."""
+    """How the frames of a fine-tuning clip are chosen. dense: one window of frames x stride;
+    segment: the video is cut into as many parts as a clip has frames, one frame from each part."""
     target: str = setting(CLASS, choices=TARGETS, new=True, often=True)
-    """What is learned of a video in fine-tuning. class: one class; multilabel: any number of
-    classes; regression: one or several numbers; or your own head, as package.module:Name, see
+    """Target of fine-tuning. class: one class for each video; multilabel: any number of classes;
+    regression: one or several numbers; or your own head, as package.module:Name, see
     docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""
     classes: int | None = setting(None, at_least=2, example="101", often=True)
     """How many classes the labels have (fine-tuning and evaluation)."""
     class_names: str | None = setting(None, is_path=True, may_change=True, often=True)
-    """Text file, line i = name of class i, or of number i of a regression. Without it they go by
-    their number."""
+    """Text file with the names of the classes, or of the numbers of a regression: line i is the
+    name of class or number i. null: they are called by their numbers."""
     hflip: bool = False
-    """Whether a mirrored video keeps its class. Pre-training never mirrors."""
+    """Whether training views are flipped horizontally at random: only where a mirrored video keeps
+    its class. Pre-training never flips."""
     repeats: int = setting(1, at_least=1, on_page=True)
-    """Views drawn from one decoded video."""
+    """Number of views drawn from one decoded clip in training."""
     segments: int = setting(5, at_least=1, may_change=True, in_features=True)
-    """Temporal positions of a test video's views."""
+    """Number of temporal positions of a test video's views."""
     crops: int = setting(3, at_least=1, may_change=True)
-    """Spatial positions of a test video's views."""
+    """Number of spatial positions of a test video's views."""
     decoder: str = setting("auto", may_change=True)
-    """pyav, decord or torchcodec; auto: the first of them that is there; or your own, as
-    package.module:Name, see docs/extending.md."""
+    """Library that decodes videos: pyav, decord or torchcodec; auto: the first that is installed;
+    or your own decoder, as package.module:Name, see docs/extending.md."""
     align_starts: bool = True
-    """On a pack whose stride divides data.clip.stride, pre-training's clips start on multiples of
-    the pack's stride, where they decode fastest. Plain files have none, nor has fine-tuning."""
+    """Whether pre-training clips from a pack start at a multiple of the pack's stride, where they
+    decode fastest. It has an effect only if the pack's stride divides data.clip.stride; not on
+    plain video files, and not in fine-tuning."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES, may_change=True)
-    """Bytes of memory that reading one clip may take; a video that needs more is a bad file. Frames
-    are read and shrunk a few at a time, so that 1080p takes some 100 MB and 8K less than 1 GB."""
+    """Bytes of memory that reading one clip may take; a video that needs more counts as a bad file.
+    Frames are read and resized a few at a time: 1080p takes about 100 MB and 8K less than 1 GB."""
     timeout_s: float = setting(120.0, above=0, may_change=True)
     """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
-    started anew; the video that this happens to twice running is a bad file."""
+    restarted; a video with which this happens twice in a row counts as a bad file."""
     max_bad_fraction: float = setting(0.01, at_least=0, at_most=1, may_change=True)
-    """Training stops when more than this share of the files tried so far, and more than one file,
-    cannot be read."""
+    """Largest share of unreadable files: training stops when more of the files tried so far, and
+    more than one file, cannot be read."""
 
     def __post_init__(self) -> None:
         self.check_lines("data")
@@ -121,9 +126,9 @@ class DataConfig(ListConfig):
         )
 
     def parts(self) -> dict[str, "DataConfig"]:
-        """Each training list as a data set of its own, by the section of the config it stands in.
+        """Return each training list as a data set of its own, by its section of the config.
 
-        That is {"data": self}, or one of every source, as "data.sources.NAME", in their order.
+        That is {"data": self}, or one entry for each source, "data.sources.NAME", in their order.
         """
         if not self.sources:
             return {"data": self}

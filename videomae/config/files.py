@@ -1,4 +1,4 @@
-"""Commands that make lists and packs of files: prepare, scan, pack."""
+"""Settings of the commands that make lists and packs of video files: prepare, scan, pack."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -13,7 +13,7 @@ X264_PRESETS = (
 
 
 class Dataset(StrEnum):
-    """What prepare makes lists of; see videomae.lists.annotations."""
+    """The data sets that prepare knows; videomae.lists.annotations reads their annotations."""
 
     ucf101 = "ucf101"
     hmdb51 = "hmdb51"
@@ -26,7 +26,7 @@ class Dataset(StrEnum):
 
 
 class Scan(Enum):
-    """How prepare looks for damaged videos."""
+    """The ways in which prepare looks for damaged videos."""
 
     off = "off"
     quick = "quick"
@@ -35,41 +35,44 @@ class Scan(Enum):
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """python -m videomae.prepare"""
+    """Settings of python -m videomae.prepare, which makes the lists of a data set."""
 
     dataset: str | None = setting(None, example="ucf101", choices=tuple(Dataset), often=True)
-    """ucf101 hmdb51 k400 k600 k710 ssv2; your own: folders (one per class), csv (path,class), or
-    a reader of annotations as package.module:Name, see docs/extending.md."""
+    """Data set: ucf101 hmdb51 k400 k600 k710 ssv2; for your own videos: folders (one per class),
+    csv (lines path,class), or a reader of annotations as package.module:Name, see
+    docs/extending.md."""
     videos: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/videos", often=True
     )
-    """Folder below which the videos lie, or folders of extracted frames."""
+    """Folder below which the videos lie, or the folders of extracted frames."""
     annotations: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/annotations", often=True
     )
-    """Folder of the official annotation files; with dataset=csv the file."""
+    """Folder of the official annotation files; for dataset=csv, the CSV file."""
     out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
-    """Directory that is written: lists, classes.txt, prepared.json, problems.jsonl."""
+    """Output directory, for the lists, classes.txt, prepared.json and problems.jsonl."""
     scan: Scan = setting(Scan.off, often=True)
-    """Leave damaged videos out: quick reads three frames of each, strict decodes all of them."""
+    """Whether damaged videos are searched for and left out of the lists. off: no; quick: three
+    frames of each video are decoded; strict: all frames are."""
     workers: int | None = setting(None, at_least=1, often=True)
-    """Processes of a scan; null: one per core."""
+    """Number of processes that scan videos; null: one per CPU core."""
     timeout_s: float = setting(600.0, above=0)
-    """A video that takes longer to scan is left out."""
+    """Seconds that scanning one video may take; a video that takes longer is left out."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES)
-    """Bytes of memory that scanning a video may take; one that needs more is left out."""
+    """Bytes of memory that scanning one video may take; a video that needs more is left out."""
     val_groups: int = setting(0, at_least=0)
-    """ucf101: groups of every class (of its 18 training ones) that are moved from train to val."""
+    """Number of groups of each UCF101 class (of its 18 training groups) that are moved from train
+    to val."""
     val_fraction: float = setting(0.0, at_least=0, below=1)
-    """folders, csv: share of each class's training videos that is moved to val."""
+    """Share of each class's training videos that is moved to val (dataset=folders or csv)."""
     test_fraction: float = setting(0.0, at_least=0, below=1)
-    """folders, csv: share of each class's training videos that is moved to test."""
+    """Share of each class's training videos that is moved to test (dataset=folders or csv)."""
     seed: int = 0
-    """Chooses what is moved."""
+    """Random seed for the choice of the videos that are moved to val and test."""
     strict: bool = False
-    """Counts that are not the published ones are an error."""
+    """Whether numbers of videos that differ from the published ones are an error."""
     overwrite: bool = False
-    """Replace the lists that out holds."""
+    """Whether lists that prepare wrote to out before are replaced."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -95,17 +98,18 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class ScanConfig(ListedConfig):
-    """python -m videomae.scan"""
+    """Settings of python -m videomae.scan, which looks for damaged videos in a list."""
 
     out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
-    """Directory that is written: scan.parquet, clean.txt, progress.jsonl."""
+    """Output directory, for scan.parquet, clean.txt and progress.jsonl."""
     workers: int | None = setting(None, at_least=1, often=True)
-    """Decoding processes; null: one per core."""
+    """Number of processes that decode videos; null: one per CPU core."""
     timeout_s: float = setting(600.0, above=0)
-    """A video that takes longer is recorded as damaged."""
+    """Seconds that decoding one video may take; a video that takes longer is recorded as
+    damaged."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES)
-    """Bytes of memory that decoding may take; a video that needs more is recorded as damaged. As
-    data.max_clip_bytes of those who train on it."""
+    """Bytes of memory that decoding one video may take; a video that needs more is recorded as
+    damaged. Give the same value as data.max_clip_bytes of the training."""
 
     def __post_init__(self) -> None:
         self.check_lines("")
@@ -113,30 +117,31 @@ class ScanConfig(ListedConfig):
 
 @dataclass(frozen=True)
 class PackConfig(ScanConfig):
-    """python -m videomae.pack"""
+    """Settings of python -m videomae.pack, which rewrites videos for faster decoding."""
 
     out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
-    """Directory that is written: the pack."""
+    """Output directory of the pack."""
     timeout_s: float = setting(1800.0, above=0)
-    """A video that takes longer is left out."""
+    """Seconds that packing one video may take; a video that takes longer is left out."""
     short_side: int = setting(256, at_least=2)
-    """Of the packed videos, in pixels; smaller ones stay as they are."""
+    """Short side of the packed videos, in pixels; smaller videos keep their size."""
     # x264 puts 16 B-frames in a row.
     stride: int = setting(4, at_least=1, at_most=17)
-    """Every stride-th frame decodes without those between: the data.clip.stride you train with."""
+    """Distance between two frames that decode without those between them: give the data.clip.stride
+    of your training."""
     keyint: int = 32
-    """Every keyint-th frame is a key frame, from which decoding can start: a multiple of stride."""
+    """Distance between two key frames, at which decoding can start: a multiple of stride."""
     crf: float = setting(22.0, at_least=1, at_most=51)
-    """x264's quality, 1 to 51; less is better, and larger."""
+    """Constant rate factor (CRF) of x264, 1 to 51: lower is better quality and larger files."""
     preset: str = "medium"
-    """x264's preset: slower ones make smaller files."""
+    """Preset of x264, ultrafast to veryslow: slower presets make smaller files."""
     shard_mb: float = setting(512.0, above=0)
-    """Size of a shard, in 10^6 bytes; a larger video has a shard of its own."""
+    """Size of a shard file of the pack, in 10^6 bytes; a larger video gets a shard of its own."""
     max_bad_fraction: float = setting(0.01, at_least=0, at_most=1)
-    """Packing stops when more than this share of the videos tried so far, and more than one video,
-    cannot be packed."""
+    """Largest share of videos that cannot be packed: packing stops when there are more among those
+    tried so far, and more than one."""
     check: bool = False
-    """Only read all of the pack in `out`, and say what is damaged."""
+    """Whether the command only reads the whole pack in `out` and reports what is damaged."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Clip lists: where one is, and what its lines hold."""
+"""Settings of a clip list: its file, the root of its paths and the format of its lines."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from enum import Enum
 from videomae.config.settings import check, check_bounds, dotted, setting
 
 MAX_CLIP_BYTES = 2**31
-"""Memory, in bytes, that reading one clip may take unless a setting says otherwise."""
+"""Default limit of the memory for reading one clip, in bytes."""
 MIN_CLIP_BYTES = 2**27
-"""What that must be at least: reading takes 64 MiB at a time."""
+"""Smallest limit of the memory for reading one clip, in bytes: reading takes 64 MiB at a time."""
 
 
 class ListFormat(Enum):
-    """What a line of a clip list holds; see videomae.lists.clips."""
+    """The formats of a line of a clip list; videomae.lists.clips explains them."""
 
     auto = "auto"
     video = "video"
@@ -27,7 +27,7 @@ class ListFormat(Enum):
 
 @dataclass(frozen=True)
 class LinesConfig:
-    """What the lines of a clip list mean."""
+    """Settings that say what the lines of a clip list mean."""
 
     root: str | None = setting(
         None,
@@ -39,19 +39,22 @@ class LinesConfig:
         on_page=True,
         often=True,
     )
-    """Folder that the list's paths are relative to."""
+    """Folder that the paths of the clip list are relative to."""
     list_format: ListFormat = setting(ListFormat.auto, in_features=True)
-    """What a line of the list holds."""
+    """Format of the lines of the clip list; auto: told from the lines."""
     frame_template: str | None = setting(None, is_path=True, in_features=True)
-    """File name of one frame of a frame folder, such as "img_{:05}.jpg"."""
+    """Pattern of the file names in a folder of frames, such as "img_{:05}.jpg"."""
     first_frame: int = setting(1, at_least=0, in_features=True)
-    """Number of a frame folder's first frame, where the list does not say."""
+    """Number of the first frame in a folder of frames, where the list does not say."""
 
     def check_lines(self, section: str) -> None:
-        """Check that the lines can be read so.
+        """Check that the settings of the lines fit each other.
+
+        Args:
+            section: the section that the settings stand in, such as "data"; "" for none.
 
         Raises:
-            ConfigError: naming the setting, which stands in that section.
+            ConfigError: they do not; the error names the setting.
         """
         check_bounds(self, section)
         template = dotted(section, "frame_template")
@@ -71,7 +74,7 @@ class LinesConfig:
 
 @dataclass(frozen=True)
 class ListConfig(LinesConfig):
-    """A training list, where its videos are, and what its lines mean."""
+    """Settings of a training list: its file, the root of its paths and the format of its lines."""
 
     train_list: str | None = setting(
         None,
@@ -82,21 +85,22 @@ class ListConfig(LinesConfig):
         on_page=True,
         often=True,
     )
-    """Clip list to train on."""
+    """Training list: the clip list of the videos to train on."""
 
 
 @dataclass(frozen=True)
 class ListedConfig(LinesConfig):
-    """A command that looks at the videos of a clip list."""
+    """Settings of a command that reads the videos of a clip list."""
 
     list: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/list.txt", often=True
     )
-    """Clip list of the videos."""
+    """Clip list of the videos to read."""
 
 
 def is_template(text: str) -> bool:
-    """Whether a text makes names of a number, of less than a hundred characters each."""
+    """Whether a text is a pattern of file names with one place for a number, as img_{:05}.jpg
+    is."""
     place = r"\{0?(?::[^{}\d]{0,2}\d{0,2}d?)?\}"
     plain = r"(?:[^{}]|\{\{|\}\})*"
     if not re.fullmatch(plain + place + plain, text):

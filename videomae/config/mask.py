@@ -1,4 +1,4 @@
-"""What hides tokens from the encoder and from the decoder."""
+"""Settings of masking: which tokens the encoder does not see and the decoder rebuilds."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,7 @@ from videomae.config.settings import check, check_bounds, setting
 
 
 class MaskKind(Enum):
-    """What hides tokens from the encoder; see videomae.data.mask."""
+    """The kinds of encoder mask; videomae.data.mask draws them."""
 
     tube = "tube"
     random = "random"
@@ -15,15 +15,16 @@ class MaskKind(Enum):
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """What the encoder does not see, and what the decoder need not rebuild."""
+    """Settings of the encoder mask and of the decoder mask."""
 
     kind: MaskKind = setting(on_page=True)
-    """tube: the same places in every time step; random: any tokens."""
+    """Kind of encoder mask. tube: the same patches in every time step; random: any tokens."""
     ratio: float = setting(above=0, below=1, on_page=True)
-    """Share of the tokens hidden from the encoder (rounded down)."""
+    """Share of the tokens that are masked, that is, hidden from the encoder; their number is
+    rounded down."""
     decoder_ratio: float = setting(on_page=True)
-    """Share of the tokens dropped for the decoder by the running cell: 0.25, 0.5 or 0.75.
-    0: none is dropped, the decoder rebuilds all that the encoder did not see."""
+    """Share of the tokens that the decoder does not rebuild, chosen by running-cell masking: 0.25,
+    0.5 or 0.75. 0: the decoder rebuilds all masked tokens."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "mask")
@@ -35,13 +36,15 @@ class MaskConfig:
 
 
 def check_mask(mask: MaskConfig, grid: tuple[int, int, int], section: str = "mask.") -> None:
-    """Check that masking leaves the encoder and the decoder something to do.
+    """Check that a mask fits the token grid: the encoder and the decoder both have tokens left.
 
     Args:
-        section: what the settings' names start with.
+        grid: numbers of tokens along time, height and width.
+        section: prefix of the settings' names in error messages.
 
     Raises:
-        ConfigError: the ratio hides nothing or everything, or the running cell does not tile.
+        ConfigError: the ratio hides no token or all of them, or the grid does not divide into
+            running cells of 2 x 2 tokens.
     """
     t, h, w = grid
     tokens = h * w if mask.kind is MaskKind.tube else t * h * w

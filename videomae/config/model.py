@@ -1,4 +1,4 @@
-"""The network: its sizes, its positions, and how many tokens a clip becomes."""
+"""Settings of the network: its sizes, its position embedding, and the token grid of a clip."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from videomae.config.settings import check, check_bounds, setting
 
 
 class Positions(Enum):
-    """The table that tells tokens apart; see videomae.model.positions."""
+    """The kinds of position embedding; videomae.model.positions makes them."""
 
     sincos_1d = "sincos_1d"
     sincos_3d = "sincos_3d"
@@ -18,30 +18,30 @@ class Positions(Enum):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A vision transformer over tubelets, and the decoder that pre-training adds to it."""
+    """Settings of the vision transformer and of the decoder that pre-training adds to it."""
 
     name: str = setting(on_page=True)
-    """The preset's name, for people."""
+    """Name of the model preset, for logs and reports."""
     dim: int = setting(at_least=1)
-    """Width of the encoder."""
+    """Width of the encoder: the size of its token embeddings."""
     depth: int = setting(at_least=1)
-    """Blocks of the encoder."""
+    """Number of transformer blocks of the encoder."""
     heads: int = setting(at_least=1)
-    """Attention heads of the encoder."""
+    """Number of attention heads of the encoder."""
     mlp_dim: int = setting(at_least=1)
     """Hidden width of the encoder's MLPs."""
     patch: int = setting(at_least=1)
-    """Side of a tubelet, in pixels."""
+    """Height and width of a tubelet, in pixels."""
     decoder_dim: int = setting(at_least=1)
-    """Width of the decoder."""
+    """Width of the decoder: the size of its token embeddings."""
     decoder_heads: int = setting(at_least=1)
-    """Attention heads of the decoder."""
+    """Number of attention heads of the decoder."""
     decoder_mlp_dim: int = setting(at_least=1)
     """Hidden width of the decoder's MLPs."""
     decoder_depth: int = setting(4, at_least=1)
-    """Blocks of the decoder."""
+    """Number of transformer blocks of the decoder."""
     tubelet: int = setting(2, at_least=1)
-    """Frames of a tubelet."""
+    """Number of frames of a tubelet."""
     norm_eps: float = setting(1e-6, above=0)
     """Epsilon of the blocks' LayerNorms and of the one after the encoder."""
     decoder_norm_eps: float = setting(1e-6, above=0)
@@ -49,13 +49,14 @@ class ModelConfig:
     fc_norm_eps: float = setting(1e-6, above=0)
     """Epsilon of a classifier's LayerNorm before the head."""
     positions: Positions = Positions.sincos_1d
-    """sincos_1d: over the token's number, as in all released models; sincos_3d: over its place;
-    learned: the encoder's are parameters."""
+    """Position embedding of the encoder. sincos_1d: sine-cosine of the token's number, as in all
+    released models; sincos_3d: sine-cosine of its place in time, height and width; learned: a
+    parameter."""
     position_grid: list[int] | None = None
-    """Tokens (time, height, width) that the fixed positions are made for; a clip of other tokens
-    sees them interpolated. null: those of the clip, or of the starting weights."""
+    """Token grid (time, height, width) that the fixed position embedding is made for; for clips of
+    another grid it is interpolated. null: the grid of the clip, or of the starting weights."""
     normalise_targets: bool = True
-    """Whether the decoder predicts pixels normalised within their tubelet, or plain ones."""
+    """Whether the decoder's targets are pixels normalised within their tubelet, or plain pixels."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "model")
@@ -81,7 +82,7 @@ class ModelConfig:
 
 
 def token_grid(model: ModelConfig, clip: ClipConfig) -> tuple[int, int, int]:
-    """How many tokens a clip has along time, height and width.
+    """Return the token grid of a clip: its numbers of tokens along time, height and width.
 
     Raises:
         ConfigError: the clip does not divide into whole tubelets.

@@ -1,4 +1,4 @@
-"""AdamW, its schedule and its regularisation."""
+"""Settings of the optimiser AdamW, its learning rate schedule and the regularisation."""
 
 from dataclasses import dataclass
 
@@ -7,39 +7,41 @@ from videomae.config.settings import check, check_bounds, setting
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, its schedule and its regularisation."""
+    """Settings of AdamW, its learning rate schedule and the regularisation."""
 
     global_batch: int = setting(at_least=1, on_page=True, often=True)
-    """Videos per optimiser step, over all processes and micro-batches; repeats not counted."""
+    """Number of videos per optimiser step, over all processes and micro-batches; repeats are not
+    counted."""
     base_lr: float = setting(at_least=0, on_page=True, often=True)
     """Peak learning rate per 256 videos; the rate used is base_lr * global_batch / 256."""
     min_lr: float = setting(at_least=0)
-    """Where the cosine ends, per 256 videos."""
+    """Learning rate at the end of the cosine schedule, per 256 videos."""
     betas: list[float] = setting()
-    """AdamW's two averaging factors."""
+    """The two betas of AdamW."""
     epochs: int = setting(at_least=1, on_page=True, often=True)
-    """Passes over the list; the schedule always spans them all."""
+    """Number of epochs (passes over the training list); the schedule spans all of them."""
     warmup_epochs: float = setting(at_least=0, on_page=True)
-    """Passes during which the rate rises from 0."""
+    """Number of epochs during which the learning rate rises linearly from 0."""
     weight_decay: float = setting(0.05, at_least=0)
-    """For matrices only: biases, norms and the mask token are not decayed."""
+    """Weight decay of AdamW, on matrices only: not on biases, norms and the mask token."""
     eps: float = setting(1e-8, at_least=0)
-    """AdamW's epsilon."""
+    """Epsilon of AdamW."""
     clip_grad: float | None = setting(None, above=0, null="no clipping")
-    """Largest gradient norm; null: not clipped."""
+    """Largest norm of the gradient, to which it is clipped; null: no clipping."""
     layer_decay: float = setting(1.0, above=0, at_most=1, on_page=True)
-    """Each block's rate as a share of the rate of the block above it."""
+    """Layer-wise learning rate decay: the rate of each block as a share of the next block's."""
     drop_path: float = setting(0.0, at_least=0, at_most=1, finetuning_only=True, on_page=True)
-    """Chance that the last block's branches are skipped for a view; rises linearly with depth."""
+    """Drop path rate: the probability with which a branch of the last block is skipped for a view;
+    it rises linearly from 0 with depth."""
     head_drop: float = setting(0.0, at_least=0, at_most=1, finetuning_only=True)
-    """Dropout before the classifier's head."""
+    """Dropout probability before the classifier's head."""
     label_smoothing: float = setting(0.0, at_least=0, at_most=1, finetuning_only=True)
-    """Share of the label's probability that is spread over all classes."""
+    """Label smoothing: the share of the label's probability that is spread over all classes."""
     ema_decay: float | None = setting(
         None, above=0, below=1, null="none", finetuning_only=True, on_page=True
     )
-    """Decay per step of a running mean of the weights, which is what is evaluated and written then;
-    null: none."""
+    """Decay per step of an exponential moving average (EMA) of the weights, which is then evaluated
+    and written; null: no EMA."""
     objective: str | None = setting(None, new=True)
     """Your own objective, as package.module:Name, in place of the stage's; see docs/extending.md.
     """

@@ -1,4 +1,4 @@
-"""Commands that tell what there is: recipes, doctor, report."""
+"""Settings of the commands that only read and report: recipes, doctor, report."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,8 +8,8 @@ from videomae.config.lists import ListedConfig
 from videomae.config.settings import check, check_bounds, setting
 
 
-class Stage(Enum):
-    """The two kinds of training."""
+class RecipeStage(Enum):
+    """The two kinds of training that a recipe can be for."""
 
     pretrain = "pretrain"
     finetune = "finetune"
@@ -17,20 +17,20 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class RecipesConfig:
-    """python -m videomae.recipes"""
+    """Settings of python -m videomae.recipes, which lists the exps."""
 
-    stage: Stage | None = setting(None, often=True)
-    """Only the exps of this command: pretrain or finetune; null: all."""
+    stage: RecipeStage | None = setting(None, often=True)
+    """Command whose exps are listed: pretrain or finetune; null: both."""
     match: str = setting("", often=True)
-    """Only the exps whose names hold this."""
+    """Text that the name of a listed exp contains; empty: all exps."""
 
 
 @dataclass(frozen=True)
 class DoctorConfig(ListedConfig):
-    """python -m videomae.doctor"""
+    """Settings of python -m videomae.doctor, which checks the machine and a clip list."""
 
     first: int = setting(20, at_least=1, often=True)
-    """How many of its videos."""
+    """Number of videos, from the start of the list, that are read as a test."""
 
     def __post_init__(self) -> None:
         self.check_lines("")
@@ -38,14 +38,14 @@ class DoctorConfig(ListedConfig):
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """python -m videomae.report"""
+    """Settings of python -m videomae.report, which makes a page of several runs."""
 
     runs: Any = setting(None, example="'outputs/*'", often=True)
-    """Quoted glob of run directories, or of their results.json; or a list of globs."""
+    """Quoted glob pattern of run directories, or of their results.json; or a list of patterns."""
     out: str = setting("outputs/report", is_path=True, often=True)
-    """Directory that report.html is written to."""
+    """Output directory of report.html."""
     samples: int = setting(6, at_least=0)
-    """Right and wrong test videos of each evaluation that are shown; 0: none."""
+    """Number of right and of wrong test videos of each evaluation that are shown; 0: none."""
 
     def __post_init__(self) -> None:
         given = self.runs if isinstance(self.runs, list) else [self.runs]

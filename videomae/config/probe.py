@@ -1,4 +1,4 @@
-"""Probes of a frozen encoder."""
+"""Settings of probes: classifiers that are fitted on the features of a frozen encoder."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +11,7 @@ from videomae.config.use import BothHeadsConfig
 
 
 class ProbeKind(Enum):
-    """What is fitted on frozen features; see videomae.evaluation.probes."""
+    """The kinds of probe; videomae.evaluation.probes defines them."""
 
     knn = "knn"
     linear = "linear"
@@ -20,26 +20,29 @@ class ProbeKind(Enum):
 
 @dataclass(frozen=True)
 class ProbesConfig:
-    """What is fitted on the features of a frozen encoder, and how."""
+    """Settings of the probes of a frozen encoder, and of fitting them."""
 
     kinds: list[ProbeKind] = setting(factory=lambda: list(ProbeKind), often=True)
-    """Any of knn, linear, attentive."""
+    """Kinds of probe to fit: any of knn, linear, attentive."""
     views: int = setting(1, at_least=1)
-    """Views of a training video, evenly spaced in time; of a test video the middle one is taken."""
+    """Number of views of a training video, evenly spaced in time; a test video has one, the middle
+    one."""
     k: int = setting(20, at_least=1)
-    """knn: neighbours that vote."""
+    """Number of nearest neighbours that vote (k-NN probe)."""
     temperature: float = setting(0.07, above=0)
-    """knn: a neighbour's vote weighs exp(cosine similarity / temperature)."""
+    """Temperature of the k-NN probe: a vote has the weight exp(cosine similarity / temperature)."""
     lrs: list[float] = setting(factory=lambda: [1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
-    """Learning rates that are tried; the best on a held-out fifth of the training list is taken."""
+    """Learning rates to try for the linear and the attentive probe; the best one on a held-out
+    fifth of the training videos is used."""
     linear_epochs: int = setting(100, at_least=1)
-    """Passes of the linear probe over the training features."""
+    """Number of epochs of the linear probe: passes over the training features."""
     attentive_epochs: int = setting(20, at_least=1)
-    """Passes of the attentive probe over the training features."""
+    """Number of epochs of the attentive probe: passes over the training features."""
     min_steps: int = setting(1000, at_least=1)
-    """A short training list is passed over more often, until there are so many steps."""
+    """Smallest number of steps of fitting: for a short training list, epochs are added until it is
+    reached."""
     batch: int = setting(64, at_least=1)
-    """Views per step."""
+    """Number of views per step of fitting."""
     weight_decay: float = setting(0.01, at_least=0)
     """Weight decay of AdamW."""
 
@@ -57,7 +60,7 @@ class ProbesConfig:
 
 @dataclass(frozen=True)
 class ProbeConfig(BothHeadsConfig):
-    """python -m videomae.probe"""
+    """Settings of python -m videomae.probe, which fits probes on a frozen encoder."""
 
     model: ModelConfig = setting(kw_only=True)
     data: DataConfig = setting(kw_only=True)
@@ -66,15 +69,15 @@ class ProbeConfig(BothHeadsConfig):
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
-    """Weights of any released kind; scratch: a random encoder, as model= says."""
+    """Weights to load, of any released kind; scratch: an encoder of model= with random weights."""
     name: str = "probe"
-    """The result's name."""
+    """Name of the results, for reports."""
     output_dir: str = setting("outputs/${name}", is_path=True, often=True)
-    """Where results.json and the features are written."""
+    """Output directory of results.json and of the features."""
     seed: int = 0
-    """Draws the held-out fifth, the order of the features and the new heads."""
+    """Random seed for the held-out videos, the order of the features and the initial heads."""
     overwrite: bool = setting(False, often=True)
-    """Replace the results that output_dir holds; its features are kept."""
+    """Whether results in output_dir are replaced; the features there are kept."""
 
     def __post_init__(self) -> None:
         check(

@@ -1,4 +1,4 @@
-"""The hardware, and how often things are written."""
+"""Settings of the hardware, and of how often logs and checkpoints are written."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,9 +7,10 @@ from videomae.config.settings import check, check_bounds, setting
 
 
 class Precision(Enum):
-    """auto: bf16 autocast on CUDA devices that have it, float32 elsewhere.
+    """The precisions of matrix products.
 
-    fp16: as VideoMAE's own code tests; for evaluate and predict alone.
+    auto: bf16 autocast on CUDA devices that have it, float32 elsewhere. fp16: as VideoMAE's own
+    code tests; for evaluate and predict only.
     """
 
     auto = "auto"
@@ -19,7 +20,7 @@ class Precision(Enum):
 
 
 class Device(Enum):
-    """auto: the process's own CUDA device where there is one, else the CPU."""
+    """The kinds of device. auto: the process's own CUDA device if there is one, else the CPU."""
 
     auto = "auto"
     cpu = "cpu"
@@ -27,8 +28,10 @@ class Device(Enum):
 
 
 class Sharding(Enum):
-    """How several processes hold the model; see videomae.train.sharding. With one process they are
-    all the same."""
+    """The ways to spread a model over several processes; videomae.train.sharding does it.
+
+    With one process they are all the same.
+    """
 
     auto = "auto"
     none = "none"
@@ -38,16 +41,16 @@ class Sharding(Enum):
 
 
 class GradientType(Enum):
-    """Floats of gradients on their way between processes."""
+    """The dtypes in which gradients are sent between processes."""
 
     float32 = "float32"
     bf16 = "bf16"
 
 
 class AttentionBackend(Enum):
-    """An implementation of attention, as torch.nn.attention.SDPBackend names them.
+    """The attention kernels, named as in torch.nn.attention.SDPBackend.
 
-    auto: whichever is fastest where it is measured; torch: whichever torch takes.
+    auto: the fastest one, where it is measured; torch: the one that torch chooses.
     """
 
     auto = "auto"
@@ -59,7 +62,7 @@ class AttentionBackend(Enum):
 
 
 class Recompute(Enum):
-    """What the backward pass computes again, in order to keep less of the forward pass.
+    """The kinds of activation recomputation: the backward pass recomputes to save memory.
 
     selective: all but matrix products and attention; full: each block from its input.
     """
@@ -70,78 +73,85 @@ class Recompute(Enum):
 
 
 AUTO = "auto"
-"""Of a number: to be found out."""
+"""Value of run.device_batch for which the number is measured at the start of the training."""
 UNTRAINED = 8
-"""Videos at once in evaluations where run.device_batch=auto."""
+"""Videos per batch in evaluations where run.device_batch=auto."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The hardware, and how often things are written.
+    """Settings of the hardware, and of how often logs and checkpoints are written.
 
-    It decides how numbers are rounded, and which units drop path drops; nothing else is learned.
+    They change only the rounding of numbers and the random choices of drop path in a training.
     """
 
     device: Device = setting(Device.auto, often=True)
-    """Where the model is."""
+    """Device of the model: auto, cpu or cuda."""
     precision: Precision = Precision.auto
-    """Arithmetic of the matrix products; weights, loss and targets are always float32. fp16 is for
-    evaluate and predict alone."""
+    """Precision of matrix products: auto, float32, bf16 or fp16; weights, loss and targets are
+    always float32. fp16 is for evaluate and predict only."""
     sharding: Sharding = setting(Sharding.auto, often=True)
-    """How several processes hold the model. ddp: each a whole one; fsdp: each a part of every
-    parameter; hsdp: the same within groups of run.shards processes, which are copies of each other.
-    auto: ddp for ViT-L and smaller; else fsdp on one machine, hsdp on several. none: several
-    processes are an error."""
+    """How the model is spread over several processes. ddp: each process holds a whole copy; fsdp:
+    each holds a part of every parameter; hsdp: fsdp within groups of run.shards processes, and each
+    group holds a whole copy. auto: ddp for ViT-L and smaller, else fsdp on one machine and hsdp on
+    several. none: more than one process is an error."""
     shards: int | None = setting(None, at_least=1)
-    """Processes that hold one model between them (hsdp); null: those of one machine."""
+    """Number of processes that hold one copy of the model together (sharding=hsdp); null: all of
+    one machine."""
     reduce_dtype: GradientType = GradientType.float32
-    """Floats in which gradients are added up over the processes. bf16: half as much travels, and
-    the sums are rounded to three digits."""
+    """Dtype in which gradients are summed over the processes: float32 or bf16. bf16 halves the data
+    that is sent, and rounds the sums to about three digits."""
     recompute: Recompute = Recompute.none
-    """What is computed again in the backward pass of each block, so that less is kept in memory:
-    none; selective: all but matrix products and attention; full: the whole block."""
+    """Part of each block that the backward pass recomputes to save memory. none: nothing;
+    selective: all but matrix products and attention; full: the whole block."""
     attention: AttentionBackend = AttentionBackend.auto
-    """Which implementation computes attention. auto: on GPUs each is tried at the start, for the
-    encoder and for the decoder, and the fastest is taken; on CPUs torch's own choice."""
+    """Attention kernel: auto, torch, flash, cudnn, efficient or math. auto: on GPUs each kernel is
+    timed at the start, for the encoder and for the decoder, and the fastest is used; on CPUs torch
+    chooses."""
     device_batch: int | str = setting(16, at_least=1, often=True)
-    """Most videos per device and micro-batch; the largest divisor that fits is taken. auto: as many
-    as the memory takes, measured when training begins, and kept in config.yaml for a restart."""
+    """Largest number of videos per device and micro-batch; the largest divisor of the device's
+    share of the global batch up to it is used. auto: as many as the memory holds, measured when
+    training begins and written to config.yaml for a restart."""
     workers: int | None = setting(None, at_least=0, often=True)
-    """Decoding processes per training process; null: its share of the cores, less two on GPUs, half
-    of it on CPUs."""
+    """Number of decoding processes per training process; null: on GPUs its share of the CPU cores
+    less two, on CPUs half of its share."""
     log_every: int = setting(10, at_least=1)
-    """Steps between two lines of metrics.jsonl."""
+    """Number of steps between two lines of metrics.jsonl."""
     image_every: int = setting(1000, at_least=0)
-    """Steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
+    """Number of steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
     compile: bool = False
-    """Compile each transformer block (torch.compile) when training begins, which takes minutes on a
-    GPU and needs a C++ compiler on a CPU. Evaluations run as they are."""
+    """Whether each transformer block is compiled (torch.compile) when training begins, which takes
+    minutes on a GPU and needs a C++ compiler on a CPU. Evaluations are not compiled."""
     float8: bool = False
-    """Matrix products of the blocks in float8 (pip install "videomae[float8]"), for Hopper and
-    later, with run.compile=true; on CPUs emulated. Evaluations and weights are as without it."""
+    """Whether the blocks' matrix products run in float8 in training (pip install
+    "videomae[float8]"), for Hopper GPUs and later with run.compile=true; on CPUs it is emulated.
+    Evaluations and weights are as without it."""
     profile: bool = False
-    """Write profile/trace.json: what a few early steps did when, for https://ui.perfetto.dev."""
+    """Whether profile/trace.json is written, a trace of a few early steps for
+    https://ui.perfetto.dev."""
     wandb: str | None = None
-    """Project of Weights & Biases that gets the metrics too (pip install wandb); null: none."""
+    """Weights & Biases project to which the metrics are sent as well (pip install wandb); null:
+    none."""
     checkpoint_every: int | None = setting(1000, at_least=1)
-    """Steps between two checkpoints; null: run.checkpoint_every_min alone decides."""
+    """Number of steps between two checkpoints; null: only run.checkpoint_every_min decides."""
     checkpoint_every_min: float | None = setting(None, above=0)
-    """Minutes between two checkpoints, by the main process's clock; null: steps alone decide. Where
-    both are given, whichever comes first."""
+    """Minutes between two checkpoints, by the main process's clock; null: only run.checkpoint_every
+    decides. If both are given, the one that is reached first counts."""
     background_checkpoints: bool | None = None
-    """Whether training goes on while a checkpoint is written, from a copy in the CPU's memory;
-    null: on GPUs."""
+    """Whether training goes on while a checkpoint is written from a copy in CPU memory; null: yes
+    on GPUs, no on CPUs."""
     keep_checkpoints: int = setting(2, at_least=1)
-    """How many of the newest checkpoints are kept."""
+    """Number of newest checkpoints that are kept; older ones are deleted."""
     stall_timeout_s: float = setting(1800.0, above=0)
-    """Seconds that a step may take. A process that takes longer, as when another hangs, says where
-    it is and ends, so that a launcher can start all again. Evaluations may take longer."""
+    """Seconds that a training step may take. A process that takes longer, for example because
+    another one hangs, prints where it is and ends, so that a launcher can restart all processes.
+    Evaluations may take longer."""
     max_nonfinite: int = setting(3, at_least=1)
-    """Training stops after this many steps in a row without a finite gradient."""
+    """Number of steps in a row without a finite gradient after which training stops."""
 
     @property
     def untrained_batch(self) -> int:
-        """Videos at once where nothing is trained, and so little memory is needed."""
+        """Videos per batch in evaluations, which need less memory than training."""
         return UNTRAINED if isinstance(self.device_batch, str) else self.device_batch
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""What a setting means and may be, kept in its field, and the errors of settings.
+"""The rules and the meaning of each setting, stored in its field, and the errors of settings.
 
-A field of a config class is made by `setting(...)`; the docstring below it is its meaning. Help,
-checks, the identity of a run and the page of a report are read from there, so that no list of
-settings is kept anywhere else.
+A field of a config class is made by `setting(...)`; the docstring below the field is its meaning.
+--help, the checks, the identity of a run and the report page read them from there, so that no
+second list of settings exists.
 """
 
 import ast
@@ -15,56 +15,56 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 RULES = "rules"
-"""Key of a field's metadata under which its Rules are."""
+"""Key under which a field's metadata holds its Rules."""
 
 
 class UserError(ValueError):
-    """Something the user can mend. The commands print it in one piece, without a traceback."""
+    """An error that the user can correct. The commands print its message without a traceback."""
 
 
 class ConfigError(UserError):
-    """A setting, or two settings together, that cannot work."""
+    """An error of a setting, or of a combination of settings, that cannot work."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a setting may be, and what it takes part in."""
+    """The rules of one setting: its bounds, and which parts of the package use it."""
 
     at_least: float | None = None
-    """Least number."""
+    """Smallest value of a number."""
     above: float | None = None
-    """Number that it must be larger than."""
+    """Bound that a number must be larger than."""
     at_most: float | None = None
-    """Largest number."""
+    """Largest value of a number."""
     below: float | None = None
-    """Number that it must be smaller than."""
+    """Bound that a number must be smaller than."""
     null: str = ""
-    """What null stands for, where an error about a number should say it."""
+    """Meaning of null, in words for an error about a number; empty: not mentioned."""
     is_path: bool = False
-    """Whether it names a file, a directory, or an address of one."""
+    """Whether the value is the path or the address of a file or a directory."""
     must_exist: bool = False
-    """Whether that must be there when a command begins."""
+    """Whether the file or directory must exist when a command begins."""
     choices: tuple[str, ...] = ()
-    """Values that are proposed for it; it may have others."""
+    """Values that completion and help propose for the setting; it may have others."""
     example: str = ""
-    """A value, for errors that ask for one."""
+    """An example value, for errors that ask for one."""
     may_change: bool = False
-    """Whether it may be another one when a run goes on from its checkpoint: nothing that is learned
-    depends on it, or the files that it names are compared by their hashes."""
+    """Whether the setting may differ when a run resumes from its checkpoint: the training does not
+    depend on it, or the files that it names are compared by their hashes."""
     new: bool = False
-    """Whether runs of earlier versions do not have it: it is part of a run's identity only where it
-    is not at its default, so that those runs can go on."""
+    """Whether runs of earlier versions lack the setting: it is part of a run's identity only where
+    it is not at its default, so that those runs can go on."""
     finetuning_only: bool = False
-    """Whether it has no meaning in pre-training, and must be left at its default there."""
+    """Whether the setting has no meaning in pre-training, where it must keep its default."""
     in_features: bool = False
-    """Whether the features of a video by a frozen encoder depend on it."""
+    """Whether the features that a frozen encoder computes of a video depend on the setting."""
     often: bool = False
-    """Whether people give it often: help shows it first."""
+    """Whether users give the setting often: --help shows it first."""
     on_page: bool = False
-    """Whether the page of a report quotes it."""
+    """Whether the report page shows the setting."""
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies within the bounds; NaN does not."""
+        """Return whether a number lies within the bounds; NaN does not."""
         return (
             value == value
             and (self.at_least is None or value >= self.at_least)
@@ -74,7 +74,7 @@ class Rules:
         )
 
     def bounds(self) -> str:
-        """The bounds in words, as they follow "must"."""
+        """Return the bounds in words, as they follow "must" in an error."""
         low = self.above if self.at_least is None else self.at_least
         high = self.below if self.at_most is None else self.at_most
         if low is not None and high is not None:
@@ -92,13 +92,13 @@ def setting(
     kw_only: bool = False,
     **rules: Any,
 ) -> Any:
-    """A field of a config class.
+    """Make a field of a config class.
 
     Args:
-        default: where it has none, a config on disk or the command line must give it.
-        factory: makes the default, where that is a list or a section.
-        kw_only: whether the constructor takes it by name alone.
-        rules: those of `Rules`, by name.
+        default: the default; without one, a yaml file or the command line must give the value.
+        factory: function that makes the default, where it is a list, a dict or a section.
+        kw_only: whether the constructor takes the field only by name.
+        rules: fields of `Rules`, by name.
     """
     metadata = {RULES: Rules(**rules)}
     if factory is not None:
@@ -107,13 +107,13 @@ def setting(
 
 
 def rules_of(each: Field[Any]) -> Rules:
-    """The rules of a field."""
+    """Return the rules of a field of a config class."""
     found: Rules = each.metadata.get(RULES, Rules())
     return found
 
 
 def check(holds: bool, message: str) -> None:
-    """Raise a ConfigError with that message unless something holds."""
+    """Raise a ConfigError with a message unless a condition holds."""
     if not holds:
         raise ConfigError(message)
 
@@ -136,33 +136,35 @@ def check_bounds(config: Any, section: str = "") -> None:
 
 
 def dotted(section: str, name: str) -> str:
-    """What the user calls a setting of a section, or of none."""
+    """Return the dotted name of a setting: section.name, or the name alone without a section."""
     return f"{section}.{name}" if section else name
 
 
 @dataclass(frozen=True)
 class Known:
-    """One setting of a command."""
+    """One setting of a command: its name, its type, its meaning and its rules."""
 
     key: str
-    """Its dotted name. A group whose names are free has NAME in their place."""
+    """Dotted name of the setting. In a group with free names, such as data.sources, NAME stands for
+    the name."""
     field: Field[Any]
     kind: Any
-    """Its type."""
+    """Type of the setting's value."""
     meaning: str
-    """In words, on one line."""
+    """Meaning of the setting in words, on one line."""
     may_change: bool
-    """As Rules.may_change, of the setting itself or of its section."""
+    """Whether the setting may differ when a run resumes: Rules.may_change of the setting or of its
+    section."""
 
     @property
     def rules(self) -> Rules:
-        """What it may be."""
+        """The rules of the setting."""
         return rules_of(self.field)
 
 
 @cache
 def all_settings(config_class: type, prefix: str = "", may_change: bool = False) -> list[Known]:
-    """Every setting of a config class; the class's own come before those of its sections."""
+    """Return every setting of a config class; those of its sections come last."""
     kinds, words = get_type_hints(config_class), meanings(config_class)
     own, inner = [], []
     for each in fields(config_class):
@@ -178,7 +180,7 @@ def all_settings(config_class: type, prefix: str = "", may_change: bool = False)
 
 
 def find(config: Any, key: str) -> tuple[Any, Known]:
-    """The value of a setting of a config object, and what is known of it.
+    """Return the value of a setting of a config object, and its name, type, meaning and rules.
 
     Raises:
         KeyError: there is no such setting.
@@ -193,7 +195,8 @@ def find(config: Any, key: str) -> tuple[Any, Known]:
 
 @cache
 def meanings(config_class: type) -> dict[str, str]:
-    """The docstring below each field, on one line, of a config class and of those it extends."""
+    """Return the meanings of a config class's fields by name: their docstrings, each on one
+    line."""
     return dict(_meanings(config_class))
 
 
@@ -209,12 +212,20 @@ def _meanings(config_class: type) -> Iterator[tuple[str, str]]:
 
 
 def check_seed(seed: int) -> None:
-    """Check a seed's bounds."""
+    """Check that a random seed lies in [0, 2**63).
+
+    Raises:
+        ConfigError: it does not.
+    """
     check(0 <= seed < 2**63, f"seed must lie in [0, 2**63), got {seed}")
 
 
 def check_name(name: str) -> None:
-    """Check that the directory of a run of that name lies below outputs/."""
+    """Check that outputs/NAME, the directory of a run of that name, lies below outputs/.
+
+    Raises:
+        ConfigError: it does not.
+    """
     check(
         not {"", ".", ".."} & set(re.split(r"[/\\]", name)),
         f"name={name} would not lie below outputs/: give a name without .. and without a / at "
@@ -223,7 +234,8 @@ def check_name(name: str) -> None:
 
 
 def config_dir() -> Path:
-    """Where the yaml files are: inside an installed package, or beside it in a checkout."""
+    """Return the directory of the yaml files: inside an installed package, or beside it in a
+    checkout."""
     package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"

@@ -1,4 +1,4 @@
-"""Pre-training, fine-tuning and evaluation, as whole commands."""
+"""Settings of the commands pretrain, finetune and evaluate."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -22,7 +22,10 @@ from videomae.config.settings import (
 
 
 class WhichWeights(Enum):
-    """last: of the last step; best: of the evaluation with the best top-1 on data.val_list."""
+    """The weights that a fine-tuning can test.
+
+    last: those after the last step; best: those with the best top-1 on data.val_list.
+    """
 
     last = "last"
     best = "best"
@@ -30,7 +33,7 @@ class WhichWeights(Enum):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What pre-training and fine-tuning have in common."""
+    """Settings that pre-training and fine-tuning share."""
 
     model: ModelConfig
     data: DataConfig
@@ -38,17 +41,19 @@ class TrainConfig:
     optim: OptimConfig
     run: RunConfig = setting(may_change=True)
     name: str = setting("unnamed", may_change=True)
-    """The run's name; every exp sets one."""
+    """Name of the run; every exp sets one."""
     output_dir: str = setting("outputs/${name}", is_path=True, may_change=True, often=True)
-    """Where the run writes; see docs/run_directory.md."""
+    """Output directory of the run; see docs/run_directory.md."""
     seed: int = setting(0, on_page=True, often=True)
-    """Everything random follows from it."""
+    """Random seed of everything that is random in a run."""
     max_steps: int | None = setting(None, at_least=1, may_change=True, on_page=True, often=True)
-    """Stop after this step, with a checkpoint; the schedule stays that of optim.epochs."""
+    """Step after which training stops with a checkpoint; the schedule still spans optim.epochs.
+    null: no such limit."""
     resume: str = setting("never", is_path=True, may_change=True, often=True)
-    """never: start anew; auto: go on from the newest checkpoint, if any; or a checkpoint's path."""
+    """Checkpoint to resume from. never: start a new run; auto: the newest checkpoint of output_dir,
+    if there is one; or the path of a checkpoint."""
     overwrite: bool = setting(False, may_change=True, often=True)
-    """Let a new run replace the one that output_dir already holds."""
+    """Whether a new run replaces the run that output_dir already holds."""
     weights: str | None = setting(
         None,
         is_path=True,
@@ -57,7 +62,7 @@ class TrainConfig:
         on_page=True,
         often=True,
     )
-    """Starting weights of any released kind; see docs/weights.md."""
+    """Weights to start from, of any released kind; see docs/weights.md."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -68,18 +73,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EpochProbeConfig(ListConfig):
-    """The k-NN probe of a pre-training under way; what is learned does not depend on it."""
+    """Settings of the k-NN probe during pre-training, which does not change the training."""
 
     every_epochs: int = setting(0, at_least=0)
-    """Epochs between two probes; 0: none."""
+    """Number of epochs between two k-NN probes; 0: no probe."""
     test_list: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/test.txt"
     )
-    """Labelled clip list that is classified; the neighbours are those of probe.train_list."""
+    """Labelled clip list of the videos that the probe classifies; their neighbours are the videos
+    of probe.train_list."""
     classes: int | None = setting(None, at_least=2, example="101")
     """How many classes the labels have."""
     k: int = setting(20, at_least=1)
-    """Neighbours that vote."""
+    """Number of nearest neighbours that vote."""
 
     def __post_init__(self) -> None:
         self.check_lines("probe")
@@ -87,7 +93,7 @@ class EpochProbeConfig(ListConfig):
 
 @dataclass(frozen=True)
 class PretrainConfig(TrainConfig):
-    """python -m videomae.pretrain"""
+    """Settings of python -m videomae.pretrain."""
 
     mask: MaskConfig = setting(kw_only=True)
     probe: EpochProbeConfig = setting(factory=EpochProbeConfig, may_change=True)
@@ -113,14 +119,16 @@ class PretrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """python -m videomae.finetune"""
+    """Settings of python -m videomae.finetune."""
 
     head_map: str | None = setting(None, is_path=True, may_change=True)
-    """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
+    """JSON list whose entry i is the row of the weights' head that becomes class i; null: the head
+    is kept, or replaced by a new one where the classes differ."""
     eval_every: int = setting(0, at_least=0, may_change=True, often=True)
-    """Epochs between two evaluations on data.val_list, one centre view of each video; 0: none."""
+    """Number of epochs between two evaluations on data.val_list, with one centre view of each
+    video; 0: no evaluation."""
     test_weights: WhichWeights = setting(WhichWeights.last, may_change=True)
-    """Which weights are evaluated on data.test_list in the end."""
+    """Weights that are evaluated on data.test_list at the end: last or best."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,7 +145,8 @@ class FinetuneConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class EvaluateConfig(FinetuneConfig):
-    """python -m videomae.evaluate: takes every fine-tuning exp, and ignores how it trains."""
+    """Settings of python -m videomae.evaluate: those of a fine-tuning, of which it ignores the
+    training."""
 
     output_dir: str = setting(
         "outputs/${name}/evaluation", is_path=True, may_change=True, often=True

@@ -1,4 +1,5 @@
-"""Values that a file of others gave to a dataclass, held against the types of its fields."""
+"""A check of the values that an untrusted file gave to a dataclass against the types of its
+fields."""
 
 import math
 import reprlib
@@ -6,14 +7,15 @@ from types import UnionType
 from typing import Union, get_args, get_origin, get_type_hints
 
 LARGEST = 2**53
-"""No whole number in a file of settings or of facts is larger."""
+"""Largest whole number that is accepted in a file of settings."""
 
 
 def check_types(config: object) -> None:
-    """Check the types of a dataclass whose values a file said.
+    """Check the types of a dataclass's values, which were read from a file.
 
     Raises:
-        ValueError: naming the first value that is of another type, or a number without end.
+        ValueError: a value has another type than its field, or is an infinite or too large number;
+            the error names the first.
     """
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)

@@ -1,4 +1,4 @@
-"""Commands that use weights: predict, extract, reconstruct, convert."""
+"""Settings of the commands that use trained weights: predict, extract, reconstruct, convert."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +11,7 @@ from videomae.config.settings import check, check_bounds, check_seed, setting
 
 
 class WeightsFormat(Enum):
-    """How weights are written; see videomae.weights.formats."""
+    """The formats in which weights are written; videomae.weights.formats explains them."""
 
     videomae = "videomae"
     official = "official"
@@ -19,21 +19,22 @@ class WeightsFormat(Enum):
 
 
 class Pool(Enum):
-    """mean: of the tokens of a window; none: all of them."""
+    """The ways to pool a window's tokens. mean: their mean; none: every token is kept."""
 
     mean = "mean"
     none = "none"
 
 
 class FeatureType(Enum):
-    """The numbers of written features."""
+    """The dtypes of written features."""
 
     float32 = "float32"
     float16 = "float16"
 
 
 class FeatureFormat(Enum):
-    """The files of written features: the tensor `features` of a safetensors file, or one array."""
+    """The file formats of features: safetensors, with a tensor `features`, or npy, with one
+    array."""
 
     safetensors = "safetensors"
     npy = "npy"
@@ -41,47 +42,51 @@ class FeatureFormat(Enum):
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """How many heads the weights of others have, which no tensor of theirs tells."""
+    """Number of attention heads of an encoder, which the tensors of a weights file do not show."""
 
     num_heads: int | None = None
-    """Attention heads of the encoder; null: as the weights or the presets say."""
+    """Number of attention heads of the encoder; null: as the weights or the presets say."""
 
 
 @dataclass(frozen=True)
 class BothHeadsConfig(HeadsConfig):
-    """How many heads an encoder and its decoder have."""
+    """Numbers of attention heads of an encoder and its decoder."""
 
     decoder_num_heads: int | None = None
-    """Attention heads of the decoder; null: as the weights or the presets say."""
+    """Number of attention heads of the decoder; null: as the weights or the presets say."""
 
 
 @dataclass(frozen=True)
 class ReconstructConfig(BothHeadsConfig):
-    """python -m videomae.reconstruct"""
+    """Settings of python -m videomae.reconstruct."""
 
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
-    """Pre-trained weights of any released kind."""
+    """Pre-trained weights to load, of any released kind."""
     video: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/video.mp4", often=True
     )
-    """Any video file."""
+    """Video file of which a clip is reconstructed."""
     output: str = setting("reconstruction.png", is_path=True, often=True)
-    """The picture that is written."""
+    """PNG picture to write."""
     mask_kind: MaskKind | None = None
-    """tube or random; null: as the weights were trained."""
+    """Kind of encoder mask, tube or random; null: the one that the weights were trained with."""
     mask_ratio: float | None = setting(None, above=0, below=1)
-    """Share hidden from the encoder; null: as the weights were trained."""
+    """Share of the tokens that are hidden from the encoder; null: the one that the weights were
+    trained with."""
     start: int | None = setting(None, at_least=0)
-    """First source frame; null: the clip in the middle of the video."""
+    """First frame of the clip, as a frame number of the video from 0; null: the clip in the middle
+    of the video."""
     stride: int | None = setting(None, at_least=1, often=True)
-    """Source frames from one sampled frame to the next; null: that of the pre-training."""
+    """Distance between two frames of the clip, in frames of the video; null: that of the
+    pre-training."""
     seed: int = 0
-    """Draws the mask."""
+    """Random seed of the mask."""
     run: RunConfig = setting(factory=RunConfig)
     decoder: str = "auto"
-    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
+    """Library that decodes videos: pyav, decord, torchcodec, or package.module:Name; auto: the
+    first that is there."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -90,66 +95,74 @@ class ReconstructConfig(BothHeadsConfig):
 
 @dataclass(frozen=True)
 class ConvertConfig(BothHeadsConfig):
-    """python -m videomae.convert"""
+    """Settings of python -m videomae.convert."""
 
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
-    """What is converted: weights of any released kind."""
+    """Weights to convert, of any released kind."""
     target: str | None = setting(
         None, is_path=True, example="/path/to/converted.safetensors", often=True
     )
-    """The file that is written; with format=huggingface, the directory."""
+    """File to write; for format=huggingface, the directory to write."""
     format: WeightsFormat | None = setting(None, example="videomae", often=True)
-    """videomae: this project's; official: of the VideoMAE code; huggingface: of transformers."""
+    """Format of the target. videomae: this project's; official: that of the VideoMAE code;
+    huggingface: that of transformers."""
     frames: int | None = None
-    """Frames per clip the weights were trained on; null: as they say."""
+    """Number of frames of the clips that the weights were trained on; null: as the weights say."""
     size: int | None = None
-    """Side of the frames the weights were trained on, in pixels; null: as they say."""
+    """Height and width of the frames that the weights were trained on, in pixels; null: as the
+    weights say."""
     stride: int | None = setting(None, at_least=1, often=True)
-    """Source frames between two frames of a clip; null: as the weights say."""
+    """Distance between two frames of the clips that the weights were trained on, in frames of the
+    video; null: as the weights say."""
     class_names: str | None = setting(None, is_path=True, often=True)
-    """Text file, line i = name of class i."""
+    """Text file with the names of the classes: line i is the name of class i."""
     head_map: str | None = setting(None, is_path=True)
-    """JSON list: which row of the weights' head becomes class i; null: all of them."""
+    """JSON list whose entry i is the row of the weights' head that becomes class i; null: the head
+    is kept."""
     overwrite: bool = False
-    """Replace the target."""
+    """Whether an existing target is replaced."""
 
 
 @dataclass(frozen=True)
 class PredictConfig(HeadsConfig):
-    """python -m videomae.predict"""
+    """Settings of python -m videomae.predict."""
 
     run: RunConfig = setting(kw_only=True)
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
-    """A fine-tuned classifier of any released kind."""
+    """Weights of a fine-tuned classifier, of any released kind."""
     video: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/video.mp4", often=True
     )
-    """A video file, or a folder: every video below it."""
+    """Video file, or folder whose videos are all used, those of folders inside it included."""
     segments: int = setting(5, at_least=1, often=True)
-    """Temporal positions of a video's views."""
+    """Number of temporal positions of a video's views."""
     crops: int = setting(3, at_least=1, often=True)
-    """Spatial positions of a video's views."""
+    """Number of spatial positions of a video's views."""
     stride: int | None = setting(None, at_least=1, often=True)
-    """Source frames from one sampled frame to the next; null: that of the weights."""
+    """Distance between two frames of a clip, in frames of the video; null: that of the weights."""
     sampling: Sampling | None = None
-    """dense or segment; null: as the weights say that they were trained, else dense."""
+    """How the frames of a clip are chosen, dense or segment; null: as the weights were trained, or
+    dense where they do not say."""
     class_names: str | None = setting(None, is_path=True, often=True)
-    """Text file, line i = name of class i; null: the names that the weights hold."""
+    """Text file with the names of the classes: line i is the name of class i; null: the names that
+    the weights hold."""
     target: str | None = None
     """Your own head, as package.module:Name, where the weights were fine-tuned with one; null: as
     the weights say."""
     top: int = setting(5, at_least=1)
-    """Classes that are told of each video."""
+    """Number of most probable classes that are reported for each video."""
     output: str = setting("predictions.json", is_path=True, often=True)
-    """What is written."""
+    """JSON file to write."""
     sheet: str | None = setting(None, is_path=True)
-    """Picture of the frames that the model saw: NAME.png, or a folder for one of each video."""
+    """Picture to write of the frames that the model sees: NAME.png, or a folder for a picture of
+    each video; null: none."""
     decoder: str = "auto"
-    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
+    """Library that decodes videos: pyav, decord, torchcodec, or package.module:Name; auto: the
+    first that is there."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -162,31 +175,35 @@ class PredictConfig(HeadsConfig):
 
 @dataclass(frozen=True)
 class ExtractConfig(ListedConfig, BothHeadsConfig):
-    """python -m videomae.extract"""
+    """Settings of python -m videomae.extract."""
 
     run: RunConfig = setting(kw_only=True)
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
-    """Weights of any released kind: of a pre-training, a classifier, or an encoder alone."""
+    """Weights to load, of any released kind: of a pre-training, a classifier, or an encoder
+    alone."""
     video: str | None = setting(
         None, is_path=True, must_exist=True, example="/path/to/video.mp4", often=True
     )
-    """A video file, or a folder: every video below it."""
+    """Video file, or folder whose videos are all used, those of folders inside it included."""
     output_dir: str = setting("outputs/features", is_path=True, often=True)
-    """Where the features and their manifest.jsonl are written."""
+    """Output directory of the features and of their manifest.jsonl."""
     hop: int | None = setting(None, at_least=1)
-    """Source frames from one window to the next; null: a window, frames x stride."""
+    """Distance between the starts of two windows, in frames of the video; null: the length of a
+    window, frames x stride."""
     stride: int | None = setting(None, at_least=1, often=True)
-    """Source frames from one sampled frame to the next; null: that of the weights."""
+    """Distance between two frames of a clip, in frames of the video; null: that of the weights."""
     pool: Pool = setting(Pool.mean, often=True)
-    """mean: (W, D) for the W windows of a video; none: (W, N, D), every token."""
+    """How tokens are pooled. mean: features (W, D) for the W windows of a video; none: (W, N, D),
+    every token."""
     dtype: FeatureType = FeatureType.float32
-    """float32 or float16."""
+    """Dtype of the features: float32 or float16."""
     format: FeatureFormat = FeatureFormat.safetensors
-    """safetensors or npy."""
+    """File format of the features: safetensors or npy."""
     decoder: str = "auto"
-    """pyav, decord, torchcodec, or package.module:Name; auto: the first that is there."""
+    """Library that decodes videos: pyav, decord, torchcodec, or package.module:Name; auto: the
+    first that is there."""
 
     def __post_init__(self) -> None:
         self.check_lines("")

@@ -1,8 +1,8 @@
-"""Processes that decode: what they make comes in order, and none that dies or hangs is waited for.
+"""Decoding processes that make batches; one that dies or hangs is replaced.
 
-One may be stuck in native code with Python's lock in its hands. So the main process asks none for
-anything: batches lie in memory that was shared from the start, and what else is to say comes
-through a pipe of each process's own, which another's end does not spoil.
+A process may hang in native code while it holds Python's lock (GIL), so the main process never
+depends on its answer: batches lie in memory that is shared from the start, and messages come
+through a separate pipe for each process, which the death of another process does not damage.
 """
 
 import atexit
@@ -28,39 +28,39 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
 AHEAD = 2
-"""Batches that a process makes before they are asked for."""
+"""Number of batches that a process makes in advance."""
 LENT = 1
-"""Batches whose memory is still somebody's while the next is made."""
-PATIENCE = 2
-"""Processes that one video may take along before it is given up."""
+"""Number of batches whose memory is still in use while the next batch is made."""
+MAX_LOSSES = 2
+"""Number of processes that die or hang at one video before the video is given up."""
 RESTARTS = 3
-"""Losses in a row that no video is to blame for, and between which no batch came."""
+"""Number of processes in a row that end at no video, without a batch between, before an error."""
 
 
 def most_memory(workers: int, batch_bytes: int, max_clip_bytes: int) -> int:
-    """Bytes that so many decoding processes may take beside what they share with this one."""
+    """Return the largest memory of the decoding processes, in bytes, besides what they share."""
     slots = (AHEAD + LENT) * batch_bytes
     return workers * (slots + max_clip_bytes + batch_bytes + OWN_BYTES)
 
 
 class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an -Error would
-    """Decoding processes end, whatever they are given to do."""
+    """An error: decoding processes end again and again, not because of a video."""
 
 
 class Loader(Generic[T, B]):
-    """The batches of all tasks, whatever becomes of the processes that make them.
+    """Yields the batches of all tasks from decoding processes, which may die or hang.
 
-    A process that is gone, or that spends more than source.timeout_s on one video, is replaced by
-    another, which goes on with its tasks. A video that takes two processes along is given up.
+    A process that has ended, or that decodes one video for longer than source.timeout_s, is
+    replaced by another one, which continues its tasks. A video that ends two processes is given up.
 
     Args:
-        workers: processes; 0: this one decodes, unwatched.
-        in_order: whether the batches of one task come before those of the next; False: as they are
-            ready, those of one task in their order.
+        workers: number of processes; 0: the main process decodes, without a time limit.
+        in_order: whether all batches of a task come before those of the next one; False: batches
+            come when they are ready, those of one task in their order.
         pin: whether batches come in pinned memory.
-        lend: whether batches come in the memory that they were made in, which is theirs until the
-            next but one is asked for.
-        register: see Slots. (lend)
+        lend: whether batches come in the shared memory that they were made in, which is valid until
+            the next but one is requested.
+        register: see Slots; only with lend.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Loader(Generic[T, B]):
         self.unexplained = 0
 
     def __iter__(self) -> Generator[B]:
-        """All batches. The processes end with the iterator.
+        """Yield all batches. The processes end with the iterator.
 
         Raises:
-            WorkerDied: processes end whatever they are given to do.
+            WorkerDied: processes end again and again, not because of a video.
         """
         if self.workers == 0:
             for task in self.tasks:
@@ -134,7 +134,7 @@ class Loader(Generic[T, B]):
             batch, slots = worker.slots.get(made), worker.slots
             if not self.lend:
                 batch = copied(batch, pin=self.pin)
-            worker.has_made(last)
+            worker.count_batch(last)
             if last:
                 assign(worker)
             self.unexplained = 0
@@ -148,20 +148,24 @@ class Loader(Generic[T, B]):
     def _receive(
         self, wanted: Sequence["Worker[T, B]"], crew: Sequence["Worker[T, B]"]
     ) -> tuple["Worker[T, B]", B, bool]:
-        """What the first of the wanted processes that has something ready has made."""
+        """Return the next message of the wanted processes: process, batch, and whether it is the
+        last.
+
+        Processes that have died or hang are replaced meanwhile.
+        """
         watch = Watch()
         while True:
             ready = wait([worker.results for worker in wanted], POLL_S)
-            asleep = watch.asleep()
+            stopped_s = watch.stopped_s()
             for worker in crew:
-                worker.excuse(asleep)
+                worker.excuse(stopped_s)
             for worker in wanted:
                 if worker.results not in ready:
                     continue
                 try:
                     message = worker.results.recv()
                 except (EOFError, OSError):
-                    self._replace(worker, worker.ended())
+                    self._replace(worker, worker.exit_reason())
                     break
                 if isinstance(message, Exception):
                     raise message
@@ -174,10 +178,13 @@ class Loader(Generic[T, B]):
                         self._replace(worker, how)
 
     def _replace(self, worker: "Worker[T, B]", how: str) -> None:
-        """Note whose fault the loss is, and start another process in its place.
+        """Start another process in place of a lost one, and count the loss for its video.
+
+        Args:
+            how: how the process ended, for messages.
 
         Raises:
-            WorkerDied: it is nobody's, again and again.
+            WorkerDied: RESTARTS processes in a row ended at no video.
         """
         video = worker.video
         worker.stop()
@@ -192,7 +199,7 @@ class Loader(Generic[T, B]):
             logger.warning(f"a decoding process ended between two videos ({how}): another goes on")
         else:
             self.losses[worker.task, video] += 1
-            given_up = self.losses[worker.task, video] >= PATIENCE
+            given_up = self.losses[worker.task, video] >= MAX_LOSSES
             if given_up:
                 self.source.given_up[video] = f"{how}, twice"
             path, then = self.source.clips[video].path, "a bad file" if given_up else "tried again"
@@ -201,10 +208,10 @@ class Loader(Generic[T, B]):
 
 
 class Worker(Generic[T, B]):
-    """A process that decodes, as the main one sees it. It can be started again once stopped.
+    """A decoding process, controlled by the main process. It can be restarted once stopped.
 
     Args:
-        lends: whether its batches are used where they lie.
+        lends: whether its batches are used in the shared memory, without a copy.
         register: see Slots.
     """
 
@@ -218,7 +225,7 @@ class Worker(Generic[T, B]):
         self.process: multiprocessing.process.BaseProcess | None = None
 
     def start(self) -> None:
-        """Start the process, on what is assigned."""
+        """Start the process, which begins with the tasks that are assigned."""
         context: Any = multiprocessing.get_context("fork" if FORKED else "spawn")
         # Memory of its own: a process may live on for a while after it was killed.
         self.state = shared_memory(ALIGNED).view(torch.float64)
@@ -238,18 +245,22 @@ class Worker(Generic[T, B]):
             self._send((assigned, self.source.given_up))
 
     def assign(self, number: int, task: T) -> None:
-        """Give it something to do after all else."""
+        """Assign a task, which the process does after all others."""
         self.assigned.append(Assigned(number, task, first=0))
         self._send((self.assigned[-1], self.source.given_up))
 
-    def has_made(self, last: bool) -> None:
-        """A batch has come; was it the task's last?"""
+    def count_batch(self, last: bool) -> None:
+        """Count a batch that has come.
+
+        Args:
+            last: whether it was the last one of its task.
+        """
         current = self.assigned.popleft()
         if not last:
             self.assigned.appendleft(current._replace(first=current.first + 1))
 
     def give_back(self, slots: Slots) -> None:
-        """The batch that came first of those in these slots is nobody's any more."""
+        """Tell the process that the memory of the oldest batch in its slots is free again."""
         if slots is self.slots:  # not those of a process that is gone
             self._send(None)
 
@@ -259,25 +270,26 @@ class Worker(Generic[T, B]):
 
     @property
     def video(self) -> int | None:
-        """The place in the list of the video that it is at."""
+        """Index in the list of the video that the process is decoding; None: it is at no video."""
         return None if self.state[0] == IDLE else int(self.state[0])
 
     @property
     def task(self) -> int:
-        """The number of the task that it is at."""
+        """Number of the task that the process is at."""
         return int(self.state[2])
 
     def excuse(self, seconds: float) -> None:
-        """Do not count that much of the time for which it has been at its video."""
+        """Do not count some seconds towards the time limit of the current video."""
         if seconds and self.video is not None:
             self.state[1] += seconds
 
     def is_late(self, timeout_s: float) -> bool:
-        """Whether it has been at one video for longer than that."""
+        """Return whether the process has been at one video for longer than timeout_s, in
+        seconds."""
         return self.video is not None and time.monotonic() - float(self.state[1]) > timeout_s
 
-    def ended(self) -> str:
-        """How it ended."""
+    def exit_reason(self) -> str:
+        """Return how the process ended, in words."""
         assert self.process is not None
         self.process.join(POLL_S)
         code = self.process.exitcode
@@ -286,7 +298,7 @@ class Worker(Generic[T, B]):
         return f"decoder ended its process, status {code}"
 
     def stop(self) -> None:
-        """End the process, also if it is stuck in a decoder."""
+        """Kill the process, even if it hangs in a decoder."""
         if self.process is None:
             return
         self.process.kill()

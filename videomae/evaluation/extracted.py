@@ -1,4 +1,4 @@
-"""A directory of extracted features: a file for each video, a manifest, the settings they share."""
+"""A directory of extracted features: a file for each video, a manifest, and the settings."""
 
 import errno
 import json
@@ -22,41 +22,42 @@ from videomae.run.sidefiles import names_a_video, read_rows, set_aside
 logger = logging.getLogger(__name__)
 
 MANIFEST, PART = "manifest.jsonl", re.compile(r"manifest\.[1-9][0-9]*\.jsonl")
-"""What is known of each video; while several processes run, the others' parts of it."""
+"""Name of the manifest, with a row for each video, and the pattern of the other processes'
+manifests."""
 SETTINGS = "extract.json"
-"""What all features of a directory have in common."""
+"""File of the settings that all features of a directory share."""
 
 
 @dataclass(frozen=True)
 class FeatureDirectory:
-    """A directory of features, and what its manifest says.
+    """A directory of features and its manifest.
 
-    A row of the manifest says what a video's features are, or why there are none; or, as a killed
-    process leaves it, which file was begun. While they run, other processes than the main one write
-    manifests of their own beside it.
+    A row of the manifest describes a video's features, or says why there are none, or which file
+    was being written when the process was killed. While they run, processes other than the main one
+    write manifests of their own beside it.
     """
 
     directory: Path
     format: FeatureFormat
 
     def _manifests(self) -> list[Path]:
-        """The manifest, and those of other processes that are there."""
+        """Return the paths of the manifest and of the existing manifests of other processes."""
         parts = [p for p in self.directory.glob("manifest.*.jsonl") if PART.fullmatch(p.name)]
         return [self.directory / MANIFEST, *sorted(parts)]
 
     def _rows(self) -> list[dict[str, Any]]:
-        """What all manifests say; of two rows of a video the later one holds."""
+        """Return the rows of all manifests; of two rows for one video, the later one is valid."""
         return [row for file in self._manifests() for row in read_rows(file, names_a_video)]
 
     def part(self, rank: int) -> Path:
-        """The manifest that a process writes to."""
+        """Return the path of the manifest that the process `rank` writes."""
         return self.directory / (f"manifest.{rank}.jsonl" if rank else MANIFEST)
 
     def open(self, settings: dict[str, Any], clips: Sequence[Clip]) -> None:
-        """Make the directory ready, less what a killed run has left unfinished.
+        """Prepare the directory for writing, and remove unfinished files of a killed run.
 
         Raises:
-            ConfigError: it holds features of other settings, or files that are none of ours.
+            ConfigError: it holds features of other settings, or files that extract did not write.
         """
         path = self.directory / SETTINGS
         files = {self._name(clip.path) for clip in clips}
@@ -78,10 +79,14 @@ class FeatureDirectory:
                     "away"
                 )
         write_text(path, json.dumps(settings, indent=2) + "\n")
-        self.fold([])
+        self.merge([])
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        """ConfigError where the features there were made with other settings."""
+        """Check that the features in the directory were made with these settings.
+
+        Raises:
+            ConfigError: they were not.
+        """
         before = _read_settings(self.directory / SETTINGS)
         if names := [name for name in settings if before.get(name) != settings[name]]:
             raise ConfigError(
@@ -91,13 +96,13 @@ class FeatureDirectory:
             )
 
     def _strange(self, files: Set[str]) -> list[str]:
-        """Those of these files that are there, and not by the manifest's word."""
+        """Return the existing ones of these files that the manifest does not name."""
         values = (row.get(key) for row in self._rows() for key in ("file", "begun"))
         ours = {value for value in values if isinstance(value, str)}
         return [x for x in sorted(files - ours) if os.path.lexists(self.directory / x)]
 
     def _remove_unfinished(self, files: Set[str]) -> None:
-        """Remove what killed processes left of these files."""
+        """Remove the temporary files that killed processes left of these files."""
         for left in self.directory.rglob(f".*.{self.format.name}"):
             if found := re.fullmatch(r"\.(.+)\.\d+(\.\w+)", left.name):
                 whole = left.with_name(found[1] + found[2]).relative_to(self.directory)
@@ -108,25 +113,29 @@ class FeatureDirectory:
         return f"{video}.{self.format.name}"
 
     def note_unusable(self, unusable: Mapping[str, str]) -> None:
-        """Write into the manifest what is wrong with that which no features can be made of."""
+        """Write the reasons for paths that cannot be used, by path, into the manifest."""
         for path, why in unusable.items():
             self.add({"path": path, "error": why}, 0)
 
     def done(self) -> set[str]:
-        """The paths of the videos whose features are there."""
+        """Return the paths of the videos whose features exist."""
         rows = read_rows(self.directory / MANIFEST, names_a_video)
         return {
             r["path"] for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
         }
 
     def add(self, row: Mapping[str, Any], rank: int) -> None:
-        """Write a row into the manifest of a process."""
+        """Append a row to the manifest of the process `rank`."""
         append_text(self.part(rank), json.dumps(row) + "\n")
 
     def write(self, clip: Clip, features: Tensor, rank: int) -> str | None:
-        """Write a video's features; the file's name in the directory, None if it is too long.
+        """Write a video's features, and return the file's name; None if the name is too long.
 
-        The manifest names it first, so that what a killed process leaves is known for ours.
+        The manifest names the file before it is written, so that the file of a killed process is
+        known.
+
+        Args:
+            features: (W, D) or (W, N, D), on the CPU.
         """
         name = self._name(clip.path)
         self.add({"path": clip.path, "begun": name}, rank)
@@ -142,11 +151,11 @@ class FeatureDirectory:
             raise
         return name
 
-    def fold(self, paths: Sequence[str]) -> list[dict[str, Any]]:
-        """Make one manifest of all, without doubles.
+    def merge(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+        """Merge all manifests into one with one row for each video, and return its rows.
 
         Args:
-            paths: the videos that come first, in this order.
+            paths: paths of the videos that come first, in this order.
         """
         rows = {row["path"]: row for row in self._rows()}
         ordered = {path: rows[path] for path in paths if path in rows} | rows
@@ -158,7 +167,7 @@ class FeatureDirectory:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """The settings that features were made with.
+    """Return the settings that the features of a directory were made with.
 
     Raises:
         ConfigError: they cannot be read.

@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of videos: computed once, and kept on disk where asked."""
+"""Features of videos from a frozen encoder, and their storage on disk."""
 
 import hashlib
 import json
@@ -30,16 +30,16 @@ from videomae.run.run import Run
 logger = logging.getLogger(__name__)
 
 SHARD = 64
-"""Videos whose features lie in one file."""
+"""Number of videos whose features are stored in one file."""
 
 
 class FeatureError(UserError):
-    """Features that mean nothing, or that cannot be read."""
+    """An error: features are not finite, or cannot be read."""
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """A model whose features are wanted, and how they are computed."""
+class FeatureExtractor:
+    """A model that computes features of clips, its device and its precision."""
 
     model: VideoMAE | VideoClassifier
     device: torch.device
@@ -50,38 +50,41 @@ class Encoder:
 
     @torch.inference_mode()
     def tokens(self, frames: Tensor) -> Tensor:
-        """Frames (V, T, H, W, 3) uint8 -> tokens (V, N, D) float32, on the model's device."""
+        """Return the tokens of V views: frames (V, T, H, W, 3) uint8 -> (V, N, D) float32 on the
+        device."""
         with autocast(self.device, self.precision):
             clip = normalise(frames.to(self.device, non_blocking=True))
             return self.model.features(clip).float()
 
 
 class Features(NamedTuple):
-    """Features of a list's readable videos: R rows, one for each view, in the list's order."""
+    """Features of a list's readable videos on the CPU: R rows, one for each view, in list order."""
 
     video: Tensor
-    """(R,) int64: the place of the view's video in the list."""
+    """Index of each view's video in the list, (R,) int64."""
     mean: Tensor
-    """(R, D) float32: the mean of the view's tokens."""
+    """Mean of each view's tokens, (R, D) float32."""
     tokens: Sequence[Tensor]
-    """R times (N, D) float16, mapped from disk; none where they were not asked for."""
+    """Tokens of each of the R views, (N, D) float16, read from disk; empty if they were not
+    stored."""
     bad: list[BadFile]
-    """Videos without features."""
+    """Unreadable videos, which have no features."""
 
 
 def mean_features(
     run: Run,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     clips: Sequence[Clip],
     data: DataConfig,
     stop: Callable[[], bool],
 ) -> Features | None:
-    """Of all clips, without the disk. All processes call it, each sees every world-th video.
+    """Return the mean features of all clips, without storing them on disk.
 
-    The random numbers of the caller are left as they are.
+    All processes call it; each one computes every world-th video. The random number generators of
+    the caller do not change.
 
     Args:
-        stop: asked after every batch; once it says so on one process, all return None.
+        stop: called after every batch; if it returns True on one process, all return None.
 
     Raises:
         FeatureError: the features are not finite.
@@ -111,12 +114,12 @@ def mean_features(
 
 
 class FeatureCache:
-    """The features of one list, in files of SHARD videos each. A killed run leaves whole files.
+    """The features of one list on disk, in files of SHARD videos each, written atomically.
 
     Args:
-        directory: where the features of all lists and encoders are.
-        made_of: everything that they depend on; its hash is the directory's name.
-        tokens: whether the tokens are kept too, not only their mean.
+        directory: directory of the features of all lists and encoders.
+        made_of: everything that the features depend on; its hash is the name of their folder.
+        tokens: whether all tokens are stored too, not only their mean.
     """
 
     def __init__(
@@ -129,12 +132,12 @@ class FeatureCache:
         self.tokens = tokens
 
     def missing(self) -> list[int]:
-        """The first video of each shard that is not there."""
+        """Return the index of the first video of each file that does not exist yet."""
         shards = range(0, len(self.clips), SHARD)
         return [first for first in shards if not self._path(first).is_file()]
 
-    def fill(self, run: Run, encoder: Encoder, data: DataConfig) -> None:
-        """Compute what is missing. All processes call it, each computes every world-th shard.
+    def fill(self, run: Run, encoder: FeatureExtractor, data: DataConfig) -> None:
+        """Compute the missing features. All processes call it; each computes every world-th file.
 
         Raises:
             FeatureError: the features are not finite.
@@ -174,7 +177,7 @@ class FeatureCache:
         process.barrier()
 
     def read(self) -> Features:
-        """What has been computed.
+        """Return the stored features of the whole list.
 
         Raises:
             FeatureError: a file is damaged, or holds other features.
@@ -201,7 +204,11 @@ class FeatureCache:
         )
 
     def _read(self, path: Path, shard: range) -> tuple[dict[str, Tensor], list[BadFile]]:
-        """What one file holds of the features of these videos."""
+        """Return the tensors and the unreadable videos in one file.
+
+        Raises:
+            ValueError: the file does not hold the features of these videos.
+        """
         with safe_open(path, framework="pt") as file:
             part = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
@@ -233,13 +240,13 @@ class FeatureCache:
         return self.directory / f"{first:09}.safetensors"
 
     def _shard(self, first: int) -> range:
-        """The videos whose features lie together, from the first of them."""
+        """Return the indices of the videos in one file, given the first of them."""
         return range(first, min(first + SHARD, len(self.clips)))
 
     def _write(
         self, first: int, rows: list[tuple[int, Tensor, Tensor | None]], bad: list[BadFile]
     ) -> None:
-        """One shard; the rows of unreadable videos are left out."""
+        """Write the file of one shard, without the rows of unreadable videos."""
         unreadable = {file.video for file in bad}
         good = [row for row in rows if row[0] not in unreadable]
         width = len(rows[0][1])
@@ -255,7 +262,7 @@ class FeatureCache:
 
 
 def is_bad_row(row: object, shard: range) -> bool:
-    """Whether that is what a file of features says of one of these videos, which is unreadable."""
+    """Return whether a value is a row about an unreadable video of a file of features."""
     types = (int, str, int, str, str)  # as the fields of BadFile
     return (
         isinstance(row, list)
@@ -265,8 +272,8 @@ def is_bad_row(row: object, shard: range) -> bool:
     )
 
 
-def describe(data: DataConfig) -> dict[str, Any]:
-    """What of a data set decides the features of a list's videos."""
+def settings_of_features(data: DataConfig) -> dict[str, Any]:
+    """Return the settings of a data set that the features of its videos depend on."""
     names = [each.name for each in fields(data) if rules_of(each).in_features]
     return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
 
@@ -274,7 +281,8 @@ def describe(data: DataConfig) -> dict[str, Any]:
 def _batches(
     run: Run, clips: Sequence[Clip], places: Sequence[int], data: DataConfig
 ) -> Iterator[Batch]:
-    """The views of the clips at these places, numbered as in the whole list."""
+    """Yield batches of views of the clips at these indices; videos keep their indices in the
+    list."""
     loader = evaluation_loader(
         EvaluationClips(ClipList.of(clips).take(places), data),
         rank=0,
@@ -290,10 +298,10 @@ def _batches(
 
 
 def _finite(features: Tensor) -> Tensor:
-    """As they are.
+    """Return features after a check that all their values are finite.
 
     Raises:
-        FeatureError: they are not finite.
+        FeatureError: they are not.
     """
     if not features.isfinite().all():
         raise FeatureError(

@@ -1,6 +1,6 @@
-"""The encoder that is probed, and its features of the two lists.
+"""The encoder that a probe tests, and its features of the training and the test list.
 
-python -m videomae.probe calls it; videomae.evaluation.probe_results fits probes on the features.
+python -m videomae.probe uses it; videomae.evaluation.probe_results fits probes on the features.
 """
 
 import logging
@@ -15,7 +15,13 @@ import numpy as np
 import torch
 
 from videomae.config import ConfigError, DataConfig, ProbeConfig, ProbeKind, token_grid
-from videomae.evaluation.features import SHARD, Encoder, FeatureCache, Features, describe
+from videomae.evaluation.features import (
+    SHARD,
+    FeatureCache,
+    FeatureExtractor,
+    Features,
+    settings_of_features,
+)
 from videomae.lists.clips import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
@@ -33,15 +39,15 @@ from videomae.weights.load import encoder_of
 logger = logging.getLogger(__name__)
 
 FEATURES = "features"
-"""The folder of the features, in the output directory."""
+"""Name of the folder of the features, in the output directory."""
 
 
 def check_output(directory: Path, *, overwrite: bool) -> None:
-    """Check that results can be written to a directory, and replace nothing unasked.
+    """Check that results can be written to a directory, and replace others only if `overwrite`.
 
     Raises:
         ConfigError: they cannot be written there.
-        RunExistsError: it holds a training run, or results that overwrite does not give up.
+        RunExistsError: it holds a training run, or results while `overwrite` is false.
     """
     check_place("output_dir", directory)
     check_no_training(directory)
@@ -53,17 +59,17 @@ def check_output(directory: Path, *, overwrite: bool) -> None:
 
 
 class FrozenEncoder(NamedTuple):
-    """The encoder of a model, in eval mode on the CPU, and what its features depend on."""
+    """An encoder in eval mode on the CPU, and the facts that its features depend on."""
 
     model: VideoMAE | VideoClassifier
     data: DataConfig
-    """The lists, with the clip that the encoder takes."""
+    """Settings of the lists, with the clip size of the encoder."""
     made_of: dict[str, Any]
-    """The encoder's part of the key that its features are kept by."""
+    """Facts about the encoder that are part of the key of its stored features."""
 
 
 def random_encoder(config: ProbeConfig) -> FrozenEncoder:
-    """Return an encoder with the random weights of config.seed, the baseline of the others."""
+    """Return an encoder with random weights, drawn from config.seed, as a baseline."""
     torch.manual_seed(config.seed)
     made_of = {"weights": config.weights, "model": asdict(config.model), "seed": config.seed}
     data = replace(config.data, crops=1)
@@ -71,7 +77,7 @@ def random_encoder(config: ProbeConfig) -> FrozenEncoder:
 
 
 def saved_encoder(config: ProbeConfig) -> FrozenEncoder:
-    """Return the encoder at config.weights, and print how it was loaded.
+    """Return the encoder at config.weights, and log how it was loaded.
 
     Raises:
         WeightsError: the weights cannot be read, or fill only part of an encoder.
@@ -89,9 +95,10 @@ def saved_encoder(config: ProbeConfig) -> FrozenEncoder:
 
 
 def begin_results(run: Run, config: ProbeConfig, frozen: FrozenEncoder) -> None:
-    """Make the output directory ready: no earlier results, and what these will come from.
+    """Prepare the output directory: remove earlier results, and write the conditions of the new
+    ones.
 
-    The main process calls it. The features that are there are kept.
+    Only the main process calls it. Existing features are kept.
     """
     directory = run.directory
     hashes = {
@@ -107,7 +114,7 @@ def begin_results(run: Run, config: ProbeConfig, frozen: FrozenEncoder) -> None:
 def list_features(
     run: Run,
     config: ProbeConfig,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     frozen: FrozenEncoder,
     clips: Sequence[Clip],
     key: str,
@@ -124,7 +131,7 @@ def list_features(
     data = replace(frozen.data, segments=config.probe.views if key == "train_list" else 1)
     attentive = ProbeKind.attentive in config.probe.kinds
     made_of = frozen.made_of | {"bf16": uses_bf16(run.device, config.run.precision)}
-    made_of |= describe(data) | {"list": sha256(Path(str(getattr(config.data, key))))}
+    made_of |= settings_of_features(data) | {"list": sha256(Path(str(getattr(config.data, key))))}
     folder = Path(config.output_dir) / FEATURES
     cache = FeatureCache(folder, made_of, clips, tokens=attentive)
     if attentive and run.is_main:

@@ -1,6 +1,6 @@
-"""Results of probes: each is fitted on the training videos' features and predicts the test videos.
+"""Results of probes, fitted on features of the training videos and tested on the test videos.
 
-python -m videomae.probe calls it; videomae.evaluation.probing fits the heads.
+python -m videomae.probe uses it; videomae.evaluation.probing fits the heads.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from videomae.config import ProbeConfig, ProbeKind
-from videomae.evaluation.features import Encoder, Features
+from videomae.evaluation.features import FeatureExtractor, Features
 from videomae.evaluation.metrics import Scores
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.evaluation.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 
 def fit_and_score(
     config: ProbeConfig,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     train: Features,
     test: Features,
     lists: Sequence[ClipList],
     names: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Fit each probe of config.probe.kinds, and return its entry of results.json by its name.
+    """Fit each probe of config.probe.kinds, and return its entry of results.json, by its name.
 
     Args:
         lists: the training and the test list.
@@ -72,7 +72,7 @@ def fit_and_score(
 def _probs(
     config: ProbeConfig,
     kind: ProbeKind,
-    encoder: Encoder,
+    encoder: FeatureExtractor,
     train: Features,
     test: Features,
     train_labels: Tensor,
@@ -113,7 +113,7 @@ def _probs(
 
 
 def _stacked(tokens: Sequence[Tensor], rows: Tensor) -> Tensor:
-    """Read the tokens of some views from disk: (B,) int64 -> (B, N, D) float32."""
+    """Read the tokens of some views from disk: row numbers (B,) int64 -> (B, N, D) float32."""
     return torch.stack([tokens[row] for row in rows.tolist()]).float()
 
 
@@ -121,7 +121,7 @@ def write_results(run: Run, results: Mapping[str, Mapping[str, Any]], num_test: 
     """Write results.json, an entry for each probe, and print the accuracies.
 
     Args:
-        num_test: videos of the test list.
+        num_test: number of videos of the test list.
     """
     file = made(run.directory, RESULTS)
     write_text(file, json.dumps(results, indent=2) + "\n")
@@ -130,7 +130,7 @@ def write_results(run: Run, results: Mapping[str, Mapping[str, Any]], num_test: 
 
 
 def _accuracies(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the table of all probes' accuracies, in percent, to print."""
+    """Return a table of all probes' accuracies, in percent."""
     table = Table(box=None)
     for column in ("probe", "top-1", "top-5", "mean of classes", "videos", "unreadable"):
         table.add_column(column, justify="left" if column == "probe" else "right")

@@ -1,4 +1,4 @@
-"""What is fitted on frozen features: k nearest neighbours, a linear head, an attentive head."""
+"""Probes of frozen features: k nearest neighbours, a linear head and an attentive head."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from videomae.model.layers import Mlp
 
 QUERIES = 256
-"""Views whose neighbours are looked for at once."""
+"""Number of views whose neighbours are searched at once."""
 EPS = 1e-6
 
 
@@ -21,14 +21,18 @@ def knn_probs(
     k: int,
     temperature: float = 0.07,
 ) -> Tensor:
-    """The vote of the k nearest of `features` on each query: (Q, D) -> (Q, classes), sums of 1.
+    """Return the class probabilities of each query by the votes of its k nearest neighbours.
 
-    A neighbour votes for its label, by a weight that grows as exp(cosine similarity / temperature).
-    Where there are fewer than k, all vote.
+    A neighbour votes for its label with the weight exp(cosine similarity / temperature), divided by
+    the sum of all weights. If there are fewer than k neighbours, all vote.
 
     Args:
-        features: (M, D), M at least 1.
-        labels: (M,) int64, of the features.
+        queries: (Q, D).
+        features: (M, D), the neighbours, M at least 1.
+        labels: (M,) int64, the labels of the neighbours.
+
+    Returns:
+        (Q, classes) float32, on the device of the inputs.
 
     Source: Caron et al., "Emerging Properties in Self-Supervised Vision Transformers" (DINO), ICCV
     2021; there the weights are not divided by their sum, which changes no order.
@@ -44,10 +48,11 @@ def knn_probs(
 
 
 class LinearProbe(nn.Module):
-    """Mean tokens (B, D) -> logits (B, classes): each feature standardised, then one linear map.
+    """A linear head on standardised features: mean tokens (B, D) -> logits (B, classes).
 
     Args:
-        features: (M, D), those of the training views, whose mean and spread are taken.
+        features: (M, D), features of the training views, which give the mean and the standard
+            deviation.
     """
 
     mean: Tensor
@@ -64,10 +69,10 @@ class LinearProbe(nn.Module):
 
 
 class AttentiveProbe(nn.Module):
-    """Tokens (B, N, D) -> logits (B, classes).
+    """An attentive head: tokens (B, N, D) -> logits (B, classes).
 
-    One learned query looks at all tokens through one cross-attention block, and a linear map reads
-    what it found. Source: Bardes et al., "Revisiting Feature Prediction for Learning Visual
+    One learned query attends to all tokens in one cross-attention block; a linear map of the result
+    gives the logits. Source: Bardes et al., "Revisiting Feature Prediction for Learning Visual
     Representations from Video" (V-JEPA), 2024, and V-JEPA 2, 2025, which has three blocks of
     self-attention before it.
     """

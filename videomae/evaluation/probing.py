@@ -1,4 +1,4 @@
-"""Fitting heads on frozen features, and the k-NN probe of a pre-training under way."""
+"""Fitting of heads on frozen features, and the k-NN probe during pre-training."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from videomae.config import (
     Sampling,
     UserError,
 )
-from videomae.evaluation.features import Encoder, mean_features
+from videomae.evaluation.features import FeatureExtractor, mean_features
 from videomae.evaluation.probes import knn_probs
 from videomae.lists.clips import Clip, ClipList
 from videomae.model.mae import VideoMAE
@@ -26,51 +26,52 @@ from videomae.run.run import Run
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 5
-"""One video of so many is held out to choose the learning rate."""
+"""One in this many training videos is held out to choose the learning rate."""
 WARMUP = 20
-"""One step of so many: the rate rises from 0."""
+"""One in this many steps, at the start, has a rising learning rate."""
 
 
 class ProbeError(UserError):
-    """Too little to fit a probe on."""
+    """An error: there are too few videos to fit a probe on."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Features of R views and the labels to learn."""
+    """The features of R views and their labels."""
 
     take: Callable[[Tensor], Tensor]
-    """Row numbers (B,) int64 -> features, (B, D) or (B, N, D) float32."""
+    """Function that returns features: row numbers (B,) int64 -> (B, D) or (B, N, D) float32."""
     labels: Tensor
-    """(R,) int64"""
+    """Labels of the views, (R,) int64."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is fitted: AdamW, a cosine after a short warm-up."""
+    """Settings of fitting a head: AdamW with a cosine schedule after a short warm-up."""
 
     epochs: int
     batch: int
     weight_decay: float
     seed: int
     min_steps: int = 1
-    """A short list is passed over more often."""
+    """Smallest number of steps; for a short list, epochs are added."""
 
     def passes(self, rows: int) -> int:
-        """Over so many rows."""
+        """Return the number of epochs over this many rows."""
         return max(self.epochs, math.ceil(self.min_steps / math.ceil(rows / self.batch)))
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A fitted head, and how its learning rate was chosen."""
+    """A fitted head, and the choice of its learning rate."""
 
     head: nn.Module
     lr: float
     held_out_top1: dict[float, float]
-    """Of each rate that was tried: percent of the held-out views; none where there was one rate."""
+    """Top-1 accuracy of each learning rate on the held-out views, in percent; empty if only one
+    rate was given."""
     num_held_out: int
-    """Videos of the training list that the rate was chosen on."""
+    """Number of training videos on which the learning rate was chosen."""
 
 
 def fit(
@@ -81,7 +82,15 @@ def fit(
     recipe: Recipe,
     device: torch.device,
 ) -> list[nn.Module]:
-    """One head for each learning rate, from the same start, all fitted in one pass over `rows`."""
+    """Fit one head for each learning rate, all from the same initial weights, on the same batches.
+
+    Args:
+        make: function that makes a head with random weights.
+        rows: (R',) int64, row numbers of the views to fit on.
+
+    Returns:
+        The heads in eval mode on `device`, in the order of `lrs`.
+    """
     heads = nn.ModuleList()
     for _ in lrs:
         with torch.random.fork_rng(devices=()):
@@ -119,7 +128,12 @@ def logits_of(
     batch: int,
     device: torch.device,
 ) -> Tensor:
-    """Of these rows, on the CPU: (R, classes)."""
+    """Return a head's logits of the views in `rows`, (R, classes) float32 on the CPU.
+
+    Args:
+        take: function that returns features, as in Views.
+        rows: (R,) int64, row numbers of the views.
+    """
     return torch.cat([head(take(some).to(device)).float().cpu() for some in rows.split(batch)])
 
 
@@ -131,12 +145,12 @@ def choose_and_fit(
     recipe: Recipe,
     device: torch.device,
 ) -> Chosen:
-    """Choose a rate on a held-out part of the videos, then fit with it on all of them.
+    """Choose a learning rate on held-out videos, then fit a head with it on all videos.
 
-    Of equally good rates the one with the lower loss is taken.
+    Of rates with equal accuracy, the one with the lower loss is chosen.
 
     Args:
-        videos: (R,) int64, which video each view is of; the views of one are held out together.
+        videos: (R,) int64, the video of each view; all views of a video are held out together.
 
     Raises:
         ProbeError: there are too few videos to hold some out.
@@ -166,7 +180,7 @@ def choose_and_fit(
 
 
 def probe_data(config: EpochProbeConfig, data: DataConfig) -> DataConfig:
-    """The probe's lists as a data set: one view, the middle clip, seen as those of `data` are."""
+    """Return the settings of the probe's lists: those of `data`, with one view, the middle clip."""
     return replace(
         data,
         sources={},
@@ -179,12 +193,12 @@ def probe_data(config: EpochProbeConfig, data: DataConfig) -> DataConfig:
 
 
 class EpochProbe:
-    """k-NN top-1 of an encoder that is being trained; changes nothing of the training.
+    """Measures the k-NN top-1 of an encoder during pre-training, without changing the training.
 
     Args:
-        train_clips: labelled clips, the neighbours.
-        test_clips: labelled clips that are classified. One that cannot be read counts as wrong.
-        data: of these lists; see `probe_data`.
+        train_clips: labelled clips, which are the neighbours.
+        test_clips: labelled clips to classify. One that cannot be read counts as wrong.
+        data: settings of these lists; see `probe_data`.
     """
 
     def __init__(
@@ -203,10 +217,10 @@ class EpochProbe:
         self.told: set[str] = set()
 
     def __call__(self, model: nn.Module, stop: Callable[[], bool]) -> float | None:
-        """Top-1 in percent. All processes call it.
+        """Return the top-1 accuracy in percent; None if the run is to stop. All processes call it.
 
         Args:
-            stop: whether the run is to end; then there is no result.
+            stop: function that returns whether the run is to stop.
 
         Raises:
             FeatureError: the features are not finite.
@@ -215,7 +229,7 @@ class EpochProbe:
         training = model.training
         model.eval()
         try:
-            encoder = Encoder(model, self.run.device, self.run.settings.precision)
+            encoder = FeatureExtractor(model, self.run.device, self.run.settings.precision)
             found = {}
             for name, clips in self.lists.items():
                 features = mean_features(self.run, encoder, clips, self.data, stop)

@@ -1,6 +1,6 @@
-"""One clip of a video and the mask that hides part of it, for the picture of a reconstruction.
+"""The clip and the mask for the picture of a reconstruction.
 
-python -m videomae.reconstruct calls it; videomae.pictures.figures draws.
+python -m videomae.reconstruct uses it; videomae.pictures.figures draws the picture.
 """
 
 from collections.abc import Sequence
@@ -30,19 +30,19 @@ from videomae.video.opening import open_clip, reading_here
 from videomae.weights.weights import WeightsInfo
 
 UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
-"""The mask of every released model; used where the weights do not say."""
+"""Mask settings of every released model, used if the weights do not name theirs."""
 
 
 class DrawnMask(NamedTuple):
-    """A mask that hides part of one clip from the encoder."""
+    """A mask of one clip's tokens, and its kind."""
 
     kind: MaskKind
     mask: Tensor
-    """(N,) bool, time-major, on the CPU. True = masked."""
+    """Encoder mask, (N,) bool, time-major, on the CPU. True = masked."""
 
 
 def draw_mask(config: ReconstructConfig, info: WeightsInfo) -> DrawnMask:
-    """Draw a mask as the settings say, or else as the weights were trained with.
+    """Draw a mask by the settings, or, where they are null, as in the training of the weights.
 
     Raises:
         ConfigError: no such mask fits the tokens of the model.
@@ -60,10 +60,10 @@ def draw_mask(config: ReconstructConfig, info: WeightsInfo) -> DrawnMask:
 
 
 def read_clip(config: ReconstructConfig, info: WeightsInfo) -> tuple[Tensor, Sequence[int]]:
-    """Read one clip of config.video: the middle one, or that from config.start.
+    """Read one clip of config.video: the middle one, or the one that starts at config.start.
 
     Returns:
-        (T, H, W, 3) uint8 on the CPU, the centre cut out, and the T frame numbers.
+        (T, H, W, 3) uint8 on the CPU, the centre crop, and the T frame numbers.
 
     Raises:
         ConfigError: the video cannot be read, or has no frame config.start.

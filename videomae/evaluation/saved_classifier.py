@@ -1,6 +1,6 @@
-"""A saved classifier and a labelled list, read and checked before one is evaluated on the other.
+"""Reading and checking of a saved classifier and of the list that it is evaluated on.
 
-python -m videomae.evaluate calls it; videomae.evaluation.scoring computes the results.
+python -m videomae.evaluate uses it; videomae.evaluation.scoring computes the results.
 """
 
 import logging
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_evaluation(config: EvaluateConfig) -> None:
-    """Check that an evaluation has all it needs, and that its results replace nothing unasked.
+    """Check that an evaluation has all its settings, and that it replaces only what it may.
 
     Raises:
         ConfigError: a setting is missing, or cannot work.
@@ -97,12 +97,12 @@ def load_classifier(
 
 
 def begin_results(run: Run, config: EvaluateConfig, model: ModelConfig, weights_hash: str) -> None:
-    """Make the directory of an evaluation ready: its record, its config, no earlier results.
+    """Prepare the directory of an evaluation: remove earlier results, write its record and config.
 
-    In the directory of a training run the config stays that run's. The main process calls it.
+    In the directory of a training run, the config of the run stays. Only the main process calls it.
 
     Args:
-        model: the settings of the classifier, as its weights have them.
+        model: settings of the classifier that was loaded.
     """
     directory = run.directory
     begin_record(directory)
@@ -135,10 +135,10 @@ def _names(info: WeightsInfo, data: DataConfig, clips: ClipList, path: Path) -> 
 
 
 def _check_classes(info: WeightsInfo, ours: Sequence[str], path: Path) -> None:
-    """Check that the labels of the list mean the same classes to the weights.
+    """Check that the classes of the list are those that the weights were trained on.
 
     Raises:
-        ConfigError: they mean others, or there are more or fewer.
+        ConfigError: their number or their names differ.
     """
     theirs = info.class_names
     if info.classes is None or same_classes(info, ours):  # without a head, loading refuses them

@@ -1,4 +1,4 @@
-"""data.split=all: every split of a prepared data set in turn, and the mean of their results."""
+"""Runs over every split of a prepared data set (data.split=all), and the mean of their results."""
 
 import json
 import logging
@@ -24,10 +24,10 @@ C = TypeVar("C", FinetuneConfig, EvaluateConfig)
 
 
 def config_of_splits(config: C) -> list[C]:
-    """The config of each split, with its lists; a single one unless data.split=all.
+    """Return the config of each split, with its lists; only one unless data.split=all.
 
-    Each split has its own directory, split1 ... below output_dir, and where weights are evaluated
-    those of its own run: the test videos of one split are training videos of another.
+    Each split has its own directory, split1 ... below output_dir. An evaluation takes the weights
+    of the split's own run, since test videos of one split are training videos of another.
 
     Raises:
         ConfigError: there is no such prepared directory or split, or no weights for each.
@@ -73,7 +73,7 @@ def config_of_splits(config: C) -> list[C]:
 
 
 def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
-    """results.json of all splits, and what led to it, where there are several."""
+    """Write the results.json with the mean of all splits, if data.split=all."""
     if config.data.split != ALL or not run.is_main:
         return
     found = {

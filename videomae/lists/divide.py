@@ -1,4 +1,4 @@
-"""Training videos that prepare moves to a validation or a test list, because it is asked to."""
+"""Splitting of validation and test lists off the training list, as settings of prepare ask."""
 
 import hashlib
 from collections import defaultdict
@@ -11,7 +11,7 @@ from videomae.lists.published import TEST, TRAIN, VAL
 
 
 def divided(annotations: Annotations, config: PrepareConfig) -> Annotations:
-    """The annotations with the training videos in val and test that the config asks for.
+    """Return annotations with training videos moved to val and test, as the config asks.
 
     Raises:
         ConfigError: there is such a list already, or nothing would be left to train on.
@@ -27,7 +27,10 @@ def divided(annotations: Annotations, config: PrepareConfig) -> Annotations:
 
 
 def _by_group(rows: list[Row], config: PrepareConfig) -> list[tuple[Row, str]]:
-    """Whole groups of UCF101, the same numbers of every class."""
+    """Return every row and its part, after moving whole UCF101 groups from train to val.
+
+    Groups of the same numbers are moved in every class.
+    """
     groups = {ucf101_group(row.path) for row in rows if row.part == TRAIN}
     if config.val_groups >= len(groups):
         raise ConfigError(
@@ -41,7 +44,10 @@ def _by_group(rows: list[Row], config: PrepareConfig) -> list[tuple[Row, str]]:
 
 
 def _by_class(rows: list[Row], config: PrepareConfig) -> list[tuple[Row, str]]:
-    """A share of each class, at least one video of it, of which one at least stays in train."""
+    """Return every row and its part, after moving a share of each class from train to val and test.
+
+    At least one video of each class is moved, and at least one stays in train.
+    """
     by_label = defaultdict(list)
     for row in rows:
         if row.part == TRAIN:
@@ -58,5 +64,5 @@ def _by_class(rows: list[Row], config: PrepareConfig) -> list[tuple[Row, str]]:
 
 
 def _shuffled(names: Iterable[str], seed: int) -> list[str]:
-    """In an order that depends on the seed and each name alone, on every machine."""
+    """Return names in a random order that depends only on the seed and the names."""
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())

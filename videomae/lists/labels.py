@@ -1,4 +1,4 @@
-"""The labels of two lists side by side: a list that was mixed up shows before it is trained on."""
+"""A comparison of the labels of two lists, which shows a mixed-up list before the training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,27 +8,28 @@ from numpy.typing import NDArray
 from videomae.lists.clips import Clip, ClipList
 
 SHOWN = 10
-"""Classes that are told of, those whose shares of the lists differ most."""
+"""Number of classes that are shown: those whose shares of the two lists differ most."""
 NAMED = 5
-"""Classes without a video that are named."""
+"""Largest number of classes without a video that are named."""
 BAR = 20
-"""Characters of the longest bar."""
+"""Length of the longest bar of the histogram, in characters."""
 
 Counts = NDArray[np.int64]
-"""Videos of each class, (classes,)."""
+"""Numbers of videos of each class, (classes,) int64."""
 
 
 def count_labels(clips: Sequence[Clip], classes: int) -> Counts:
-    """Of labelled clips."""
+    """Return the number of clips of each class, (classes,) int64."""
     return np.bincount(ClipList.of(clips).labels(), minlength=classes)
 
 
 def compare_labels(counts: Mapping[str, Counts], names: Sequence[str]) -> list[str]:
-    """Lines that compare the histograms of two lists.
+    """Return lines of text that compare the label histograms of two lists.
 
     Args:
-        counts: of the list to train on and of the other, by their settings.
-        names: of all classes of the head.
+        counts: numbers of videos of each class, of the training list and of the other list, by the
+            settings that name the lists.
+        names: names of all classes of the head.
     """
     lines = []
     for key, count in counts.items():

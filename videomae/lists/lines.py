@@ -1,7 +1,7 @@
-"""Text files of others, read piece by piece: no line and no file takes memory without end.
+"""Reading of untrusted text files piece by piece, so that no file can exhaust the memory.
 
-Come here when a list, a file of annotations or one of class names is read. JSON lists of objects
-are read object by object, so that a long one is never held as a whole.
+It is used for clip lists, annotations and class names. JSON lists of objects are read object by
+object, so that a long list is never held in memory as a whole.
 """
 
 import json
@@ -14,27 +14,28 @@ from typing import Any, TextIO
 from videomae.run.files import regular
 
 BLOCK = 2**21
-"""Characters that are read at once."""
+"""Number of characters that are read at once."""
 MOST_LINE = 2**21
-"""Characters of the longest line that is read, at least BLOCK; no path is so long."""
+"""Largest number of characters of a line, at least BLOCK; no path is so long."""
 MOST_OBJECT = PIECE = 2**16
-"""Characters of the longest object in a JSON list that is read, and how many are read at once."""
+"""Largest number of characters of an object in a JSON list, and of a piece that is read at once."""
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
-"""What stands for a byte that is not UTF-8, once it is read with surrogateescape."""
+"""Characters that stand for bytes that are not UTF-8, in text read with surrogateescape."""
 BLANKS = re.compile(r"[ \t\n\r]*")
-"""What JSON takes for blanks."""
+"""Pattern of the whitespace of JSON."""
 DECODER = json.JSONDecoder()
 
 
 class NotTextError(ValueError):
-    """A file that is no text, or no such text as is expected; says on which line and why."""
+    """An error: a file is not the text that is expected. Its message names the line and the
+    reason."""
 
 
 def text_blocks(path: Path) -> Iterator[str]:
     """Yield the text of a file, some whole lines at a time.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         NotTextError: it is not UTF-8, or a line is longer than MOST_LINE.
     """
     number = 1
@@ -49,10 +50,11 @@ def text_blocks(path: Path) -> Iterator[str]:
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file, without what ends them.
+    """Yield the lines of a text file, without their line ends.
 
     Raises:
-        OSError, NotTextError: as text_blocks does.
+        OSError: the file cannot be read.
+        NotTextError: it is not UTF-8, or a line is longer than MOST_LINE.
     """
     with _opened(path) as file:
         number = 0
@@ -74,10 +76,10 @@ def _check_length(text: str, start: int, number: int) -> None:
 
 
 def short_text(path: Path, most: int) -> str:
-    """Return the text of a file.
+    """Return the text of a short file.
 
     Args:
-        most: characters that it may have.
+        most: largest number of characters.
 
     Raises:
         OSError: it cannot be read.
@@ -111,7 +113,7 @@ def json_objects(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    """A text file of others; where it is not UTF-8, an error says on which line."""
+    """Open an untrusted text file; if it is not UTF-8, raise a NotTextError that names the line."""
     with regular(path).open(encoding="utf-8-sig") as file:
         try:
             yield file
@@ -120,7 +122,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 
 def _first_not_utf8(path: Path) -> int:
-    """The number of the first line that is not UTF-8."""
+    """Return the number of the first line that is not UTF-8, from 1."""
     number = 1
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         while (piece := file.readline(BLOCK)) and not NOT_UTF8.search(piece):
@@ -129,18 +131,18 @@ def _first_not_utf8(path: Path) -> int:
 
 
 class _Document:
-    """A JSON document that is read as far as it is needed, and forgotten up to there."""
+    """A JSON document that is read piece by piece; the text before the current place is dropped."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
         self.text = ""
         self.place = 0
-        """Where in the text the next value begins."""
+        """Index in the text at which the next value begins."""
         self.line = 1
-        """The number of the line that the text begins on."""
+        """Number of the line that the text begins on, from 1."""
 
     def next_character(self) -> str:
-        """The next one that is no blank; "" at the end."""
+        """Return the next character that is not whitespace; "" at the end of the document."""
         while True:
             found = BLANKS.match(self.text, self.place)
             assert found is not None
@@ -149,7 +151,7 @@ class _Document:
                 return self.text[self.place : self.place + 1]
 
     def take(self, expected: str) -> None:
-        """Pass over the next character; "" is the end.
+        """Skip the next character, which must be `expected`; "" stands for the end.
 
         Raises:
             NotTextError: it is another one.
@@ -159,7 +161,7 @@ class _Document:
         self.place += len(expected)
 
     def object(self) -> dict[str, Any]:
-        """Return the object that begins here, and pass over it.
+        """Return the object that begins here, and skip it.
 
         Raises:
             NotTextError: there is none, or it is too long.
@@ -185,7 +187,7 @@ class _Document:
         return NotTextError(f"line {self.line + self.text.count(chr(10), 0, place)}: {reason}")
 
     def _read_on(self) -> bool:
-        """Read more; whether there was more."""
+        """Read the next piece of the file; return whether there was one."""
         piece = self.file.read(PIECE)
         self.line += self.text.count("\n", 0, self.place)
         self.text, self.place = self.text[self.place :] + piece, 0

@@ -1,6 +1,6 @@
-"""The videos below a folder, or its folders of extracted frames, and their match to annotated rows.
+"""The videos or folders of frames below a folder, and the search for the video of an annotation.
 
-videomae.lists.walk looks at the folder; here is what prepare makes of it.
+prepare uses it. videomae.lists.walk reads the folder itself.
 """
 
 import re
@@ -12,84 +12,85 @@ from typing import NamedTuple
 
 from videomae.config import ListFormat
 from videomae.lists.annotations import Row
-from videomae.lists.walk import NO_VIDEO, UNLISTABLE, Below, is_utf8, printable, walk
+from videomae.lists.walk import NO_VIDEO, UNLISTABLE, FolderContents, is_utf8, printable, walk
 
 FLOW = "optical_flow"
-"""Why images are left out that lie beside the frames of a video: a reason of LeftOut."""
-OF_FLOW = re.compile(r"(flow_?)?[xy]_?|flow_?", re.IGNORECASE)
-"""What stands before the number in the names of such images: flow_x_, flow_y_, x_, y_."""
+"""Reason of LeftOut for optical flow images, which lie beside the frames of a video."""
+FLOW_PREFIX = re.compile(r"(flow_?)?[xy]_?|flow_?", re.IGNORECASE)
+"""Pattern of the prefix before the number in names of optical flow images: flow_x_, y_ and so
+on."""
 
 
-class Found(NamedTuple):
-    """A video file, or a folder of extracted frames."""
+class LocatedVideo(NamedTuple):
+    """A video that was found: a video file, or a folder of extracted frames."""
 
     path: str
-    """Below the root, with slashes."""
+    """Path relative to the root, with slashes."""
     stem: str
-    """Its name, without the ending of a file."""
+    """Name of the file without its extension, or name of the folder."""
     frames: int | None = None
-    """Of a folder: how many frames it holds."""
+    """Number of frames in a folder of frames; None for a video file."""
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Those that it lies in."""
+        """Names of the folders that the video lies in, below the root."""
         return tuple(self.path.split("/")[:-1])
 
 
 @dataclass(frozen=True)
 class Located:
-    """All that is below a folder."""
+    """The videos that were found below a folder, and what was left out."""
 
-    videos: list[Found]
-    below: Below
-    """The rest: what was left out, and why."""
+    videos: list[LocatedVideo]
+    below: FolderContents
+    """Everything below the folder; it says what was left out and why."""
     frame_template: str | None = None
-    """Of folders of frames: the file name of one."""
+    """Pattern of the file names in folders of frames; None where the videos are files."""
     first_frame: int = 1
-    """Of folders of frames: the number of the first one."""
+    """Number of the first frame in folders of frames."""
     other_frames: tuple[str, ...] = ()
-    """Folders of frames that are named or numbered otherwise, or have gaps."""
+    """Folders of frames that are left out: they have other names or numbers, or gaps."""
 
     @property
     def list_format(self) -> ListFormat:
-        """Of the lists of these videos."""
+        """Format of the clip lists of these videos."""
         frames = self.frame_template is not None
         return ListFormat.frames_total_label if frames else ListFormat.video_label
 
 
 class Series(NamedTuple):
-    """The frames of a folder, which are numbered without gaps."""
+    """The frames of one folder, numbered without gaps."""
 
     template: str
-    """The file name of one."""
+    """Pattern of the frames' file names, such as img_{:05}.jpg."""
     first: int
-    """The number of the first one."""
+    """Number of the first frame."""
     names: list[str]
-    """The file names of all."""
+    """File names of all frames."""
 
 
 def locate(root: Path) -> Located:
-    """Find the videos below `root`. Folders of images count where there is no video file."""
+    """Find the videos below `root`; folders of images count as videos if there is no video file."""
     below = walk(root)
     if below.videos or not below.images:
         below.leave_out_images()
         paths = [path for path in below.videos if _is_listable(path, below)]
-        return Located([Found(path, Path(path).stem) for path in paths], below)
+        return Located([LocatedVideo(path, Path(path).stem) for path in paths], below)
     for name in below.images.pop("", []):
         below.leave_out(NO_VIDEO, name)
     return _frame_folders(below)
 
 
-def _is_listable(path: str, below: Below) -> bool:
-    """Whether a line of a list can hold the path; if not, it is noted as unusable."""
+def _is_listable(path: str, below: FolderContents) -> bool:
+    """Return whether a line of a clip list can hold a path; if not, note it as unusable."""
     listable = is_utf8(path) and path == path.rstrip() and not set("\n\r") & set(path)
     if not listable:
         below.unusable[printable(path)] = UNLISTABLE
     return listable
 
 
-def _frame_folders(below: Below) -> Located:
-    """Those folders that number their frames as most do, without gaps."""
+def _frame_folders(below: FolderContents) -> Located:
+    """Return the folders that name and number their frames as most folders do, without gaps."""
     folders = {path: _series(names) for path, names in sorted(below.images.items())}
     counted = Counter(series[:2] for series in folders.values() if series is not None)
     usual = counted.most_common(1)[0][0] if counted else None
@@ -100,7 +101,7 @@ def _frame_folders(below: Below) -> Located:
         if series is None or series[:2] != usual:
             others.append(path)
             continue
-        videos.append(Found(path, path.rpartition("/")[2], len(series.names)))
+        videos.append(LocatedVideo(path, path.rpartition("/")[2], len(series.names)))
         for name in set(below.images[path]).difference(series.names):
             below.leave_out(FLOW, f"{path}/{name}")
     template, first = usual or (None, 1)
@@ -108,7 +109,10 @@ def _frame_folders(below: Below) -> Located:
 
 
 def _series(names: Sequence[str]) -> Series | None:
-    """The frames of a folder; None where its images are not one series, optical flow aside."""
+    """Return the frames of a folder by their file names, without optical flow images.
+
+    None if the images are not one series that is numbered without gaps.
+    """
     numbered: dict[tuple[str, str], dict[str, str]] = {}
     for name in names:
         found = re.fullmatch(r"(.*?)(\d+)(\.\w+)", name, re.ASCII)
@@ -117,7 +121,9 @@ def _series(names: Sequence[str]) -> Series | None:
         before, number, after = found.groups()
         numbered.setdefault((before, after), {})[number] = name
     if len(numbered) > 1:
-        numbered = {form: own for form, own in numbered.items() if not OF_FLOW.fullmatch(form[0])}
+        numbered = {
+            form: own for form, own in numbered.items() if not FLOW_PREFIX.fullmatch(form[0])
+        }
     if len(numbered) != 1:
         return None
     (((before, after), frames),) = numbered.items()
@@ -136,25 +142,27 @@ def _series(names: Sequence[str]) -> Series | None:
 
 
 class Index:
-    """Finds the video of a row among those that there are.
+    """An index that finds the video of an annotation.
 
     Args:
-        classes: names of folders that hold videos of one class each; none where folders do not
-            tell classes.
+        videos: the videos to search.
+        classes: names of folders that hold videos of one class each; none if folders do not stand
+            for classes.
     """
 
-    def __init__(self, videos: Iterable[Found], classes: Iterable[str]) -> None:
-        self.by_path: dict[str, Found] = {}
-        self.by_stem: dict[str, list[Found]] = {}
+    def __init__(self, videos: Iterable[LocatedVideo], classes: Iterable[str]) -> None:
+        self.by_path: dict[str, LocatedVideo] = {}
+        self.by_stem: dict[str, list[LocatedVideo]] = {}
         for video in videos:
             self.by_path[video.path] = video
             self.by_stem.setdefault(video.stem, []).append(video)
         self.class_folders = {plain(name) for name in classes}
 
-    def of(self, row: Row) -> Found | None:
-        """The video at the row's path; else one of its name that is in no other class's folder.
+    def find(self, row: Row) -> LocatedVideo | None:
+        """Return the video of an annotation; None if there is none.
 
-        Of several, the one that shares most folders with the row.
+        It is the one at the annotation's path, or one with its name that does not lie in the folder
+        of another class; of several, the one that shares most folder names with the annotation.
         """
         if row.path in self.by_path:
             return self.by_path[row.path]
@@ -172,5 +180,5 @@ class Index:
 
 
 def plain(name: str) -> str:
-    """A folder's name without case, spaces and punctuation, which copies of a data set vary."""
+    """Return a folder's name in lower case without spaces and punctuation, in which copies vary."""
     return re.sub(r"[\W_]", "", name.casefold())

@@ -1,4 +1,4 @@
-"""Annotated rows and located videos to the lines of clip lists, and what is wrong with them."""
+"""Matching of annotations with located videos, to the entries of clip lists and to problems."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,64 +6,71 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.lists.annotations import Annotations, Row
-from videomae.lists.locate import Found, Index, Located
+from videomae.lists.locate import Index, Located, LocatedVideo
 from videomae.lists.published import PARTS, UNUSED
-from videomae.lists.walk import ADVICE, Below, printable
+from videomae.lists.walk import ADVICE, FolderContents, printable
 
 IN_TWO_PARTS = "in_two_parts"
-"""The kind of problem that no list may be written with."""
+"""Kind of problem that prevents the lists from being written."""
 
 
 class Problem(NamedTuple):
-    """Something that was left out of the lists, or that is not in them."""
+    """A video or a class that is missing from the lists or was left out, and the reason."""
 
     kind: str
     what: str
-    """The video or the class, printable; of files that are only counted: their ending."""
+    """Name of the video or the class, printable; for files that are only counted, their
+    extension."""
     where: str
-    """File and line that name it, the list that lacks it, or what is wrong with it."""
+    """File and line that name the video, the list that lacks the class, or a description."""
     num_files: int = 1
 
 
 class Entry(NamedTuple):
-    """One line of a list to be."""
+    """A future line of a clip list: a video and its annotation."""
 
-    video: Found
+    video: LocatedVideo
     row: Row
 
 
 @dataclass(frozen=True)
-class Lists:
-    """What is to be written."""
+class MatchedLists:
+    """The entries of the clip lists to write, and the problems that were found."""
 
     entries: dict[tuple[int | None, str], list[Entry]]
-    """By split and part."""
+    """Entries of each list, by split and part; the split is None where the data set has only
+    one."""
     problems: list[Problem]
 
     def of_kind(self, kind: str) -> list[Problem]:
-        """The problems of one kind."""
+        """Return the problems of one kind."""
         return [problem for problem in self.problems if problem.kind == kind]
 
-    def videos(self) -> list[Found]:
-        """The videos of all lists, each once."""
+    def videos(self) -> list[LocatedVideo]:
+        """Return the videos of all lists, each once."""
         found = {entry.video: None for entries in self.entries.values() for entry in entries}
         return list(found)
 
-    def without(self, damaged: Mapping[str, str]) -> "Lists":
-        """These lists without some videos, by path, and why each is left out."""
+    def without(self, damaged: Mapping[str, str]) -> "MatchedLists":
+        """Return these lists without damaged videos, which become problems.
+
+        Args:
+            damaged: reasons, by the paths of the videos.
+        """
         kept = {
             key: [entry for entry in entries if entry.video.path not in damaged]
             for key, entries in self.entries.items()
         }
         entries = {key: own for key, own in kept.items() if own}
         named = [Problem("damaged", path, why) for path, why in damaged.items()]
-        return Lists(entries, self.problems + named)
+        return MatchedLists(entries, self.problems + named)
 
 
-def match(annotations: Annotations, located: Located, root: Path) -> Lists:
-    """Find the video of every annotated row, and return the lists of all splits.
+def match(annotations: Annotations, located: Located, root: Path) -> MatchedLists:
+    """Find the video of every annotation, and return the lists of all splits.
 
-    What no list can hold, or what is left over, is among their problems.
+    Their problems name annotations without a video, and videos without an annotation or whose names
+    no list can hold.
     """
     index = Index(located.videos, annotations.classes if annotations.class_folders else ())
     problems: dict[tuple[str, str], Problem] = {}
@@ -80,7 +87,7 @@ def match(annotations: Annotations, located: Located, root: Path) -> Lists:
     for split, rows in annotations.splits.items():
         seen: dict[str, Row] = {}
         for row in rows:
-            video = index.of(row)
+            video = index.find(row)
             if video is not None:
                 used.add(video.path)
             if row.part == UNUSED:
@@ -98,26 +105,26 @@ def match(annotations: Annotations, located: Located, root: Path) -> Lists:
     for video in located.videos:
         if video.path not in used:
             note("extra", video.path, "")
-    return Lists(entries, list(problems.values()))
+    return MatchedLists(entries, list(problems.values()))
 
 
 def _clash(first: Row, second: Row) -> str:
-    """What is wrong with two rows of one video."""
+    """Return the kind of problem of two annotations of one video."""
     if first.part != second.part:
         return IN_TWO_PARTS
     return "duplicate" if first.label == second.label else "two_classes"
 
 
-def _is_empty(root: Path, video: Found) -> bool:
-    """Whether a video file holds nothing, or is no longer there."""
+def _is_empty(root: Path, video: LocatedVideo) -> bool:
+    """Return whether a video file is empty, or no longer there."""
     try:
         return video.frames is None and (root / video.path).stat().st_size == 0
     except (OSError, ValueError):
         return True
 
 
-def classes_without_videos(annotations: Annotations, lists: Lists) -> Iterable[Problem]:
-    """Each class that a list lacks, once, of the lists that are not empty as a whole."""
+def classes_without_videos(annotations: Annotations, lists: MatchedLists) -> Iterable[Problem]:
+    """Return a problem for each class that is missing from a list that is not empty, each once."""
     found: dict[str, Problem] = {}
     for split in annotations.splits:
         for part in PARTS:
@@ -130,8 +137,8 @@ def classes_without_videos(annotations: Annotations, lists: Lists) -> Iterable[P
     return found.values()
 
 
-def left_out(below: Below) -> list[Problem]:
-    """Problems that count the files which were left out as no videos, by reason and ending."""
+def left_out(below: FolderContents) -> list[Problem]:
+    """Return problems that count the files that were left out, by reason and extension."""
     return [
         Problem(each.reason, each.ending, f"such as {each.example}", each.num_files)
         for each in below.left_out

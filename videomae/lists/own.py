@@ -1,6 +1,6 @@
-"""Your own videos to annotated rows: a folder for each class, or a CSV file of paths and classes.
+"""Annotations of your own videos: from a folder for each class, or from a CSV file.
 
-The other data sets, and what a row is, are in videomae.lists.annotations.
+videomae.lists.annotations reads those of the published data sets.
 """
 
 import os
@@ -28,18 +28,19 @@ SPLIT_NAMES = {
     }.items()
     for name in names
 }
-"""How folders that are splits are named, in any letter case, and the part that each is."""
+"""Part of each name that a folder of a split may have, in lower case."""
 NUMBER = re.compile(r"([0-9]+)(\.0+)?")
-"""A class that is given by its number; pandas writes 2.0 for it where another row has none."""
+"""Pattern of a class that is a number; pandas writes 2.0 for 2 if another row lacks its class."""
 SHOWN = 10
-"""Missing numbers that a note names."""
+"""Largest number of missing class numbers that a note names."""
 
 
 def of_folders(videos: list[str]) -> Annotations:
-    """Annotate videos that lie in a folder per class, with folders of splits above or without.
+    """Return the annotations of videos in a folder for each class, with or without folders of
+    splits.
 
     Args:
-        videos: paths below the folder of videos, with slashes.
+        videos: paths relative to the folder of videos, with slashes.
 
     Raises:
         AnnotationError: a video lies in no class, or in no split though there are some.
@@ -72,10 +73,11 @@ def _check_places(videos: list[list[str]], splits: list[str]) -> None:
     """Check that every video lies in the folder of a class, and in a split if there are `splits`.
 
     Args:
-        videos: the parts of their paths.
+        videos: the names along each path.
+        splits: names of the folders of splits.
 
     Raises:
-        AnnotationError: naming the first that does not, and what to do.
+        AnnotationError: one does not; the error names the first, and what to do.
     """
     there = ", ".join(f"{split}/" for split in splits)
     rename = f"; if {there} means a class here, rename it, or use dataset=csv"
@@ -100,12 +102,13 @@ def _check_places(videos: list[list[str]], splits: list[str]) -> None:
 
 
 def read_csv(file: Path, root: Path) -> Annotations:
-    """Read your own rows path,class name, after a header or without.
+    """Return the annotations of a CSV file with rows path,class name, with or without a header.
 
-    Classes that are whole numbers keep their numbers; others are numbered by the alphabet.
+    Classes that are whole numbers keep their numbers; others are numbered in alphabetical order.
 
     Args:
-        root: the folder of the videos, which tells a header from a row, and absolute paths.
+        root: folder of the videos; absolute paths below it become relative, and a first row that
+            names no video there may be a header.
 
     Raises:
         AnnotationError: the file cannot be read, or a row is malformed.
@@ -136,7 +139,7 @@ def read_csv(file: Path, root: Path) -> Annotations:
 
 
 def _inside(path: str, root: Path) -> str:
-    """The path relative to `root` where it lies below it, without ./ and the like."""
+    """Return a normalised path, relative to `root` if it lies below it."""
     path = os.path.normpath(path)
     for folder in (os.path.abspath(root), os.path.realpath(root)):
         if path.startswith(f"{folder}/"):
@@ -145,10 +148,10 @@ def _inside(path: str, root: Path) -> str:
 
 
 def _is_header(named: list[tuple[str, str, str]], root: Path) -> bool:
-    """Whether the first of the (place, path, class) names columns.
+    """Return whether the first of the rows (place, path, class) is a header.
 
-    It does where it names no video, by its ending or as a folder of frames, and has a class of its
-    own that is no number.
+    It is one if it names no video, by its extension or as a folder of frames, and no other row has
+    its class, which is not a number.
     """
     _, path, name = named[0]
     if os.path.splitext(path)[1].lower() in VIDEOS or os.path.exists(root / path):
@@ -158,7 +161,7 @@ def _is_header(named: list[tuple[str, str, str]], root: Path) -> bool:
 
 
 def _numbers(named: list[tuple[str, str, str]]) -> dict[str, int]:
-    """The number that each class is named by; none where some class is no whole number.
+    """Return the number of each class by its text; empty if a class is not a whole number.
 
     Raises:
         AnnotationError: a number cannot be a class.
@@ -179,7 +182,8 @@ def _numbers(named: list[tuple[str, str, str]]) -> dict[str, int]:
 
 
 def _note_of_numbers(given: set[int]) -> str:
-    """Say how many classes there are that go by whole numbers, and which are in no row."""
+    """Return a note on classes that are whole numbers: how many there are, and which have no
+    row."""
     count = max(given) + 1
     missing = sorted(set(range(count)) - given)
     shown = " ".join(map(str, missing[:SHOWN]))

@@ -1,8 +1,8 @@
-"""Lines of a clip list that are plain: they are told and taken apart all at once, by Arrow.
+"""Fast parsing of plain lines of a clip list, all at once with Arrow.
 
-A line is plain if nothing stands before its path, one blank or tab before each number, nothing
-after the last one, and if its digits are ASCII. What any other line means, or why it means nothing,
-videomae.lists.clips.parse_line says; it says the same of plain ones.
+A line is plain if nothing stands before its path, one blank or tab before each number, and nothing
+after the last number, and if its digits are ASCII. videomae.lists.clips.parse_line parses all other
+lines, and reports malformed ones; it gives the same results for plain lines.
 """
 
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ BLANK = (
     r"\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}"
     r"\x{3000}"
 )
-"""What str.split takes for blanks."""
+"""Characters that str.split treats as whitespace, for a regular expression."""
 PATH = rf"^[^{BLANK}](?:.*[^{BLANK}])?"
 NAMED = rf"^(?:[^{BLANK}].*)?[!-,./:-~][0-9]*"
-"""A path whose last word is no number: digits end it, but something else is before them."""
+"""Pattern of a path whose last word is not a number, though it may end in digits."""
 NUMBER, POSITIVE = r"[ \t]-?[0-9]{1,18}", r"[ \t][1-9][0-9]{0,17}"
 TARGET = "target"
 OFFICIAL = r"[ \t]0[ \t]-1"
@@ -41,28 +41,29 @@ PLAIN: dict[ListFormat, list[tuple[str, tuple[str, ...]]]] = {
     ],
     **{form: [(rf"{PATH}[ \t](?:{target})", (TARGET,))] for form, target in TARGETS.items()},
 }
-"""Of each format the forms of a plain line, which exclude each other, and what their numbers are;
-"" is of no use, and a target stays a text."""
+"""Patterns of plain lines for each list format, at most one of which matches a line, with the names
+of their numbers; "" is a number that is not used, and a target stays a text."""
 
 
 class PlainLines(NamedTuple):
-    """Plain lines of one form."""
+    """Parsed plain lines that match one pattern."""
 
     places: NDArray[np.int64]
-    """Among all lines."""
+    """Indices of the lines in the list, (lines,) int64."""
     paths: Any
-    """Arrow array of large_string."""
+    """Paths of the lines, an Arrow array of large_string."""
     numbers: dict[str, NDArray[np.int64]]
-    """By the fields of Clip."""
+    """Numbers of the lines, (lines,) int64 each, by the names of the fields of Clip."""
     targets: Any = None
-    """Arrow array of large_string; None: these lines have none."""
+    """Texts of the lines' targets, an Arrow array of large_string; None: the lines have none."""
 
 
 def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray[np.int64]]:
-    """The plain lines, and the places of all others that are neither blank nor comments.
+    """Return the parsed plain lines, and the indices of others that are not blank or comments.
 
     Args:
-        lines: Arrow array of large_string.
+        lines: lines of a clip list, an Arrow array of large_string.
+        form: format of the list.
     """
     filled = _array(pc.binary_length(lines)) > 0
     (places,) = np.nonzero(filled & ~_array(pc.starts_with(lines, "# ")))
@@ -78,7 +79,7 @@ def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray
 
 
 def _taken_apart(lines: Any, places: NDArray[np.int64], names: tuple[str, ...]) -> PlainLines:
-    """Path and numbers of lines of one form."""
+    """Return paths and numbers of lines that match one pattern."""
     if not names:
         return PlainLines(places, lines, {})
     count = len(names)

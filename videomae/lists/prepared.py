@@ -1,4 +1,4 @@
-"""What python -m videomae.prepare wrote: the lists of a data set, and a run's data from them.
+"""The directory that python -m videomae.prepare writes, and the settings that a run reads from it.
 
 OUT/prepared.json                  what the lists are, written last
 OUT/classes.txt                    line i = name of class i
@@ -18,20 +18,20 @@ from videomae.run.files import read_json
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
 ALL = "all"
-"""What data.split says for every split in turn."""
+"""Value of data.split that stands for every split in turn."""
 
 
 @dataclass(frozen=True)
 class PreparedList:
-    """One list of a prepared directory."""
+    """A clip list in a prepared directory."""
 
     split: int | None
-    """None: the data set has one only."""
+    """Number of the split; None: the data set has only one."""
     part: str
-    """train, val or test."""
+    """Part of the data set: train, val or test."""
     videos: int
     published: int | None
-    """Videos of the published list; None: there is none."""
+    """Number of videos of the published list; None: there is none."""
     sha256: str
 
     def __post_init__(self) -> None:
@@ -40,43 +40,43 @@ class PreparedList:
 
     @property
     def file(self) -> str:
-        """Below the prepared directory."""
+        """Path of the list, relative to the prepared directory."""
         return f"{self.part}.txt" if self.split is None else f"split{self.split}/{self.part}.txt"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """prepared.json"""
+    """The content of prepared.json."""
 
     dataset: str
     root: str
-    """The folder of the videos, absolute."""
+    """Absolute path of the folder of the videos."""
     classes: int
     list_format: str
-    """Of all lists; a name of ListFormat."""
+    """Format of all lists: the name of a ListFormat."""
     frame_template: str | None
     first_frame: int
     lists: list[PreparedList]
     annotations: dict[str, str]
-    """Annotation files and their sha256."""
+    """SHA-256 of the annotation files, by path."""
     settings: dict[str, float]
-    """Those that decided which videos were moved."""
+    """Settings of prepare that decided which videos were moved to val and test."""
 
     @property
     def splits(self) -> list[int]:
-        """The numbers of the splits; none where there is one only."""
+        """Numbers of the splits; empty where the data set has only one."""
         return sorted({each.split for each in self.lists if each.split is not None})
 
     def as_json(self) -> str:
-        """The text of prepared.json."""
+        """Return the text of prepared.json."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
 def read_prepared(directory: Path) -> Prepared:
-    """Read prepared.json.
+    """Read the prepared.json of a directory.
 
     Raises:
-        ConfigError: it is not there, or not what prepare writes.
+        ConfigError: there is none, or prepare did not write it.
     """
     file = directory / FILE_NAME
     try:
@@ -97,10 +97,10 @@ def read_prepared(directory: Path) -> Prepared:
 
 
 def _check(prepared: Prepared) -> None:
-    """Check that settings of lists, which may come from others, can be.
+    """Check the values of a prepared.json, which may come from others.
 
     Raises:
-        ValueError: naming the first that cannot.
+        ValueError: one is impossible; the error names the first.
     """
     for part in (prepared, *prepared.lists):
         check_types(part)
@@ -118,10 +118,10 @@ def _check(prepared: Prepared) -> None:
 
 
 def with_prepared(data: DataConfig) -> DataConfig:
-    """`data` with what data.prepared says where it says nothing itself.
+    """Return `data` with the settings of data.prepared wherever it has none itself.
 
-    The test list of a data set without one is its validation list, on which papers report; it then
-    does not choose the best weights too.
+    If the data set has no test list, its validation list, on which papers report, is the test list
+    and is not used for choosing the best weights.
 
     Raises:
         ConfigError: there is no such directory or split.
@@ -153,7 +153,7 @@ def with_prepared(data: DataConfig) -> DataConfig:
 
 
 def _number(data: DataConfig, prepared: Prepared) -> int | None:
-    """The split that data.split names; None where there are none.
+    """Return the number of the split that data.split names; None if the data set has only one.
 
     Raises:
         ConfigError: there is no such split.

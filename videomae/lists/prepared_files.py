@@ -1,6 +1,6 @@
-"""The files of a prepared data set: those that are there, and new ones in their place.
+"""Writing of the files of a prepared data set, and checks of those that they replace.
 
-python -m videomae.prepare writes them; videomae.lists.prepared reads them for a run.
+python -m videomae.prepare uses it; videomae.lists.prepared reads the files for a run.
 """
 
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 from videomae.config import ConfigError, PrepareConfig
 from videomae.lists.annotations import Annotations
 from videomae.lists.locate import Located
-from videomae.lists.matching import Entry, Lists
+from videomae.lists.matching import Entry, MatchedLists
 from videomae.lists.prepared import CLASSES, FILE_NAME, Prepared, PreparedList
 from videomae.lists.published import PARTS, PUBLISHED
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made, recorded
 
 LISTS = (*(f"{part}.txt" for part in PARTS), *(f"split*/{part}.txt" for part in PARTS))
-"""The names of lists in a prepared directory."""
+"""Patterns of the names of lists in a prepared directory."""
 
 
 def check_unprepared(out: Path, *, overwrite: bool) -> None:
@@ -27,7 +27,7 @@ def check_unprepared(out: Path, *, overwrite: bool) -> None:
         overwrite: whether they may replace those that prepare has written there.
 
     Raises:
-        ConfigError: it holds lists that would be replaced.
+        ConfigError: it holds lists that must not be replaced.
     """
     if os.path.exists(out / FILE_NAME) and not overwrite:
         raise ConfigError(f"out={out} holds prepared lists already: overwrite=true replaces them")
@@ -39,15 +39,15 @@ def check_unprepared(out: Path, *, overwrite: bool) -> None:
 
 
 def lists_in(out: Path) -> list[str]:
-    """Return the files of a directory that are named as prepared lists are."""
+    """Return the files of a directory that have the names of prepared lists."""
     found = (path for pattern in (*LISTS, CLASSES) for path in out.glob(pattern))
     return sorted(path.relative_to(out).as_posix() for path in found)
 
 
 def lists_of_ours(out: Path) -> list[str]:
-    """Return the lists of a directory that prepare wrote, as its record tells.
+    """Return the lists of a directory that prepare wrote, by its record.
 
-    A directory of before there were records counts as a whole where it has a prepared.json.
+    In a directory without a record, all lists count if there is a prepared.json.
     """
     there = lists_in(out)
     names = recorded(out)
@@ -57,9 +57,13 @@ def lists_of_ours(out: Path) -> list[str]:
 
 
 def write_lists(
-    lists: Lists, annotations: Annotations, located: Located, config: PrepareConfig, out: Path
+    lists: MatchedLists,
+    annotations: Annotations,
+    located: Located,
+    config: PrepareConfig,
+    out: Path,
 ) -> None:
-    """Write the lists and the classes, then prepared.json, without which they do not count."""
+    """Write the lists and classes.txt, then prepared.json, which makes the directory valid."""
     assert config.dataset is not None
     before = lists_of_ours(out)
     files = [PreparedList(split, part, 0, None, "").file for split, part in lists.entries]

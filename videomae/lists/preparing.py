@@ -1,7 +1,6 @@
-"""A data set's annotations and videos, read and checked, on their way to lists.
+"""Reading and checking of a data set's annotations and videos for python -m videomae.prepare.
 
-python -m videomae.prepare calls it. videomae.lists.matching makes the lists between the checks, and
-videomae.lists.prepared_files writes them.
+videomae.lists.matching makes the lists, and videomae.lists.prepared_files writes them.
 """
 
 import json
@@ -13,7 +12,7 @@ from pathlib import Path
 from videomae.config import Dataset, PrepareConfig, UserError
 from videomae.lists.annotations import Annotations, reader_of
 from videomae.lists.locate import Located, locate
-from videomae.lists.matching import IN_TWO_PARTS, Lists, Problem
+from videomae.lists.matching import IN_TWO_PARTS, MatchedLists, Problem
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.published import PARTS, PUBLISHED, TRAIN, UNUSED, VAL
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
@@ -26,7 +25,7 @@ PROBLEMS = "problems.jsonl"
 
 
 class PrepareError(UserError):
-    """Annotations and videos that no lists can be made of."""
+    """An error: no lists can be made of these annotations and videos."""
 
 
 def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotations]:
@@ -34,7 +33,7 @@ def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotation
 
     Raises:
         AnnotationError: the annotations cannot be read, or make no sense.
-        PrepareError: there are none, or no videos.
+        PrepareError: there are no annotations, or no videos.
     """
     assert config.dataset is not None
     file, annotations = Path(str(config.annotations)), None
@@ -55,11 +54,11 @@ def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotation
     return located, annotations
 
 
-def check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
-    """Check that some annotated video can be listed, which none can with a wrong folder.
+def check_found(lists: MatchedLists, annotations: Annotations, root: Path) -> None:
+    """Check that at least one annotated video can be listed; none can if the folder is wrong.
 
     Raises:
-        PrepareError: naming the first of them, and why it cannot.
+        PrepareError: none can; the error names the first video and the reason.
     """
     if not lists.entries:
         rows = [row for rows in annotations.splits.values() for row in rows]
@@ -72,20 +71,21 @@ def check_found(lists: Lists, annotations: Annotations, root: Path) -> None:
 
 
 def write_problems(out: Path, problems: Iterable[Problem]) -> Path:
-    """Write problems.jsonl into a directory, a line of each problem, and return its path."""
+    """Write problems.jsonl, a line for each problem, into a directory, and return its path."""
     file = out / PROBLEMS
     write_text(file, "".join(json.dumps(each._asdict()) + "\n" for each in problems))
     return file
 
 
 def print_counts(
-    lists: Lists,
+    lists: MatchedLists,
     annotations: Annotations,
     located: Located,
     dataset: str,
     problems: Path,
 ) -> None:
-    """Print the videos of each list beside the published counts, then each kind of problem."""
+    """Log the numbers of videos of the lists beside the published ones, and the problems by
+    kind."""
     rows = [("classes", f"{len(annotations.classes):,}", "")]
     for split in annotations.splits:
         for part in PARTS:
@@ -112,12 +112,12 @@ def print_counts(
 
 
 def check_lists(
-    lists: Lists, annotations: Annotations, config: PrepareConfig, problems: Path
+    lists: MatchedLists, annotations: Annotations, config: PrepareConfig, problems: Path
 ) -> None:
-    """Check that the lists may be written: no video in two parts, each class told from others.
+    """Check that the lists may be written: no video is in two parts, and class names are unique.
 
     Raises:
-        PrepareError: they may not; or strict=true, and a count is not the published one.
+        PrepareError: they may not; or strict=true, and a number of videos is not the published one.
     """
     twice = lists.of_kind(IN_TWO_PARTS)
     if twice:

@@ -1,12 +1,12 @@
-"""What lies below a folder: its videos, folders of extracted frames, and what is left out and why.
+"""The search for video files and folders of frames below a folder, and what it leaves out.
 
-The one walk of prepare, predict and extract. Its rules:
+prepare, predict and extract use it. Its rules:
 
-    files whose names end as VIDEOS says      taken, also where they are links
-    folders                                   entered, also where they are links; each once, so that
-                                              no link leads round in circles
+    files with an extension of VIDEOS         taken, links to files too
+    folders                                   entered, links to folders too; each folder once, so
+                                              that links cannot form a loop
     hidden files and folders (.x, ._x.mp4)    left out, and counted
-    other files                               left out, and counted by their ending
+    other files                               left out, and counted by their extension
     empty folders                             counted
     broken links, names that are not UTF-8,   left out, and named one by one
     folders that cannot be read
@@ -32,14 +32,14 @@ ENDINGS = (
     ".ogv .ogm .rm .rmvb .mxf .dv .nut .y4m .ivf .obu .mjpeg .mjpg .wtv .ismv .amv"
 )
 VIDEOS = tuple(ENDINGS.split())
-"""How the names of video files end, in lower case."""
+"""File extensions of videos, in lower case."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-"""How the names of images end, of which a folder of extracted frames consists."""
+"""File extensions of the images in a folder of extracted frames, in lower case."""
 FOLDER, NO_ENDING = "folder", "no ending"
-"""Values of LeftOut.ending for a folder, and for a file without an ending."""
+"""Values of LeftOut.ending for a folder, and for a file without an extension."""
 HIDDEN, NO_VIDEO, NO_FILE, LINKED_AGAIN = "hidden", "not_a_video", "not_a_file", "linked_again"
 EMPTY = "empty"
-"""Reasons for which something is left out and counted: see LeftOut."""
+"""Reasons for which a file or folder is left out and counted: values of LeftOut.reason."""
 BROKEN_LINK, UNREADABLE = "broken_link", "folder_cannot_be_read"
 UNLISTABLE = "name_no_list_can_hold"
 ADVICE = {
@@ -47,38 +47,39 @@ ADVICE = {
     UNREADABLE: "a folder that cannot be read: mend its permissions",
     UNLISTABLE: "a name that is not UTF-8, holds a line end or ends in a blank: rename it",
 }
-"""Reasons for which something is left out and named: what is wrong with it, and what to do."""
+"""Advice for each reason for which a file or folder is left out and named."""
 ENDINGS_SHOWN = 8
-"""Endings that a line for people names at most."""
+"""Largest number of extensions that a log line names."""
 
 
 class LeftOut(NamedTuple):
-    """Files, or folders, that were left out for one reason and have one ending."""
+    """Files or folders with one extension that were left out for one reason, and their number."""
 
     reason: str
     ending: str
-    """In lower case, with its dot; or FOLDER, or NO_ENDING."""
+    """File extension in lower case, with its dot; or FOLDER, or NO_ENDING."""
     num_files: int
     example: str
-    """The first of them, below the folder, printable."""
+    """Path of the first of them, relative to the folder, printable."""
 
 
 @dataclass
-class Below:
-    """What lies below a folder; paths are relative to it, with slashes."""
+class FolderContents:
+    """The content of a folder and its subfolders; paths are relative to it, with slashes."""
 
     videos: list[str] = field(default_factory=list)
-    """Video files, folder by folder, in the order of their names."""
+    """Paths of the video files, folder by folder, in the order of their names."""
     images: dict[str, list[str]] = field(default_factory=dict)
-    """By folder, the names of the images in it; "" is the folder itself."""
+    """Names of the images in each folder, by its path; "" is the folder itself."""
     unusable: dict[str, str] = field(default_factory=dict)
-    """What cannot be used, by its printable path: a key of ADVICE."""
+    """Reason, a key of ADVICE, for each file or folder that cannot be used, by its printable
+    path."""
     counts: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-    """By reason and ending, what was left out: how many, and the first of them."""
+    """Number and first path of the files left out, by reason and extension."""
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """The files that were left out and counted, by reason, most frequent endings first."""
+        """Files that were left out and counted, by reason, most frequent extensions first."""
         found = [LeftOut(*key, *value) for key, value in self.counts.items()]
         return sorted(found, key=lambda each: (each.reason, -each.num_files, each.ending))
 
@@ -96,13 +97,13 @@ class Below:
         self.images.clear()
 
 
-def walk(root: Path) -> Below:
-    """Look at everything below `root`.
+def walk(root: Path) -> FolderContents:
+    """Return the content of `root` and all its subfolders.
 
-    Folders that are links come last, so that a folder that is reached by several paths goes by
-    the one without links.
+    Links to folders are followed last, so that a folder that has several paths gets the one without
+    links.
     """
-    below = Below()
+    below = FolderContents()
     seen: set[tuple[int, int]] = set()
     waiting, links = [""], list[str]()  # the last of `waiting` is next
     while waiting or links:
@@ -129,9 +130,13 @@ def walk(root: Path) -> Below:
 
 
 def _sort_out(
-    entry: "os.DirEntry[str]", path: str, below: Below, folders: list[str], links: list[str]
+    entry: "os.DirEntry[str]",
+    path: str,
+    below: FolderContents,
+    folders: list[str],
+    links: list[str],
 ) -> None:
-    """Put one entry of a folder where it belongs."""
+    """Add one entry of a folder to the list that it belongs to."""
     kind, ending = _kind(entry), _ending(path)
     if entry.name.startswith("."):
         below.leave_out(HIDDEN, path, folder=kind == FOLDER)
@@ -152,7 +157,8 @@ def _sort_out(
 
 
 def _kind(entry: "os.DirEntry[str]") -> str | None:
-    """FOLDER, BROKEN_LINK, NO_FILE (a pipe, a device), or None for a file."""
+    """Return the kind of an entry: FOLDER, BROKEN_LINK, NO_FILE (pipe, device), or None for a
+    file."""
     try:
         if entry.is_dir():
             return FOLDER
@@ -172,7 +178,7 @@ def _joined(folder: str, name: str) -> str:
 
 
 def is_utf8(path: str) -> bool:
-    """Whether a path that the system gave can be written to a text file."""
+    """Return whether a path from the system is valid UTF-8, so that a text file can hold it."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -181,10 +187,7 @@ def is_utf8(path: str) -> bool:
 
 
 def printable(path: str) -> str:
-    """Return a path as any terminal and any text file can show it.
-
-    Bytes that are not UTF-8, line ends and other control characters are written as escapes.
-    """
+    """Return a path with bytes that are not UTF-8 and control characters as escapes."""
     text = path.encode("utf-8", "backslashreplace").decode()
     return re.sub(
         r"[\x00-\x1f\x7f-\x9f]", lambda found: found[0].encode("unicode_escape").decode(), text
@@ -192,7 +195,7 @@ def printable(path: str) -> str:
 
 
 def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """A line for people on each reason for which something was left out."""
+    """Yield a log line for each reason for which files were left out."""
     for reason, group in groupby(left_out, key=lambda each: each.reason):
         parts = list(group)
         shown = ", ".join(f"{part.ending} {part.num_files:,}" for part in parts[:ENDINGS_SHOWN])
@@ -206,21 +209,21 @@ def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Selection:
-    """The videos that a setting names: a file, or all below a folder."""
+    """The videos that a setting names: one file, or all below a folder."""
 
     root: Path
     clips: list[Clip]
     unusable: dict[str, str] = field(default_factory=dict)
-    """By its printable path, what is wrong with each thing that is there but cannot be used."""
+    """Advice for each file or folder that cannot be used, by its printable path."""
     left_out: Sequence[LeftOut] = ()
-    """Files that are no videos, counted."""
+    """Files that were left out, counted by reason and extension."""
 
 
 def clips_below(path: Path, key: str = "video") -> Selection:
-    """The clip of a video file, or those of all videos below a folder, sorted.
+    """Return the clip of a video file, or the sorted clips of all videos below a folder.
 
     Args:
-        key: the setting that named it, for messages.
+        key: the setting that names the path, for errors.
 
     Raises:
         ClipListError: there is no video.
@@ -236,8 +239,8 @@ def clips_below(path: Path, key: str = "video") -> Selection:
     return Selection(path, clips, unusable, below.left_out)
 
 
-def nothing_in(below: Below) -> str:
-    """Say for a message that there is no video, and what else there is."""
+def nothing_in(below: FolderContents) -> str:
+    """Return the part of an error that says that there is no video, and what was found instead."""
     there = [*told(below.left_out)]
     there += [f"{name}: {ADVICE[reason]}" for name, reason in below.unusable.items()][:1]
     return "; ".join([f"no file below it ends in {' '.join(VIDEOS)}", *there])

@@ -1,9 +1,9 @@
-"""Curves over steps as SVG for a page: matplotlib draws them, the page's style sheet colours them.
+"""SVG charts of curves over steps for the report page, drawn with matplotlib.
 
-Come here to change what a chart of the report looks like. A drawing holds no colour, font or id of
-its own, so that it follows the page's light and dark mode and several stand on one page. Its parts
-have classes instead: `lines` for the horizontal grid lines, and for a curve its number, `s0`, `s1`,
-..., with `fine` for a thin line and `dots` for single points.
+The style sheet of the page gives colours and fonts; a chart has none of its own, and no ids, so
+that it follows the page's light and dark mode and a page can hold several. Its parts have classes:
+`lines` for the horizontal grid lines, and for a curve its number, `s0`, `s1`, ..., with `fine` for
+a thin line and `dots` for single points.
 """
 
 import io
@@ -21,36 +21,36 @@ if TYPE_CHECKING:  # drawing comes late in a run, and may never come
 
 WIDTH, HEIGHT = 400, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 28
-"""Margins of a chart, in its own units."""
+"""Margins of a chart, in the units of WIDTH and HEIGHT."""
 MOST_POINTS = 400
-"""Points of a drawn curve; of a longer one, neighbours are averaged."""
+"""Largest number of points of a drawn curve; in a longer curve, neighbours are averaged."""
 MOST_DOTS = 40
-"""Points of a curve that are marked one by one."""
+"""Largest number of points of a curve whose points are marked by dots."""
 MOST_VALUE = 1e100
-"""A larger value is a gap, too: axes that reach further have no room in a float."""
+"""Largest value that is drawn: a larger one is a gap, since the axis would overflow."""
 RUNNING = 25
-"""A running mean spans this share of a curve of single steps."""
+"""Number of windows of the running mean in a curve: each is 1/25 of its points."""
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 SVG = "{http://www.w3.org/2000/svg}"
 GRID = "lines"
-"""The class of the horizontal lines."""
+"""Class of the horizontal grid lines."""
 KEPT = ("viewBox", "class", "d", "x", "y")
-"""Attributes that are a drawing's geometry, or name its parts."""
+"""Attributes of SVG elements that are kept: the geometry and the classes."""
 Points = Sequence[tuple[int, float | None]]
-"""Steps, in order, and their values; None where a value was not finite."""
+"""Pairs of step and value, in order of steps; None stands for a value that was not finite."""
 Curve = NDArray[np.float64]
-"""(points, 2): step and value, NaN where it was not finite."""
+"""Steps and values of a curve, (points, 2) float64; NaN stands for a value that was not finite."""
 
 
 def line_chart(curves: Sequence[tuple[str, Points]], *, smooth: bool) -> str:
     """Draw curves over steps in one frame, with a gap where a value was not finite.
 
     Args:
-        curves: name and points of each, at least one.
-        smooth: whether each is a fine line of its points and a bold running mean.
+        curves: name and points of each curve, at least one point.
+        smooth: whether each curve is a fine line of its points and a bold running mean.
 
     Returns:
-        An svg element; nothing where no value is finite.
+        An svg element; an empty text if no value is finite.
     """
     arrays = [np.array(points, dtype=np.float64) for _, points in curves]
     for array in arrays:
@@ -64,15 +64,15 @@ def line_chart(curves: Sequence[tuple[str, Points]], *, smooth: bool) -> str:
 
 
 def shown(value: float) -> str:
-    """Return a value as a short text."""
+    """Return a number as a short text."""
     return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.4g}"
 
 
 def _drawing(curves: Sequence[Curve], values: NDArray[np.float64], smooth: bool) -> str:
-    """Return a file of matplotlib's.
+    """Return the SVG document that matplotlib draws of some curves.
 
     Args:
-        values: those of all curves that are finite.
+        values: all finite values of the curves.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -95,7 +95,7 @@ def _drawing(curves: Sequence[Curve], values: NDArray[np.float64], smooth: bool)
 
 
 def _axes(figure: "Figure", last: float, values: NDArray[np.float64]) -> "Axes":
-    """Return a frame from step 0 to the last and from the lowest to the highest value."""
+    """Return axes from step 0 to the last step and from the lowest to the highest value."""
     from matplotlib.ticker import MaxNLocator
 
     size = (1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
@@ -123,7 +123,7 @@ def _draw(ax: "Axes", curve: Curve, kind: str) -> None:
 
 
 def _for_page(svg: str, label: str) -> str:
-    """Return a drawing as an element of a page, its groups' ids turned into classes."""
+    """Return an SVG document as an element of a page, with classes instead of ids."""
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
         for definitions in element.findall(f"{SVG}defs"):
@@ -145,7 +145,7 @@ def _for_page(svg: str, label: str) -> str:
 
 
 def _thinned(curve: Curve) -> Curve:
-    """Return at most MOST_POINTS points: means of neighbours, less those that are not finite."""
+    """Return a curve of at most MOST_POINTS points: means of the finite values of neighbours."""
     if len(curve) <= MOST_POINTS:
         return curve
     parts = np.array_split(curve, MOST_POINTS)
@@ -155,10 +155,10 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def running_mean(curve: Curve) -> Curve:
-    """Return the mean of the last finite values at each that has enough of them before it.
+    """Return the running mean of a curve's finite values, from the first full window on.
 
     Args:
-        curve: at least one point.
+        curve: a curve of at least one point.
     """
     (places,) = np.isfinite(curve[:, 1]).nonzero()
     width = max(1, len(places) // RUNNING)

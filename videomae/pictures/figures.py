@@ -1,4 +1,4 @@
-"""Pictures: what was hidden and rebuilt, how the loss went, what is taken for what."""
+"""PNG figures: reconstructions, contact sheets, loss curves and confusion matrices."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,25 +27,28 @@ if TYPE_CHECKING:  # drawing comes late in a run, and may never come
     from matplotlib.figure import Figure
 
 GREY = 0.5
-"""What a hidden tubelet looks like."""
+"""Pixel value of a masked tubelet in a picture, 0 to 1."""
 STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
-"""Said wherever a reconstruction is shown; all models but those trained on plain pixels do so."""
+"""Note beside each reconstruction; it holds for all models that predict normalised pixels."""
 
 
 @torch.inference_mode()
 def reconstruction_rows(
     model: VideoMAE, clip: Tensor, encoder_mask: Tensor, precision: Precision
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Original, masked and rebuilt pixels of each clip, all (B, T, H, W, 3) in [0, 1].
+    """Return the original, the masked and the rebuilt pixels of each clip.
 
-    The decoder rebuilds every token that the encoder did not see. Where its prediction is of
-    normalised pixels, the mean and the spread of each tubelet are those of the original.
+    The decoder rebuilds every masked token. If the model predicts normalised pixels, each rebuilt
+    tubelet gets the mean and the standard deviation of the original one.
 
     Args:
         clip: (B, 3, T, H, W), normalised, on the model's device.
         encoder_mask: (B, N) bool, True = masked.
-        precision: of the model's arithmetic, as in training: a model in parts may hold weights
-            that fit no other, and not every attention takes float32.
+        precision: precision of the training: a sharded model may hold weights that fit no other
+            one, and not every attention kernel supports float32.
+
+    Returns:
+        Three tensors (B, T, H, W, 3) in [0, 1], float32 on the CPU.
     """
     patch, tubelet = model.config.patch, model.config.tubelet
     masks = MaskIndices.of(encoder_mask.cpu())
@@ -70,7 +73,11 @@ def reconstruction_rows(
 
 
 def filmstrip(rows: Sequence[Tensor], gap: int = 2) -> NDArray[np.uint8]:
-    """Rows of frames, each (T, H, W, 3) in [0, 1], as one white-gapped picture (H', W', 3)."""
+    """Return rows of frames, (T, H, W, 3) in [0, 1] each, as one picture, (H', W', 3) uint8.
+
+    Args:
+        gap: width of the white gaps between frames, in pixels.
+    """
     padded = [torch.nn.functional.pad(row, (0, 0, 0, gap, 0, gap), value=1.0) for row in rows]
     lines = [rearrange(row, "t h w c -> h (t w) c") for row in padded]
     return (torch.cat(lines) * 255).round().byte().numpy()
@@ -79,11 +86,11 @@ def filmstrip(rows: Sequence[Tensor], gap: int = 2) -> NDArray[np.uint8]:
 def save_reconstructions(
     path: Path, rows: tuple[Tensor, Tensor, Tensor], title: str, most_frames: int = 8
 ) -> None:
-    """Each clip as three filmstrips, original, masked, rebuilt, below each other.
+    """Write a picture of each clip as three filmstrips: original, masked and rebuilt.
 
     Args:
-        rows: as `reconstruction_rows` returns them.
-        most_frames: of a longer clip, evenly spaced frames are shown.
+        rows: result of `reconstruction_rows`.
+        most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
     num_clips, frames, height, width, _ = rows[0].shape
     shown = _spaced(frames, most_frames)
@@ -109,11 +116,11 @@ def save_reconstructions(
 def save_contact_sheet(
     path: Path, frames: Tensor, segments: int, crops: int, title: str, most_frames: int = 8
 ) -> None:
-    """The frames of a video's views: a filmstrip of each view, segment by segment.
+    """Write a picture of a video's views: a filmstrip of each view, segment by segment.
 
     Args:
         frames: (segments * crops, T, H, W, 3) uint8.
-        most_frames: of a longer clip, evenly spaced frames are shown.
+        most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
     count, height, width = frames.shape[1:4]
     shown = _spaced(count, most_frames)
@@ -134,11 +141,11 @@ def save_contact_sheet(
 
 
 def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: int = 8) -> None:
-    """A filmstrip of each clip below its caption.
+    """Write a picture of clips: a filmstrip of each clip below its caption.
 
     Args:
         clips: (C, T, H, W, 3) uint8.
-        most_frames: of a longer clip, evenly spaced frames are shown.
+        most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
     count, height, width = clips.shape[1:4]
     shown = _spaced(count, most_frames)
@@ -155,7 +162,7 @@ def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: 
 
 
 def _spaced(count: int, most: int) -> NDArray[np.int64]:
-    """Numbers from 0 to count - 1, evenly spaced, at most so many."""
+    """Return at most `most` evenly spaced numbers from 0 to count - 1, int64."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
@@ -165,7 +172,11 @@ def save_curves(
     ylabel: str,
     title: str,
 ) -> None:
-    """Curves over steps, by name: each a fine line of single steps and a bold running mean."""
+    """Write a picture of curves over steps: of each, a fine line and its bold running mean.
+
+    Args:
+        curves: steps and values of each curve, by its name.
+    """
     figure = blank_figure((8, 4.5))
     ax = figure.subplots()
     for number, (name, (steps, values)) in enumerate(curves.items()):
@@ -182,7 +193,7 @@ def save_curves(
 
 
 def save_loss_curve(directory: Path) -> None:
-    """figures/loss.png of a run directory, from its metrics."""
+    """Write figures/loss.png into a run directory, from its metrics.jsonl."""
     path = made(directory, "figures/loss.png")
     save_curves(path, {"loss": logged(directory, "loss")}, "loss", "Training")
 
@@ -190,7 +201,12 @@ def save_loss_curve(directory: Path) -> None:
 def save_confusion(
     path: Path, confusion: NDArray[np.int64], class_names: Sequence[str], title: str
 ) -> None:
-    """Row = true class, column = predicted class, in percent of the row's videos."""
+    """Write a picture of a confusion matrix, in percent of each row's videos.
+
+    Args:
+        confusion: (classes, classes + 1) counts: rows are true classes, columns predicted ones, the
+            last column unreadable videos.
+    """
     classes = len(class_names)
     class_names = [shown(name) for name in class_names]
     columns = [*class_names, "unreadable"] if confusion[:, -1].any() else list(class_names)
@@ -214,7 +230,7 @@ def save_confusion(
 
 
 def blank_figure(size: tuple[float, float]) -> "Figure":
-    """Make a figure of that width and height, in inches. No screen is needed."""
+    """Return an empty figure of a width and height in inches; it needs no display."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -225,6 +241,6 @@ def blank_figure(size: tuple[float, float]) -> "Figure":
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
-    """As PNG, at once."""
+    """Write a figure as PNG, atomically."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")

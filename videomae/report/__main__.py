@@ -27,9 +27,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from videomae.config import ConfigError, DataConfig, ReportConfig, UserError
-from videomae.report.gather import CONFIG, Run, chain, find_runs, read_run
+from videomae.report.gather import CONFIG, RunRecord, chain, find_runs, read_run
 from videomae.report.page import page
-from videomae.report.samples import choose, look
+from videomae.report.samples import choose, read_samples
 from videomae.report.summary import (
     COLUMNS,
     PRETRAINING_COLUMNS,
@@ -50,12 +50,12 @@ logger = logging.getLogger("videomae.report")
 
 PAGE = "report.html"
 TITLE, MOST_HEAD = b"<title>videomae report</title>", 1024
-"""What a page is known by, within its first bytes."""
+"""Title of a report page, and the number of first bytes in which it stands."""
 
 
 @log_to_console()
 def report(config: ReportConfig) -> None:
-    """Print the table of config.runs and write the page."""
+    """Print the tables of config.runs and write the page."""
     require(config, "runs")
     out = Path(config.out)
     check_place("out", out)
@@ -74,7 +74,7 @@ def report(config: ReportConfig) -> None:
         tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
     tell("\n".join(tables).removesuffix("\n"))
     samples = {
-        run.directory: look(
+        run.directory: read_samples(
             choose(run.predictions, config.samples), data_of(run), hashes_of_test_list(run)
         )
         for run in runs
@@ -88,8 +88,8 @@ def report(config: ReportConfig) -> None:
         sys.exit(1)
 
 
-def data_of(run: Run) -> DataConfig | None:
-    """Where the videos of a run are; None where its config does not say."""
+def data_of(run: RunRecord) -> DataConfig | None:
+    """Return the settings of a run's data set; None if its config has none or they are damaged."""
     if "data" not in run.config:
         return None
     try:
@@ -107,8 +107,8 @@ def data_of(run: Run) -> DataConfig | None:
         return None
 
 
-def hashes_of_test_list(run: Run) -> list[str]:
-    """SHA-256 of the list that was tested on, as the run and its evaluation recorded it."""
+def hashes_of_test_list(run: RunRecord) -> list[str]:
+    """Return the SHA-256 of the test list that the run and its evaluation recorded."""
     at_start = run.environment.get("sha256")
     found = [result.sha256.get("test_list") for result in run.results]
     found.append(at_start.get("data.test_list") if isinstance(at_start, dict) else None)
@@ -116,10 +116,10 @@ def hashes_of_test_list(run: Run) -> list[str]:
 
 
 def check_page(path: Path) -> None:
-    """Refuse to replace what is no page of ours.
+    """Check that a path is free, or holds a report page, which may be replaced.
 
     Raises:
-        ConfigError: there is something else of that name.
+        ConfigError: it holds something else.
     """
     if not os.path.lexists(path):
         return

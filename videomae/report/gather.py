@@ -1,4 +1,4 @@
-"""What run directories hold: results, curves, predictions, and what of it is missing or damaged."""
+"""Reading of run directories for a report: results, curves, predictions, and what is missing."""
 
 import math
 import os
@@ -37,21 +37,21 @@ CURVES = (
     *("loss", "lr", "val_top1", "val_top5", f"val_{MAP}", f"val_{MAE}"),
     *("knn_top1", "grad_norm"),
 )
-"""Numbers of metrics.jsonl that are drawn."""
+"""Names of the numbers of metrics.jsonl that are read for charts."""
 LONGEST_CHAIN = 10
-"""Runs that start from one another's weights; more is a circle."""
+"""Largest number of runs in a chain in which each starts from the weights of the next."""
 
 
 class Point(NamedTuple):
-    """A logged number."""
+    """A point of a curve: a logged number and its step."""
 
     step: int
     value: float | None
-    """None: it was not finite."""
+    """The number; None: it was not finite."""
 
 
-class Guess(NamedTuple):
-    """A class that a model holds possible."""
+class ClassProbability(NamedTuple):
+    """A class and the probability that a model gives it."""
 
     label: int
     name: str
@@ -59,17 +59,17 @@ class Guess(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A line of predictions.jsonl."""
+    """A line of predictions.jsonl: a test video and its most probable classes."""
 
     line: int
-    """Of the test list, from 1."""
+    """Line number of the video in the test list, from 1."""
     video: str
     label: int
     name: str
-    """Of the true class."""
+    """Name of the true class."""
     readable: bool
-    top: list[Guess]
-    """Most probable first; none of an unreadable video."""
+    top: list[ClassProbability]
+    """Most probable classes, in order; empty for an unreadable video."""
 
     @property
     def correct(self) -> bool:
@@ -78,37 +78,37 @@ class Prediction(NamedTuple):
 
 
 @dataclass
-class Run:
-    """A run directory, or that of an evaluation."""
+class RunRecord:
+    """The content of a run directory, or of the directory of an evaluation or a probe."""
 
     directory: Path
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     data: str = ""
-    """The data set's name."""
+    """Name of the data set, and its split."""
     results: list[Result] = field(default_factory=list)
-    """One; several of a probe."""
+    """Results: one of an evaluation, one for each kind of probe."""
     curves: dict[str, list[Point]] = field(default_factory=dict)
     progress: str = ""
-    """How far the training came."""
+    """Progress of the training in words: its state, step and epoch."""
     predictions: list[Prediction] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
-    """Those of figures/ that show what nothing else tells: PNG, by name."""
+    """PNG pictures of figures/ that the report cannot draw from other files, by name."""
     bad: list[dict[str, Any]] = field(default_factory=list)
-    """Unreadable videos."""
+    """Rows of bad_files.jsonl: the unreadable videos."""
     missing: list[str] = field(default_factory=list)
-    """What is not there, naming the file."""
+    """Notes on missing files; each names the file."""
     damaged: list[str] = field(default_factory=list)
-    """What cannot be read, or is not ours, naming the file."""
+    """Notes on files that are damaged or not written by this project; each names the file."""
 
     @property
     def name(self) -> str:
-        """The run's own, else its directory's."""
+        """Name of the run, or of its directory where the config gives none."""
         return str(self.config.get("name") or self.directory.resolve().name)
 
     @property
     def is_pretraining(self) -> bool:
-        """Whether its training had no labels."""
+        """Whether the run is a pre-training, which has no labels."""
         return "mask" in self.config
 
     @property
@@ -118,11 +118,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether its training has come to its end."""
+        """Whether the training has ended, so that its weights were written."""
         return os.path.isfile(self.directory / WEIGHTS)
 
     def setting(self, key: str) -> Any:
-        """Of config.yaml, by its dotted name; None where it is not there."""
+        """Return the value of a setting of config.yaml by its dotted name; None if it has none."""
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -130,7 +130,7 @@ class Run:
 
 
 def find_runs(patterns: str | Sequence[str]) -> list[Path]:
-    """The directories that hold a run or an evaluation, each once, in the order of the patterns.
+    """Return the directories with a run or an evaluation, each once, in the order of the patterns.
 
     Args:
         patterns: globs of such directories or of their results.json; a text may hold several,
@@ -162,13 +162,13 @@ def find_runs(patterns: str | Sequence[str]) -> list[Path]:
 
 
 def holds_run(directory: Path) -> bool:
-    """Whether there is something to report."""
+    """Return whether a directory holds metrics of a run, or results."""
     return any(os.path.isfile(directory / name) for name in (RESULTS, METRICS))
 
 
-def read_run(directory: Path) -> Run:
-    """All that a directory says; nothing that is wrong with it is an error."""
-    run = Run(directory)
+def read_run(directory: Path) -> RunRecord:
+    """Return the content of a run directory; missing and damaged files are noted, not errors."""
+    run = RunRecord(directory)
     run.config = _mapping(run, CONFIG, plain_yaml)
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
     run.data = _data_name(run)
@@ -184,8 +184,8 @@ def read_run(directory: Path) -> Run:
     return run
 
 
-def chain(run: Run) -> list[Path]:
-    """The run directories whose weights this one started from, the nearest first."""
+def chain(run: RunRecord) -> list[Path]:
+    """Return the directories of the runs whose weights led to this run, the nearest first."""
     found: list[Path] = []
     while (source := run.setting("weights")) and len(found) < LONGEST_CHAIN:
         path = Path(str(source))
@@ -193,13 +193,13 @@ def chain(run: Run) -> list[Path]:
         if not holds_run(path):
             break
         found.append(path)
-        run = Run(path)
+        run = RunRecord(path)
         run.config = _mapping(run, CONFIG, plain_yaml)
     return found
 
 
-def _mapping(run: Run, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """The mapping that a file holds; empty, and noted, where it does not."""
+def _mapping(run: RunRecord, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the mapping in a file; if there is none, an empty one, with a note in the record."""
     path = run.directory / name
     try:
         found = parse(regular(path).read_text(encoding="utf-8"))
@@ -216,8 +216,8 @@ def _mapping(run: Run, name: str, parse: Callable[[str], Any]) -> dict[str, Any]
     return found
 
 
-def _rows(run: Run, name: str, check: Check = is_any) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file, less those of damaged lines, which are noted."""
+def _rows(run: RunRecord, name: str, check: Check = is_any) -> list[dict[str, Any]]:
+    """Return the undamaged objects of a .jsonl file; damaged lines are noted in the record."""
     path = run.directory / name
     if not os.path.isfile(path):
         return []
@@ -235,9 +235,11 @@ def _rows(run: Run, name: str, check: Check = is_any) -> list[dict[str, Any]]:
     return rows.good
 
 
-def _data_name(run: Run) -> str:
-    """The data set as data=NAME chose it, and its split; else the name of its
-    prepared directory, or of its list."""
+def _data_name(run: RunRecord) -> str:
+    """Return the name of the data set and its split.
+
+    It is NAME of data=NAME, else the name of the prepared directory or of the list.
+    """
     path = run.directory / ".hydra" / "hydra.yaml"
     name = None
     if os.path.isfile(path):
@@ -253,7 +255,7 @@ def _data_name(run: Run) -> str:
     return str(name) if split is None else f"{name}, split {split}"
 
 
-def _read_results(run: Run) -> None:
+def _read_results(run: RunRecord) -> None:
     path = run.directory / RESULTS
     if not os.path.isfile(path):
         if not run.is_pretraining:
@@ -269,7 +271,7 @@ def _read_results(run: Run) -> None:
         run.damaged.append(f"{path} is not what an evaluation writes: {error}")
 
 
-def _read_metrics(run: Run) -> None:
+def _read_metrics(run: RunRecord) -> None:
     rows = _rows(run, METRICS, is_metrics)
     for name in CURVES:
         points = [
@@ -297,7 +299,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _read_predictions(run: Run, result: Result) -> None:
+def _read_predictions(run: RunRecord, result: Result) -> None:
     path = run.directory / PREDICTIONS
     if not os.path.isfile(path):
         run.missing.append(f"{path} is not there: evaluate the weights again to see single videos")
@@ -314,7 +316,7 @@ def _read_predictions(run: Run, result: Result) -> None:
         run.predictions = []
 
 
-def _read_picture(run: Run, name: str) -> None:
+def _read_picture(run: RunRecord, name: str) -> None:
     path = run.directory / "figures" / f"{name}.png"
     try:
         content = regular(path).read_bytes()
@@ -329,7 +331,9 @@ def _read_picture(run: Run, name: str) -> None:
 
 def _predictions(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Prediction]:
     for row in rows:
-        top = [Guess(int(g["label"]), str(g["class"]), float(g["prob"])) for g in row["top"]]
+        top = [
+            ClassProbability(int(g["label"]), str(g["class"]), float(g["prob"])) for g in row["top"]
+        ]
         own = int(row["label"]), str(row["class"])
         for label, name in (own, *((guess.label, guess.name) for guess in top)):
             if not 0 <= label < len(names) or names[label] != name:

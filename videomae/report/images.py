@@ -1,4 +1,4 @@
-"""Small pictures as data URIs, which a page holds in itself."""
+"""Small pictures as data URIs, which are part of the page itself."""
 
 import base64
 import io
@@ -10,8 +10,13 @@ from PIL import Image
 
 
 def confusion_picture(counts: NDArray[np.int64]) -> Markup:
-    """Row = true class, column = predicted class: a PNG with a pixel for each, the more opaque
-    the larger its share of the row; so that it lies on any background."""
+    """Return a confusion matrix as a PNG: row = true class, column = predicted class.
+
+    Each entry is a pixel, more opaque the larger its share of the row, for any background.
+
+    Args:
+        counts: (classes, columns) int64, numbers of videos.
+    """
     share = counts / np.maximum(1, counts.sum(1, keepdims=True))
     pixels = np.zeros((*share.shape, 4), dtype=np.uint8)
     pixels[..., :3] = (44, 123, 229)
@@ -20,7 +25,7 @@ def confusion_picture(counts: NDArray[np.int64]) -> Markup:
 
 
 def thumbnail(frame: NDArray[np.uint8], height: int) -> Markup:
-    """A frame (H, W, 3) as a small JPEG."""
+    """Return a frame, (H, W, 3) uint8, as a JPEG of a height in pixels."""
     image = Image.fromarray(frame)
     width = max(1, round(image.width * height / image.height))
     return data_uri(_encoded(image.resize((width, height)), "JPEG"), "jpeg")
@@ -33,5 +38,9 @@ def _encoded(image: Image.Image, kind: str) -> bytes:
 
 
 def data_uri(content: bytes, kind: str) -> Markup:
-    """A picture inside a page."""
+    """Return a picture as a data URI.
+
+    Args:
+        kind: image format, such as png.
+    """
     return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(content).decode())

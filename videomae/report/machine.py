@@ -1,6 +1,6 @@
-"""Findings about this machine and installation: packages, decoders, GPUs, processes, memory, disk.
+"""Checks of this machine and installation: packages, decoders, GPUs, processes, memory, disk.
 
-python -m videomae.doctor prints them. Each check yields findings, and an error in it is one more.
+python -m videomae.doctor prints their findings. An exception in a check becomes a finding too.
 """
 
 import importlib
@@ -31,12 +31,12 @@ from videomae.video.interface import DecodeError
 from videomae.video.opening import DECODERS, decoder, open_clip, reading_here
 
 PACKAGE = Path(__file__).parents[1]
-"""The folder of this package."""
+"""Folder of this package."""
 CLIP = PACKAGE / "assets" / "check.mp4"
-"""16 frames of 64 x 48 px, H.264; all pixels of frame i have the brightness GREYS[i]."""
+"""Test clip: 16 frames of 64 x 48 px, H.264; all pixels of frame i have the brightness GREYS[i]."""
 GREYS = [20 + 14 * number for number in range(16)]
 TOLERANCE = 4
-"""Levels that a decoder may be off, by its conversion from YUV."""
+"""Largest error of a decoded brightness, in levels of 255, from the conversion from YUV."""
 MODULES = {
     "hydra-core": "hydra",
     "decord2": "decord",
@@ -45,26 +45,26 @@ MODULES = {
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
 }
-"""The modules of packages that are imported by another name."""
+"""Names of the modules of packages that are imported by another name."""
 VARIABLES = re.compile(
     r"CUDA_|NCCL_|OMP_|MKL_|SLURM_JOB|TORCH|PYTORCH_|MASTER_|LOCAL_|(\w+_)?RANK$|WORLD_SIZE$"
 )
 LEAST_SHM, LEAST_DISK = 1 << 30, 20 << 30
-"""Bytes: decoding processes hand batches over in the first; checkpoints go to the second."""
+"""Smallest recommended shared memory, for batches, and disk space, for checkpoints, in bytes."""
 STEPS = 8
-"""Frames of a listed video that are decoded."""
+"""Number of frames of a listed video that are decoded."""
 OK, NOTE, ERROR = "ok", "note", "ERROR"
 STYLES = {OK: "green", NOTE: "yellow", ERROR: "bold red"}
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's tables: what was looked at, and whether it works."""
+    """A line of the doctor's tables: what was checked, and whether it works."""
 
     mark: str
-    """OK, NOTE or ERROR."""
+    """Status of the finding: OK, NOTE or ERROR."""
     what: str
     found: str
-    """The version, the size or the trouble, and what to do about it."""
+    """Version, size or problem, and what to do about it."""
 
 
 def print_section(title: str, look: Callable[[], Iterator[Finding]], console: SafeConsole) -> int:
@@ -83,7 +83,7 @@ def print_section(title: str, look: Callable[[], Iterator[Finding]], console: Sa
 
 
 def _all(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of a check; an error while it looks is one more."""
+    """Yield the findings of a check; an exception becomes one more finding."""
     try:
         yield from look()
     except Exception as error:  # what is broken may break in any way
@@ -91,7 +91,8 @@ def _all(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Yield the versions of Python, this package and all that it requires, each imported."""
+    """Yield the versions of Python, this package and the packages it requires, which are
+    imported."""
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
     try:
         yield Finding(OK, "videomae", f"{metadata.version('videomae')} in {PACKAGE}")
@@ -126,7 +127,7 @@ def _requirement(text: str) -> tuple[str, str]:
 
 
 def decoders() -> Iterator[Finding]:
-    """Yield for each decoder whether it is installed and decodes CLIP rightly."""
+    """Yield for each decoder whether it is installed and decodes CLIP correctly."""
     for name in DECODERS:
         try:
             video = decoder(name)[1](CLIP)
@@ -148,7 +149,7 @@ def decoders() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Yield the GPUs, their driver, and whether they compute."""
+    """Yield the GPUs, their driver, and whether they compute correctly."""
     built = torch.version.cuda or "none: a build for CPUs"
     yield Finding(OK, "torch's CUDA", built)
     driver = _nvidia_driver()
@@ -176,7 +177,8 @@ def devices() -> Iterator[Finding]:
 
 
 def _device(index: int) -> Finding:
-    """Multiply two matrices on one GPU, and return what it is and whether that worked."""
+    """Multiply two matrices on one GPU; return its name and memory, and whether the product is
+    right."""
     about = torch.cuda.get_device_properties(index)
     name = f"cuda:{index}"
     text = f"{about.name}, compute capability {about.major}.{about.minor}"
@@ -195,7 +197,7 @@ def _device(index: int) -> Finding:
 
 
 def _nvidia_driver() -> str | None:
-    """Return the version of NVIDIA's driver as nvidia-smi tells it; None where it does not."""
+    """Return the version of the NVIDIA driver from nvidia-smi; None if that fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -208,7 +210,8 @@ def _nvidia_driver() -> str | None:
 
 
 def process_groups() -> Iterator[Finding]:
-    """Yield whether gloo and NCCL add up a number in a group of one, and their variables."""
+    """Yield whether gloo and NCCL work in a group of one process, and their environment
+    variables."""
     backends = {"gloo": "cpu"} | ({"nccl": "cuda:0"} if torch.cuda.is_available() else {})
     for backend, device in backends.items():
         if not getattr(dist, f"is_{backend}_available")():
@@ -258,7 +261,7 @@ def resources() -> Iterator[Finding]:
 
 
 def _memory() -> int | None:
-    """Return the memory of the machine, or that a container may use of it, in bytes."""
+    """Return the memory that this machine or container has, in bytes; None if it is not known."""
     limits = []
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -270,7 +273,7 @@ def _memory() -> int | None:
 
 
 def videos(config: DoctorConfig) -> Iterator[Finding]:
-    """Decode some frames of the first videos of config.list, and yield how each went."""
+    """Decode some frames of the first videos of config.list, and yield the result of each."""
     data = listed_data(config)
     try:
         clips = read_clips(str(config.list), data, labelled=False, key="list")
@@ -304,6 +307,6 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
 
 
 def _short(error: Exception) -> str:
-    """Return the kind of an error and the first line of its message."""
+    """Return the type of an exception and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of runs. The template escapes whatever it is given."""
+"""The HTML page of a report, in one file. The template escapes all text that it is given."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
 from videomae.pictures import charts
 from videomae.report import images
-from videomae.report.gather import Prediction, Run
+from videomae.report.gather import Prediction, RunRecord
 from videomae.report.results import MAE, MAP, Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -22,7 +22,7 @@ from videomae.report.summary import (
     NONE,
     PRETRAINING_COLUMNS,
     WORDS,
-    Row,
+    TableRow,
     weights_of,
 )
 from videomae.run.text import escaped, redacted
@@ -35,32 +35,34 @@ CHARTS = (
     ("Validation mean absolute error", (f"val_{MAE}",), False),
     ("k-NN top-1, %", ("knn_top1",), False),
 )
-"""Title, curves, whether they are smoothed."""
+"""Title of each chart, its curves, and whether they are smoothed."""
 LABELS = {"val_top1": "top-1", "val_top5": "top-5"}
 MOST_IN_TABLE = 25
-"""Classes of a confusion matrix that is a table; one of more is a picture."""
+"""Largest number of classes for which the confusion matrix is a table, else it is a picture."""
 PAIRS, CLASSES = 10, 8
-"""How many pairs of confused classes, and best and worst classes, are listed."""
+"""Numbers of confused pairs of classes, and of best and worst classes, that are listed."""
 MOST_BAD = 200
-"""Unreadable videos that are listed."""
+"""Largest number of unreadable videos that are listed."""
 BAD_COLUMNS = ("list", "line", "path", "error")
 THUMBNAIL = 112
-"""Height of a frame, in pixels."""
+"""Height of a frame on the page, in pixels."""
 
 
 def page(
-    runs: Sequence[Run],
-    table: Sequence[Row],
-    pretraining_table: Sequence[Row],
+    runs: Sequence[RunRecord],
+    table: Sequence[TableRow],
+    pretraining_table: Sequence[TableRow],
     parents: Mapping[Path, Sequence[Path]],
     samples: Mapping[Path, Sequence[Sample]],
 ) -> str:
-    """The page.
+    """Return the HTML text of the page.
 
     Args:
-        runs: each has its section; those of the tables are among them.
-        parents: of each run's directory, the directories of the runs whose weights it started from.
-        samples: test videos, by the run's directory.
+        runs: runs that get a section; those of the tables are among them.
+        table: rows of the table of evaluations.
+        pretraining_table: rows of the table of pre-trainings.
+        parents: directories of the runs whose weights a run started from, by the run's directory.
+        samples: test videos to show, by the run's directory.
     """
     anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(runs, start=1)}
     environment = Environment(
@@ -86,12 +88,14 @@ def page(
 
 
 def _printable(value: Any) -> Any:
-    """What the template is given, control characters as escapes; the page's own parts as they
-    are."""
+    """Return a value for the template, with control characters of a text as escapes.
+
+    Markup, which is made by this package, does not change.
+    """
     return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _row(row: Row, anchors: Mapping[Path, str]) -> dict[str, Any]:
+def _row(row: TableRow, anchors: Mapping[Path, str]) -> dict[str, Any]:
     if row.run is None:
         return {"name": row.cells[0], "cells": row.cells[1:], "result": None, "remarks": ()}
     probe = f", {row.result.probe} probe" if row.result and row.result.probe else ""
@@ -106,7 +110,7 @@ def _row(row: Row, anchors: Mapping[Path, str]) -> dict[str, Any]:
 
 
 def _section(
-    run: Run, anchors: Mapping[Path, str], parents: Sequence[Path], samples: Sequence[Sample]
+    run: RunRecord, anchors: Mapping[Path, str], parents: Sequence[Path], samples: Sequence[Sample]
 ) -> dict[str, Any]:
     result = run.results[0] if run.results else None
     counts, names = _confusion(run, result)
@@ -134,7 +138,7 @@ def _section(
     }
 
 
-def _kind(run: Run) -> str:
+def _kind(run: RunRecord) -> str:
     if run.is_pretraining:
         return "pre-training"
     if run.results and run.results[0].probe:
@@ -142,7 +146,7 @@ def _kind(run: Run) -> str:
     return "fine-tuning" if run.trained else "evaluation"
 
 
-def _charts(run: Run) -> list[dict[str, Any]]:
+def _charts(run: RunRecord) -> list[dict[str, Any]]:
     found = []
     for title, names, smooth in CHARTS:
         curves = [(LABELS.get(n, n), run.curves[n]) for n in names if n in run.curves]
@@ -165,7 +169,7 @@ def _charts(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _confusion(run: Run, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:
+def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:
     """(classes, classes + 1) videos by true and predicted class, the last column the unreadable
     ones; and the classes' names. None without predictions."""
     if result is None or not run.predictions:
@@ -232,8 +236,8 @@ def _sample(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _sampled(run: Run, samples: Sequence[Sample]) -> dict[str, int]:
-    """How many videos were right and wrong, and how many of each are shown."""
+def _sampled(run: RunRecord, samples: Sequence[Sample]) -> dict[str, int]:
+    """Return the numbers of right and wrong videos, and of those that are shown."""
     readable = [each for each in run.predictions if each.readable]
     right = sum(each.correct for each in readable)
     shown = sum(each.prediction.correct for each in samples)
@@ -245,7 +249,7 @@ def _sampled(run: Run, samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _facts(run: Run, result: Result | None) -> list[tuple[str, str]]:
+def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
     settings = all_settings(PretrainConfig) + all_settings(FinetuneConfig)
     quoted = dict.fromkeys(known.key for known in settings if known.rules.on_page)
     facts = [(key, run.setting(key)) for key in quoted]

@@ -1,18 +1,20 @@
-"""YAML as runs write it, read so that a hostile document takes no more time or memory than it."""
+"""Safe reading of YAML: a hostile document cannot take unlimited time or memory."""
 
 from typing import Any
 
 import yaml
 
 MOST_YAML = 2**18
-"""Characters of the longest YAML document that is read: it takes a while."""
+"""Largest number of characters of a YAML document that is read."""
 
 
 def plain_yaml(text: str) -> Any:
-    """The value of a YAML document as runs write them: short, and without aliases.
+    """Return the value of a short YAML document without aliases, as runs write them.
 
     Raises:
-        ValueError, RecursionError, yaml.YAMLError: it is another.
+        ValueError: it is too long.
+        RecursionError: it nests too deep.
+        yaml.YAMLError: it is not YAML, or holds aliases.
     """
     if len(text) > MOST_YAML:
         raise ValueError(f"more than {MOST_YAML:,} characters of YAML")
@@ -20,7 +22,7 @@ def plain_yaml(text: str) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses aliases, by which a short document stands for a value without end."""
+    """A safe YAML loader without aliases, by which a short document can hold an endless value."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

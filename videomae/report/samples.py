@@ -1,4 +1,4 @@
-"""Some test videos that were taken for what they are, and some that were not, with their frames."""
+"""Samples of right and wrong predictions for a report, with frames of the videos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,21 +16,22 @@ from videomae.video.interface import DecodeError
 from videomae.video.opening import open_clip, reading_here
 
 MOST_FRAMES = 6
-"""Of a filmstrip."""
+"""Largest number of frames of a filmstrip."""
 
 
 class Sample(NamedTuple):
-    """A test video, what was predicted, and what it looks like."""
+    """A test video with its prediction and some of its frames."""
 
     prediction: Prediction
     frames: list[NDArray[np.uint8]]
-    """(H, W, 3) each; none where the video cannot be read any more."""
+    """Frames, (H, W, 3) uint8 each; empty if the video cannot be read any more."""
     error: str
-    """Why there are none."""
+    """Reason why there are no frames; else empty."""
 
 
 def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
-    """So many right ones, then so many wrong ones, each evenly spaced over the list."""
+    """Return up to `count` right, then up to `count` wrong predictions, evenly spaced over the
+    list."""
     chosen = []
     for correct in (True, False):
         own = [each for each in predictions if each.readable and each.correct is correct]
@@ -39,14 +40,14 @@ def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
     return chosen
 
 
-def look(
+def read_samples(
     chosen: Sequence[Prediction], data: DataConfig | None, hashes: Sequence[str]
 ) -> list[Sample]:
-    """Decode frames of the middle clip of each video, as an evaluation of one view takes it.
+    """Return the chosen predictions with frames of the middle clip of each video.
 
     Args:
-        data: of the run's config; None: it is not there.
-        hashes: SHA-256 of the test list, as the run recorded it.
+        data: settings of the run's data set; None: they are not known.
+        hashes: SHA-256 of the test list that the run recorded.
     """
     if not chosen:
         return []
@@ -76,7 +77,9 @@ def look(
 
 
 def _why_not_read(path: Path, hashes: Sequence[str]) -> str | None:
-    """Say why a list is not read, whose lines a page could show: a run of others may name any file.
+    """Return why a test list is not read; None if it is the list that was tested on.
+
+    A run of somebody else may name any file, whose lines the page must not show.
 
     Args:
         hashes: SHA-256 of the list that was tested on.
@@ -89,7 +92,7 @@ def _why_not_read(path: Path, hashes: Sequence[str]) -> str | None:
 
 
 def _frames(clip: Clip, data: DataConfig) -> NDArray[np.uint8]:
-    """(at most MOST_FRAMES, H, W, 3)"""
+    """Return evenly spaced frames of the middle clip, (F, H, W, 3) uint8, F at most MOST_FRAMES."""
     video = open_clip(clip, data)
     frames = data.clip.frames
     if data.sampling is Sampling.segment:

@@ -1,11 +1,11 @@
-"""Runs side by side: the rows of the tables, and Markdown."""
+"""The tables of a report, which compare runs, and their Markdown."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from videomae.report.gather import Run
+from videomae.report.gather import RunRecord
 from videomae.report.results import Result
 from videomae.run.directory import RESULTS
 
@@ -21,32 +21,32 @@ COLUMNS = (
     "unreadable",
 )
 WORDS = 4
-"""Columns of text; the others hold numbers."""
+"""Number of first columns that hold text; the others hold numbers."""
 NONE = "–"  # noqa: RUF001
-"""In place of a number that is not there."""
+"""Text of a cell without a value."""
 PRETRAINING_COLUMNS = ("pre-training", "data", "model", "progress", "loss", "k-NN top-1 %")
 
 
 TOP1 = COLUMNS.index("top-1 % (95 %)")
 
 
-class Row(NamedTuple):
-    """A line of the table."""
+class TableRow(NamedTuple):
+    """A row of a table of a report."""
 
     cells: tuple[str, ...]
-    """By COLUMNS."""
+    """Texts of the cells, in the order of the columns."""
     remarks: tuple[str, ...] = ()
-    """What belongs to the top-1."""
-    run: Run | None = None
-    """None: a mean."""
+    """Notes on the top-1 accuracy."""
+    run: RunRecord | None = None
+    """Run of the row; None: the row is a mean of several."""
     result: Result | None = None
 
 
-def rows(runs: Sequence[Run]) -> list[Row]:
-    """A row for each evaluation, and below those of several seeds or splits their mean."""
+def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
+    """Return a row for each evaluation, and for several seeds or splits a row of their mean."""
     names = [run.name for run in runs]
     most: dict[str, int] = defaultdict(int)
-    groups: dict[tuple[str, ...], list[tuple[Run, Result | None]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[tuple[RunRecord, Result | None]]] = defaultdict(list)
     for run in runs:
         if not run.results:
             groups[run.name, str(run.directory)].append((run, None))
@@ -65,15 +65,15 @@ def rows(runs: Sequence[Run]) -> list[Row]:
                 if (run.directory / RESULTS).is_file():
                     state = f"{RESULTS} is damaged"
                 nothing = (NONE,) * (len(COLUMNS) - TOP1 - 1)
-                table.append(Row((name, run.data, NONE, NONE, state, *nothing), run=run))
+                table.append(TableRow((name, run.data, NONE, NONE, state, *nothing), run=run))
             else:
                 remarks = tuple(_remarks(result, most[run.data]))
-                table.append(Row(tuple(_cells(name, run, result)), remarks, run, result))
+                table.append(TableRow(tuple(_cells(name, run, result)), remarks, run, result))
         table += _mean(members)
     return table
 
 
-def _cells(name: str, run: Run, result: Result) -> Iterator[str]:
+def _cells(name: str, run: RunRecord, result: Result) -> Iterator[str]:
     yield f"{name}, {result.probe} probe" if result.probe else name
     yield run.data
     yield weights_of(run, result)
@@ -94,10 +94,10 @@ def _cells(name: str, run: Run, result: Result) -> Iterator[str]:
 
 
 def _remarks(result: Result, most: int) -> Iterator[str]:
-    """What to know of a number before it is compared.
+    """Yield notes that matter when the top-1 is compared with that of other runs.
 
     Args:
-        most: videos that another evaluation of the same data had.
+        most: largest number of videos of an evaluation on the same data.
     """
     if result.splits:
         tops = ", ".join(f"{top1:.2f}" for top1 in result.splits.values())
@@ -110,8 +110,8 @@ def _remarks(result: Result, most: int) -> Iterator[str]:
         yield f"on {result.num_videos:,} videos, others on {most:,}"
 
 
-def weights_of(run: Run, result: Result) -> str:
-    """Which weights were evaluated: last or best of a fine-tuning, or those that were given."""
+def weights_of(run: RunRecord, result: Result) -> str:
+    """Return the evaluated weights in words: last or best of a fine-tuning, or their path."""
     if "chosen" in result.weights:
         return f"{result.weights['chosen']}, step {result.weights.get('step', '?')}"
     if run.trained:  # a run of before there was a choice, or an evaluation took its results' place
@@ -119,8 +119,8 @@ def weights_of(run: Run, result: Result) -> str:
     return str(run.setting("weights") or NONE)
 
 
-def _mean(members: Sequence[tuple[Run, Result | None]]) -> Iterator[Row]:
-    """The mean of a group whose seeds or splits differ throughout."""
+def _mean(members: Sequence[tuple[RunRecord, Result | None]]) -> Iterator[TableRow]:
+    """Yield the row of the mean of a group, if all its runs have different seeds or splits."""
     drawn = {
         (run.setting("seed"), run.setting("data.split"), run.setting("data.test_list"))
         for run, _ in members
@@ -139,11 +139,11 @@ def _mean(members: Sequence[tuple[Run, Result | None]]) -> Iterator[Row]:
         for name in ("top1", "top5", "mean_class_accuracy"):
             values = [getattr(result, name) for result in results]
             cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
-    yield Row((*cells, "", ""))
+    yield TableRow((*cells, "", ""))
 
 
-def pretraining_rows(runs: Sequence[Run]) -> list[Row]:
-    """A row for each pre-training, by PRETRAINING_COLUMNS."""
+def pretraining_rows(runs: Sequence[RunRecord]) -> list[TableRow]:
+    """Return a row for each pre-training, with PRETRAINING_COLUMNS."""
     table = []
     for run in runs:
         loss, knn = (
@@ -158,15 +158,15 @@ def pretraining_rows(runs: Sequence[Run]) -> list[Row]:
             f"{loss[-1]:.4f}" if loss else NONE,
             f"{knn[-1]:.2f}" if knn else NONE,
         )
-        table.append(Row(cells, run=run))
+        table.append(TableRow(cells, run=run))
     return table
 
 
-def markdown(columns: Sequence[str], table: Sequence[Row], words: int) -> str:
-    """As one pastes it into a README.
+def markdown(columns: Sequence[str], table: Sequence[TableRow], words: int) -> str:
+    """Return a table as Markdown, for example for a README.
 
     Args:
-        words: how many of the columns hold text; the others are set to the right.
+        words: number of first columns that hold text; the others are aligned to the right.
     """
     lines = [columns, ["---"] * words + ["---:"] * (len(columns) - words)]
     for row in table:

@@ -1,4 +1,4 @@
-"""The demo's three runs side by side."""
+"""The report of the demo: a table that compares its three runs, and figures."""
 
 import json
 import logging
@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 def demo_table(directory: Path) -> Table:
-    """Losses, accuracies, speed and minutes of the runs pretrain, finetune and scratch."""
+    """Return a table of losses, accuracy, speed and minutes of the runs pretrain, finetune,
+    scratch."""
     table = Table(title=f"demo: {directory}", title_justify="left")
     columns = ("run", "loss first", "last", "top-1 %", "clips/s", "minutes")
     for number, column in enumerate(columns):
@@ -26,14 +27,14 @@ def demo_table(directory: Path) -> Table:
         losses = logged(run, "loss")[1]
         results = run / RESULTS
         top1 = f"{json.loads(results.read_text())['top1']:.1f}" if results.exists() else ""
-        speed, minutes = pace(run)
+        speed, minutes = speed_and_minutes(run)
         row = (f"{losses[0]:.3f}", f"{losses[-1]:.3f}", top1, f"{speed:.0f}", f"{minutes:.1f}")
         table.add_row(name, *row)
     return table
 
 
-def pace(run: Path) -> tuple[float, float]:
-    """Clips per second and minutes of a training run, from its metrics."""
+def speed_and_minutes(run: Path) -> tuple[float, float]:
+    """Return the clips per second and the minutes of a training run, from its metrics."""
     logs = read_rows(run / METRICS, is_metrics)
     rows = [row for row in logs if "step_s" in row]  # the others are of probes
     before = [0, *(row["step"] for row in rows)]
@@ -46,7 +47,7 @@ def pace(run: Path) -> tuple[float, float]:
 
 @log_to_console()
 def demo_report(directory: Path) -> None:
-    """Print the table and draw the fine-tuning curves together."""
+    """Print the table of the demo and draw the fine-tuning losses in one figure."""
     figures = directory / "figures"
     curves = {name: logged(directory / name, "loss") for name in ("finetune", "scratch")}
     title = "Fine-tuning: from pre-trained weights and from scratch"

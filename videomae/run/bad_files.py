@@ -1,4 +1,4 @@
-"""Videos that cannot be read, and bad_files.jsonl, which names each once."""
+"""Unreadable videos, and bad_files.jsonl, which lists each of them once."""
 
 import json
 import logging
@@ -12,31 +12,31 @@ from videomae.run.files import append_text
 logger = logging.getLogger(__name__)
 
 TRAIN, TEST = "train", "test"
-"""The lists that they are from."""
+"""Values of "list" in bad_files.jsonl: the list that an unreadable video is from."""
 
 
 class BadFile(NamedTuple):
     """A video that could not be read."""
 
     video: int
-    """The index of its clip in the list, from 0."""
+    """Index of the video's clip in the list, from 0."""
     path: str
     line: int
     error: str
     source: str = "data"
-    """The section of the config that its list stands in."""
+    """Section of the config that the video's list stands in."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells files apart; a list may name one more than once."""
+        """Source and path, which identify the file; a list may name a file more than once."""
         return self.source, self.path
 
 
 def add_bad_files(directory: Path, files: Sequence[BadFile], which: str) -> None:
-    """Append to bad_files.jsonl, once per file, and say so.
+    """Append unreadable videos to bad_files.jsonl, each file once, and log them.
 
     Args:
-        which: TRAIN or TEST, the list they are from.
+        which: TRAIN or TEST, the list that they are from.
     """
     files = list({file.key: file for file in reversed(files)}.values())[::-1]
     append_text(directory / BAD_FILES, "".join(bad_row(file, which) for file in files))

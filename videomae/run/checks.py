@@ -1,4 +1,4 @@
-"""Settings and places that are looked at before a command begins; nothing is written yet."""
+"""Checks of settings and output paths before a command begins and writes anything."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,13 @@ from videomae.run.files import DOES_NOT_EXIST, why_missing
 
 
 def require(config: object, *keys: str) -> None:
-    """Check that these settings of a config are set, and that the files they name are there.
+    """Check that some settings of a config are set, and that the files they name exist.
 
     Args:
         keys: dotted names, such as data.train_list.
 
     Raises:
-        ConfigError: naming all that is missing, and the overrides that give it.
+        ConfigError: something is missing; the error names all of it, and the overrides to give.
     """
     rows = []
     for key in keys:
@@ -36,10 +36,13 @@ def require(config: object, *keys: str) -> None:
 
 
 def check_place(key: str, path: Path) -> None:
-    """Check that a directory can be made, or filled, at `path`.
+    """Check that a directory exists at `path` and is writable, or can be made there.
+
+    Args:
+        key: the setting that names the path, for the error.
 
     Raises:
-        ConfigError: naming the setting.
+        ConfigError: neither is the case.
     """
     there = next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
@@ -51,10 +54,10 @@ def check_place(key: str, path: Path) -> None:
 
 
 def check_precision(run: RunConfig) -> None:
-    """Check that what is not an evaluation does not run in fp16.
+    """Check that run.precision is not fp16, which only evaluate and predict support.
 
     Raises:
-        ConfigError: it would.
+        ConfigError: it is fp16.
     """
     if run.precision is Precision.fp16:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""What makes a function a command: help, the reading of settings, and errors that people can mend.
+"""The decorator that makes a function a command: --help, settings from Hydra, error messages.
 
-Nothing heavy is imported here: --help and a typing error cost no import of torch.
+This module does not import torch, so that --help and typing errors answer fast.
 """
 
 import errno
@@ -27,17 +27,19 @@ UNUSABLE = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO),
     errno.EEXIST,
 )
-"""What the system says of a name that no file can have, or that a folder or a pipe has."""
+"""Error numbers of the system for a path that cannot be a regular file."""
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What a disk says that is full or not ours to write."""
+"""Error numbers of the system for a disk that is full or that the user may not write to."""
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says where the machine's memory is full."""
+"""Part of torch's error message where the CPU memory is full."""
 
 
 def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
-    """Make a Hydra command of a function that takes the whole config of that name.
+    """Return a decorator that makes a Hydra command of a function, which takes the command's
+    config.
 
-    What the user can mend ends the command with status 2 and one message, without a traceback.
+    An error that the user can correct ends the command with status 2 and a message, without a
+    traceback.
     """
     config_class = COMMANDS[name]
     trains = issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
@@ -90,7 +92,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
 
 def _end(error: Exception, go_on: str) -> None:
-    """End the process with what an error has to say."""
+    """Print an error and end the process: status 2 if the user can correct it, else 1."""
     message = _what_to_do(error, go_on)
     said = shown(message or "".join(traceback.format_exception(error)))
     if not isinstance(error, ProcessLost):  # a consequence of what another tells
@@ -100,10 +102,11 @@ def _end(error: Exception, go_on: str) -> None:
 
 
 class Redacting:
-    """A stream that masks secrets: Hydra's own messages repeat the command line, or parts of it.
+    """A text stream that masks secrets, as Hydra's own messages may repeat the command line.
 
     Args:
-        mask: what else than the secrets of the command line is masked in a text.
+        stream: the stream that the masked text is written to.
+        mask: masks a text further, after the secrets of the command line.
     """
 
     def __init__(self, stream: TextIO, mask: Callable[[str], str]) -> None:
@@ -112,7 +115,7 @@ class Redacting:
         self.given = secrets_given(sys.argv[1:])
 
     def write(self, text: str) -> int:
-        """Write a text, masked."""
+        """Write a text with its secrets masked; return the number of characters written."""
         for value in self.given:
             text = text.replace(value, MASKED)
         return self.stream.write(self.mask(text))
@@ -122,7 +125,7 @@ class Redacting:
 
 
 def _what_to_do(error: Exception, go_on: str) -> str | None:
-    """One message for an error that the user can mend, None for another."""
+    """Return the message for an error that the user can correct; None for any other error."""
     if isinstance(error, UserError):
         return f"error: {error}"
     if isinstance(error, OSError) and error.errno in STORAGE:
@@ -139,5 +142,5 @@ def _what_to_do(error: Exception, go_on: str) -> str | None:
 
 
 def _has_no_folder(path: object) -> bool:
-    """Whether not even the folder of a file is there."""
+    """Return whether the folder of a file does not exist."""
     return isinstance(path, str | os.PathLike) and not os.path.isdir(os.path.dirname(path) or ".")

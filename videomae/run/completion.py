@@ -41,10 +41,10 @@ compdef _videomae videomae""",
 
 
 def main() -> None:
-    """Print a shell's script, or the words that may follow a line."""
+    """Print the completion script of a shell, or the words that complete a command line."""
     words = sys.argv[1:]
     if words[:1] == ["words"] and len(words) == 2:
-        print("\n".join(following(words[1])))
+        print("\n".join(completions(words[1])))
     elif len(words) == 1 and words[0] in SHELLS:
         print(SHELLS[words[0]])
     else:
@@ -52,11 +52,11 @@ def main() -> None:
         sys.exit(2)
 
 
-def following(line: str) -> list[str]:
-    """What the last, unfinished word of a command line may become.
+def completions(line: str) -> list[str]:
+    """Return the words that the last, unfinished word of a command line may become.
 
     Args:
-        line: up to the cursor: the program, the command, its overrides.
+        line: the command line up to the cursor: the program, the command, its overrides.
     """
     *before, last = line.split(" ")
     before = [word for word in before if word]
@@ -77,17 +77,17 @@ def following(line: str) -> list[str]:
 
 
 def _named(groups: dict[str, list[str]]) -> Sequence[str]:
-    """The groups as they stand before =; an exp needs a plus."""
+    """Return the names of the groups as they stand before =; an exp needs a plus."""
     return [f"+{name}" if name == "exp" else name for name in groups]
 
 
 def _by_use(config_class: type) -> list[Any]:
-    """The settings, those that people give often first."""
+    """Return the settings of a command, those that users give often first."""
     return sorted(all_settings(config_class), key=lambda known: not known.rules.often)
 
 
 def _values(config_class: type, key: str) -> list[str]:
-    """The values of a setting, where they can be told."""
+    """Return the possible values of a setting, if it is an enum or a bool; else an empty list."""
     for known in all_settings(config_class):
         if known.key == key:
             if known.rules.choices:

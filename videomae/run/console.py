@@ -1,8 +1,8 @@
-"""What people see: the log, tables, a progress bar, on stderr while a command runs.
+"""Output on the terminal while a command runs: the log, tables and a progress bar, on stderr.
 
 Modules say what they do through the standard library's `logging`, each under its own name.
-`log_to_console` shows it. All that is printed passes through here or videomae.run.text.shown: no
-name and no message can steer a terminal, and no secret stays in a log.
+`log_to_console` prints it. All printed text passes through here or videomae.run.text.shown, so that
+control characters in names cannot change the terminal, and no secret stays in a log.
 """
 
 import logging
@@ -29,16 +29,16 @@ from rich.text import Text
 from videomae.run.text import shown
 
 PACKAGE = "videomae"
-"""The logger above those of all modules."""
+"""Name of the package's logger, the parent of the loggers of all modules."""
 TIME_OF_DAY = "%H:%M:%S"
-TELLS_EVERY_S = 60.0
-"""How often progress is logged where there is no terminal to draw a bar on."""
+LOG_EVERY_S = 60.0
+"""Seconds between two progress messages of the log where there is no terminal for a bar."""
 
 logger = logging.getLogger(__name__)
 
 
 class SafeConsole(Console):
-    """rich's console, on which control characters of what is printed are escapes."""
+    """A console of rich that prints control characters as escapes."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -57,7 +57,7 @@ def tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class Facts:
-    """A message of the log that is a table: what, its value, how it came about."""
+    """A log message that is a table, with rows of a name, a value and an explanation."""
 
     title: str
     rows: Sequence[tuple[str, str, str]]
@@ -66,7 +66,7 @@ class Facts:
         return "\n".join([self.title, *("  ".join(row).rstrip() for row in self.rows)])
 
     def table(self) -> Table:
-        """Return the rows as rich draws them."""
+        """Return the rows as a table of rich."""
         table = Table(show_header=False, box=None)
         table.add_column(overflow="fold")  # a narrow terminal shows all of a number
         table.add_column(justify="right", style="bold", overflow="fold")
@@ -77,10 +77,10 @@ class Facts:
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints the log to stderr; where that is no terminal, each message after the time of day."""
+    """Prints the log to stderr; with the time of day where stderr is not a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one message."""
+        """Print one message of the log."""
         when = ""
         if not console.is_terminal:
             when = time.strftime(f"{TIME_OF_DAY} ", time.localtime(record.created))
@@ -97,8 +97,8 @@ def log_to_console(*, is_main: bool = True) -> Iterator[None]:
     """Show the package's log on stderr while the block, or the decorated function, runs.
 
     Args:
-        is_main: whether this is the main process of a run, of which everything is shown. Of the
-            others only warnings are: what concerns one process alone is logged as such.
+        is_main: whether this is the main process of a run. Of other processes only warnings are
+            shown.
     """
     package, handler = logging.getLogger(PACKAGE), ConsoleHandler()
     before = package.level, package.propagate
@@ -114,7 +114,7 @@ def log_to_console(*, is_main: bool = True) -> Iterator[None]:
 
 
 class Bar:
-    """The progress of something that is counted: a bar on a terminal, else a line now and then."""
+    """Progress of a count: a bar on a terminal, else a log message from time to time."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self.progress = progress
@@ -124,26 +124,27 @@ class Bar:
 
     @property
     def total(self) -> int:
-        """How many there are in all."""
+        """The number at which the progress is complete."""
         return int(self.progress.tasks[0].total or 0)
 
     def advance(self, count: int = 1) -> None:
-        """Count so many more as done, and log it from time to time where no bar is drawn."""
+        """Add `count` to what is done, and log it from time to time where no bar is drawn."""
         self.progress.advance(self.task, count)
         now, task = self._mark(), self.progress.tasks[0]
-        if self.progress.disable and now - self._told >= TELLS_EVERY_S:
+        if self.progress.disable and now - self._told >= LOG_EVERY_S:
             self._told = now
             logger.info(f"{task.description} {task.completed:,.0f} of {self.total:,}{self.left()}")
 
     def reach(self, done: int, note: str) -> None:
-        """Set how many are done in all."""
+        """Set the number that is done, and the note at the end of the bar."""
         self.progress.update(self.task, completed=done, note=note)
         self._mark()
 
     def left(self) -> str:
-        """Return the end of a line: the time left at the pace since the first were done, if known.
+        """Return the remaining time as text for the end of a log line; empty if it is not known.
 
-        What comes before the first, such as the start of processes, is not a measure of the rest.
+        It is estimated from the speed since the first items were done: the time before, such as the
+        start of processes, does not count.
         """
         done = self.progress.tasks[0].completed
         if self._first is None or done <= self._first[1]:
@@ -153,7 +154,7 @@ class Bar:
         return f"  {timedelta(seconds=round(pace * (self.total - done)))} left"
 
     def _mark(self) -> float:
-        """Remember when the first were done; the time now, in seconds."""
+        """Remember when the first items were done, and return the monotonic time, in seconds."""
         now = time.monotonic()
         if self._first is None:
             self._first = now, self.progress.tasks[0].completed
@@ -164,7 +165,7 @@ class Bar:
 def progress_bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Draw a progress bar with the time left while the block runs, if there is a terminal.
 
-    It shows what the log shows: nothing outside of a run, and only the main process's.
+    It is drawn only where the log is shown: by the main process of a command.
     """
     with Progress(
         TextColumn("{task.description}"),

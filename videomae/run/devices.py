@@ -1,4 +1,4 @@
-"""The device of a process, and what to say where it cannot do what is asked of it."""
+"""The device of a process, and the errors where it cannot be used as the settings ask."""
 
 from functools import cache
 
@@ -10,16 +10,19 @@ from videomae.config import ConfigError, Device, Precision
 from videomae.run.arithmetic import has_bf16
 
 NONE_THERE = ("no NVIDIA driver", "No CUDA GPUs are available", "not compiled with CUDA")
-"""How torch says that there is no GPU, or none that this process may see."""
+"""Parts of torch's error messages where there is no GPU, or none that this process may see."""
 TOO_OLD = "driver on your system is too old"
-"""How it says that there is one that it cannot talk to."""
+"""Part of torch's error message where the NVIDIA driver is too old."""
 
 
 def find_device(asked: Device, local_rank: int) -> torch.device:
-    """The device of the process of that number on its machine.
+    """Return the device of a process, and make a GPU the current CUDA device.
+
+    Args:
+        local_rank: number of the process on its machine, from 0.
 
     Raises:
-        ConfigError: it is not there, or is there and cannot be used.
+        ConfigError: the device does not exist, or cannot be used.
     """
     if asked is Device.cpu:
         return torch.device("cpu")
@@ -38,10 +41,10 @@ def find_device(asked: Device, local_rank: int) -> torch.device:
 
 
 def why_no_cuda(*, none_will_do: bool) -> str | None:
-    """What to tell of CUDA that cannot be used.
+    """Return the reason why CUDA cannot be used, as an error message.
 
     Args:
-        none_will_do: whether there is nothing to tell where there is no GPU at all.
+        none_will_do: whether a machine without any GPU is no error; the result is then None.
     """
     try:
         torch.cuda.init()
@@ -68,10 +71,13 @@ def why_no_cuda(*, none_will_do: bool) -> str | None:
 
 
 def check_device(device: torch.device, precision: Precision, world: int) -> None:
-    """Check that a device computes in that precision, and that several can talk to each other.
+    """Check that a device supports a precision, and that several GPUs have NCCL to communicate.
+
+    Args:
+        world: number of processes of the run.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: it does not, or they have not.
     """
     if device.type != "cuda":
         return
@@ -90,7 +96,7 @@ def check_device(device: torch.device, precision: Precision, world: int) -> None
 
 @cache
 def can_pin() -> bool:
-    """Whether this process may pin memory, from which copies to a GPU run beside other work."""
+    """Return whether this process may pin memory, which asynchronous copies to a GPU need."""
     try:
         torch.empty(1, pin_memory=True)
     except RuntimeError:
@@ -99,8 +105,7 @@ def can_pin() -> bool:
 
 
 def pinned(values: Tensor) -> Tensor:
-    """A copy from which a device reads without waiting; the values themselves where no memory can
-    be pinned, or no more of it."""
+    """Return a copy of a tensor in pinned memory, or the tensor itself if none can be pinned."""
     if not can_pin():
         return values
     try:

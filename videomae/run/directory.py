@@ -1,4 +1,4 @@
-"""The run directory: who may write there, and what is written. Only the main process does.
+"""The run directory: the names of its files, and a lock. Only the main process writes there.
 
 config.yaml            the resolved config
 environment.json       commit, versions, device, hashes of the lists and of the starting weights
@@ -30,29 +30,29 @@ PROFILE = "profile"
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
-"""The best evaluation of a fine-tuning on data.val_list, and its weights."""
+"""Files of the best evaluation of a fine-tuning on data.val_list, and of its weights."""
 WANDB = "wandb"
 CONFIG = "config.yaml"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 RUN_FILE = "run.json"
-"""Of a checkpoint: what it is, written last."""
+"""File of a checkpoint that describes it; it is written last, and makes the checkpoint complete."""
 WEIGHTS = "weights.safetensors"
 
 
 class RunExistsError(UserError):
-    """The output directory already holds a run."""
+    """An error: the output directory already holds a run."""
 
 
 @contextmanager
 def alone(directory: Path, *, is_main: bool = True) -> Iterator[None]:
-    """Make the directory, and keep other runs out of it while the block runs.
+    """Make the directory, and lock it against other runs while the block runs.
 
     Args:
-        is_main: whether this is the main process of its run; the others are let in.
+        is_main: whether this is the main process of its run; the others take no lock.
 
     Raises:
-        RunExistsError: another process is in its own such block.
+        RunExistsError: another run holds the lock.
     """
     if not is_main:
         yield

@@ -1,4 +1,4 @@
-"""Under what a run began: environment.json, config.yaml and .hydra/."""
+"""The conditions under which a run began: environment.json, config.yaml and .hydra/."""
 
 import json
 import os
@@ -24,7 +24,11 @@ PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra
 
 
 def describe_run(run: Run, config: object, hashes: Mapping[str, str]) -> None:
-    """Write environment.json, which tells that a run began here, then config.yaml and .hydra/."""
+    """Write environment.json, which marks the directory of a run, then config.yaml and .hydra/.
+
+    Args:
+        hashes: SHA-256 of the lists and of the starting weights, by setting.
+    """
     directory = run.directory
     begin_record(directory)
     texts = {CONFIG: as_yaml(config)} | composition()
@@ -36,7 +40,7 @@ def describe_run(run: Run, config: object, hashes: Mapping[str, str]) -> None:
 
 
 def write_environment(directory: Path, device: torch.device, hashes: Mapping[str, str]) -> None:
-    """Write environment.json. What stood there, as when a run goes on, is kept below "before".
+    """Write environment.json; an earlier one, as of a resumed run, is kept below "before".
 
     Args:
         hashes: SHA-256 of the lists and of the starting weights, by setting.
@@ -66,7 +70,11 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
 
 
 def _commit() -> str | None:
-    """Of the checkout whose top holds this package, if there is one; "-dirty" if it was edited."""
+    """Return the git commit of the checkout that this package is in, with "-dirty" if it was
+    edited.
+
+    None if the package is not in the top folder of a checkout.
+    """
     top = Path(__file__).parents[2]
     if not (top / ".git").exists():
         return None

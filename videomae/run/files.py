@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their hashes. Standard library only."""
+"""Atomic writing of files, safe reading of JSON, and SHA-256. Standard library only."""
 
 import errno
 import hashlib
@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import Any
 
 MOST_JSON = 2**24
-"""Bytes of the largest JSON document that is read; a hostile one takes 35 times as much."""
+"""Size limit of a JSON document that is read, in bytes; parsing may take 35 times as much
+memory."""
 MOST_LINE = 2**22
-"""Bytes of the longest line of JSON that is read."""
+"""Size limit of a line of JSON that is read, in bytes."""
 DOES_NOT_EXIST = "does not exist"
 SYSTEM_SAYS = re.compile(r"\(os error (\d+)\)")
-"""What errors of libraries in Rust end with."""
+"""Pattern of the system's error number in error messages of libraries written in Rust."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
+    """Yield a temporary path, which replaces `path` when the block ends without an error.
 
-    The data reach the disk before the name does, so that a crash leaves the old file or the new.
+    The data are synced to disk before the file is renamed: a crash leaves the old file or the new.
 
     Raises:
-        OSError: the system refuses; also where the block's own error only says so, as that of
-            safetensors does.
+        OSError: the system refuses; also instead of another library's error, such as that of
+            safetensors, that only quotes the system's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     own = f"{os.getpid()}{secrets.randbelow(10**9):09}"  # other hosts have the same process ids
@@ -51,8 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Name a path in an error of the system that names none, as that of a full disk, while the
-    block runs."""
+    """Add a path to errors of the system that name none, such as a full disk, in the block."""
     try:
         yield
     except OSError as error:
@@ -62,20 +62,20 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def _temporary(name: str, process: str) -> str:
-    """What a file is called until it is whole. Its suffix still tells what it is."""
+    """Return the temporary name of a file, which keeps its suffix."""
     stem, suffix = os.path.splitext(name)
     return f".{stem}.{process}{suffix}"
 
 
 def remove_temporaries(directory: Path, names: Iterable[str]) -> None:
-    """Remove what killed processes left of files of those names, in which * may stand for any."""
+    """Remove the temporary files that killed processes left; the names may hold * as in a glob."""
     for name in names:
         for path in directory.glob(_temporary(name, "[0-9]*")):
             path.unlink(missing_ok=True)
 
 
 def why_missing(path: str | Path) -> str | None:
-    """Say why there is nothing at a path, or nothing that can be looked at; None where there is."""
+    """Return why a path does not exist or cannot be accessed; None where it exists."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -86,33 +86,33 @@ def why_missing(path: str | Path) -> str | None:
 
 
 def _umask() -> int:
-    """What the user takes from the permissions of new files; reading it means setting it."""
+    """Return the umask of the process; the system only tells it when it is set."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file at once."""
+    """Write a text file atomically, in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to the end of a file.
+    """Append a text to a file, in UTF-8.
 
     Raises:
-        OSError: the system refuses; it names the file.
+        OSError: the system refuses; the error names the file.
     """
     with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
 def inside(directory: Path, name: str) -> Path:
-    """The regular file of that name in a directory, as a file of others calls it.
+    """Return the path of a file in a directory, given a name from an untrusted file.
 
     Raises:
-        ValueError: the name leads elsewhere, or to no regular file.
+        ValueError: the name leads out of the directory, or to something that is no regular file.
     """
     plain = (
         name not in ("", ".", "..") and not set("/\\\0") & set(name) and len(name.encode()) <= 255
@@ -126,8 +126,9 @@ def inside(directory: Path, name: str) -> Path:
 
 
 def regular(path: Path) -> Path:
-    """Return a path, unless what lies there is no regular file: nobody waits for a pipe's writer,
-    or reads a device that never ends.
+    """Return a path after a check that it is a regular file, or that nothing is there.
+
+    Reading a pipe or a device might never end.
 
     Raises:
         OSError: it is a pipe, a device, a folder or a socket.
@@ -139,13 +140,13 @@ def regular(path: Path) -> Path:
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:
-    """The value of a JSON file.
+    """Return the value of a JSON file.
 
     Args:
-        most: bytes that it may have.
+        most: size limit of the file, in bytes.
 
     Raises:
-        ValueError: it holds none, or is larger than any that is meant to be read.
+        ValueError: it is not JSON, or exceeds the limit.
         OSError: it cannot be read.
     """
     with regular(path).open("rb") as file:
@@ -154,13 +155,13 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
 
 
 def parse_json(content: bytes | str, most: int = MOST_JSON) -> Any:
-    """The value of a JSON document.
+    """Return the value of a JSON document.
 
     Args:
-        most: bytes that it may have.
+        most: size limit of the document, in bytes (of a str: in characters).
 
     Raises:
-        ValueError: it is none, nests too deep, or is larger than any that is meant to be read.
+        ValueError: it is not JSON, nests too deep, or exceeds the limit.
     """
     if len(content) > most:
         raise ValueError(f"more than {most:,} bytes of JSON")
@@ -171,10 +172,10 @@ def parse_json(content: bytes | str, most: int = MOST_JSON) -> Any:
 
 
 def whole_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines that grows by appending; empty where there is none.
+    """Return the objects in a file of JSON lines that is appended to; none if there is no file.
 
-    What a killed writer left of a line is cut off, so that the file can be appended to. A line that
-    is no object, as damage makes it, is left out.
+    An incomplete last line, which a killed process leaves, is removed from the file, so that it can
+    be appended to. Lines that are not JSON objects are skipped.
 
     Raises:
         OSError: it cannot be read.
@@ -189,7 +190,7 @@ def whole_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def json_object(line: bytes) -> dict[str, Any] | None:
-    """The object in a line of JSON; None: it is none."""
+    """Return the JSON object in a line; None if the line is anything else."""
     try:
         value = parse_json(line, MOST_LINE)
     except ValueError:
@@ -198,6 +199,6 @@ def json_object(line: bytes) -> dict[str, Any] | None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a run says of itself on the way: metrics.jsonl, TensorBoard, spikes.jsonl, the console."""
+"""The log of a training run: metrics.jsonl, TensorBoard, spikes.jsonl, bad files, the console."""
 
 import json
 import logging
@@ -23,10 +23,12 @@ class RunLog:
     """Metrics, pictures and bad files of one training run; does nothing off the main process.
 
     Args:
-        directory: the run's.
-        is_main: whether this is the process that writes.
-        step: that the run goes on from; what was logged after it is cut.
+        directory: the run directory.
+        bar: the progress bar of the training.
+        is_main: whether this is the main process, which writes.
+        step: the step that the run resumes from; what was logged after it is removed.
         bad: unreadable files known at that step.
+        wandb: project and name of the run in Weights & Biases; None: not used.
     """
 
     def __init__(
@@ -58,16 +60,20 @@ class RunLog:
             self.sinks.append(WeightsAndBiases(directory / WANDB, *wandb))
 
     def close(self) -> None:
-        """Flush what is buffered."""
+        """Write what is buffered, and close TensorBoard and Weights & Biases."""
         for sink in self.sinks:
             sink.close()
 
     def progress(self, step: int, loss: float, waiting: float) -> None:
-        """After every step. `waiting` is the share of the time spent on waiting for data."""
+        """Update the progress bar after a step.
+
+        Args:
+            waiting: share of the time that was spent on waiting for data, 0 to 1.
+        """
         self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
-        """The numbers of a step, and a line of them where there is no progress bar."""
+        """Log the numbers of a training step, and a message where there is no progress bar."""
         self.numbers(values)
         if self.sinks and not console.is_terminal:
             logger.info(
@@ -79,7 +85,7 @@ class RunLog:
             )
 
     def numbers(self, values: Mapping[str, float | None]) -> None:
-        """One line of metrics.jsonl, and the same numbers to TensorBoard, without a word."""
+        """Write numbers to metrics.jsonl and TensorBoard, without a message on the console."""
         if not self.sinks:
             return
         finite = {k: _finite(v) for k, v in values.items()}
@@ -90,17 +96,17 @@ class RunLog:
             sink.numbers(told, step)
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
-        """(H, W, 3) to TensorBoard."""
+        """Write a picture, (H, W, 3) uint8, to TensorBoard and Weights & Biases."""
         for sink in self.sinks:
             sink.image(name, picture, step)
 
     def bad_files(self, files: Sequence[BadFile]) -> None:
-        """Training videos found unreadable, each once."""
+        """Write newly found unreadable training videos to bad_files.jsonl."""
         if self.is_main:
             add_bad_files(self.directory, files, TRAIN)
 
     def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
-        """A loss far above the usual one, with the videos of its step, to spikes.jsonl."""
+        """Write a loss far above the usual one, and the videos of its step, to spikes.jsonl."""
         if not self.is_main:
             return
         row = {"step": step, "loss": _finite(loss), "usual": _finite(usual), "videos": list(videos)}
@@ -112,12 +118,12 @@ class RunLog:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no other numbers."""
+    """Return a number, or None if it is not finite, which JSON cannot hold."""
     return value if value is None or math.isfinite(value) else None
 
 
 def logged(directory: Path, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one number of metrics.jsonl, where it was finite."""
+    """Return steps and values of one number of metrics.jsonl, where it was finite."""
     rows = read_rows(directory / METRICS, is_metrics)
     rows = [row for row in rows if row.get(name) is not None]
     return [row["step"] for row in rows], [row[name] for row in rows]

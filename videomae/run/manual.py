@@ -1,4 +1,4 @@
-"""What --help prints: a command's own words, the configs to choose from, and every setting."""
+"""The help text of a command: its description, the configs to choose from and all settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
@@ -14,10 +14,11 @@ from videomae.run.overrides import folders_of, groups_of
 
 
 def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> None:
-    """Print the help of the command that is configured by `config_class`.
+    """Print the help text of a command.
 
     Args:
-        text: what the command says of itself.
+        text: description of the command.
+        config_class: the command's config class.
         words: the command line, which may name further folders of configs.
     """
     console = SafeConsole(highlight=False)
@@ -44,7 +45,7 @@ def _table_of(groups: Mapping[str, list[str]]) -> RenderableType:
 
 
 def _settings(title: str, settings: Sequence[Known]) -> RenderableType:
-    """Every key with its default and its meaning."""
+    """Return a table of settings: key, default and meaning of each."""
     table = Table(title=title, box=None)
     table.title_justify = "left"
     for column in ("key", "default", "meaning"):

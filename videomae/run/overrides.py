@@ -1,8 +1,8 @@
-"""The words of a command line, before Hydra reads them: paths as they are, names that exist.
+"""The overrides of a command line before Hydra reads them: quoting of paths, check of names.
 
 Hydra reads a value by a grammar of its own, in which a folder called "a [b], c=d" is an error or a
-list. A setting that is a path is put into quotes where that is needed. A misspelt setting, group or
-config is answered by the names that are nearest.
+list. The value of a setting that is a path is put into quotes where Hydra needs them. The error of
+a misspelt setting, group or config names the nearest ones that exist.
 """
 
 import difflib
@@ -15,33 +15,33 @@ from videomae.config import ConfigError, TrainConfig, config_dir
 from videomae.config.settings import Known, all_settings
 
 PLAIN = re.compile(r"[A-Za-z0-9_./@+-]*")
-"""Values that Hydra takes as they are, unless they are"""
-OTHER = re.compile(r"true|false|null|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+)?", re.IGNORECASE)
-"""what it takes for something else than text."""
+"""Values that need no quotes for Hydra, unless NOT_TEXT matches them."""
+NOT_TEXT = re.compile(r"true|false|null|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+)?", re.IGNORECASE)
+"""Values that Hydra does not read as text without quotes: booleans, null and numbers."""
 FUNCTION = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag)\(.*\)")
-"""A sweep in Hydra's own words."""
+"""A value that is a sweep function of Hydra."""
 SWEEPS = {"-m", "--multirun"}
 NEAREST = 3
-"""Names that are proposed, at most."""
-ALIKE = 0.6
-"""How much of a name must be the same for it to be proposed, from 0 to 1."""
+"""Largest number of names that an error proposes."""
+MIN_SIMILARITY = 0.6
+"""Smallest similarity of a name that an error proposes, from 0 to 1."""
 
 
 class Override(NamedTuple):
-    """One KEY=VALUE."""
+    """An override of the command line: KEY=VALUE, with +, ++ or ~ before it, or without."""
 
     prefix: str
-    """+, ++, ~ or nothing."""
+    """Prefix of the key: +, ++, ~ or nothing."""
     key: str
     value: str | None
-    """None where there is no =, as in ~data.sources.NAME."""
+    """Text after =; None where there is no =, as in ~data.sources.NAME."""
 
     def __str__(self) -> str:
         return self.prefix + self.key + ("" if self.value is None else f"={self.value}")
 
 
 def split(word: str) -> Override | None:
-    """The parts of an override; None where a word is none, such as an option."""
+    """Return a word of the command line as an override; None if it is none, such as an option."""
     found = re.fullmatch(r"(\+\+|\+|~|)([A-Za-z_][^=]*)(?:=(.*))?", word, re.DOTALL)
     if found is None or (found[3] is None and found[1] != "~"):
         return None
@@ -49,10 +49,10 @@ def split(word: str) -> Override | None:
 
 
 def literal(words: Sequence[str], config_class: type) -> list[str]:
-    """The words with every path in quotes that Hydra would read in another way.
+    """Return the words of a command line, with paths in quotes where Hydra would misread them.
 
-    Left as they are: ${...}, null, what is in quotes already, and under -m the commas between
-    several values, and Hydra's functions.
+    These stay as they are: ${...}, null, values in quotes, and under -m (a sweep) the commas
+    between values and Hydra's functions.
     """
     sweeps = bool(SWEEPS & set(words))
     quoted = []
@@ -73,13 +73,13 @@ def _as_path(value: str, sweeps: bool) -> str:
 
 
 def _elements(value: str) -> list[str]:
-    """The values of a sweep: what commas separate, outside of quotes."""
+    """Return the values of a sweep, which are separated by commas outside of quotes."""
     return re.findall(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""", value)
 
 
 def _quoted(value: str) -> str:
     whole = re.fullmatch(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", value, re.DOTALL)
-    plain = PLAIN.fullmatch(value) and not OTHER.fullmatch(value)
+    plain = PLAIN.fullmatch(value) and not NOT_TEXT.fullmatch(value)
     if plain or value == "null" or "${" in value or whole:
         return value
     # Hydra: a backslash is one, but before a quote, and at the end.
@@ -89,7 +89,7 @@ def _quoted(value: str) -> str:
 
 
 def _known(key: str, config_class: type) -> Known | None:
-    """What is known of a setting by its dotted name."""
+    """Return the setting of a config class with this dotted name; None if there is none."""
     for known in all_settings(config_class):
         pattern = re.escape(known.key).replace(r"\.NAME\.", r"\.[^.]+\.")
         if re.fullmatch(pattern, key):
@@ -101,7 +101,7 @@ def check_names(words: Sequence[str], config_class: type) -> None:
     """Check that the settings and the configs that overrides name exist.
 
     Raises:
-        ConfigError: with the nearest names.
+        ConfigError: one does not; the error proposes the nearest names.
     """
     folders = folders_of(words)
     for word in words:
@@ -121,7 +121,7 @@ def check_names(words: Sequence[str], config_class: type) -> None:
 
 
 def _is_section(value: str | None) -> bool:
-    """Whether a value holds settings, rather than the name of a config."""
+    """Return whether a value is a dict of settings, not the name of a config."""
     return value is not None and value.startswith("{")
 
 
@@ -134,7 +134,7 @@ def _check_choices(group: str, value: str, names: Sequence[str]) -> None:
 
 
 def _exists(key: str, config_class: type) -> bool:
-    """Whether a setting, or a section of settings, has that name."""
+    """Return whether a setting, or a section of settings, has this dotted name."""
     for known in all_settings(config_class):
         parts = [r"[^.]+" if part == "NAME" else re.escape(part) for part in known.key.split(".")]
         if any(re.fullmatch(r"\.".join(parts[:n]), key) for n in range(1, len(parts) + 1)):
@@ -143,14 +143,14 @@ def _exists(key: str, config_class: type) -> bool:
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Advice that follows a name that does not exist; empty where none is near.
+    """Return "; did you mean ...?" for a name that does not exist; empty if none is near.
 
-    A name is also near where its last part is, as lr of optim.base_lr.
+    A name is also near if its last part is, as lr is near optim.base_lr.
     """
 
     section, _, own = name.rpartition(".")
 
-    def alike(other: str) -> float:
+    def similarity(other: str) -> float:
         its_section, _, its_own = other.rpartition(".")
         part = difflib.SequenceMatcher(None, own, its_own).ratio()
         words, its_words = own.split("_"), its_own.split("_")
@@ -160,7 +160,11 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
             part *= same if section and its_section else 0.9
         return part
 
-    near = [other for other in sorted(names, key=alike, reverse=True) if alike(other) >= ALIKE]
+    near = [
+        other
+        for other in sorted(names, key=similarity, reverse=True)
+        if similarity(other) >= MIN_SIMILARITY
+    ]
     best = near[:NEAREST]
     if not best:
         return ""
@@ -168,9 +172,9 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
 
 
 def folders_of(words: Sequence[str]) -> list[Path] | None:
-    """Where configs are looked for: the package's, those of --config-dir and hydra.searchpath.
+    """Return the folders of configs: the package's, those of --config-dir and hydra.searchpath.
 
-    None where a place is not a folder, such as another package's.
+    None if one of them is not a folder, as a pkg:// address.
     """
     folders = [config_dir(), *map(Path, _config_dirs(words))]
     for word in words:
@@ -193,10 +197,10 @@ def _config_dirs(words: Sequence[str]) -> Iterator[str]:
 
 
 def groups_of(config_class: type, folders: Sequence[Path] | None = None) -> dict[str, list[str]]:
-    """The names of the configs that a command chooses from, by group.
+    """Return the names of the configs that a command can choose from, by group.
 
     Args:
-        folders: where they lie; None: those of the package.
+        folders: the folders of configs; None: those of the package.
     """
     sections = {key.key.partition(".")[0] for key in all_settings(config_class) if "." in key.key}
     wanted = sections | ({"exp"} if issubclass(config_class, TrainConfig) else set())

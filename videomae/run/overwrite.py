@@ -1,7 +1,8 @@
-"""What a run may replace in its output directory: what our commands wrote there, as recorded.
+"""Replacing of a run: which files of an output directory may be removed, and their removal.
 
-Anything else stays: evaluations, probes, features and reports in folders of their own, files of
-others, and whatever lies behind a link.
+Only files that this package's commands wrote, as their record says, are removed. Anything else
+stays: evaluations, probes, features and reports in their own folders, other files, and the targets
+of links.
 """
 
 import logging
@@ -54,22 +55,25 @@ MADE_BY_A_RUN = (
     WANDB,
     ".hydra",
 )
-"""What a run may write. Before there were records, whatever had such a name beside an
-environment.json was a run's."""
+"""Names that a run may write. In a directory without a record, whatever has such a name beside an
+environment.json counts as written by a run."""
 OCTAL = re.compile(rb"\\([0-7]{3})")
-"""How /proc/self/mountinfo writes blanks in names."""
+"""Pattern of an octal escape, as /proc/self/mountinfo writes blanks in names."""
 RESULTS_OF_A_RUN = (WEIGHTS, RESULTS)
 REMOVED_LAST = (METRICS, ENVIRONMENT)
-"""By these a run is known, so that an interrupted removal goes on when it is asked for again."""
+"""Files that mark the directory of a run: with them, an interrupted removal can be continued."""
 
 
 def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> None:
-    """Raise RunExistsError where a new run would mix with, or replace, what is there.
+    """Check that a new run would neither mix with nor replace the files of a directory.
 
     Args:
-        overwrite: what our commands wrote there may go.
-        restart: what a run leaves that was killed before its first checkpoint may go. Such a
-            directory holds environment.json, which a run writes before all else.
+        overwrite: whether files that this package's commands wrote there may be replaced.
+        restart: whether the files of a run that was killed before its first checkpoint may be
+            replaced. Such a directory holds environment.json, which a run writes first.
+
+    Raises:
+        RunExistsError: it would.
     """
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise RunExistsError(f"output_dir={directory} is a file: choose another output_dir")
@@ -98,7 +102,11 @@ def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> 
 
 
 def check_no_training(directory: Path) -> None:
-    """Raise RunExistsError where there is a training run, or what no command of ours wrote."""
+    """Check that a directory holds no training run, and no run's file that no command recorded.
+
+    Raises:
+        RunExistsError: it does.
+    """
     if os.path.exists(directory / METRICS):
         raise RunExistsError(
             f"output_dir={directory} holds a training run: choose another output_dir"
@@ -107,7 +115,11 @@ def check_no_training(directory: Path) -> None:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Raise RunExistsError unless a training run can take the place of what is there."""
+    """Check that a training run can replace the files of a directory.
+
+    Raises:
+        RunExistsError: it holds results without a training, or files that cannot be removed.
+    """
     if os.path.exists(directory / RESULTS) and not os.path.exists(directory / METRICS):
         raise RunExistsError(
             f"output_dir={directory} holds results and no training ({RESULTS}, as of an evaluation "
@@ -124,7 +136,7 @@ def check_replaceable(directory: Path) -> None:
 
 
 def would_remove(directory: Path, path: Path) -> bool:
-    """Whether `path` would go with the run in `directory`."""
+    """Return whether removing the run in `directory` would remove `path`."""
     real = Path(os.path.realpath(path))
     return any(
         real.is_relative_to(os.path.realpath(target.parent) / Path(target.name))
@@ -134,19 +146,19 @@ def would_remove(directory: Path, path: Path) -> bool:
 
 
 def begin_record(directory: Path) -> None:
-    """Begin the record of a directory that has none, with what earlier commits wrote there."""
+    """Start the record of a directory that has none, with the files of a run that are there."""
     if recorded(directory) is None:
         write_record(directory, written_in(directory))
 
 
 def clear_run(directory: Path, *, keep_links: bool = False) -> None:
-    """Remove what our commands wrote into a directory, as its record says, and nothing else.
+    """Remove the files that this package's commands wrote into a directory, and nothing else.
 
-    A link is removed itself; what it leads to stays. First of all, no checkpoint is complete any
-    more. If the removal is interrupted, asking for it again goes on with it.
+    A link is removed, but not its target. The files that make checkpoints complete are removed
+    first. If the removal is interrupted, calling this again continues it.
 
     Args:
-        keep_links: leave links where they are, such as one that leads to a larger disk.
+        keep_links: whether links are left, such as one that leads to a larger disk.
 
     Raises:
         RunExistsError: something cannot be removed.
@@ -179,8 +191,10 @@ def clear_run(directory: Path, *, keep_links: bool = False) -> None:
 
 
 def written_in(directory: Path) -> list[str]:
-    """What our commands wrote into a directory, by its record or else by what a run's things are
-    called: names relative to it, with slashes."""
+    """Return the files that this package's commands wrote into a directory, by its record.
+
+    Without a record, they are told by their names. The names are relative, with slashes.
+    """
     names = recorded(directory)
     if names is None:
         names = list(_named_like_a_run(directory)) if _begun(directory) else []
@@ -188,7 +202,7 @@ def written_in(directory: Path) -> list[str]:
 
 
 def _begun(directory: Path) -> bool:
-    """Whether there is the environment.json of a run, though it be damaged."""
+    """Return whether a directory holds the environment.json of a run, damaged or not."""
     try:
         with (directory / ENVIRONMENT).open("rb") as file:
             return re.match(rb'\s*(\{\s*"command"|$)', file.read(64)) is not None
@@ -205,7 +219,7 @@ def _named_like_a_run(directory: Path) -> Iterator[str]:
 
 
 def _steps(directory: Path) -> list[str]:
-    """The checkpoints of a directory that are no link's."""
+    """Return the checkpoints of a directory; none if their folder is a link."""
     folder = directory / CHECKPOINTS
     if folder.is_symlink():
         return []
@@ -217,7 +231,7 @@ def _covered(name: str, names: Iterable[str]) -> bool:
 
 
 def _targets(directory: Path, names: Iterable[str]) -> list[Path]:
-    """What is there by these names, or in place of one the link that leads to it."""
+    """Return the existing paths of these names; if a folder above one is a link, that link."""
     found: dict[Path, None] = {}
     for name in names:
         path = directory
@@ -231,7 +245,7 @@ def _targets(directory: Path, names: Iterable[str]) -> list[Path]:
 
 
 def mounts() -> list[str]:
-    """Where something is mounted (Linux)."""
+    """Return the mount points of the system (Linux); an empty list elsewhere."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
@@ -241,19 +255,19 @@ def mounts() -> list[str]:
 
 
 def _lies_in(place: str, path: Path) -> bool:
-    """Whether a place is a folder, or lies in it; a link is followed by nobody."""
+    """Return whether a path is a folder or lies in it; a folder that is a link is not followed."""
     folder = os.path.realpath(path.parent) + os.sep + path.name
     return not path.is_symlink() and (place == folder or place.startswith(folder + os.sep))
 
 
 def _folders_in(path: Path) -> Iterator[Path]:
-    """A folder and those below it, links not followed; nothing of what is no folder."""
+    """Yield a folder and the folders below it, without following links; nothing for a file."""
     if not os.path.islink(path):
         yield from (Path(folder) for folder, _, _ in os.walk(path))
 
 
 def _links_in(targets: Sequence[Path]) -> list[Path]:
-    """The links among some files and folders, and in the folders."""
+    """Return the links among some files and folders, and those inside the folders."""
     below = (
         path for target in targets for folder in _folders_in(target) for path in folder.iterdir()
     )
@@ -277,7 +291,7 @@ def _remove(path: Path) -> None:
 
 
 def _tidy(directory: Path, names: Iterable[str]) -> None:
-    """Remove what killed writers left of these files, and the folders that are empty now."""
+    """Remove the temporary files that killed processes left, and folders that are now empty."""
     for folder, name in (os.path.split(name) for name in names):
         place = directory / folder
         if os.path.realpath(place) == os.path.join(os.path.realpath(directory), folder).rstrip("/"):

@@ -1,4 +1,4 @@
-"""The processes of one run. One process needs nothing; several are started by torchrun."""
+"""The processes of one run: one, or several that torchrun starts, and their communication."""
 
 import os
 import signal
@@ -19,25 +19,30 @@ from videomae.run.programs import end_with_parent
 
 T = TypeVar("T")
 KEPT_CORES = 2
-"""Of a process that trains on a GPU, left to it: it asks for kernels, and copies."""
+"""CPU cores that a process with a GPU keeps for itself: to launch kernels and to copy data."""
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
-"""Set by torchrun for the processes that it starts."""
+"""Environment variable that torchrun sets for the processes that it starts."""
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-"""Set to 1 for torchrun: each attempt of its processes meets at a place of its own."""
+"""Environment variable of torchrun; with 1, each restart of its processes uses a new store."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run."""
+    """The place of this process among the processes of the run, and their communication."""
 
     rank: int
     world: int
     local_world: int
-    """Processes on this machine."""
+    """Number of processes on this machine."""
     device: torch.device
 
     def num_workers(self, asked: int | None) -> int:
-        """Decoding processes for this process: as asked, else what is left of its cores."""
+        """Return the number of decoding processes for this process.
+
+        Args:
+            asked: the setting run.workers; None: the cores of the process that are not busy, at
+                least 1.
+        """
         if asked is not None:
             return asked
         busy = torch.get_num_threads() if self.device.type == "cpu" else KEPT_CORES
@@ -45,22 +50,22 @@ class Processes:
 
     @property
     def pins(self) -> bool:
-        """Whether batches are kept in pinned memory, from which they travel to a GPU."""
+        """Whether batches are held in pinned memory, from which they are copied to a GPU."""
         return self.device.type == "cuda" and can_pin()
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes and prints."""
+        """Whether this is the main process, which writes and prints."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up `values` over all processes, in place, without waiting for the device."""
+        """Sum a tensor over all processes, in place, without waiting for the device."""
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """The value of every process, by rank. Each process must call it."""
+        """Return the values of all processes, by rank. Each process must call it."""
         if self.world == 1:
             return [value]
         values: list[T | None] = [None] * self.world
@@ -68,17 +73,20 @@ class Processes:
         return values  # type: ignore[return-value]  # all have been filled
 
     def from_main(self, value: T) -> T:
-        """The main process's value. Each process must call it."""
+        """Return the main process's value. Each process must call it."""
         return self.gather(value)[0]
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this."""
         if self.world > 1:
             dist.barrier()
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device without waiting for it. (From pageable memory the driver may wait.)"""
+    """Return a copy of a tensor on a device, without waiting for the copy to end.
+
+    From memory that is not pinned, the driver may wait.
+    """
     if values.device == device:
         return values
     if device.type == "cuda":
@@ -87,7 +95,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
 
 
 class Fetched:
-    """A copy from the device that is under way."""
+    """An asynchronous copy of a tensor from the device to the CPU."""
 
     def __init__(self, values: Tensor) -> None:
         self._values = values
@@ -99,7 +107,7 @@ class Fetched:
             self._done.record()
 
     def wait(self) -> Tensor:
-        """The values, on the host."""
+        """Return the tensor, on the CPU, when the copy is done."""
         if self._done is not None:
             self._done.synchronize()
         return self._values
@@ -107,13 +115,13 @@ class Fetched:
 
 @contextmanager
 def processes(run: RunConfig) -> Iterator[Processes]:
-    """Join the other processes of the run. They are left at the end, after an error by exiting.
+    """Join the other processes of the run, and leave them at the end; after an error, by exiting.
 
     Raises:
         ConfigError: run.device is not there or lacks run.precision, there is no NCCL,
             run.sharding forbids several processes, or torchrun starts the processes of several
             machines anew where the old ones left their addresses.
-        ProcessLost: another process went, or cannot be reached, while the block ran.
+        ProcessLost: another process ended, or could not be reached, while the block ran.
     """
     if UNDER_TORCHRUN in os.environ:  # whose end would leave a run behind that nobody watches
         end_with_parent(signal.SIGTERM)
@@ -152,14 +160,14 @@ def processes(run: RunConfig) -> Iterator[Processes]:
 
 
 def _store() -> dist.Store | None:
-    """Where the processes find each other, if not where torch looks by itself.
+    """Return the store through which restarted processes find each other; None: torch's default.
 
-    That is a store of torchrun's, which outlives them: those that are started again would find the
-    addresses of those that are gone. Its counter tells attempts apart on one machine; on several,
-    each counts its own failures only.
+    torch's default is a store of torchrun, which still holds the addresses of the processes before
+    the restart. A prefix with torchrun's count of restarts separates them on one machine; on
+    several machines, each one has its own count.
 
     Raises:
-        ConfigError: on several machines, which torchrun's OWN_STORE makes right.
+        ConfigError: torchrun has restarted processes of several machines without OWN_STORE=1.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None

@@ -1,4 +1,4 @@
-"""Several processes that look at videos. One that dies or hangs takes its video along, no more.
+"""A pool of processes that read videos: one that dies or hangs costs only its video.
 
 pebble's pool is not used, because one of its processes that is killed from outside can end them
 all, and because its time limit also counts the time in which everything is stopped (Ctrl-Z).
@@ -21,32 +21,33 @@ from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 Answer = dict[str, Any] | str
-"""What a program answers to a request; or why it does not."""
+"""Answer of a program to a request; or, as text, the reason why there is none."""
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl."""
+"""Option number of prctl in Linux: the signal that a process gets when its parent ends."""
 POLL_S = 1.0
-"""How often whoever waits for other processes looks around."""
+"""Seconds between two checks of the processes that are waited for."""
 SLOW_S = 5.0
-"""By how much a look may come later on a busy machine."""
+"""Seconds by which a check may be late on a busy machine; more means that this process was
+stopped."""
 STATUS = Path("/proc/self/status")
 OWN_BYTES = 3 * 10**8
-"""Memory that a process may take beside what reading a clip takes: libraries that are loaded late,
-and what was freed but not given back."""
+"""Bytes of memory that a process may use besides reading a clip: libraries that are loaded late,
+and memory that was freed but not returned to the system."""
 
 
 def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the system send this process a signal once its parent is gone, even where it hangs.
+    """Ask the system to send this process a signal when its parent ends, even while it hangs.
 
-    Linux only; elsewhere a process that does not hang notices by itself.
+    This works on Linux only; elsewhere a process that does not hang notices the end itself.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def limit_memory(more: int) -> None:
-    """Let this process take so many bytes more than it has now; what asks for others is refused.
+    """Limit the memory of this process to `more` bytes above what it uses now.
 
-    Linux only; elsewhere nothing limits it.
+    Allocations beyond the limit fail. This works on Linux only; elsewhere there is no limit.
     """
     if not STATUS.exists():
         return
@@ -59,7 +60,7 @@ def limit_memory(more: int) -> None:
 
 @contextmanager
 def memory_limited(more: int) -> Iterator[None]:
-    """Let this process take so many bytes more than it has now while the block runs (Linux)."""
+    """Limit the memory of this process, as limit_memory does, while the block runs (Linux)."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limit_memory(more)
     try:
@@ -69,13 +70,11 @@ def memory_limited(more: int) -> Iterator[None]:
 
 
 def serve(answer: Callable[..., Any]) -> None:
-    """Answer requests, JSON arrays on lines of stdin, until there are no more.
-
-    Ctrl-C is for the process that asks.
+    """Answer requests, one JSON array a line of stdin, until stdin ends. Ctrl-C is ignored.
 
     Args:
-        answer: takes the entries of a request, of which the last is the memory, in bytes, that it
-            may take, and returns a dataclass, which is printed as JSON on a line.
+        answer: function of the entries of a request, whose last one is the limit of memory in
+            bytes. It returns a dataclass, which is printed as one line of JSON.
     """
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -87,23 +86,25 @@ def serve(answer: Callable[..., Any]) -> None:
 
 
 class Watch:
-    """Tells how long this process, which looks about every POLL_S, was stopped.
+    """Measures how long this process, which checks every POLL_S, was stopped.
 
-    Ctrl-Z and Slurm's suspension stop whoever is waited for, too: that time is nobody's fault.
+    Ctrl-Z and Slurm's suspension also stop the processes that are waited for, so that this time
+    must not count towards their time limits.
     """
 
     def __init__(self) -> None:
         self.looked = time.monotonic()
 
-    def asleep(self) -> float:
-        """Seconds since the last look that are more than a slow machine would explain."""
+    def stopped_s(self) -> float:
+        """Return the seconds since the last check in which this process was stopped; 0 if it was
+        not."""
         before, self.looked = self.looked, time.monotonic()
         late = self.looked - before - POLL_S
         return late if late > SLOW_S else 0.0
 
 
 class Program(Generic[K]):
-    """A running program, and the request it is at: JSON on a line in, JSON on a line out."""
+    """A running program and its current request; requests and answers are lines of JSON."""
 
     def __init__(self, command: Sequence[str]) -> None:
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL  # FFmpeg's own words go to stderr
@@ -113,19 +114,23 @@ class Program(Generic[K]):
         self.requests, self.answers = self.process.stdin, self.process.stdout
 
     def start(self, key: K, request: Any) -> None:
-        """Give it its next request."""
+        """Send the program its next request.
+
+        Args:
+            key: identifies the request for the caller.
+        """
         self.key, self.began = key, time.monotonic()
         with suppress(BrokenPipeError):  # it has died: its answer will be empty
             self.requests.write(json.dumps(request).encode() + b"\n")
             self.requests.flush()
 
     def answer(self) -> dict[str, Any] | None:
-        """What it says; None: it has died."""
+        """Return the program's answer to its request; None if the program has died."""
         line = self.answers.readline()
         return json.loads(line) if line else None
 
     def stop(self) -> str:
-        """End it, and say how it ended."""
+        """Kill the program, and return how it ended: the name of a signal, or its exit status."""
         self.process.kill()
         code = self.process.wait()
         self.answers.close()
@@ -137,12 +142,13 @@ class Program(Generic[K]):
 def run_all(
     command: Sequence[str], requests: Iterable[tuple[K, Any]], workers: int, timeout_s: float
 ) -> Iterator[tuple[K, Answer]]:
-    """The key of every request and its answer, in the order in which they are answered.
+    """Yield the key of every request and its answer, in the order of the answers.
 
     Args:
-        command: runs a program that answers requests until there are no more.
-        workers: processes.
-        timeout_s: an answer that takes longer is not waited for.
+        command: command line of a program that answers requests, see `serve`.
+        requests: key and content of each request.
+        workers: number of processes.
+        timeout_s: seconds that an answer may take; a program that takes longer is killed.
     """
     waiting = iter(requests)
     running: dict[int, Program[K]] = {}
@@ -165,9 +171,9 @@ def run_all(
                 launch(*each)
             while running:
                 ready = {key.fd for key, _ in selector.select(timeout=min(POLL_S, timeout_s))}
-                asleep, now = watch.asleep(), time.monotonic()
+                stopped_s, now = watch.stopped_s(), time.monotonic()
                 for number, program in list(running.items()):
-                    program.began += asleep
+                    program.began += stopped_s
                     key, late = program.key, now - program.began > timeout_s
                     if number not in ready and not late:
                         continue

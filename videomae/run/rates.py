@@ -1,10 +1,11 @@
-"""Learning rates over the steps of a training: pure functions."""
+"""Learning rate schedules as pure functions of the step."""
 
 import math
 
 
 def warmup_cosine(step: int, *, peak: float, floor: float, warmup: int, total: int) -> float:
-    """Rate at 0-based `step`: linear from 0 to `peak`, then half a cosine towards `floor`.
+    """Return the rate at 0-based `step`: linear from 0 to `peak`, then half a cosine towards
+    `floor`.
 
     The first step is at rate 0 and the last one just above `floor`, as in VideoMAE V1 and V2.
     """

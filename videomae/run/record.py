@@ -1,7 +1,7 @@
-"""The record that an output directory keeps of what our commands wrote into it: names, no contents.
+"""written.json, the record of the files that this package's commands wrote into a directory.
 
-A name is added before the thing itself is written, so that what a killed run leaves is known too.
-videomae.run.overwrite removes what is recorded, and nothing else.
+A name is recorded before its file is written, so that the files of a killed run are known too.
+videomae.run.overwrite removes recorded files, and nothing else.
 """
 
 import json
@@ -18,16 +18,18 @@ logger = logging.getLogger(__name__)
 
 RECORD = "written.json"
 _writing = threading.Lock()
-"""Held while a record is changed: checkpoints are written by a thread of their own."""
+"""Lock for changes of a record, since a second thread writes checkpoints."""
 
 
 def made(directory: Path, name: str, *, folder: bool = False) -> Path:
-    """Record that `name` is about to be written in `directory`, and return its path.
+    """Record that `name` will be written in `directory`, and return its path.
 
-    What lies there, or where one of its folders belongs, and is of another kind is set aside.
+    A file where a folder is needed, or a folder where a file is needed, is renamed.
 
     Args:
-        name: of a file or a folder, relative, with slashes. Whatever a folder holds counts as ours.
+        name: relative path of a file or a folder, with slashes. A recorded folder includes all that
+            it holds.
+        folder: whether it is a folder.
     """
     parts = PurePosixPath(name).parts
     above = [directory.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
@@ -43,7 +45,7 @@ def made(directory: Path, name: str, *, folder: bool = False) -> Path:
 
 
 def _make_way(path: Path, *, folder: bool) -> None:
-    """Set aside what is no folder, or no file, where one is to be written."""
+    """Rename what is at a path if it is not of the kind, file or folder, that will be written."""
     there = os.path.lexists(path)
     if there and not (os.path.isdir(path) if folder else os.path.isfile(path)):
         kind = "folder" if folder else "file"
@@ -52,9 +54,9 @@ def _make_way(path: Path, *, folder: bool) -> None:
 
 
 def recorded(directory: Path) -> list[str] | None:
-    """The names in the record of a directory; None where there is none that can be read.
+    """Return the names in the record of a directory; None if there is no readable record.
 
-    A name that would lead out of the directory is left out: the record may come from others.
+    Names that lead out of the directory are left out, since the record may come from others.
     """
     try:
         names = read_json(directory / RECORD)["names"]
@@ -64,7 +66,7 @@ def recorded(directory: Path) -> list[str] | None:
 
 
 def write_record(directory: Path, names: Iterable[str]) -> None:
-    """Replace the record of a directory at once."""
+    """Replace the record of a directory, atomically."""
     _make_way(directory / RECORD, folder=False)
     write_text(directory / RECORD, json.dumps({"names": list(names)}, indent=0) + "\n")
 

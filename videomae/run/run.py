@@ -1,4 +1,4 @@
-"""One run, as everything below a command is given it: its processes, settings and directory."""
+"""The run that a command passes on: its processes, hardware settings and output directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from videomae.run.parallel import Processes, processes
 
 @dataclass(frozen=True)
 class Run:
-    """The processes of a command, the hardware settings and where it writes."""
+    """The processes of a command, its hardware settings and its output directory."""
 
     settings: RunConfig
-    """The settings of `run`."""
+    """Hardware settings: the section run of the config."""
     processes: Processes
     directory: Path
-    """What it writes goes there; only the main process writes."""
+    """Output directory, in which only the main process writes."""
 
     @property
     def is_main(self) -> bool:
@@ -29,21 +29,21 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """The device of this process."""
+        """Device of this process."""
         return self.processes.device
 
     @property
     def num_workers(self) -> int:
-        """Decoding processes that this process has."""
+        """Number of decoding processes of this process."""
         return self.processes.num_workers(self.settings.workers)
 
 
 @contextmanager
 def open_run(settings: RunConfig, directory: str | Path) -> Iterator[Run]:
-    """Join the other processes of a run, and show the log; they are left when the block ends.
+    """Join the other processes of a run and show the log until the block ends.
 
     Raises:
-        ConfigError: the device cannot do what `settings` ask of it.
+        ConfigError: the device does not support what the settings ask of it.
     """
     with processes(settings) as found, log_to_console(is_main=found.is_main):
         yield Run(settings, found, Path(directory))

@@ -1,4 +1,4 @@
-"""The typed schema under every yaml file, and the config object made of what Hydra composed.
+"""The typed schema that Hydra checks yaml files against, and the config object of a command.
 
 Hydra merges the yaml files over the schema, so that unknown keys and wrong types are refused while
 the config is composed.
@@ -52,7 +52,7 @@ COMMANDS = {
 
 
 def schema(config_class: type) -> DictConfig:
-    """A Hydra schema from a frozen dataclass; OmegaConf.to_object(cfg) gives the object back."""
+    """Return the Hydra schema of a config class; OmegaConf.to_object makes an object of it."""
     node: DictConfig = OmegaConf.structured(config_class)
     OmegaConf.set_readonly(node, False)  # else Hydra cannot merge yaml over it
     for name, kind in get_type_hints(config_class).items():
@@ -67,12 +67,12 @@ def schema(config_class: type) -> DictConfig:
 
 @cache
 def register(name: str) -> None:
-    """Give Hydra the schema of a command, as `NAME_schema`, once in a process."""
+    """Register the schema of a command with Hydra, as `NAME_schema`, once in a process."""
     ConfigStore.instance().store(name=f"{name}_schema", node=schema(COMMANDS[name]))
 
 
 def config_object(composed: DictConfig, name: str) -> Any:
-    """The config object of a command, checked.
+    """Return the checked config object of a command, from the config that Hydra composed.
 
     Raises:
         ConfigError: a setting, or a combination of settings, cannot work.
@@ -86,7 +86,13 @@ def config_object(composed: DictConfig, name: str) -> Any:
 
 
 def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> None:
-    """Refuse what a + on the command line has added to the schema, and numbers without end."""
+    """Check that a config has only keys of its schema, and only finite numbers.
+
+    A + on the command line can add other keys.
+
+    Raises:
+        ConfigError: it has others.
+    """
     kinds = get_type_hints(config_class)
     for key, value in composed.items():
         if key not in kinds:
@@ -103,7 +109,11 @@ def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> N
 
 
 def _typed(entry: Any, config_class: type, place: str) -> DictConfig:
-    """An entry of a group whose names are free, as its class says."""
+    """Return an entry of a group with free names, such as data.sources, as its config class.
+
+    Raises:
+        ConfigError: it is not a group of that class's settings.
+    """
     if not isinstance(entry, DictConfig):
         raise ConfigError(f"{place}={entry} is no group of settings: give {place}.KEY=VALUE")
     _check_keys(entry, config_class, f"{place}.")
@@ -115,7 +125,8 @@ def _typed(entry: Any, config_class: type, place: str) -> DictConfig:
 
 
 def composition() -> dict[str, str]:
-    """What Hydra usually writes to .hydra/, by file name; empty outside a command."""
+    """Return the files that Hydra usually writes to .hydra/, text by name; empty outside a
+    command."""
     if not HydraConfig.initialized():
         return {}
     cfg = HydraConfig.get()
@@ -126,7 +137,7 @@ def composition() -> dict[str, str]:
 
 
 def as_yaml(config: object) -> str:
-    """A config object as the yaml that config.yaml holds, secrets masked."""
+    """Return a config object as the text of config.yaml, with secrets masked."""
     return _yaml(OmegaConf.structured(config))
 
 

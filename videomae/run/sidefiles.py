@@ -1,6 +1,6 @@
-"""The files beside a run's checkpoint, read as far as they can be and set aside where damaged.
+"""Reading of a run's files other than its checkpoint; damaged ones are renamed and kept.
 
-A run goes on from its checkpoint alone: none of the other files may keep it from that.
+A run resumes from its checkpoint alone: no damage of the other files may stop it.
 """
 
 import json
@@ -17,80 +17,84 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Check = Callable[[Row], bool]
-"""Whether an object of a side file is what a run writes there."""
+"""A test whether a JSON object of a side file is one that a run writes there."""
 DAMAGED = ".damaged"
 VALIDATION = "val_"
 """How the names of metrics on data.val_list begin."""
 LARGEST = 2**53
-"""No number of a side file that counts is larger."""
+"""Largest count that is accepted in a side file."""
 
 
 class Rows(NamedTuple):
-    """What a file of JSON lines holds."""
+    """The readable objects of a file of JSON lines, and its damage."""
 
     good: list[Row]
     first_bad: int
-    """The number of the first line that cannot be read, from 1; 0: all can."""
+    """Number of the first line that cannot be read, from 1; 0: all can be read."""
     num_bad: int
-    """How many cannot."""
+    """Number of lines that cannot be read."""
     cut: bool
-    """Whether the last line was cut off while it was written, as a kill leaves it."""
+    """Whether the last line is incomplete, as a killed process leaves it."""
 
 
 def is_any(_: Row) -> bool:
-    """Any object will do."""
+    """Accept any JSON object."""
     return True
 
 
 def is_count(value: object) -> bool:
-    """A whole number that is not negative."""
+    """Return whether a value is a whole number from 0 to LARGEST."""
     return type(value) is int and 0 <= value <= LARGEST
 
 
 def is_metrics(row: Row) -> bool:
-    """A step's numbers, by name; None: not finite."""
+    """Return whether an object holds the numbers of a step; None stands for one that is not
+    finite."""
     values = row.values()
     return is_count(row.get("step")) and all(x is None or is_number(x) for x in values)
 
 
 def is_number(value: object) -> bool:
-    """A number that a float can be."""
+    """Return whether a value is a float, or a whole number that a float can hold exactly."""
     return type(value) is float or (type(value) is int and abs(value) <= LARGEST)
 
 
 def has_step(row: Row) -> bool:
-    """Something that was logged at a step."""
+    """Return whether an object names the step at which it was logged."""
     return is_count(row.get("step"))
 
 
 def is_bad_file(row: Row) -> bool:
-    """An unreadable video, and why it is."""
+    """Return whether an object describes an unreadable video, as in bad_files.jsonl."""
     words = [row.get(key) for key in ("path", "error", "list")] + [row.get("source", "data")]
     return is_count(row.get("line")) and all(isinstance(word, str) for word in words)
 
 
 def names_a_video(row: Row) -> bool:
-    """What was done with a video, by its path."""
+    """Return whether an object names a video by its path."""
     return isinstance(row.get("path"), str) and isinstance(row.get("file", ""), str)
 
 
 def is_best(found: Row) -> bool:
-    """The best evaluation of a fine-tuning."""
+    """Return whether an object describes the best evaluation of a fine-tuning, as in best.json."""
     values = [value for name, value in found.items() if name.startswith(VALIDATION)]
     return is_count(found.get("step")) and len(values) == 1 and is_number(values[0])
 
 
 def is_environment(found: Row) -> bool:
-    """What a run ran on, and before."""
+    """Return whether an object can be the content of environment.json."""
     before = found.get("before", [])
     return isinstance(before, list) and all(isinstance(entry, dict) for entry in before)
 
 
 def parse_rows(path: Path, check: Check = is_any) -> Rows:
-    """The objects of a file of JSON lines; none where there is no file.
+    """Return the objects of a file of JSON lines, and its damage; no objects if there is no file.
+
+    Args:
+        check: test that an undamaged object passes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     if not path.exists():
         return Rows([], 0, 0, cut=False)
@@ -112,7 +116,7 @@ def parse_rows(path: Path, check: Check = is_any) -> Rows:
 
 
 def read_rows(path: Path, check: Check = is_any) -> list[Row]:
-    """The objects of a file of JSON lines, less what is damaged."""
+    """Return the undamaged objects of a file of JSON lines; none if it cannot be read."""
     try:
         return parse_rows(path, check).good
     except OSError:
@@ -120,7 +124,10 @@ def read_rows(path: Path, check: Check = is_any) -> list[Row]:
 
 
 def mended_rows(path: Path, check: Check) -> list[Row]:
-    """The objects of a file of JSON lines, which is set aside where a line is damaged."""
+    """Return the undamaged objects of a file of JSON lines.
+
+    A damaged file is renamed, and a new one is written with the undamaged objects.
+    """
     try:
         rows = parse_rows(path, check)
     except OSError:
@@ -136,7 +143,7 @@ def mended_rows(path: Path, check: Check) -> list[Row]:
 
 
 def mended_object(path: Path, check: Check) -> Row | None:
-    """The object of a JSON file, which is set aside where it is damaged; None: there is none."""
+    """Return the object of a JSON file; None if there is none. A damaged file is renamed."""
     try:
         found = read_json(path, MOST_LINE)
         if isinstance(found, dict) and check(found):
@@ -150,7 +157,7 @@ def mended_object(path: Path, check: Check) -> Row | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a damaged file another name, which is returned; no earlier one is overwritten."""
+    """Rename a damaged file, without overwriting another one, and return its new path."""
     names = (f"{path.name}{DAMAGED}{number if number > 1 else ''}" for number in count(1))
     other = next(place for place in map(path.with_name, names) if not os.path.lexists(place))
     path.rename(other)

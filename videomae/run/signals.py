@@ -1,4 +1,4 @@
-"""Being asked to stop: noted at once, acted on when the step is done."""
+"""Signals that ask a run to stop: they are noted, and the run stops after the current step."""
 
 import os
 import signal
@@ -13,15 +13,18 @@ from videomae.run.parallel import UNDER_TORCHRUN
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ECHO_S = 2.0
-"""Within which torchrun passes on a Ctrl-C that its processes have from the terminal already."""
+"""Seconds within which torchrun repeats a Ctrl-C that its processes already got from the
+terminal."""
 REQUEUES = signal.SIGUSR2
-"""Announces the end of a job of submitit's; its own handler puts the job back into the queue."""
+"""Signal before the end of a submitit job; submitit's handler puts the job back into the queue."""
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT, SIGTERM and SIGUSR1, with which batch systems announce the end of a job,
-    while the block runs; SIGUSR2 where somebody handles it; a second SIGINT interrupts at once.
+    """Collect the signals that ask a run to stop, while the block runs.
+
+    They are SIGINT, SIGTERM and SIGUSR1, with which batch systems announce the end of a job, and
+    SIGUSR2 if a handler for it is installed. A second SIGINT raises KeyboardInterrupt.
     """
     received: list[int] = []
     first = 0.0
@@ -46,33 +49,35 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def at_once(handled: int, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act`, in a thread, whenever a signal comes that Python handles: the main thread, which
-    may be waiting for a device or another process, handles none before that ends.
+    """Call `act` in a thread whenever the signal `handled` comes, while the block runs.
+
+    Python's own handlers run in the main thread, which may be waiting for a device or another
+    process. The signal must have a Python handler.
     """
-    ears, mouth = socket.socketpair()
-    mouth.setblocking(False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
 
     def listen() -> None:
-        while number := ears.recv(1)[0]:
+        while number := receiver.recv(1)[0]:
             if number == handled:
                 act()
 
     thread = Thread(target=listen, name="signals", daemon=True)
     thread.start()
-    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        mouth.send(b"\0")  # no signal: the end
+        sender.send(b"\0")  # no signal: the end
         thread.join()
-        ears.close()
-        mouth.close()
+        receiver.close()
+        sender.close()
 
 
 @contextmanager
 def deferred_interrupts(received: list[int]) -> Iterator[None]:
-    """SIGINT is only noted while the block runs, even a second one."""
+    """Collect every SIGINT, even a second one, while the block runs; none interrupts it."""
     before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         yield

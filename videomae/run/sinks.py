@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run go besides its own files."""
+"""TensorBoard and Weights & Biases, to which a run sends its numbers and pictures."""
 
 import importlib
 import logging
@@ -25,26 +25,28 @@ from videomae.run.text import redacted
 logger = logging.getLogger(__name__)
 
 ANSWERS_S, ENDS_S = 90.0, 300.0
-"""What Weights & Biases may take to begin and to end before training goes on without it."""
+"""Seconds that Weights & Biases may take to start and to end before training continues without
+it."""
 MOST_WAITING = 10_000
-"""Rows and pictures that wait for it; later ones are left out."""
+"""Largest number of rows and pictures in the queue to Weights & Biases; further ones are
+dropped."""
 
 
 class Sink(Protocol):
-    """One such place."""
+    """A destination of the numbers and pictures of a run."""
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """Those of a step, by name."""
+        """Record the numbers of a step, by name."""
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
-        """(H, W, 3)"""
+        """Record a picture, (H, W, 3) uint8, under a name."""
 
     def close(self) -> None:
-        """Flush what is buffered."""
+        """Write what is buffered, and end."""
 
 
 class TensorBoard:
-    """Event files in `directory`; what an earlier run wrote after `step` is forgotten."""
+    """TensorBoard event files in `directory`; events after `step` of an earlier run are hidden."""
 
     def __init__(self, directory: Path, step: int) -> None:
         self.directory = directory
@@ -77,15 +79,17 @@ def _redacted_command() -> Iterator[None]:
 
 
 class WeightsAndBiases:
-    """A run of https://wandb.ai, the same one after the training has gone on.
+    """A run of Weights & Biases (https://wandb.ai); a training that resumes continues it.
 
-    A thread of its own talks to it, so that a service that does not answer stops no training.
+    A separate thread sends the data, so that a service that does not answer cannot stop training.
 
     Args:
-        directory: where its files lie, and its name among the runs of the project.
+        directory: folder of its files.
+        project: name of the project.
+        name: name of the run in the project.
 
     Raises:
-        ConfigError: the package is not there.
+        ConfigError: the package wandb is not installed, or the service refuses the run.
     """
 
     def __init__(self, directory: Path, project: str, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Text as people and logs get it: control characters as escapes, secrets masked.
+"""Text that is safe to print and to log: control characters as escapes, secrets masked.
 
-File names, class names and messages may come from others, and could steer a terminal. Overrides and
-addresses may hold a password or a token, which is not to stay in a log or a run directory.
+File names, class names and messages may come from others and hold control characters, which change
+a terminal. Overrides and addresses may hold a password or a token, which must not be logged.
 """
 
 import re
@@ -11,12 +11,13 @@ from typing import Any
 
 MASKED = "***"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All but tab and line end; what turns the direction of writing; bytes that are not UTF-8."""
+"""Control characters except tab and line feed, characters that change the direction of writing, and
+bytes that are not UTF-8."""
 _SECRET = r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|apikey|(?<![A-Za-z])key)"
 SECRET_NAME = re.compile(rf"(?:^|[\w.-]*[._-]){_SECRET}$", re.IGNORECASE)
-"""A setting of such a name holds a secret."""
+"""Names of settings that hold a secret."""
 _VALUE = r"""(?:'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|(?:[^\s'",;&})\]]|,(?=[^\s'"]))+)"""
-"""Quoted, also where the end of the quote is missing; or up to what ends a word."""
+"""Pattern of a value: a quoted text, even without its closing quote, or a word."""
 SETTING = re.compile(
     rf"""(?<![A-Za-z])((?:[\w.-]*[._-])?{_SECRET}=(?!VALUE\b|\.\.)|  # KEY=value
     (?:api|access|secret|private|auth)[_-]?(?:key|token)['"]?\s*:\s*|  # {{API_KEY: value}}
@@ -28,24 +29,26 @@ IN_YAML = re.compile(
     rf"^([ ]*(?:-[ ])?['\"]?(?:[\w.-]*[._-])?{_SECRET}['\"]?:[ ]+)(?!null$).+$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""A line of YAML whose key is named like a secret."""
+"""Pattern of a line of YAML whose key has the name of a secret."""
 IN_ADDRESS = re.compile(
     r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})"
     r"(?:[^/\s'\"]+@|[^/\s'\":@\[]+:(?!\d{1,5}\b)[^/\s'\"]+)"
 )
-"""Up to the last @ before the path, or user:password without one; a path has one slash."""
+"""Pattern of a user and a password in an address."""
 SHORTEST = 4
-"""Characters of the shortest value that is masked wherever it stands: others are in any text."""
+"""Fewest characters of a secret that is masked wherever it occurs: shorter ones occur in any
+text."""
 TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[oprsu]_[A-Za-z0-9]{20,}|"
     r"github_pat_\w{20,}|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|"
     r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)|(?<=Bearer )[\w.~+/-]{8,}"
 )
-"""Of Hugging Face, AWS, GitHub, GitLab, OpenAI, Slack; and as web services give them out."""
+"""Pattern of the access tokens of Hugging Face, AWS, GitHub, GitLab, OpenAI and Slack, of JSON Web
+Tokens and of Bearer headers."""
 
 
 def shown(text: str) -> str:
-    """Return a text as any terminal and any log can show it, without secrets."""
+    """Return a text with its control characters as escapes and its secrets masked."""
     return escaped(redacted(text))
 
 
@@ -55,14 +58,17 @@ def escaped(text: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """Mask what looks like a secret: KEY=value of such a name, user:password@ of an address, tokens
-    of a known form."""
+    """Return a text with its secrets masked.
+
+    These are KEY=value where KEY is the name of a secret, user:password@ in an address, and tokens
+    of a known form.
+    """
     text = SETTING.sub(rf"\g<1>{MASKED}", text)
     return TOKEN.sub(MASKED, IN_ADDRESS.sub(rf"\g<1>{MASKED}@", text))
 
 
 def redacted_yaml(text: str) -> str:
-    """Mask what looks like a secret in YAML: KEY: value of such a name, and what redacted masks."""
+    """Return a YAML text with its secrets masked, those in lines KEY: value included."""
     return redacted(IN_YAML.sub(rf"\g<1>{MASKED}", text))
 
 
@@ -70,7 +76,7 @@ def secrets_given(arguments: Sequence[str]) -> list[str]:
     """Return the values that a command line gives to settings named like secrets, longest first.
 
     Args:
-        arguments: also such as are malformed, "KEY value" or "--KEY" before "value".
+        arguments: the command line; malformed "KEY value" and "--KEY" before "value" count too.
     """
     found = []
     for argument, following in pairwise([*arguments, ""]):
@@ -81,10 +87,10 @@ def secrets_given(arguments: Sequence[str]) -> list[str]:
 
 
 def redacted_settings(value: Any, name: str = "") -> Any:
-    """Return a tree of dicts, lists and values with what looks like a secret masked.
+    """Return a tree of dicts, lists and values with its secrets masked.
 
     Args:
-        name: of the setting whose value it is.
+        name: name of the setting that has the value.
     """
     if isinstance(value, Mapping):
         return {key: redacted_settings(each, str(key)) for key, each in value.items()}

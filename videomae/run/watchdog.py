@@ -1,4 +1,4 @@
-"""A run that hangs says where, and ends, so that its launcher can start it again."""
+"""A watchdog that ends a process that hangs, so that its launcher can restart it."""
 
 import faulthandler
 import os
@@ -10,15 +10,17 @@ from videomae.run.programs import POLL_S, Watch
 STDERR = 2
 LEAST_S = 30.0
 STEPS = 5
-"""A process that is told to end has so many of its longest steps for one, but LEAST_S at least."""
+"""Time limit of a step once the run is asked to end, in times of the longest step so far; at least
+LEAST_S seconds."""
 
 
 class Watchdog:
-    """Between `alive` and the next, or `rest`, no more than timeout_s may pass. Use as a context.
+    """Ends the process if more than timeout_s passes after a call of `alive`. Use as a context.
 
-    Else every thread's stack goes to stderr, and the process ends with status 1: a collective that
-    another process never entered can be left in no other way. Time in which the process was stopped
-    (Ctrl-Z, Slurm's suspension) does not count.
+    The next call of `alive` or `rest` must come in time, else every thread's stack is printed to
+    stderr and the process ends with status 1: there is no other way out of a collective operation
+    that another process never entered. Time in which the process was stopped (Ctrl-Z, Slurm's
+    suspension) does not count.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -40,7 +42,7 @@ class Watchdog:
         self._thread.join()
 
     def alive(self) -> None:
-        """Count anew."""
+        """Report that a step begins: the time limit counts from now."""
         with self._lock:
             now = time.monotonic()
             if self._since is not None:
@@ -48,15 +50,15 @@ class Watchdog:
             self._since = now
 
     def rest(self) -> None:
-        """Count no longer."""
+        """Suspend the time limit until the next call of `alive`."""
         with self._lock:
             self._since = None
 
     def hurry(self) -> None:
-        """Wait for steps no longer than they have ever needed. Any thread may call it.
+        """Lower the time limit to a few times the longest step so far. Any thread may call this.
 
-        torchrun sends SIGTERM where another process has died, and this one may be waiting for that.
-        Until a first step is done nobody knows what steps need.
+        torchrun sends SIGTERM when another process has died, for which this one may be waiting.
+        Before the end of the first step the limit is not changed.
         """
         with self._lock:
             if self._longest is not None:
@@ -66,10 +68,10 @@ class Watchdog:
         watch = Watch()
         while not self._over.wait(POLL_S):
             with self._lock:
-                asleep = watch.asleep()
+                stopped_s = watch.stopped_s()
                 if self._since is None:
                     continue
-                self._since += asleep
+                self._since += stopped_s
                 waited = time.monotonic() - self._since
                 if waited <= self.timeout_s:
                     continue

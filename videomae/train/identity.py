@@ -1,4 +1,4 @@
-"""What must stay the same when a run goes on."""
+"""The identity of a run: settings and files that must stay the same when it resumes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -15,7 +15,7 @@ from videomae.weights.weights import WeightsInfo
 
 
 def hashes_of_inputs(config: TrainConfig, info: WeightsInfo) -> dict[str, str]:
-    """SHA-256 of the training lists, packs and starting weights, by setting."""
+    """Return the SHA-256 of the training lists, packs and starting weights, by setting."""
     parts = config.data.parts().items()
     hashes = {f"{name}.train_list": sha256(Path(str(part.train_list))) for name, part in parts}
     for name, part in parts:  # a pack has pixels and starts of its own
@@ -27,10 +27,10 @@ def hashes_of_inputs(config: TrainConfig, info: WeightsInfo) -> dict[str, str]:
 
 
 def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What must not change when a run goes on: dotted setting -> value.
+    """Return the identity of a run: value by dotted setting, and hashes of files.
 
     Args:
-        hashes: of the files that must not change either, by setting.
+        hashes: SHA-256 of the files that must not change either, by setting.
     """
     settings = dict(_fixed(config))
     if config.data.sources:
@@ -40,7 +40,7 @@ def run_identity(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, An
 
 
 def _fixed(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted setting and value of all that a config does not let change."""
+    """Yield dotted name and value of each setting that may not change when a run resumes."""
     for each in fields(config):
         rules, value, key = rules_of(each), getattr(config, each.name), f"{prefix}{each.name}"
         if rules.may_change or (rules.new and value == each.default):

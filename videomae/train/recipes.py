@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hydra import compose
 from omegaconf import open_dict
 
-from videomae.config import ConfigError, Stage, TrainConfig, config_dir
+from videomae.config import ConfigError, RecipeStage, TrainConfig, config_dir
 from videomae.run.schema import config_object, register
 from videomae.train.schedule import LR_UNIT, Plan
 
@@ -24,7 +24,7 @@ COLUMNS = ("exp", "stage", "model", "data", *NUMBERS, "views", *WORDS)
 class Header(NamedTuple):
     """The comment that an exp's file opens with."""
 
-    stage: Stage
+    stage: RecipeStage
     overrides: list[str]
     """The overrides of its command line."""
     facts: dict[str, str]
@@ -53,7 +53,7 @@ def read_header(exp: Path) -> Header:
         elif facts and line.startswith("#   "):
             facts[next(reversed(facts))] += line[3:]
     facts = {key: value.rstrip(".") for key, value in facts.items()}
-    return Header(Stage[command_line[1]], command_line[2].split(), facts)
+    return Header(RecipeStage[command_line[1]], command_line[2].split(), facts)
 
 
 def exps() -> list[Path]:
@@ -93,7 +93,7 @@ def row(exp: Path, header: Header) -> tuple[str, ...]:
         f"{optim.base_lr * optim.global_batch / LR_UNIT:.5g}",
         f"{optim.epochs:,}",
         f"{plan.total_steps:,}" if plan else "?",
-        views if header.stage is Stage.finetune else "",
+        views if header.stage is RecipeStage.finetune else "",
         header.facts.get("Start", "random weights"),
         header.facts.get("Reported", ""),
         header.facts.get("Source", ""),

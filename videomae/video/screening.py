@@ -6,23 +6,23 @@ python -m videomae.prepare calls it with scan=quick or scan=strict.
 from pathlib import Path
 
 from videomae.config import PrepareConfig, Scan
-from videomae.lists.locate import Found, Located
-from videomae.lists.matching import Lists
+from videomae.lists.locate import Located, LocatedVideo
+from videomae.lists.matching import MatchedLists
 from videomae.lists.preparing import PrepareError
 from videomae.run.cores import available_cores
 from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
 
 
 def without_damaged(
-    lists: Lists, located: Located, config: PrepareConfig, root: Path, out: Path
-) -> Lists:
+    lists: MatchedLists, located: Located, config: PrepareConfig, root: Path, out: Path
+) -> MatchedLists:
     """Decode the videos of lists, and return the lists without those that cannot be decoded.
 
     Raises:
         PrepareError: there are no others.
     """
 
-    def job(video: Found) -> Job:
+    def job(video: LocatedVideo) -> Job:
         path = root.absolute() / video.path
         if video.frames is None:
             return Job(path)

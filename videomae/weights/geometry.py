@@ -1,4 +1,4 @@
-"""From the names and shapes of tensors to the model they belong to."""
+"""Model settings from the names and shapes of tensors."""
 
 import re
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from videomae.model.presets import preset, preset_names
 from videomae.weights.tensors import WeightsError
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""By official name."""
+"""Shapes of tensors by their official names."""
 PATCHES = "patch_embed.proj.weight"
 V1_HUGE_DECODER = {640: 8}
-"""Heads by width of a decoder that no preset has."""
+"""Number of heads of a decoder by its width, for a released decoder that no preset has."""
 
 
 def geometry(
@@ -25,17 +25,18 @@ def geometry(
     decoder_num_heads: int | None = None,
     like: ModelConfig | None = None,
 ) -> ModelConfig:
-    """The model that tensors of these official names and shapes belong to.
+    """Return the settings of the model that has these tensors.
 
     Args:
-        file: that holds them, for messages.
-        decoder: whether they have the decoder of pre-training.
-        num_heads: of the encoder; default: the preset's of that width.
-        decoder_num_heads: likewise of the decoder.
-        like: the model whose heads are taken for a width that no preset has.
+        shapes: shapes of the tensors by official name.
+        file: file that holds the tensors, for messages.
+        decoder: whether the tensors include the decoder of pre-training.
+        num_heads: number of attention heads of the encoder; None: that of the preset of its width.
+        decoder_num_heads: number of attention heads of the decoder; None: that of the preset.
+        like: model whose numbers of heads are used for its width if no preset has that width.
 
     Raises:
-        WeightsError: they belong to no VideoMAE, or the number of heads is not known.
+        WeightsError: the tensors belong to no VideoMAE, or the number of heads is not known.
     """
     prefix = "encoder." if PATCHES not in shapes else ""
     encoder = _encoder(shapes, prefix, file, num_heads, like)
@@ -47,7 +48,7 @@ def geometry(
 def _encoder(
     shapes: Shapes, prefix: str, file: Path, num_heads: int | None, like: ModelConfig | None
 ) -> dict[str, Any]:
-    """Settings of the encoder whose tensors have this prefix."""
+    """Return the settings of the encoder, whose tensors' names have this prefix."""
     dim, tubelet, patch = _tubelet(shapes, prefix + PATCHES, file)
     mlp_dim = _rows(shapes, f"{prefix}blocks.0.mlp.fc1.weight", file)
     depth = _depth(shapes, f"{prefix}blocks.", file)
@@ -74,7 +75,7 @@ def _encoder(
 def _decoder(
     shapes: Shapes, file: Path, num_heads: int | None, like: ModelConfig | None
 ) -> dict[str, Any]:
-    """Settings of the decoder of pre-training."""
+    """Return the settings of the decoder of pre-training."""
     dim = _rows(shapes, "encoder_to_decoder.weight", file)
     known = V1_HUGE_DECODER | ({like.decoder_dim: like.decoder_heads} if like else {})
     known |= {p.decoder_dim: p.decoder_heads for p in map(preset, preset_names())}
@@ -94,7 +95,8 @@ def _decoder(
 
 
 def _decoder_for(dim: int, patch: int) -> dict[str, Any]:
-    """A decoder for weights that have none: the preset's, or half as wide as the encoder."""
+    """Return decoder settings for weights without one: the preset's, or half the encoder's
+    width."""
     if own := _preset(dim, patch):
         return {name: value for name, value in vars(own).items() if name.startswith("decoder_")}
     half = max(2, dim // 4 * 2)
@@ -102,13 +104,13 @@ def _decoder_for(dim: int, patch: int) -> dict[str, Any]:
 
 
 def _preset(dim: int, patch: int) -> ModelConfig | None:
-    """The first preset whose encoder is so wide and has patches of that side."""
+    """Return the first preset with this encoder width and patch side; None if there is none."""
     presets = map(preset, preset_names())
     return next((each for each in presets if (each.dim, each.patch) == (dim, patch)), None)
 
 
 def heads_by_width() -> dict[int, int]:
-    """Attention heads of the encoder by its width."""
+    """Return the number of attention heads of the presets' encoders, by width."""
     return {config.dim: config.heads for config in map(preset, preset_names())}
 
 
@@ -127,7 +129,7 @@ def _shape(shapes: Shapes, name: str, file: Path) -> tuple[int, ...]:
 
 
 def _tubelet(shapes: Shapes, name: str, file: Path) -> tuple[int, int, int]:
-    """Width, frames and side in pixels of what the patch embedding embeds."""
+    """Return the encoder width, and the frames and the side in pixels of a tubelet."""
     patches = _shape(shapes, name, file)
     if len(patches) == 4:
         raise WeightsError(
@@ -143,7 +145,11 @@ def _tubelet(shapes: Shapes, name: str, file: Path) -> tuple[int, int, int]:
 
 
 def _rows(shapes: Shapes, name: str, file: Path) -> int:
-    """Of a matrix."""
+    """Return the number of rows of a matrix among the tensors.
+
+    Raises:
+        WeightsError: the tensor is missing, or no matrix.
+    """
     shape = _shape(shapes, name, file)
     if len(shape) != 2:
         raise WeightsError(f"{file}: {name} is {shape}; expected a matrix")
@@ -151,7 +157,11 @@ def _rows(shapes: Shapes, name: str, file: Path) -> int:
 
 
 def _depth(shapes: Shapes, prefix: str, file: Path) -> int:
-    """How many blocks there are."""
+    """Return the number of blocks whose tensors have this prefix.
+
+    Raises:
+        WeightsError: a block is missing.
+    """
     found = (re.match(rf"{re.escape(prefix)}(\d+)\.", name) for name in shapes)
     numbers = {int(number[1]) for number in found if number}
     lacking = next((i for i in range(len(numbers)) if i not in numbers), None)

@@ -1,8 +1,8 @@
 """Directories of Hugging Face transformers: VideoMAEForPreTraining, VideoMAEForVideoClassification.
 
-config.json says the heads, the epsilons and the classes. The tensors lie in safetensors or in
-pytorch_model.bin, perhaps in shards: query, key and value apart, their biases under either of the
-two names that versions of transformers gave them.
+config.json holds the numbers of heads, the epsilons and the classes. The tensors are in safetensors
+or pytorch_model.bin files, perhaps in shards. Query, key and value are separate tensors; their
+biases have one of two names, depending on the version of transformers.
 """
 
 from collections.abc import Mapping
@@ -30,20 +30,22 @@ from videomae.weights.weights import Kind, Weights, WeightsInfo
 
 TENSORS = "model.safetensors"
 TENSOR_FILES = (TENSORS, "pytorch_model.bin")
-"""What transformers looks for, in this order; each may be an index of shards instead."""
+"""Files of tensors, in the order in which transformers looks for them; instead of each, there may
+be an index of shards."""
 
 
 def read_huggingface(
     directory: Path, *, num_heads: int | None = None, decoder_num_heads: int | None = None
 ) -> Weights:
-    """Read a directory of transformers.
+    """Read weights from a directory of transformers.
 
     Args:
-        num_heads: of the encoder, instead of what config.json says.
-        decoder_num_heads: likewise of the decoder.
+        num_heads: number of attention heads of the encoder; None: as config.json says.
+        decoder_num_heads: number of attention heads of the decoder; None: as config.json says.
 
     Raises:
-        WeightsError: it is damaged, of another architecture, or of a VideoMAE with settings that
+        WeightsError: the directory is damaged, of another architecture, or of a VideoMAE with
+            settings that
             this project's models do not have.
     """
     config = HuggingFaceConfig.read(directory)
@@ -89,7 +91,7 @@ def save_huggingface(
     """Write a directory that transformers loads.
 
     Returns:
-        What the format cannot hold, in words.
+        Descriptions of what the format cannot hold.
 
     Raises:
         WeightsError: transformers would compute something else with these weights.
@@ -121,7 +123,7 @@ def save_huggingface(
 def _with_classes(
     info: WeightsInfo, head: Tensor | None, config: HuggingFaceConfig
 ) -> tuple[WeightsInfo, list[str]]:
-    """Return `info` with the head's classes and their names, and what is not known of them."""
+    """Return `info` with the number and names of the classes, and notes on what is not known."""
     classes = None if head is None or head.ndim != 2 else len(head)
     names = config.class_names(classes)
     notes = []
@@ -132,10 +134,10 @@ def _with_classes(
 
 
 def _tensor_files(directory: Path) -> list[Path]:
-    """Where the tensors are.
+    """Return the files of a directory that hold its tensors.
 
     Raises:
-        WeightsError: nowhere, or not all of them.
+        WeightsError: there are none, or some are missing.
     """
     for name in TENSOR_FILES:
         index = directory / f"{name}.index.json"

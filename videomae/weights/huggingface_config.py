@@ -1,4 +1,4 @@
-"""The config.json of transformers and its processors': read, checked, written."""
+"""Reading, checking and writing of the config.json of transformers and of its processor's file."""
 
 import json
 import math
@@ -19,15 +19,15 @@ from videomae.weights.weights import Kind, WeightsInfo
 
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
-"""How pixels are prepared, of older and of newer versions of transformers."""
+"""Files that describe the preparation of pixels, of older and of newer versions of transformers."""
 ARCHITECTURES = {
     "VideoMAEForPreTraining": Kind.pretrain,
     "VideoMAEForVideoClassification": Kind.classifier,
     "VideoMAEModel": Kind.encoder,
 }
 STRIDE = "frame_sampling_rate"
-"""In config.json: source frames between two of a clip, as a pipeline of transformers calls them.
-Only this project writes it there, and transformers samples frames without looking at it."""
+"""Key of config.json for the stride of a clip, in frames of the video; a pipeline of transformers
+has a setting of that name. Only this project writes it there; transformers ignores it."""
 DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 6,
@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "hidden_act": "gelu",
     "use_mean_pooling": True,
 }
-"""Defaults of transformers for what a config.json leaves out."""
+"""Default values of transformers for keys that a config.json leaves out."""
 SIZES = {
     "hidden_size": "dim",
     "num_hidden_layers": "depth",
@@ -48,19 +48,20 @@ SIZES = {
     "patch_size": "patch",
     "tubelet_size": "tubelet",
 }
-"""Settings of transformers that the tensors show, too, and their names here."""
+"""Settings of config.json that the tensors show too, with their names in ModelConfig."""
 DECODER_SIZES = {
     "decoder_hidden_size": "decoder_dim",
     "decoder_num_hidden_layers": "decoder_depth",
     "decoder_intermediate_size": "decoder_mlp_dim",
 }
 FIXED_EPS = 1e-5
-"""Epsilon of fc_norm and decoder.norm in transformers, whatever config.json says of the others."""
+"""Epsilon of the layers fc_norm and decoder.norm in transformers, which config.json cannot
+change."""
 
 
 @dataclass(frozen=True)
 class HuggingFaceConfig:
-    """The settings in a directory of transformers, with its defaults for those left out."""
+    """The settings in a directory of transformers, with defaults for those that are left out."""
 
     directory: Path
     kind: Kind
@@ -82,7 +83,7 @@ class HuggingFaceConfig:
 
     @property
     def clip(self) -> ClipConfig:
-        """The clip that the model takes. Where no stride is given it is that of released models."""
+        """Size of the clip that the model takes; if no stride is given, that of released models."""
         size = self.values["image_size"]
         height, width = (size, size) if isinstance(size, int) else size
         return ClipConfig(
@@ -93,7 +94,7 @@ class HuggingFaceConfig:
         )
 
     def completed(self, model: ModelConfig) -> ModelConfig:
-        """Return the model that tensors show, with what only config.json says.
+        """Return model settings from tensors, completed by those that only config.json has.
 
         Raises:
             WeightsError: config.json gives other sizes than the tensors have.
@@ -116,7 +117,11 @@ class HuggingFaceConfig:
         )
 
     def class_names(self, classes: int | None) -> list[str] | None:
-        """The names of so many classes in order, if there is one of its own for each."""
+        """Return the names of the classes in order; None if they are not complete and unique.
+
+        Args:
+            classes: number of classes of the head; None: not known.
+        """
         labels = self.values.get("id2label")
         if not isinstance(labels, Mapping) or not isinstance(classes, int):
             return None
@@ -126,7 +131,7 @@ class HuggingFaceConfig:
 
 
 def write_config(directory: Path, info: WeightsInfo) -> None:
-    """Write the files from which transformers makes the model, and its processor."""
+    """Write config.json and the processor's files, from which transformers makes the model."""
     processor = json.dumps(_processor(info.clip), indent=2) + "\n"
     for name in PROCESSORS:
         write_text(directory / name, processor)
@@ -149,10 +154,10 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _kind(values: Mapping[str, Any], directory: Path) -> Kind:
-    """Which model a config.json describes.
+    """Return the kind of model that a config.json describes.
 
     Raises:
-        WeightsError: none that this project has.
+        WeightsError: this project does not have such a model.
     """
     listed = values.get("architectures")
     architecture = str(listed[0]) if isinstance(listed, list) and listed else None
@@ -177,7 +182,11 @@ def _kind(values: Mapping[str, Any], directory: Path) -> Kind:
 
 
 def _check_settings(config: HuggingFaceConfig) -> None:
-    """WeightsError unless what is read of a config.json is of the right type."""
+    """Check the types and bounds of the values that are read from a config.json.
+
+    Raises:
+        WeightsError: one is wrong.
+    """
     values = config.values
     size = values["image_size"]
     sides = size if isinstance(size, list) else [size, size]
@@ -201,7 +210,11 @@ def _is_count(value: object) -> bool:
 
 
 def _check_processor(directory: Path) -> None:
-    """Refuse weights whose processor normalises pixels otherwise than all of VideoMAE's."""
+    """Check that the processor normalises pixels with the mean and standard deviation of VideoMAE.
+
+    Raises:
+        WeightsError: it does not.
+    """
     for name in PROCESSORS:
         if not (directory / name).exists():
             continue
@@ -254,13 +267,13 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
 
 
 def _processor(clip: ClipConfig) -> dict[str, Any]:
-    """How transformers is to prepare frames: as near to this project's evaluation as it can.
+    """Return the processor settings that are nearest to the preparation of frames in this project.
 
-    It always averages over the source pixels where a frame shrinks, which the evaluation does not,
-    and no setting forbids it. By the bilinear filter pixels differ by 0.4 of 255 on average for
-    frames of 240 x 320, 0.7 for 256 x 340 and 3.5 for 720 x 1280 (photographs, shrunk to 224); the
-    nearest pixel (3.1, 3.1, 2.1) and the bicubic filter (1.0, 1.0, 3.1) differ more in the sizes of
-    the benchmarks.
+    transformers always averages source pixels (antialiasing) when it makes a frame smaller, which
+    the evaluation here does not, and no setting turns it off. With the bilinear filter pixels
+    differ by 0.4 of 255 on average for frames of 240 x 320, 0.7 for 256 x 340 and 3.5 for 720 x
+    1280 (photographs, shrunk to 224); the nearest pixel (3.1, 3.1, 2.1) and the bicubic filter
+    (1.0, 1.0, 3.1) differ more in the sizes of the benchmarks.
     """
     height, width = clip.frame
     return {

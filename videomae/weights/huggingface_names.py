@@ -1,7 +1,7 @@
-"""The names that transformers gives to the tensors of a VideoMAE, and the official ones.
+"""Renaming of the tensors of a VideoMAE between transformers and the official code.
 
-Query, key and value lie apart there; their biases have either of the two names that versions of
-transformers gave them.
+In transformers, query, key and value are separate tensors; their biases have one of two names,
+depending on the version of transformers.
 """
 
 import re
@@ -37,10 +37,10 @@ QKV = ".attn.qkv.weight"
 
 
 def official_tensors(tensors: dict[str, Tensor], kind: Kind, directory: Path) -> dict[str, Tensor]:
-    """Return tensors under official names, query, key and value joined; `tensors` is emptied.
+    """Return tensors under official names, with query, key and value joined; `tensors` is emptied.
 
     Raises:
-        WeightsError: a tensor is there twice, or a part of a query, key and value is missing.
+        WeightsError: a tensor is there twice, or a query, key or value is missing.
     """
     ours: dict[str, Tensor] = {}
     for theirs in list(tensors):
@@ -72,7 +72,7 @@ def official_tensors(tensors: dict[str, Tensor], kind: Kind, directory: Path) ->
 
 
 def transformers_tensors(tensors: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
-    """Return tensors under the names of transformers, query, key and value apart."""
+    """Return tensors under the names of transformers, with query, key and value separate."""
     theirs: dict[str, Tensor] = {}
     for ours, tensor in tensors.items():
         name = f"encoder.{ours}" if ours.startswith(("patch_embed.", "blocks.")) else ours
