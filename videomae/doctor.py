@@ -1,15 +1,15 @@
-"""Look at this machine and installation: what is there, what works, and what to mend.
+"""Check this machine and installation: packages, decoders, GPUs, memory, disk, and a clip list.
 
     python -m videomae.doctor
     python -m videomae.doctor list=LIST root=DIR
 
-Prints the versions of all packages, the decoders that are found and whether each decodes a little
-clip that comes with this package, what the GPUs and the links between processes say of themselves,
-and how much memory and disk there is. With a clip list, its first 20 videos are decoded too. Each
-line is marked ok, note (worth knowing) or ERROR (will not work), with what to do. Ends with status
-1 where there is an error; having no GPU is none.
+Prints the versions of all packages, whether each decoder is installed and decodes a small test clip
+of this package, whether the GPUs and the communication between processes work, and how much memory
+and disk space there is. With a clip list, its first 20 videos are decoded too. Each line is marked
+ok, note (worth knowing) or ERROR (will not work), with what to do. The command ends with status 1
+if there is an error; a machine without a GPU is no error.
 
-    first=20                                     how many videos of the list
+    first=20                                     number of videos of the list
     list_format= frame_template= first_frame=    as data.list_format and so on: see data_lists
 """
 

@@ -1,12 +1,12 @@
-"""Write the features of whole videos: what the frozen encoder makes of each window of frames.
+"""Write the features of whole videos: those of a frozen encoder for each window of frames.
 
     python -m videomae.extract weights=RUN_OR_FILE video=FILE_OR_DIR output_dir=DIR
     torchrun --nproc-per-node 8 -m videomae.extract weights=... list=LIST root=DIR output_dir=DIR
 
 weights= is of any released kind: of a pre-training, a classifier, an encoder alone. A window is a
-clip as the weights know it, frames x stride source frames long, its centre cut out. Windows begin
-every hop= frames (default: a window); where these leave frames over, a last one ends with the
-video. One file for each video, under the video's own relative path:
+clip of the size that the weights were trained on, the centre crop of frames x stride frames of the
+video. A window begins every hop= frames (default: the length of a window); if frames are left over,
+a last window ends with the video. Each video gets one file, under its own relative path:
 
     pool=mean     features (W, D): the mean of each window's tokens
     pool=none     features (W, N, D): N = T/tubelet * H/patch * W/patch tokens, time-major: all of
@@ -14,10 +14,10 @@ video. One file for each video, under the video's own relative path:
     dtype=float32 or float16
     format=safetensors (the tensor `features`) or npy (the array itself)
 
-manifest.jsonl says path, file, shape, the windows' first frames (starts), frames and stride of
-each, num_frames and fps of each video, or its error. The same command goes on where it was stopped:
-what the manifest lists and whose file is there is left alone; what could not be read is tried
-again. Files of others are not replaced. Several processes under torchrun share the list.
+manifest.jsonl holds path, file, shape, the windows' first frames (starts), frames and stride of
+each, num_frames and fps of each video, or its error. The same command continues where it was
+stopped: videos in the manifest whose file exists are skipped; unreadable ones are tried again.
+Other files are not replaced. Several processes under torchrun share the list.
 """
 
 import logging

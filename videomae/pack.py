@@ -1,4 +1,4 @@
-"""Pack a clip list: shrink its videos once, so that every epoch reads and decodes them fast.
+"""Pack the videos of a clip list: make them smaller once, so that every epoch decodes them fast.
 
     python -m videomae.pack list=LIST root=DIR out=PACK
     python -m videomae.pretrain +exp=NAME data.train_list=PACK/list.txt data.root=PACK

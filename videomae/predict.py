@@ -1,19 +1,19 @@
-"""Say what happens in a video, or in every video of a folder: the five most probable classes.
+"""Classify a video, or every video of a folder: print the five most probable classes.
 
     python -m videomae.predict weights=RUN_OR_FILE video=FILE_OR_DIR
 
 weights= is a fine-tuned classifier of any released kind. Each video is decoded once; the mean
 probability of its segments x crops views decides, as in videomae.evaluate. The classes are printed
-and written as JSON. A file that cannot be read is named, and the command ends with status 1; what
-is hidden in a folder, or no video by its name, is left out and counted.
+and written as JSON. A file that cannot be read is named, and the command ends with status 1;
+hidden files and files that are no videos by their names are left out and counted.
 
-    output=predictions.json       what is written
+    output=predictions.json       JSON file to write
     sheet=FILE.png                picture of the frames the model saw; sheet=DIR: one of each video
     segments=5 crops=3            views of a video: temporal x spatial positions
     class_names=FILE              line i names class i; default: the names that the weights hold
     sampling=segment              for released models trained so, as on Something-Something V2; the
                                   files of videomae.finetune say it themselves
-    top=5                         how many classes
+    top=5                         number of classes
 """
 
 import errno

@@ -42,7 +42,7 @@ logger = logging.getLogger("videomae.prepare")
 
 @log_to_console()
 def prepare(config: PrepareConfig) -> None:
-    """Write the lists of config.dataset."""
+    """Write the clip lists of config.dataset, and the problems that were found."""
     from videomae.lists import preparing
     from videomae.lists.divide import divided
     from videomae.lists.matching import IN_TWO_PARTS, classes_without_videos, left_out, match

@@ -1,4 +1,4 @@
-"""Show every exp: what it trains on what, its arithmetic, its starting weights, and its source.
+"""List every exp: its model and data, batch size and learning rate, starting weights and source.
 
     python -m videomae.recipes
     python -m videomae.recipes stage=finetune match=ucf101

@@ -1,14 +1,14 @@
-"""Look at what a pre-trained model makes of a video: original, masked and reconstructed frames.
+"""Draw a reconstruction of a video by a pre-trained model: original, masked and rebuilt frames.
 
     python -m videomae.reconstruct weights=RUN_OR_FILE video=FILE
 
-The model predicts pixels whose mean and contrast were taken out of each tubelet; for the picture
-each rebuilt tubelet takes its own from the original video, which flatters colours and shading.
+The model predicts pixels without the mean and the contrast of each tubelet; for the picture each
+rebuilt tubelet gets those of the original video, which makes colours and shading look better.
 
     output=reconstruction.png     the picture
     mask_kind=tube mask_ratio=0.9 what is hidden; default: as the weights were trained
     start=N stride=N              first frame (default: the middle clip), frames between two
-    seed=N                        another mask
+    seed=N                        random seed of the mask
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Decode every video of a clip list, say which are damaged, and write a list without them.
+"""Decode every video of a clip list, report the damaged ones, and write a list without them.
 
     python -m videomae.scan list=LIST root=DIR out=DIR
 

@@ -1,4 +1,4 @@
-"""Put runs side by side: a Markdown table, and one HTML page with curves, classes and videos.
+"""Compare runs: a Markdown table, and one HTML page with curves, classes and videos.
 
     python -m videomae.report runs='outputs/*' out=outputs/report
 
