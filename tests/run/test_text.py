@@ -156,8 +156,8 @@ def test_errors_and_tracebacks_are_shown_safely(
     def fail(_: object) -> None:
         raise RuntimeError(HOSTILE)
 
-    monkeypatch.setattr("videomae.predict.check_decoder", fail)
-    monkeypatch.setattr("videomae.predict.require", fail)
+    monkeypatch.setattr("videomae.video.opening.check_decoder", fail)
+    monkeypatch.setattr("videomae.run.checks.require", fail)
     assert call("predict", "weights=x", "video=x") == 1
     said = capsys.readouterr().err
     assert "Traceback" in said

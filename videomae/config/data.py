@@ -8,7 +8,7 @@ from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
 from videomae.config.settings import check, setting
 
 CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
-"""What fine-tuning can learn of a video; package.module:Name is a head of the user's own."""
+"""Targets that fine-tuning can learn; package.module:Name is a head of the user's own."""
 
 
 class Sampling(Enum):

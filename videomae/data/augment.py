@@ -113,10 +113,10 @@ def resize_crop(frames: Tensor, box: Box, view: Tensor, *, antialias: bool) -> N
 
 
 class Augmentation(NamedTuple):
-    """What makes a view of every frame of a clip."""
+    """The operations that make a view of every frame of a clip."""
 
     operations: list[tuple[Operation, float]]
-    """Of RandAugment, each with its level."""
+    """Operations of RandAugment, each with its level."""
     box: Box
     mirrored: bool
     antialias: bool
@@ -139,7 +139,7 @@ def draw_augmentation(
     *,
     hflip: bool,
 ) -> Augmentation:
-    """That of one training view of frames of that height and width.
+    """Draw the augmentation of one training view of frames of that height and width.
 
     Args:
         frame: height and width that the model sees.
@@ -166,7 +166,7 @@ class ViewMaker(Protocol):
 
 
 class DrawAugmentation(Protocol):
-    """What augment.transform names: a function that draws the augmentation of a training view.
+    """A function that augment.transform names: it that draws the augmentation of a training view.
 
     What a view gets must be a function of the arguments: draw from `rng` alone, never from
     `random`, `numpy.random` or torch. Then a run that goes on sees the same views, whatever the
@@ -236,7 +236,7 @@ def _starts(spare: int, count: int) -> list[int]:
 
 
 def erase_box(frame: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Box:
-    """What random erasing takes from a view, in pixels of the frame; empty where it does not.
+    """Draw the box that random erasing takes from a view, in pixels of the frame; empty: none.
 
     Source: Zhong et al., 2017, as in VideoMAE V2: ten tries for a box inside the frame.
     """

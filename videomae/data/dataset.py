@@ -99,7 +99,7 @@ class TrainingClips:
         return self.read(item, torch.empty(self.shape, dtype=torch.uint8))
 
     def read(self, item: Item, pixels: Tensor) -> Example:
-        """The same, with its views in `pixels`, (V, T, H, W, 3) uint8."""
+        """Read one video; its views are written into `pixels`, (V, T, H, W, 3) uint8."""
         clip = self.clips[item.video]
         views = range(self.data.repeats)
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
@@ -186,7 +186,7 @@ class EvaluationClips:
         return self.read(index, torch.empty(self.shape, dtype=torch.uint8))
 
     def read(self, index: int, pixels: Tensor) -> Example:
-        """The same, with its views in `pixels`, (V, T, H, W, 3) uint8."""
+        """Read one video; its views are written into `pixels`, (V, T, H, W, 3) uint8."""
         clip, bad, short = self.clips[index], None, False
         try:
             check_given_up(self.given_up, index, clip)

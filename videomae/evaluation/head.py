@@ -1,4 +1,4 @@
-"""What a fine-tuned model is for: what it learns of a video, its loss, its metrics, its words.
+"""The head of a fine-tuned model: what it learns of a video, its loss, its metrics, its words.
 
 The heads of this project are in videomae.evaluation.heads; data.target chooses one of them, or
 names a class of your own.
@@ -39,7 +39,7 @@ class Head(ABC):
     """
 
     names: Sequence[str]
-    """Of the outputs, each another; at least one."""
+    """Names of the outputs, all different; at least one."""
     lower_is_better = False
     """Whether the best weights are those with the lowest headline, the first of `metrics`."""
 

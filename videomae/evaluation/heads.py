@@ -258,7 +258,7 @@ HEADS: dict[str, type[Head]] = {
     MULTILABEL: MultilabelHead,
     REGRESSION: RegressionHead,
 }
-"""What data.target chooses from."""
+"""The built-in heads, by the value of data.target."""
 
 
 def new_head(data: DataConfig, clips: ClipList) -> Head:

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Scores:
-    """How many videos were recognised."""
+    """Predictions of a labelled list of videos, and the accuracies that follow from them."""
 
     labels: NDArray[np.int64]
-    """(videos,)"""
+    """Class index of each video, (videos,) int64."""
     probs: NDArray[np.float32]
-    """(videos, classes); all NaN where the video could not be read, which counts as wrong."""
+    """Probabilities, (videos, classes); all NaN where the video could not be read: a wrong one."""
     class_names: Sequence[str]
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """(videos,)"""
+        """Whether each video could be read, (videos,)."""
         unread: NDArray[np.bool_] = np.isnan(self.probs[:, 0])
         return ~unread
 
     def correct(self, k: int) -> NDArray[np.bool_]:
-        """(videos,): whether the label is among the k most probable classes.
+        """Whether the label of each video is among the k most probable classes, (videos,).
 
         Of equally probable classes the one with the lower number comes first.
         """

@@ -43,7 +43,7 @@ class NothingReadableError(UserError):
 
 
 class Evaluation(NamedTuple):
-    """What a model made of a list."""
+    """The predictions of a model for a list, and how they came about."""
 
     predicted: Predictions
     bad: list[BadFile]
@@ -138,7 +138,7 @@ def predictions_of(
     precision: Precision,
     frames: Tensor,
 ) -> Tensor:
-    """What a head makes of views: (V, T, H, W, 3) uint8 -> (V, outputs) float32."""
+    """Predict views by a model and its head: (V, T, H, W, 3) uint8 -> (V, outputs) float32."""
     with autocast(device, precision):
         outputs: Tensor = model(normalise(frames.to(device, non_blocking=True)))
     return head.predictions(outputs.float())
@@ -155,7 +155,7 @@ def prediction_lines(clips: Sequence[Clip], head: Head, predicted: Predictions) 
 
 
 def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, Any]:
-    """What results.json says of where its numbers come from.
+    """Return the hashes in results.json that tell where its numbers come from.
 
     Args:
         weights: hash of the weights file.

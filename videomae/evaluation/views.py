@@ -18,10 +18,10 @@ class PredictionError(UserError):
 
 
 class Predicted(NamedTuple):
-    """What a model makes of some videos."""
+    """The predictions of a model for some videos."""
 
     values: dict[int, Prediction]
-    """Of each readable video, by its index in the list."""
+    """Prediction of each readable video, by its index in the list."""
     bad: list[BadFile]
     num_short: int
     """Videos in which a clip repeats frames."""

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotations:
-    """What the annotation files of a data set say."""
+    """The content of the annotation files of a data set."""
 
     classes: list[str]
     """Entry i is the name of class i."""

@@ -69,9 +69,9 @@ class Clip(NamedTuple):
     """Its line in the list, from 1."""
     label: int | None = None
     start: int | None = None
-    """Of a frame folder: the number of its first frame."""
+    """Number of the first frame of a frame folder."""
     total: int | None = None
-    """Of a frame folder: how many frames it has. None: a video file."""
+    """Number of frames of a frame folder. None: a video file."""
     source: str = "data"
     """The section of the config that its list stands in; see DataConfig.parts."""
     target: str = ""
@@ -274,7 +274,7 @@ def write_without(target: Path, source: Path, lines: Set[int], note: str | None)
 
 
 def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: str) -> ClipList:
-    """What parse_line says of lines that stand in a list one after the other.
+    """Parse consecutive lines of a list, as parse_line does one.
 
     Args:
         lines: Arrow array of large_string.
@@ -379,7 +379,7 @@ def _trailing_integers(text: str) -> list[int]:
 
 
 def _setting(section: str, name: str) -> str:
-    """What the user calls a setting of a section, or of none."""
+    """The dotted name of a setting of a section, or of none."""
     return f"{section}.{name}" if section else name
 
 

@@ -81,7 +81,7 @@ class Columns:
         return self.numbers[name].numpy().astype(np.int64)
 
     def with_number(self, name: str, values: Integers) -> "Columns":
-        """The same rows with this column of numbers in place of the present one."""
+        """Return the rows with this column of numbers in place of the present one."""
         return Columns(self.data, self.offsets, self.numbers | {name: _narrow(values)})
 
     def texts(self) -> Any:

@@ -23,14 +23,14 @@ TARGETS = {
     ListFormat.video_labels: LABELS,
     ListFormat.video_values: f"{NUMBER}(?:,{NUMBER})*",
 }
-"""What ends a line of a format, as a regular expression."""
+"""Regular expression of the target that ends a line, by format."""
 FORMATS = {MULTILABEL: ListFormat.video_labels, REGRESSION: ListFormat.video_values}
 """The format that a data.target needs."""
 MEANT = {
     ListFormat.video_labels: "numbers of classes with commas between, or - for none",
     ListFormat.video_values: "numbers with commas between",
 }
-"""What ends a line of a format, for messages."""
+"""Words for the target that ends a line, by format, for messages."""
 MOST = 1e30
 """Larger numbers are no measurements, and their squares no numbers."""
 ROWS = 1 << 20
@@ -41,9 +41,9 @@ class WrongTarget(NamedTuple):
     """The first target of a list that cannot be."""
 
     place: int
-    """Of its clip in the list."""
+    """Place of its clip in the list."""
     reason: str
-    """What is wrong with it, as it follows its text."""
+    """Reason why it cannot be, as it follows the target in a message."""
 
 
 def labels_of(target: str) -> list[int]:

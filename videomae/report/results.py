@@ -1,4 +1,4 @@
-"""What results.json says, checked: accuracies, or what else a head was judged by."""
+"""The content of results.json, checked: accuracies, or what else a head was judged by."""
 
 import math
 from collections.abc import Mapping
@@ -28,20 +28,20 @@ class Result:
     """segments x crops"""
     per_class: dict[str, float | None]
     interval: tuple[float, float] | None
-    """Of the top-1; None: written before there were any, or there is no top-1."""
+    """Confidence interval of the top-1; None: an earlier file without one, or no top-1."""
     probe: str | None = None
     """Its kind, if it is the result of one."""
     weights: dict[str, Any] = field(default_factory=dict)
     """Which were chosen in a fine-tuning, and how."""
     sha256: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float] = field(default_factory=dict)
-    """Of a mean of splits: the top-1 of each."""
+    """Top-1 of each split, where the result is a mean of splits."""
     shared: dict[str, int] = field(default_factory=dict)
     """Test videos that are in another list of the run too, by its setting."""
     headline: tuple[str, float] | None = None
     """Name and value of the result, where it is no accuracy."""
     per_value: dict[str, float] = field(default_factory=dict)
-    """Of a regression: the mean absolute error of each number."""
+    """Mean absolute error of each number of a regression."""
 
     @property
     def main(self) -> tuple[str, float]:

@@ -51,7 +51,7 @@ SHOWN = 5
 
 
 class Lists(NamedTuple):
-    """What is learned from, and what it is tested on."""
+    """The lists that a fine-tuning learns from and is tested on."""
 
     train: ClipList
     val: ClipList

@@ -1,4 +1,4 @@
-"""What is minimised: the only thing in which the two stages of training differ.
+"""Objectives of training: what a step minimises, in which the two stages differ.
 
 An objective takes a micro-batch to the sum of its errors; how many errors that is, is known on the
 CPU before the step (`num_errors`), so that the mean over the whole global batch needs no waiting.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Inputs(NamedTuple):
-    """What a micro-batch sends to the device."""
+    """Tensors of a micro-batch that are sent to the device."""
 
     tensors: tuple[Tensor, ...]
     num_errors: float
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
 
 
 class Objective(Protocol):
-    """What is minimised: a torch module that holds the model and adds up the errors of its views.
+    """The objective of a training: a torch module with the model, which adds up the views' errors.
 
     Its forward takes the tensors of `inputs`, on the device, and returns the sum of the errors of
     a micro-batch, (), float32, with its gradient. Two such sums must be the sum of both, so that a
