@@ -327,22 +327,22 @@ MISTAKES = (
     Mistake(
         "the speed logged counts videos, not views",
         THROUGHPUT,
-        "self.course.plan.views_per_step * steps / elapsed",
-        "self.course.plan.global_batch * steps / elapsed",
+        "self.steps.plan.views_per_step * steps / elapsed",
+        "self.steps.plan.global_batch * steps / elapsed",
         LOGGED,
     ),
     Mistake(
         "the time that checkpoints take is part of the steps",
         THROUGHPUT,
-        "self._window.start += seconds",
-        "self._window.start += 0 * seconds",
+        "self._interval.start += seconds",
+        "self._interval.start += 0 * seconds",
         LOGGED,
     ),
     Mistake(
         "the gradient's norm is logged of the sum over the batch",
         STEP,
-        "grad_norm = get_total_norm(gradients)\n",
-        "grad_norm = get_total_norm(gradients) * total.float()\n",
+        "grad_norm = whole_tensor(get_total_norm(gradients))\n",
+        "grad_norm = whole_tensor(get_total_norm(gradients)) * total.float()\n",
         LOGGED,
     ),
 )
