@@ -28,7 +28,8 @@ from skimage import data as photographs
 from videomae.config import ClipConfig, DataConfig, UserError
 from videomae.data import dataset as data_path
 from videomae.data.dataset import EvaluationClips, read_crops
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.video.interface import Part, Video
 
 VIEWS = ((1, 1), (1, 3), (5, 1), (5, 3))

@@ -56,12 +56,13 @@ from videomae.data import dataset as dataset_module
 from videomae.data import loader as loader_module
 from videomae.data.augment import random_box
 from videomae.data.dataset import Item, TrainingClips
+from videomae.data.frame_sampling import dense_indices, num_dense_starts
 from videomae.data.loader import ExampleBatches
 from videomae.data.mask import Masking
-from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.slots import Slots
 from videomae.data.working import WorkerSlot
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.model import preset
 from videomae.model.flops import pretraining_flops
 from videomae.model.pixels import MEAN, STD

@@ -46,8 +46,8 @@ from videomae.model.pixels import normalise
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.parallel import Processes
 from videomae.train.delivery import Delivery
-from videomae.train.groups import adamw
 from videomae.train.objective import Classify, Inputs, Reconstruct
+from videomae.train.optimizer import adamw
 from videomae.train.sharding import compile_blocks
 from videomae.train.step import StepSettings, train_step
 

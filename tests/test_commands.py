@@ -43,7 +43,7 @@ from videomae.config import EvaluateConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.evaluate import evaluate
 from videomae.evaluation.metrics import Scores
-from videomae.evaluation.views import PredictionError
+from videomae.evaluation.predictions import PredictionError
 from videomae.lists.clips import read_clips
 from videomae.model.pixels import normalise
 from videomae.pictures.figures import STATISTICS

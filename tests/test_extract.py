@@ -23,7 +23,7 @@ from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
-from videomae.data.windows import window_starts
+from videomae.data.sliding_windows import window_starts
 from videomae.evaluation.extracted import FeatureDirectory
 from videomae.model.pixels import normalise
 from videomae.video.decord import DecordVideo

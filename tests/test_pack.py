@@ -39,8 +39,8 @@ from videomae.config import (
 )
 from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
 from videomae.data.mask import Masking
-from videomae.lists.clips import Clip
-from videomae.run import programs
+from videomae.lists.formats import Clip
+from videomae.run import worker_pool as programs
 from videomae.video import transcode
 from videomae.video.container import VideoPacket
 from videomae.video.interface import DecodeError, Frames, Part, Video

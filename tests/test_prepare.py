@@ -23,7 +23,8 @@ from tests.test_scan import STAND_IN
 from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.annotations import ucf101_group
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.lists.names import class_names
 from videomae.lists.prepared import with_prepared
 from videomae.lists.published import PUBLISHED

@@ -20,7 +20,7 @@ from tests.conftest import write_list, write_video
 from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae.config import MAX_CLIP_BYTES, ConfigError, ScanConfig
-from videomae.run import programs
+from videomae.run import worker_pool as programs
 from videomae.video.inspecting import VERSION, Job, inspect_all
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
@@ -318,7 +318,7 @@ def test_inspectors_end_with_the_scan(tmp_path: Path, monkeypatch: pytest.Monkey
 ORPHANED = """
 import subprocess, sys
 command = (
-    "import ctypes; from videomae.run.programs import end_with_parent;"
+    "import ctypes; from videomae.run.worker_pool import end_with_parent;"
     "end_with_parent(); print(1, flush=True); ctypes.PyDLL(None).sleep(600)"
 )
 child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)

@@ -16,7 +16,7 @@ from tests.test_commands import call
 from tests.train import PRETRAIN, assert_same_run, json_lines, train
 from videomae.config import ConfigError, PretrainConfig
 from videomae.data.checks import training_clips
-from videomae.lists.clips import Clip, ClipListError
+from videomae.lists.formats import Clip, ClipListError
 from videomae.pretrain import pretrain
 from videomae.run.files import sha256
 from videomae.run.schema import COMMANDS, config_object, schema

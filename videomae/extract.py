@@ -31,7 +31,7 @@ logger = logging.getLogger("videomae.extract")
 
 def extract(config: ExtractConfig) -> None:
     """Write the features of config.video, or of the videos of config.list."""
-    from videomae.data.windows import VideoWindows
+    from videomae.data.sliding_windows import VideoWindows
     from videomae.evaluation import extracting
     from videomae.evaluation.extracted import FeatureDirectory
     from videomae.evaluation.features import FeatureExtractor

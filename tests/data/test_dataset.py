@@ -35,7 +35,7 @@ from videomae.data.dataset import (
 )
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 from videomae.video import interface
 from videomae.video.folder import FrameFolder

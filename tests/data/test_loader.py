@@ -38,7 +38,8 @@ from videomae.data.loader import (
 )
 from videomae.data.mask import Masking
 from videomae.data.working import WorkerSlot
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 
 MASKING = Masking(MaskConfig(kind=MaskKind.tube, ratio=0.75, decoder_ratio=0.5), (2, 4, 4))

@@ -13,7 +13,8 @@ import pytest
 from tests.data.test_loader import AUGMENT, DATA, MASKING
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import MicroBatches, TrainingOrder, training_loader
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.video.opening import open_clip, usable_decoders
 
 pytestmark = pytest.mark.skipif(

@@ -18,7 +18,7 @@ import torch
 from tests.conftest import write_list
 from tests.data.test_loader import AUGMENT, DATA, MASKING, assert_same
 from videomae.config import MIN_CLIP_BYTES, DataConfig
-from videomae.data import dataset, windows, workers, working
+from videomae.data import dataset, sliding_windows, workers, working
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import (
     Batch,
@@ -28,9 +28,10 @@ from videomae.data.loader import (
     training_loader,
     window_loader,
 )
-from videomae.data.windows import VideoWindows, Windows
+from videomae.data.sliding_windows import VideoWindows, Windows
 from videomae.data.workers import Loader, WorkerDied
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.video.interface import Video
 from videomae.video.opening import open_clip
 
@@ -79,7 +80,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
                     acts[clip.path]()
             return open_clip(clip, data)
 
-        for module in (dataset, windows):
+        for module in (dataset, sliding_windows):
             monkeypatch.setattr(module, "open_clip", opening)
 
     return install

@@ -21,7 +21,8 @@ from videomae.config import (
 from videomae.evaluation.head import results
 from videomae.evaluation.heads import MultilabelHead, RegressionHead, new_head
 from videomae.evaluation.metrics import average_precision
-from videomae.lists.clips import ClipList, ClipListError, read_clips
+from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.formats import ClipListError
 from videomae.weights.tensors import WeightsError
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32), classes=3)

@@ -36,7 +36,8 @@ from videomae.evaluation.probing import (
     fit,
     logits_of,
 )
-from videomae.lists.clips import ClipListError, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import ClipListError
 from videomae.model.pixels import normalise
 from videomae.pretrain import pretrain
 from videomae.weights.load import load_model

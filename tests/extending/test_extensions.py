@@ -25,7 +25,7 @@ from tests.train import (
     weights,
 )
 from videomae.data.dataset import Item, TrainingClips
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.extensions import extension
 from videomae.video.opening import open_clip
 

@@ -11,7 +11,7 @@ from videomae.config import AugmentConfig, ClipConfig, CropKind, DataConfig
 from videomae.data.dataset import EvaluationClips, TrainingClips
 from videomae.data.loader import evaluation_loader, single_examples
 from videomae.lists.clips import ClipList, read_clips
-from videomae.run.programs import serve
+from videomae.run.worker_pool import serve
 
 MAX_BYTES = 2**29
 """Memory that reading a clip may take: less than what counts as too much for an attempt."""

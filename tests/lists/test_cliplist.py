@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.conftest import write_list
 from videomae.config import CLASS, MULTILABEL, ClipConfig, DataConfig, ListFormat
 from videomae.lists import clips as clips_module
-from videomae.lists import lines as lines_module
-from videomae.lists.clips import NONE, Clip, ClipList, ClipListError, parse_line, read_clips
+from videomae.lists import text_files as text_module
+from videomae.lists.clips import NONE, ClipList, read_clips
+from videomae.lists.formats import Clip, ClipListError, parse_line
 from videomae.lists.plain import BLANK
 from videomae.lists.targets import FORMATS, labels_of, values_of
 
@@ -92,7 +93,7 @@ def test_a_list_says_what_its_lines_say_one_by_one(
     target = {form: target for target, form in FORMATS.items()}.get(form, CLASS)
     data = replace(DATA, list_format=form, classes=classes, target=target)
     expected = one_by_one(path, data, labelled=labelled)
-    with patch.object(lines_module, "BLOCK", block):
+    with patch.object(text_module, "BLOCK", block):
         if isinstance(expected, str):
             with pytest.raises(ClipListError) as error:
                 read_clips(path, data, labelled=labelled)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from videomae.config import ClipConfig, DataConfig, ListFormat, UserError
-from videomae.lists.clips import Clip, ClipListError, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip, ClipListError
 from videomae.lists.names import class_names
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))

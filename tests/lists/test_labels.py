@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.lists.labels import compare_labels, count_labels
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from videomae.lists.clips import ClipListError
+from videomae.lists.formats import ClipListError
 from videomae.lists.walk import ADVICE, VIDEOS, LeftOut, clips_below, printable, told, walk
 
 

@@ -12,7 +12,7 @@ from tests.model import CLIP, CONFIG, GRID, random_clip, randomise
 from videomae.config import ClipConfig, ConfigError, OptimConfig, Positions, token_grid
 from videomae.model import VideoClassifier, VideoMAE
 from videomae.model.positions import fixed_positions, interpolated, position_table
-from videomae.train.groups import adamw
+from videomae.train.optimizer import adamw
 from videomae.weights.load import as_trained
 from videomae.weights.weights import Kind, WeightsInfo
 

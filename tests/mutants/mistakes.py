@@ -19,7 +19,7 @@ class Mistake(NamedTuple):
     """As pytest takes it, relative to tests."""
 
 
-MASK, SAMPLE, LOADER = (f"videomae/data/{name}.py" for name in ("mask", "sample", "loader"))
+MASK, SAMPLE, LOADER = (f"videomae/data/{name}.py" for name in ("mask", "frame_sampling", "loader"))
 STEP, SCHEDULE = "videomae/train/step.py", "videomae/train/schedule.py"
 LOSS, MAE, LAYERS = (f"videomae/model/{name}.py" for name in ("loss", "mae", "layers"))
 METRICS = "videomae/evaluation/metrics.py"
@@ -64,28 +64,28 @@ MISTAKES = (
         SAMPLE,
         "return max(1, num_frames - frames * stride + 1)",
         "return max(1, num_frames - frames * stride)",
-        "data/test_sample.py::test_dense_starts_keep_frames_times_stride_inside_the_video",
+        "data/test_frame_sampling.py::test_dense_starts_keep_frames_times_stride_inside_the_video",
     ),
     Mistake(
         "a window ends a frame early",
         SAMPLE,
         "np.linspace(start, start + window, num=frames)",
         "np.linspace(start, start + window - 1, num=frames)",
-        "data/test_sample.py::test_windows_are_those_of_the_recipe",
+        "data/test_frame_sampling.py::test_windows_are_those_of_the_recipe",
     ),
     Mistake(
         "test views do not reach the end of the video",
         SAMPLE,
         "int(spare / (segments - 1) * k)",
         "int(spare / segments * k)",
-        "data/test_sample.py::test_dense_views_are_those_of_the_recipe",
+        "data/test_frame_sampling.py::test_dense_views_are_those_of_the_recipe",
     ),
     Mistake(
         "a video that just fits counts as short",
         SAMPLE,
         "return num_frames < (frames - 1) * stride + 1",
         "return num_frames <= (frames - 1) * stride + 1",
-        "data/test_sample.py::test_a_video_is_short_where_the_clip_does_not_fit",
+        "data/test_frame_sampling.py::test_a_video_is_short_where_the_clip_does_not_fit",
     ),
     Mistake(
         "clips are mirrored where that changes their label",
@@ -231,17 +231,17 @@ MISTAKES = (
     ),
     Mistake(
         "the first layers learn fastest",
-        "videomae/train/groups.py",
+        "videomae/train/optimizer.py",
         "layer_decay ** (depth + 1 - layer)",
         "layer_decay**layer",
-        "train/test_groups.py::test_every_parameter_of_the_classifier_as_in_the_reference",
+        "train/test_optimizer.py::test_every_parameter_of_the_classifier_as_in_the_reference",
     ),
     Mistake(
         "biases are decayed",
-        "videomae/train/groups.py",
+        "videomae/train/optimizer.py",
         "decayed = parameter.ndim > 1 and name not in UNDECAYED",
         "decayed = name not in UNDECAYED",
-        "train/test_groups.py::test_vectors_biases_and_the_mask_token_are_not_decayed",
+        "train/test_optimizer.py::test_vectors_biases_and_the_mask_token_are_not_decayed",
     ),
     Mistake(
         "the running mean forgets as fast as it should remember",

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from tests.train import pretraining
 from videomae.config import ConfigError, Device, Precision, RunConfig
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run import devices, parallel
 from videomae.run.arithmetic import autocast, uses_bf16
 from videomae.run.console import log_to_console

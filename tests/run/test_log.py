@@ -19,7 +19,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run import console, directory, environment
 from videomae.run.bad_files import TEST, BadFile, add_bad_files
 from videomae.run.console import Facts, log_to_console, progress_bar

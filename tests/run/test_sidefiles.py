@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from videomae.evaluation.scoring import clear_results
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.report.gather import read_run
 from videomae.run.bad_files import BadFile
 from videomae.run.files import MOST_LINE

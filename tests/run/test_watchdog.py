@@ -49,7 +49,7 @@ def test_one_that_waits_for_another_ends_soon_after_it_was_told_to() -> None:
 STOPPED = """
 import time
 from videomae.run.watchdog import Watchdog
-from videomae.run import programs
+from videomae.run import worker_pool as programs
 
 programs.SLOW_S = 0.5
 with Watchdog(4) as dog:

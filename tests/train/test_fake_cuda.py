@@ -19,8 +19,8 @@ from videomae.model.pixels import normalise
 from videomae.pictures.figures import reconstruction_rows
 from videomae.run.parallel import Processes
 from videomae.train.average import RunningMean
-from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Reconstruct
+from videomae.train.optimizer import parameter_groups
 from videomae.train.step import StepSettings, train_step
 
 ALONE = Processes(rank=0, world=1, local_world=1, device=CUDA)

@@ -17,8 +17,8 @@ from videomae.data.mask import Masking
 from videomae.model import VideoClassifier, VideoMAE
 from videomae.model.pixels import normalise
 from videomae.run.parallel import Processes
-from videomae.train.groups import parameter_groups
 from videomae.train.objective import Classify, Inputs, Reconstruct
+from videomae.train.optimizer import parameter_groups
 from videomae.train.step import Notices, StepReport, StepSettings, train_step
 
 MODEL = ModelConfig(

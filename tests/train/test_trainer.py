@@ -37,7 +37,8 @@ from videomae.data.dataset import TrainingClips
 from videomae.data.loader import TrainingOrder, collate
 from videomae.data.mask import Masking
 from videomae.data.workers import WorkerDied
-from videomae.lists.clips import Clip, read_clips
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.model.mae import VideoMAE
 from videomae.run import signals
 from videomae.run.parallel import Processes

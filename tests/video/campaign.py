@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.video.conformance import OWN, Request, Verdict
 from tests.video.recipes import fingerprint, recipes
-from videomae.run.programs import run_all
+from videomae.run.worker_pool import run_all
 
 TIMEOUT_S = 300.0
 """For one file through one decoder, with everything that ffmpeg does before."""

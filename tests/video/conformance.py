@@ -35,8 +35,8 @@ from videomae.config import (
 )
 from videomae.data.dataset import EvaluationClips, Item, TrainingClips
 from videomae.data.mask import Masking
-from videomae.lists.clips import Clip
-from videomae.run.programs import end_with_parent
+from videomae.lists.formats import Clip
+from videomae.run.worker_pool import end_with_parent
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError, Frames, Video
 from videomae.video.opening import decoder

@@ -28,7 +28,7 @@ from videomae.config import (
     ListFormat,
 )
 from videomae.data.dataset import EvaluationClips, Item, TrainingClips
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.video.decord import DecordVideo
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import DecodeError, Frames, Video

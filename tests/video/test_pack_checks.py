@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.video.interface import DecodeError
 from videomae.video.pack_checks import SCHEMA
 from videomae.video.packs import Pack, PackError

@@ -12,7 +12,7 @@ CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
 
 
 class Sampling(Enum):
-    """The ways to choose the frames of a fine-tuning clip; videomae.data.sample explains them."""
+    """The ways to choose the frames of a fine-tuning clip; see videomae.data.frame_sampling."""
 
     dense = "dense"
     segment = "segment"

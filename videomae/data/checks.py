@@ -7,7 +7,8 @@ from pathlib import Path
 
 from videomae.config import ClipConfig, ConfigError, DataConfig
 from videomae.config.lists import ListedConfig
-from videomae.lists.clips import Clip, ClipList, read_clips
+from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.formats import Clip
 from videomae.video.opening import pack_at
 
 logger = logging.getLogger(__name__)

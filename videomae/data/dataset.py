@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from videomae.config import AugmentConfig, ClipConfig, DataConfig, Sampling
-from videomae.data import sample
+from videomae.data import frame_sampling
 from videomae.data.augment import ViewMaker, augmentation_of, erase_box, evaluation_crops
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Part, Video, within_memory
 from videomae.video.opening import open_clip
@@ -141,18 +142,18 @@ class TrainingClips:
             step = video.reference_stride
             if not self.data.align_starts or stride % step:
                 step = 1
-            starts = range(0, sample.num_dense_starts(total, frames, stride), step)
+            starts = range(0, frame_sampling.num_dense_starts(total, frames, stride), step)
             start = starts[int(rng.integers(len(starts)))]
-            return sample.dense_indices(total, frames, stride, start)
+            return frame_sampling.dense_indices(total, frames, stride, start)
         if self.data.sampling is Sampling.segment:
-            offsets = rng.integers(sample.segment_length(total, frames), size=frames)
-            return sample.segment_indices(total, frames, offsets.tolist())
-        start = int(rng.integers(sample.num_window_starts(total, frames, stride)))
-        return sample.window_indices(total, frames, stride, start)
+            offsets = rng.integers(frame_sampling.segment_length(total, frames), size=frames)
+            return frame_sampling.segment_indices(total, frames, offsets.tolist())
+        start = int(rng.integers(frame_sampling.num_window_starts(total, frames, stride)))
+        return frame_sampling.window_indices(total, frames, stride, start)
 
     def _is_short(self, video: Video, window: list[int], clip: ClipConfig) -> bool:
         if self.masking is not None:
-            return sample.is_short(video.num_frames, clip.frames, clip.stride)
+            return frame_sampling.is_short(video.num_frames, clip.frames, clip.stride)
         return _repeats(window)
 
     def _fill(
@@ -204,8 +205,8 @@ class EvaluationClips:
         """Frame numbers of each temporal position."""
         data, frames, total = self.data, self.data.clip.frames, video.num_frames
         if data.sampling is Sampling.segment:
-            return sample.segment_view_indices(total, frames, data.segments)
-        return sample.dense_view_indices(total, frames, data.clip.stride, data.segments)
+            return frame_sampling.segment_view_indices(total, frames, data.segments)
+        return frame_sampling.dense_view_indices(total, frames, data.clip.stride, data.segments)
 
     def _fill(self, pixels: Tensor, video: Video, segments: list[list[int]]) -> None:
         """Fill in the views, segment by segment."""
@@ -229,8 +230,8 @@ class ValidationClips(EvaluationClips):
     def _segments(self, video: Video) -> list[list[int]]:
         clip, total = self.data.clip, video.num_frames
         if self.data.sampling is Sampling.segment:
-            return [sample.middle_segment_indices(total, clip.frames)]
-        return [sample.middle_window_indices(total, clip.frames, clip.stride)]
+            return [frame_sampling.middle_segment_indices(total, clip.frames)]
+        return [frame_sampling.middle_window_indices(total, clip.frames, clip.stride)]
 
 
 def read_crops(

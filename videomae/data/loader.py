@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videomae.data.dataset import EvaluationClips, Example, Item, TrainingClips
+from videomae.data.sliding_windows import VideoWindows, Windows
 from videomae.data.slots import Register, copied
 from videomae.data.streams import Stream, random_stream
-from videomae.data.windows import VideoWindows, Windows
 from videomae.data.workers import LENT, Loader
 from videomae.data.working import WorkerSlot
 from videomae.run.bad_files import BadFile

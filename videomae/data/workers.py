@@ -21,7 +21,7 @@ import torch
 from videomae.config import UserError
 from videomae.data.slots import ALIGNED, FORKED, Register, Slots, copied, shared_memory
 from videomae.data.working import IDLE, Assigned, BatchSource, WorkerSlot, work
-from videomae.run.programs import OWN_BYTES, POLL_S, Watch
+from videomae.run.worker_pool import OWN_BYTES, POLL_S, Watch
 
 logger = logging.getLogger(__name__)
 

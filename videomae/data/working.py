@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from videomae.data.slots import Slots
-from videomae.lists.clips import Clip
-from videomae.run.programs import OWN_BYTES, POLL_S, end_with_parent, limit_memory
+from videomae.lists.formats import Clip
+from videomae.run.worker_pool import OWN_BYTES, POLL_S, end_with_parent, limit_memory
 
 T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videomae.config import ConfigError, FeatureFormat
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.files import append_text, read_json, replacing, write_text
 from videomae.run.sidefiles import names_a_video, read_rows, set_aside
 

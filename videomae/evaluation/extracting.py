@@ -18,7 +18,7 @@ from videomae.config import (
 )
 from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
-from videomae.data.windows import VideoWindows
+from videomae.data.sliding_windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
 from videomae.evaluation.features import FeatureError, FeatureExtractor
 from videomae.lists.clips import read_clips

@@ -17,7 +17,8 @@ from videomae.config import DataConfig, Precision, UserError
 from videomae.config.settings import rules_of
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise

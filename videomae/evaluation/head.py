@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 
 Prediction = NDArray[np.float32]
 """(outputs,): what a model makes of a video: probabilities of classes, or numbers."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from videomae.config import CLASS, MULTILABEL, REGRESSION, ConfigError, DataConfig
 from videomae.evaluation.head import Head, Prediction, Predictions, is_readable
 from videomae.evaluation.metrics import Scores, average_precision
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.lists.labels import compare_labels, count_labels
 from videomae.lists.names import class_names, read_names
 from videomae.lists.targets import all_labels, all_values, labels_of, values_of

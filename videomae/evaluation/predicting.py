@@ -18,9 +18,9 @@ from videomae.config import ConfigError, DataConfig, PredictConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.head import Head, Prediction
+from videomae.evaluation.predictions import Predicted, predict_videos
 from videomae.evaluation.scoring import predictions_of
-from videomae.evaluation.views import Predicted, predict_videos
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.lists.names import read_names
 from videomae.lists.walk import Selection
 from videomae.model.classifier import VideoClassifier

@@ -22,7 +22,7 @@ from videomae.evaluation.features import (
     Features,
     settings_of_features,
 )
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16

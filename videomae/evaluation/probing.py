@@ -18,7 +18,8 @@ from videomae.config import (
 )
 from videomae.evaluation.features import FeatureExtractor, mean_features
 from videomae.evaluation.probes import knn_probs
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.model.mae import VideoMAE
 from videomae.run.rates import warmup_cosine
 from videomae.run.run import Run

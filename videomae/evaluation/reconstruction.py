@@ -21,10 +21,10 @@ from videomae.config import (
     token_grid,
 )
 from videomae.data.dataset import read_crops
+from videomae.data.frame_sampling import dense_indices, num_dense_starts
 from videomae.data.mask import Masking
-from videomae.data.sample import dense_indices, num_dense_starts
 from videomae.data.streams import Stream, random_stream
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.video.interface import DecodeError
 from videomae.video.opening import open_clip, reading_here
 from videomae.weights.weights import WeightsInfo

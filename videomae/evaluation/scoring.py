@@ -21,8 +21,9 @@ from videomae.config import (
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.head import Head, Predictions, is_readable, results
-from videomae.evaluation.views import gather_predictions, predict_videos
-from videomae.lists.clips import Clip, ClipList
+from videomae.evaluation.predictions import gather_predictions, predict_videos
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videomae.config import Dataset, UserError
-from videomae.lists.lines import NotTextError, json_objects, short_text, text_lines
 from videomae.lists.published import SPLITS, TEST, TRAIN, UNUSED, VAL
+from videomae.lists.text_files import NotTextError, json_objects, short_text, text_lines
 from videomae.run.extensions import extension, is_extension
 from videomae.run.files import parse_json
 

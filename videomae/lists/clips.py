@@ -1,81 +1,34 @@
-"""Clip lists: text, one clip a line, paths relative to a root.
+"""Clip lists: the clips of a text file, one a line, in columns that processes share.
 
-    auto                  no whole number at the end: video; one: video_label; 0 -1: that of V2
-    video                 path
-    video_label           path label
-    video_start_total     path 0 -1              (VideoMAE V2's pre-training lists)
-    frames_start_total    folder start total     (a folder of frames, the number of its first one)
-    frames_total_label    folder total label     (a folder of frames)
-    video_labels          path 3,17              (several classes; - for none)
-    video_values          path 0.5,-2            (numbers)
-
-The last two are never guessed. Paths may hold spaces. Blank lines and lines that start with "# "
-(hash, space) are skipped; "#basketball/x.mp4" is a path.
+The formats of a line are in videomae.lists.formats. Paths are relative to a root and may hold
+spaces. Blank lines and lines that start with "# " (hash, space) are skipped; "#basketball/x.mp4" is
+a path.
 """
 
-import re
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from videomae.config import CLASS, DataConfig, ListFormat, UserError
+from videomae.config import CLASS, DataConfig, ListFormat
+from videomae.config.settings import dotted
 from videomae.lists.columns import Columns, Integers
-from videomae.lists.lines import NotTextError, text_blocks
+from videomae.lists.formats import Clip, ClipListError, all_forms, parse_line, short
 from videomae.lists.plain import plain_lines
-from videomae.lists.targets import MEANT, TARGETS, check_format, wrong_target
+from videomae.lists.targets import check_format, wrong_target
+from videomae.lists.text_files import NotTextError, text_blocks
 from videomae.run.files import replacing
 
-FORMS = {
-    ListFormat.video: "path",
-    ListFormat.video_label: "path label",
-    ListFormat.video_start_total: "path 0 -1",
-    ListFormat.frames_start_total: "folder start total",
-    ListFormat.frames_total_label: "folder total label",
-    ListFormat.video_labels: "path 3,17",
-    ListFormat.video_values: "path 0.5,-2",
-}
-NUMBERS = {  # how many whole numbers end a line
-    ListFormat.video: 0,
-    ListFormat.video_label: 1,
-    ListFormat.video_start_total: 2,
-    ListFormat.frames_start_total: 2,
-    ListFormat.frames_total_label: 2,
-}
 ROWS = 1 << 12
 """Clips that an iteration makes at once."""
 PARSED = 1 << 16
 """Lines that are taken apart one by one before they become columns."""
 NONE = -(10**18)
 """Stands for None in a column: no line can hold so low a number."""
-MOST_SHOWN = 200
-"""Characters of a line that a message shows."""
-
-
-class ClipListError(UserError):
-    """A clip list that is missing, empty or malformed."""
-
-
-class Clip(NamedTuple):
-    """One line of a clip list."""
-
-    path: str
-    """As the list has it, relative to the root."""
-    line: int
-    """Its line in the list, from 1."""
-    label: int | None = None
-    start: int | None = None
-    """Number of the first frame of a frame folder."""
-    total: int | None = None
-    """Number of frames of a frame folder. None: a video file."""
-    source: str = "data"
-    """The section of the config that its list stands in; see DataConfig.parts."""
-    target: str = ""
-    """The last field of a line of video_labels or video_values; see videomae.lists.targets."""
 
 
 class ClipList(Sequence[Clip]):
@@ -232,7 +185,9 @@ def read_clips(
     columns = Columns.joined([block.columns for block in blocks])
     clips = ClipList(columns, [section], _joined_targets(blocks))
     if not clips:
-        raise ClipListError(f"{key}={path} lists no clip: expected one a line, such as {_forms()}")
+        raise ClipListError(
+            f"{key}={path} lists no clip: expected one a line, such as {all_forms()}"
+        )
     label, total = clips.labels(), clips.columns.number("total")
     wrong = (total != NONE) & (data.frame_template is None)
     has_label = labelled and data.target == CLASS
@@ -247,9 +202,9 @@ def read_clips(
         if has_label:
             _check_label(clip, path, data.classes)
         raise ClipListError(
-            f"{path}:{clip.line}: {_short(clip.path)} is a folder of frames: "
-            f"set {_setting(section, 'frame_template')}, for example "
-            f"'{_setting(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
+            f"{path}:{clip.line}: {short(clip.path)} is a folder of frames: "
+            f"set {dotted(section, 'frame_template')}, for example "
+            f"'{dotted(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
     return clips
 
@@ -304,89 +259,13 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
     return joined.take(np.argsort(columns.number("line")))
 
 
-def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:
-    """One line of the list at `path`, which is used in messages only."""
-    fields, form = line.strip(), data.list_format
-    if form in TARGETS:
-        words = fields.rsplit(maxsplit=1)
-        if len(words) < 2 or not re.fullmatch(TARGETS[form], words[1]):
-            raise ClipListError(
-                f"{path}:{number}: expected {FORMS[form]!r}, {MEANT[form]}, got {_short(line)}"
-            )
-        return Clip(words[0], number, source=section, target=words[1])
-    numbers = _trailing_integers(fields)
-    if form is ListFormat.auto:
-        if len(numbers) >= 2 and numbers[-2:] != [0, -1]:
-            raise ClipListError(
-                f"{path}:{number}: {_short(line)} ends in two whole numbers, which can mean "
-                f"several things; set {_setting(section, 'list_format')} to one of {_forms()}"
-            )
-        official = len(numbers) >= 2
-        form = ListFormat.video_start_total if official else AUTO_FORMS[len(numbers)]
-    count = NUMBERS[form]
-    words = fields.rsplit(maxsplit=count)
-    malformed = ClipListError(f"{path}:{number}: expected {FORMS[form]!r}, got {_short(line)}")
-    if len(words) != count + 1 or len(numbers) < count:
-        raise malformed
-    clip, values = words[0], numbers[len(numbers) - count :]
-    match form:
-        case ListFormat.video_label:
-            return Clip(clip, number, label=values[0], source=section)
-        case ListFormat.video_start_total:
-            if values[1] >= 0:
-                raise ClipListError(
-                    f"{path}:{number}: a total of {values[1]} frames means a folder of frames, "
-                    f"got {_short(line)}; set {_setting(section, 'list_format')}="
-                    "frames_start_total, or write 0 -1"
-                )
-            return Clip(clip, number, source=section)
-        case ListFormat.frames_start_total | ListFormat.frames_total_label:
-            started = form is ListFormat.frames_start_total
-            start = values[0] if started else data.first_frame
-            total = values[1] if started else values[0]
-            if total < 1 or start < 0:
-                raise malformed
-            label = None if started else values[1]
-            return Clip(clip, number, label, start, total, section)
-        case _:
-            return Clip(clip, number, source=section)
-
-
-AUTO_FORMS = (ListFormat.video, ListFormat.video_label)
-
-
 def _check_label(clip: Clip, path: Path, classes: int | None) -> None:
     if clip.label is None:
         raise ClipListError(
-            f"{path}:{clip.line}: expected 'path label', got {_short(clip.path)} without a label"
+            f"{path}:{clip.line}: expected 'path label', got {short(clip.path)} without a label"
         )
     if classes is not None and not 0 <= clip.label < classes:
         raise ClipListError(
-            f"{path}:{clip.line}: label {clip.label} of {_short(clip.path)} lies outside the "
+            f"{path}:{clip.line}: label {clip.label} of {short(clip.path)} lies outside the "
             f"{classes} classes 0..{classes - 1} of data.classes"
         )
-
-
-def _trailing_integers(text: str) -> list[int]:
-    """The whole numbers that end a line, after a path."""
-    words: Sequence[str] = text.split()
-    numbers: list[int] = []
-    for word in reversed(words[1:]):
-        if not re.fullmatch(r"-?\d{1,18}", word):  # what fits into 64 bits
-            break
-        numbers.insert(0, int(word))
-    return numbers
-
-
-def _setting(section: str, name: str) -> str:
-    """The dotted name of a setting of a section, or of none."""
-    return f"{section}.{name}" if section else name
-
-
-def _forms() -> str:
-    return ", ".join(f"{form.name} ({text!r})" for form, text in FORMS.items())
-
-
-def _short(line: str) -> str:
-    """A line as a message shows it."""
-    return repr(line) if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]!r} ..."

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from videomae.config import DataConfig
-from videomae.lists.clips import ClipListError
-from videomae.lists.lines import NotTextError, short_text
+from videomae.lists.formats import ClipListError
+from videomae.lists.text_files import NotTextError, short_text
 
 MOST_NAMES = 2**23
 """Bytes of a file of names, at most."""

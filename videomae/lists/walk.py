@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from videomae.lists.clips import Clip, ClipListError
+from videomae.lists.formats import Clip, ClipListError
 
 ENDINGS = (
     # phones, cameras, the web

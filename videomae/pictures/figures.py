@@ -16,7 +16,7 @@ from videomae.model.loss import tubelet_statistics
 from videomae.model.mae import MaskIndices, VideoMAE
 from videomae.model.pixels import unnormalise
 from videomae.model.tubelet import cut_tubelets, take
-from videomae.pictures.charts import running_mean
+from videomae.pictures.line_chart import running_mean
 from videomae.run.arithmetic import autocast
 from videomae.run.files import replacing
 from videomae.run.log import logged

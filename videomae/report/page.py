@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
-from videomae.pictures import charts
 from videomae.report import images
+from videomae.report.charts import charts_of
 from videomae.report.gather import Prediction, RunRecord
-from videomae.report.results import MAE, MAP, Result
+from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
     COLUMNS,
-    NONE,
     PRETRAINING_COLUMNS,
     WORDS,
     TableRow,
@@ -27,16 +26,6 @@ from videomae.report.summary import (
 )
 from videomae.run.text import escaped, redacted
 
-CHARTS = (
-    ("Loss", ("loss",), True),
-    ("Learning rate", ("lr",), False),
-    ("Validation accuracy, %", ("val_top1", "val_top5"), False),
-    ("Validation mean average precision, %", (f"val_{MAP}",), False),
-    ("Validation mean absolute error", (f"val_{MAE}",), False),
-    ("k-NN top-1, %", ("knn_top1",), False),
-)
-"""Title of each chart, its curves, and whether they are smoothed."""
-LABELS = {"val_top1": "top-1", "val_top5": "top-5"}
 MOST_IN_TABLE = 25
 """Largest number of classes for which the confusion matrix is a table, else it is a picture."""
 PAIRS, CLASSES = 10, 8
@@ -123,7 +112,7 @@ def _section(
         "parents": [(str(path), anchors.get(path.resolve())) for path in parents],
         "results": run.results,
         "weights": weights_of(run, result) if result else "",
-        "charts": _charts(run),
+        "charts": charts_of(run),
         "missing": run.missing,
         "damaged": run.damaged,
         "pictures": {name: images.data_uri(png, "png") for name, png in run.pictures.items()},
@@ -144,29 +133,6 @@ def _kind(run: RunRecord) -> str:
     if run.results and run.results[0].probe:
         return "probe"
     return "fine-tuning" if run.trained else "evaluation"
-
-
-def _charts(run: RunRecord) -> list[dict[str, Any]]:
-    found = []
-    for title, names, smooth in CHARTS:
-        curves = [(LABELS.get(n, n), run.curves[n]) for n in names if n in run.curves]
-        points = [point for _, own in curves for point in own]
-        if not points:
-            continue
-        lost = sum(point.value is None for point in points)
-        note = f"{lost} of {len(points)} logged numbers were not finite" if lost else ""
-        legend = [name for name, _ in curves] if len(curves) > 1 else []
-        last = next((p.value for p in reversed(curves[0][1]) if p.value is not None), None)
-        found.append(
-            {
-                "title": title,
-                "svg": Markup(charts.line_chart(curves, smooth=smooth)),
-                "legend": legend,
-                "last": NONE if last is None else charts.shown(last),
-                "note": note,
-            }
-        )
-    return found
 
 
 def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:

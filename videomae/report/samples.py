@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.config import DataConfig, Sampling, UserError
-from videomae.data import sample
-from videomae.lists.clips import Clip, read_clips
+from videomae.data import frame_sampling
+from videomae.lists.clips import read_clips
+from videomae.lists.formats import Clip
 from videomae.report.gather import Prediction
 from videomae.run.files import regular, sha256
 from videomae.video.interface import DecodeError
@@ -96,9 +97,9 @@ def _frames(clip: Clip, data: DataConfig) -> NDArray[np.uint8]:
     video = open_clip(clip, data)
     frames = data.clip.frames
     if data.sampling is Sampling.segment:
-        (indices,) = sample.segment_view_indices(video.num_frames, frames, segments=1)
+        (indices,) = frame_sampling.segment_view_indices(video.num_frames, frames, segments=1)
     else:
-        (indices,) = sample.dense_view_indices(
+        (indices,) = frame_sampling.dense_view_indices(
             video.num_frames, frames, data.clip.stride, segments=1
         )
     places = np.linspace(0, frames - 1, min(frames, MOST_FRAMES)).round().astype(int)

@@ -15,7 +15,7 @@ from videomae.config import ConfigError, RunConfig, Sharding
 from videomae.run.cores import UNDER_SUBMITIT, own_cores
 from videomae.run.devices import can_pin, check_device, find_device, pinned
 from videomae.run.launcher import ProcessLost
-from videomae.run.programs import end_with_parent
+from videomae.run.worker_pool import end_with_parent
 
 T = TypeVar("T")
 KEPT_CORES = 2

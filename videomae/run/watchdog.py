@@ -5,7 +5,7 @@ import os
 import time
 from threading import Event, Lock, Thread
 
-from videomae.run.programs import POLL_S, Watch
+from videomae.run.worker_pool import POLL_S, Watch
 
 STDERR = 2
 LEAST_S = 30.0

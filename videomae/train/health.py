@@ -10,7 +10,8 @@ import numpy as np
 from videomae.config import UserError
 from videomae.data.dataset import Item, TrainingClips
 from videomae.data.loader import TrainingOrder, training_loader
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.run.bad_files import TRAIN, BadFile
 from videomae.run.directory import BAD_FILES

@@ -17,7 +17,7 @@ from videomae.data.dataset import view_shape
 from videomae.data.loader import piece_size
 from videomae.data.mix import block_of, group_of
 from videomae.data.workers import most_memory
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.arithmetic import has_bf16, uses_bf16
 from videomae.run.console import Facts
 from videomae.run.directory import CHOICES

@@ -38,11 +38,11 @@ from videomae.run.run import Run
 from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
-from videomae.train.groups import adamw
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
 from videomae.train.objective import Inputs, Objective
+from videomae.train.optimizer import adamw
 from videomae.train.outcome import Outcome, resume_command
 from videomae.train.planning import choices_of, plan_run, settle_batch
 from videomae.train.profiling import traced

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from videomae.config import MAX_CLIP_BYTES, DataConfig
 from videomae.config.typed import check_types
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.console import progress_bar
 from videomae.run.files import append_text, whole_json_lines
-from videomae.run.programs import run_all
+from videomae.run.worker_pool import run_all
 from videomae.video.inspection import Inspection
 
 logger = logging.getLogger(__name__)

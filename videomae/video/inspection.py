@@ -17,7 +17,7 @@ import numpy as np
 
 from videomae.config import MAX_CLIP_BYTES
 from videomae.run.files import DOES_NOT_EXIST, why_missing
-from videomae.run.programs import serve
+from videomae.run.worker_pool import serve
 from videomae.video.completeness import incomplete
 from videomae.video.container import (
     VideoPacket,

@@ -8,9 +8,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.extensions import FORM, extension, is_extension
-from videomae.run.programs import memory_limited
+from videomae.run.worker_pool import memory_limited
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Video, within_memory
 from videomae.video.packs import PACK_INDEX, Pack

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from videomae.config import ConfigError, UserError
 from videomae.config.typed import check_types
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.files import (
     append_text,
     regular,

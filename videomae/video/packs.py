@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.console import Facts
 from videomae.run.files import inside, sha256
 from videomae.video.interface import DecodeError

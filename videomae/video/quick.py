@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from videomae.run.programs import serve
+from videomae.run.worker_pool import serve
 from videomae.video.folder import FrameFolder
 from videomae.video.inspection import Inspection
 from videomae.video.interface import DecodeError, Video, within_memory

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from videomae.config import ConfigError
-from videomae.lists.clips import Clip
+from videomae.lists.formats import Clip
 from videomae.run.console import Facts
 from videomae.run.files import replacing
 from videomae.video.inspection import Inspection

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.config import MAX_CLIP_BYTES
-from videomae.run.programs import serve
+from videomae.run.worker_pool import serve
 from videomae.video.container import best_stream, check_file, frame_rate, open_container
 from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError

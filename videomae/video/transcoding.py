@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from videomae.config import ConfigError, PackConfig, UserError
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import write_text
-from videomae.run.programs import run_all
+from videomae.run.worker_pool import run_all
 from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, source_of

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomae.evaluation.head import Head, Predictions, is_readable
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 
 
 class Ordinal(Head):

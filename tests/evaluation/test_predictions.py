@@ -12,7 +12,7 @@ from tests.conftest import write_list
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import Batch, evaluation_loader
-from videomae.evaluation.views import gather_predictions, predict_videos
+from videomae.evaluation.predictions import gather_predictions, predict_videos
 from videomae.lists.clips import read_clips
 from videomae.run.bad_files import BadFile
 

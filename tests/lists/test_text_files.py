@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from videomae.config import ClipConfig, DataConfig, Dataset
 from videomae.lists import annotations as annotations_module
 from videomae.lists import clips as clips_module
-from videomae.lists import lines as lines_module
 from videomae.lists import names as names_module
+from videomae.lists import text_files as text_module
 from videomae.lists.annotations import READERS, AnnotationError, csv_rows
-from videomae.lists.clips import ClipListError, read_clips, write_without
-from videomae.lists.lines import (
+from videomae.lists.clips import read_clips, write_without
+from videomae.lists.formats import ClipListError
+from videomae.lists.names import class_names
+from videomae.lists.text_files import (
     MOST_LINE,
     MOST_OBJECT,
     NotTextError,
     json_objects,
     text_lines,
 )
-from videomae.lists.names import class_names
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
 MB = 2**20
@@ -51,7 +52,7 @@ def test_lines_are_those_of_the_whole_text(tmp_path: Path, text: str, block: int
     path.write_bytes(text.encode())
     whole = path.read_text("utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines_module, "BLOCK", block)
+        patch.setattr(text_module, "BLOCK", block)
         assert list(text_lines(path)) == (whole.removesuffix("\n").split("\n") if whole else [])
 
 
@@ -88,7 +89,7 @@ def test_lines_that_are_not_plain_cost_as_little_as_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some at a time are objects of Python, never all of them."""
-    monkeypatch.setattr(lines_module, "BLOCK", 2**14)
+    monkeypatch.setattr(text_module, "BLOCK", 2**14)
     monkeypatch.setattr(clips_module, "PARSED", 2**12)
     path = tmp_path / "list.txt"
     path.write_text(" a\n" * 100_000)
@@ -136,7 +137,7 @@ def test_objects_are_those_of_the_whole_document(
     path = tmp_path / "list.json"
     path.write_text(json.dumps(objects, indent=indent, ensure_ascii=ascii_only) + "\n", "utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines_module, "PIECE", most)
+        patch.setattr(text_module, "PIECE", most)
         assert list(json_objects(path)) == objects
 
 

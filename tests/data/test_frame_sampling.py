@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videomae.data.sample import (
+from videomae.data.frame_sampling import (
     dense_indices,
     dense_view_indices,
     is_short,

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.dataset import check_given_up, read_crops
-from videomae.data.sample import dense_indices, num_dense_starts
+from videomae.data.frame_sampling import dense_indices, num_dense_starts
 from videomae.data.working import WorkerSlot
-from videomae.lists.clips import Clip, ClipList
+from videomae.lists.clips import ClipList
+from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Video, within_memory
 from videomae.video.opening import open_clip

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.conftest import ROOT
-from videomae.pictures.charts import Points, line_chart
+from videomae.pictures.line_chart import Points, line_chart
 
 PAGE = ROOT / "videomae/report/templates/page.html"
 

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import GOLDEN
 from videomae.config import ClipConfig, ModelConfig, OptimConfig
 from videomae.model import VideoClassifier, VideoMAE
-from videomae.train.groups import adamw, parameter_groups
+from videomae.train.optimizer import adamw, parameter_groups
 
 MODEL = ModelConfig(
     name="golden",
