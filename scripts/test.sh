@@ -10,4 +10,4 @@ source "$(dirname "$0")/environment.sh" dev
 ruff format --check .
 ruff check .
 mypy
-pytest "$@"
+pytest -n 2 --dist loadfile "$@"
