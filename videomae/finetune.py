@@ -36,10 +36,12 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.run.run import open_run
     from videomae.train.finetuning import Finetuning
     from videomae.train.outcome import exit_if_stopped
+    from videomae.train.own_videos import with_own_videos
     from videomae.train.trainer import Trainer
 
     splits = config_of_splits(config)
     with open_run(config.run, config.output_dir) as run:
+        splits = [with_own_videos(run, split) for split in splits]
         for split in splits:
             stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)
             outcome = Trainer(stage.run, stage.config, stage).train()

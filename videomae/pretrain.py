@@ -45,12 +45,15 @@ def pretrain(config: PretrainConfig) -> None:
     from videomae.run.checks import require
     from videomae.run.run import open_run
     from videomae.train.outcome import exit_if_stopped
+    from videomae.train.own_videos import with_own_videos
     from videomae.train.pretraining import Pretraining
     from videomae.train.trainer import Trainer
 
     config = replace(config, data=with_prepared(config.data))
-    require(config, *lists_of(config.data))
+    if config.data.videos is None:
+        require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:
+        config = with_own_videos(run, config)
         stage = Pretraining(run, config)
         outcome = Trainer(run, stage.config, stage).train()
     exit_if_stopped(outcome)

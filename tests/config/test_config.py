@@ -409,7 +409,7 @@ def test_what_hydra_composed_is_the_dataclasses_themselves() -> None:
     assert type(config.mask) is MaskConfig
     assert config.mask.kind is MaskKind.tube
     assert (config.model.dim, config.data.clip.frames, config.run.workers) == (32, 4, 0)
-    assert config.output_dir == "outputs/unnamed"
+    assert config.output_dir == "outputs/pretrain"
 
 
 @pytest.mark.parametrize(

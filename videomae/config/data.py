@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from videomae.config.clip import ClipConfig
+from videomae.config.files import Scan
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
 from videomae.config.settings import check, setting
 
@@ -52,6 +53,19 @@ class DataConfig(ListConfig):
         often=True,
     )
     """Clip list to evaluate on (fine-tuning and evaluation)."""
+    videos: str | None = setting(
+        None,
+        is_path=True,
+        must_exist=True,
+        example="/path/to/videos",
+        may_change=True,
+        often=True,
+    )
+    """Folder of your own videos, one folder per class or unlabelled: pretrain and finetune scan it,
+    make the lists, and fit what is not given to the number of videos. See docs/own_videos.md."""
+    scan: Scan | None = setting(None, may_change=True)
+    """How data.videos is looked through for broken files: strict decodes each, quick reads its
+    first, middle and last frame, off does not look; null: strict, from 1,000 videos up quick."""
     prepared: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Directory that python -m videomae.prepare wrote. It gives the lists, root, class_names and
     classes that are null here."""

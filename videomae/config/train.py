@@ -89,6 +89,8 @@ class EpochProbeConfig(ListConfig):
 class PretrainConfig(TrainConfig):
     """python -m videomae.pretrain"""
 
+    name: str = setting("pretrain", may_change=True)
+    """The run's name; every exp of a recipe sets one."""
     mask: MaskConfig = setting(kw_only=True)
     probe: EpochProbeConfig = setting(factory=EpochProbeConfig, may_change=True)
 
@@ -111,6 +113,8 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """python -m videomae.finetune"""
 
+    name: str = setting("finetune", may_change=True)
+    """The run's name; every exp of a recipe sets one."""
     head_map: str | None = setting(None, is_path=True, may_change=True)
     """JSON list: which row of the weights' head becomes class i; null: the head is kept or new."""
     eval_every: int = setting(0, at_least=0, may_change=True, often=True)
