@@ -138,7 +138,6 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (OPTIM, {"layer_decay": 1.1}, "optim.layer_decay must lie in (0, 1], got 1.1"),
     (OPTIM, {"betas": [0.9]}, "optim.betas must be two numbers in [0, 1), got [0.9]"),
     (OPTIM, {"betas": [0.9, 1.0]}, "optim.betas must be two numbers in [0, 1), got [0.9, 1.0]"),
-    (OPTIM, {"warmup_epochs": 11}, "optim.warmup_epochs=11 is more than optim.epochs=10"),
     (RUN, {"device_batch": 0}, "run.device_batch must be at least 1, got 0"),
     (RUN, {"workers": -1}, "run.workers must be at least 0, got -1"),
     (RUN, {"log_every": 0}, "run.log_every must be at least 1, got 0"),

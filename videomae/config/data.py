@@ -120,6 +120,18 @@ class DataConfig(ListConfig):
             "its own, data.sources.NAME.train_list and data.sources.NAME.root",
         )
 
+    def check_no_videos(self) -> None:
+        """Check that data.videos is null, as where lists are only used.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check(
+            self.videos is None,
+            f"data.videos={self.videos} is for pretrain and finetune, which make lists of it: give "
+            "data.prepared=RUN/prepared, the lists of such a run",
+        )
+
     def parts(self) -> dict[str, "DataConfig"]:
         """Each training list as a data set of its own, by the section of the config it stands in.
 

@@ -79,3 +79,4 @@ class ProbeConfig(BothHeadsConfig):
     def __post_init__(self) -> None:
         check_name(self.name)
         check_seed(self.seed)
+        self.data.check_no_videos()

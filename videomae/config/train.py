@@ -63,6 +63,8 @@ class TrainConfig:
         check_name(self.name)
         check_seed(self.seed)
         check_bounds(self)
+        if self.data.videos is None:  # else the warm-up is fitted to the epochs
+            self.optim.check_warmup()
         token_grid(self.model, self.data.clip)
 
 
@@ -142,3 +144,7 @@ class EvaluateConfig(FinetuneConfig):
     output_dir: str = setting(
         "outputs/${name}/evaluation", is_path=True, may_change=True, often=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data.check_no_videos()

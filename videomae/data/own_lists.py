@@ -141,7 +141,6 @@ def make_own_lists(request: ListRequest, directory: Path) -> None:
     folder = _without_changed(without_copies(folder), request.videos)
     check_not_empty(folder)
     _write(_with_parts(folder, request), request.videos, directory)
-    state = _state(folder, request, mode)  # of the files as they were scanned
     write_text(made(directory, STATE), json.dumps(state | {"labelled": folder.labelled}) + "\n")
     _tell(OwnLists.read(directory), [f"{each.what}: {each.where}" for each in folder.problems])
 
@@ -257,11 +256,11 @@ def _held_out(folder: OwnFolder, part: str, share: float) -> OwnFolder:
     videos = [
         replace(video, part=part) if video.path in chosen else video for video in folder.videos
     ]
-    num = len({sources[path] for path in sources} - {None})
-    how = f"in whole sources, of which the names tell {num:,}" if num else "as names tell no source"
-    logger.info(
-        f"{len(chosen):,} videos are held out for {part} (of each class a share of {share:g} or more, {how})"
+    num = len(set(sources.values()) - {None})
+    how = (
+        f"in whole sources, of which the names tell {num:,}" if num else "the names tell no source"
     )
+    logger.info(f"{len(chosen):,} videos are held out for {part}: {share:.0%} of a class, {how}")
     if divided and num:
         names = ", ".join(folder.classes[label] for label in divided[:5])
         logger.info(

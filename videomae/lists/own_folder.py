@@ -251,9 +251,11 @@ def check_not_empty(folder: OwnFolder) -> None:
         for kind, count in Counter(problem.kind for problem in folder.problems).items()
     )
     if not folder.videos:
+        first = folder.problems[0] if folder.problems else Problem("", "nothing", lost)
         raise OwnFolderError(
-            f"data.videos={folder.root}: no video can be used ({lost}). "
-            "python -m videomae.doctor says what is there to decode with"
+            f"data.videos={folder.root}: no video can be used ({lost}), such as {first.what}: "
+            f"{first.where}. Mend some, or give another folder; python -m videomae.doctor says "
+            "what is there to decode with"
         )
     there = {video.class_name for video in folder.videos}
     for name in folder.classes:

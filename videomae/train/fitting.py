@@ -119,6 +119,7 @@ def fitted(
         "optim": _optim(fitting, model, num_videos, world),
         "augment": _augment(fitting, num_videos),
     }
+    sections["optim"].check_warmup()
     if isinstance(config, PretrainConfig):
         sections["mask"] = _mask(fitting, config.mask, clip)
     return replace(config, **sections), fitting.rows
