@@ -10,6 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 
 from videomae.run.overrides import split
 
+SMALL = "small"
+"""The exp whose numbers are fitted to the data; other exps decide theirs."""
+
 
 @dataclass(frozen=True)
 class Given:

@@ -20,15 +20,13 @@ from videomae.config import (
     TrainConfig,
 )
 from videomae.model.presets import preset
-from videomae.run.given import Given
+from videomae.run.given import SMALL, Given
 from videomae.train.schedule import LR_UNIT
 from videomae.weights.weights import WeightsInfo
 
 S = TypeVar("S")
 C = TypeVar("C", bound=TrainConfig)
 
-SMALL = "small"
-"""The exp whose numbers are fitted."""
 CPU_MODEL, CPU_CLIP = "vit_tiny", ClipConfig(frames=8, stride=4, size=64)
 """Defaults for a folder of videos where there is no GPU."""
 SMALL_DIM = 256

@@ -12,8 +12,8 @@ from hydra import compose
 from omegaconf import open_dict
 
 from videomae.config import ConfigError, Stage, TrainConfig, config_dir
+from videomae.run.given import SMALL
 from videomae.run.schema import config_object, register
-from videomae.train.fitting import SMALL
 from videomae.train.schedule import LR_UNIT, Plan
 
 NUMBERS = ("batch", "lr", "epochs", "steps")
