@@ -65,6 +65,14 @@ def test_a_class_of_one_source_is_divided_and_said() -> None:
     assert Counter(names[path] for path in chosen) == {0: 2, 1: 5}  # two sources: one of them
 
 
+def test_no_class_loses_all_its_training_videos_to_a_source_that_another_wants() -> None:
+    names = {"a/g1_1.mp4": 0} | {f"a/k1_{number}.mp4": 0 for number in range(9)}
+    names |= {f"b/{source}_{number}.mp4": 1 for source in ("g1", "h1") for number in range(2)}
+    chosen, _ = split(names)
+    assert {names[path] for path in names.keys() - chosen} == {0, 1}
+    assert {names[path] for path in chosen} == {0, 1}
+
+
 def test_a_class_of_one_video_stays_in_train() -> None:
     chosen, _ = split({"0/x.mp4": 0, "1/y.mp4": 1, "1/z.mp4": 1})
     assert len(chosen) == 1
