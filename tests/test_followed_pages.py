@@ -14,7 +14,7 @@ import torch
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from tests import miniatures
-from tests.conftest import write_list
+from tests.conftest import write_list, write_video
 from tests.pages import PAGES, commands, snippets
 from tests.test_commands import call
 from videomae.config import ClipConfig, Positions
@@ -78,12 +78,15 @@ def run_of(directory: Path, model: VideoMAE | VideoClassifier, kind: Kind) -> No
 def labelled_folder(here: Path, videos: Path) -> None:
     """videos/ with two folders of eight videos, and lists of them with labels of 12 classes."""
     paths = []
-    for folder in ("holiday", "work"):
+    for first, folder in enumerate(("holiday", "work")):
         (here / "videos" / folder).mkdir(parents=True)
         for number in range(8):
             name = "beach" if (folder, number) == ("holiday", 0) else str(number)
             paths.append(f"{folder}/{name}.mp4")
-            (here / "videos" / paths[-1]).symlink_to(videos / f"{number}.mp4")
+            if first == 0:
+                (here / "videos" / paths[-1]).symlink_to(videos / f"{number}.mp4")
+            else:
+                write_video(here / "videos" / paths[-1], seed=20 + number)
     write_list(here / "clips.txt", paths)
     labelled = [f"{path} {number % 12}" for number, path in enumerate(paths)]
     write_list(here / "train.txt", labelled[:12])
@@ -99,11 +102,13 @@ def test_own_videos(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / f"{name}.txt").write_text((tmp_path / "clips.txt").read_text())
     monkeypatch.chdir(tmp_path)
     ran = follow("docs/own_videos.md", tmp_path)
-    assert ran[:5] == ["prepare", "scan", "pretrain", "pretrain", "reconstruct"]
-    assert ran[5:] == [
+    assert ran[:4] == ["pretrain", "finetune", "predict", "report"]
+    assert ran[4:9] == ["prepare", "scan", "pretrain", "pretrain", "reconstruct"]
+    assert ran[9:] == [
         *("pretrain", "finetune", "evaluate", "predict", "extract", "report", "pretrain")
     ]
     for written in (
+        *("outputs/finetune/prepared/test.txt", "outputs/finetune/results.json"),
         *("lists/mine/train.txt", "lists/mine/val.txt", "lists/mine/test.txt"),
         *("lists/mine/classes.txt", "scans/mine/clean.txt", "scans/mine/scan.parquet"),
         *("reconstruction.png", "predictions.json", "seen/holiday/beach.mp4.png"),

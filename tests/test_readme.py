@@ -161,7 +161,7 @@ SAID = {
         ("of 224 px", "finetune", "data.clip.size", 224),
     ],
     "docs/run_directory.md": [
-        ("(default `outputs/NAME`)", "finetune", "output_dir", "outputs/unnamed"),
+        ("(default `outputs/NAME`)", "finetune", "output_dir", "outputs/finetune"),
         ("`run.keep_checkpoints` (2)", "pretrain", "run.keep_checkpoints", 2),
     ],
 }

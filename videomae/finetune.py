@@ -1,6 +1,7 @@
 """Fine-tune pre-trained weights for action recognition, then evaluate the result.
 
     python -m videomae.finetune +exp=ucf101 weights=W data.train_list=L data.test_list=L data.root=D
+    python -m videomae.finetune data.videos=FOLDER weights=W
     torchrun --nproc-per-node 8 -m videomae.finetune +exp=ucf101 run=node8 weights=W data...
 
 weights=PATH is a run directory or its weights.safetensors, an official .pth, or a DeepSpeed or
@@ -8,6 +9,7 @@ Hugging Face directory: pre-trained, or fine-tuned (the head is replaced where t
 weights=scratch starts from random weights. What was loaded, missing and unexpected is printed, and
 a partial encoder is an error. Other overrides:
 
+    data.videos=FOLDER                         a folder per class: lists and settings are made of it
     data.train_list=FILE data.test_list=FILE   "path label" on each line, relative to data.root
     data.prepared=DIR data.split=1             all of these, from python -m videomae.prepare
     data.split=all                             every split in turn, and the mean of their results
@@ -36,10 +38,12 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.run.run import open_run
     from videomae.train.finetuning import Finetuning
     from videomae.train.outcome import exit_if_stopped
+    from videomae.train.own_videos import with_own_videos
     from videomae.train.trainer import Trainer
 
     splits = config_of_splits(config)
     with open_run(config.run, config.output_dir) as run:
+        splits = [with_own_videos(run, split) for split in splits]
         for split in splits:
             stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)
             outcome = Trainer(stage.run, stage.config, stage).train()

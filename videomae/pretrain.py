@@ -1,11 +1,13 @@
 """Pre-train a video transformer on unlabelled clips: VideoMAE V2, tube and dual masking.
 
+    python -m videomae.pretrain data.videos=FOLDER
     python -m videomae.pretrain +exp=tiktok_vitg data.train_list=LIST data.root=VIDEOS
     torchrun --nproc-per-node 8 -m videomae.pretrain +exp=tiktok_vitb run=node8 data...
 
 An exp (+exp=NAME, see configs/exp) is a whole run: model, data, masking, optimiser. Overrides that
 every training command takes:
 
+    data.videos=FOLDER     your own videos: lists and settings are made of them (docs/own_videos.md)
     data.train_list=FILE   one clip a line, relative to data.root (formats: data_lists/README.md)
     data.root=DIR          where the videos are
     data.prepared=DIR      both, from python -m videomae.prepare; data.split=1 where it has splits
@@ -45,12 +47,15 @@ def pretrain(config: PretrainConfig) -> None:
     from videomae.run.checks import require
     from videomae.run.run import open_run
     from videomae.train.outcome import exit_if_stopped
+    from videomae.train.own_videos import with_own_videos
     from videomae.train.pretraining import Pretraining
     from videomae.train.trainer import Trainer
 
     config = replace(config, data=with_prepared(config.data))
-    require(config, *lists_of(config.data))
+    if config.data.videos is None:
+        require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:
+        config = with_own_videos(run, config)
         stage = Pretraining(run, config)
         outcome = Trainer(run, stage.config, stage).train()
     exit_if_stopped(outcome)

@@ -49,6 +49,8 @@ def command_of(name: str) -> tuple[str, list[str]]:
 
 
 EXPS = [path.stem for path in exps()]
+OF_BOTH = "small"
+"""The exp of both commands: the run is named after the command."""
 FINETUNING = [exp for exp in EXPS if command_of(exp)[0] == "finetune"]
 
 
@@ -84,8 +86,15 @@ def test_evaluate_takes_every_fine_tuning_experiment_unchanged(subtests: pytest.
 def test_each_experiment_is_named_as_its_file_and_writes_there(subtests: pytest.Subtests) -> None:
     for exp in EXPS:
         with subtests.test(exp=exp):
-            assert yaml_of("exp", exp)["name"] == exp
-            assert config_of_exp(exp).output_dir == f"outputs/{exp}"
+            assert yaml_of("exp", exp).get("name", OF_BOTH) == exp
+            name = "pretrain" if exp == OF_BOTH else exp
+            assert config_of_exp(exp).output_dir == f"outputs/{name}"
+
+
+def test_the_small_exp_is_for_both_commands() -> None:
+    for command in ("pretrain", "finetune"):
+        config = composed(command, f"+exp={OF_BOTH}")
+        assert (config.name, config.model.name, config.data.clip.size) == (command, "vit_tiny", 64)
 
 
 def test_each_header_says_the_same_things_in_the_same_order(subtests: pytest.Subtests) -> None:
@@ -422,7 +431,7 @@ SETS = {  # classes, stride of dense sampling (None: segments), test views
 
 
 def test_every_recipe_is_in_the_tables() -> None:
-    recipes = {exp for exp in EXPS if not exp.startswith("demo_")}
+    recipes = {exp for exp in EXPS if not exp.startswith("demo_")} - {OF_BOTH}
     assert PRETRAINING.keys() | FINE_TUNING.keys() == recipes
     assert FINE_TUNING.keys() == MIX_BLOCKS.keys() == set(FINETUNING) & recipes
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from videomae.config.clip import ClipConfig
+from videomae.config.files import Scan
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
 from videomae.config.settings import check, setting
 
@@ -57,6 +58,19 @@ class DataConfig(ListConfig):
         often=True,
     )
     """Test list, on which fine-tuning and evaluation measure the accuracy."""
+    videos: str | None = setting(
+        None,
+        is_path=True,
+        must_exist=True,
+        example="/path/to/videos",
+        may_change=True,
+        often=True,
+    )
+    """Folder of your own videos, one folder per class or unlabelled: pretrain and finetune scan it,
+    make the lists, and fit what is not given to the number of videos. See docs/own_videos.md."""
+    scan: Scan | None = setting(None, may_change=True)
+    """How data.videos is looked through for broken files: strict decodes each, quick reads its
+    first, middle and last frame, off does not look; null: strict, from 1,000 videos up quick."""
     prepared: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Directory that python -m videomae.prepare wrote. It provides the lists, root, class_names and
     classes wherever these are null."""
@@ -123,6 +137,18 @@ class DataConfig(ListConfig):
             f"data.train_list={self.train_list} and data.root={self.root} have no place beside "
             f"data.sources ({', '.join(self.sources)}): leave both at null, and give each source "
             "its own, data.sources.NAME.train_list and data.sources.NAME.root",
+        )
+
+    def check_no_videos(self) -> None:
+        """Check that data.videos is null, as where lists are only used.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check(
+            self.videos is None,
+            f"data.videos={self.videos} is for pretrain and finetune, which make lists of it: give "
+            "data.prepared=RUN/prepared, the lists of such a run",
         )
 
     def parts(self) -> dict[str, "DataConfig"]:

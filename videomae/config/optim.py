@@ -52,6 +52,13 @@ class OptimConfig:
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"optim.betas must be two numbers in [0, 1), got {self.betas}",
         )
+
+    def check_warmup(self) -> None:
+        """Check that the warm-up is no longer than the run.
+
+        Raises:
+            ConfigError: it is.
+        """
         check(
             self.warmup_epochs <= self.epochs,
             f"optim.warmup_epochs={self.warmup_epochs} is more than optim.epochs={self.epochs}",

@@ -87,3 +87,4 @@ class ProbeConfig(BothHeadsConfig):
         )
         check_name(self.name)
         check_seed(self.seed)
+        self.data.check_no_videos()

@@ -68,6 +68,8 @@ class TrainConfig:
         check_name(self.name)
         check_seed(self.seed)
         check_bounds(self)
+        if self.data.videos is None:  # else the warm-up is fitted to the epochs
+            self.optim.check_warmup()
         token_grid(self.model, self.data.clip)
 
 
@@ -95,6 +97,8 @@ class EpochProbeConfig(ListConfig):
 class PretrainConfig(TrainConfig):
     """Settings of python -m videomae.pretrain."""
 
+    name: str = setting("pretrain", may_change=True)
+    """The run's name; every exp of a recipe sets one."""
     mask: MaskConfig = setting(kw_only=True)
     probe: EpochProbeConfig = setting(factory=EpochProbeConfig, may_change=True)
 
@@ -121,6 +125,8 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """Settings of python -m videomae.finetune."""
 
+    name: str = setting("finetune", may_change=True)
+    """The run's name; every exp of a recipe sets one."""
     head_map: str | None = setting(None, is_path=True, may_change=True)
     """JSON list whose entry i is the row of the weights' head that becomes class i; null: the head
     is kept, or replaced by a new one where the classes differ."""
@@ -151,3 +157,7 @@ class EvaluateConfig(FinetuneConfig):
     output_dir: str = setting(
         "outputs/${name}/evaluation", is_path=True, may_change=True, often=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.data.check_no_videos()

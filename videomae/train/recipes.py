@@ -12,6 +12,7 @@ from hydra import compose
 from omegaconf import open_dict
 
 from videomae.config import ConfigError, RecipeStage, TrainConfig, config_dir
+from videomae.run.given import SMALL
 from videomae.run.schema import config_object, register
 from videomae.train.schedule import LR_UNIT, Plan
 
@@ -84,15 +85,18 @@ def row(exp: Path, header: Header) -> tuple[str, ...]:
     config = config_object(composed, header.stage.name)
     optim, plan = config.optim, plan_of(config)
     views = f"{config.data.segments} x {config.data.crops}"
+    numbers = (
+        f"{optim.global_batch:,}",
+        f"{optim.base_lr * optim.global_batch / LR_UNIT:.5g}",
+        f"{optim.epochs:,}",
+        f"{plan.total_steps:,}" if plan else "?",
+    )
     return (
         exp.stem,
         header.stage.name,
         config.model.name,
         data,
-        f"{optim.global_batch:,}",
-        f"{optim.base_lr * optim.global_batch / LR_UNIT:.5g}",
-        f"{optim.epochs:,}",
-        f"{plan.total_steps:,}" if plan else "?",
+        *(["fitted"] * len(numbers) if exp.stem == SMALL else numbers),
         views if header.stage is RecipeStage.finetune else "",
         header.facts.get("Start", "random weights"),
         header.facts.get("Reported", ""),

@@ -1,0 +1,44 @@
+"""Settings that the command line gives: those that a user chose, as opposed to defaults.
+
+A setting that nobody chose may be fitted to the data; one that was given stays as it is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hydra.core.hydra_config import HydraConfig
+
+from videomae.run.overrides import split
+
+SMALL = "small"
+"""The exp whose numbers are fitted to the data; other exps decide theirs."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The settings and groups that the command line names, and the exp that it chooses."""
+
+    keys: frozenset[str] = frozenset()
+    """Dotted names of settings, and of groups such as model in model=vit_small."""
+    exp: str | None = None
+    """The name of the chosen exp; None: there is none."""
+
+    def has(self, key: str) -> bool:
+        """Tell whether a setting was given, by itself or with its group."""
+        parts = key.split(".")
+        return any(".".join(parts[:count]) in self.keys for count in range(1, len(parts) + 1))
+
+
+def given_of(overrides: Iterable[str], exp: str | None) -> Given:
+    """Return what the words of a command line give."""
+    found = (split(word) for word in overrides)
+    keys = {each.key.removeprefix("/").partition("@")[0] for each in found if each}
+    return Given(frozenset(keys - {"exp"}), exp)
+
+
+def given() -> Given:
+    """Return what the command line of this process gives; nothing outside a command."""
+    if not HydraConfig.initialized():
+        return Given()
+    cfg = HydraConfig.get()
+    return given_of(cfg.overrides.task, cfg.runtime.choices.get("exp"))
