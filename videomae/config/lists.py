@@ -13,7 +13,7 @@ MIN_CLIP_BYTES = 2**27
 
 
 class ListFormat(Enum):
-    """The formats of a line of a clip list; videomae.lists.clips explains them."""
+    """The formats of a line of a clip list; videomae.lists.formats explains them."""
 
     auto = "auto"
     video = "video"

@@ -1,7 +1,7 @@
 """Fast parsing of plain lines of a clip list, all at once with Arrow.
 
 A line is plain if nothing stands before its path, one blank or tab before each number, and nothing
-after the last number, and if its digits are ASCII. videomae.lists.clips.parse_line parses all other
+after the last number, and if its digits are ASCII. videomae.lists.formats.parse_line parses all other
 lines, and reports malformed ones; it gives the same results for plain lines.
 """
 
@@ -68,7 +68,7 @@ def plain_lines(lines: Any, form: ListFormat) -> tuple[list[PlainLines], NDArray
     filled = _array(pc.binary_length(lines)) > 0
     (places,) = np.nonzero(filled & ~_array(pc.starts_with(lines, "# ")))
     found = []
-    for pattern, names in PLAIN[form]:
+    for pattern, names in PLAIN.get(form, ()):
         left = lines.take(pa.array(places))
         fits = _array(pc.match_substring_regex(left, pattern + "$"))
         if fits.any():

@@ -1,4 +1,7 @@
-"""Health checks of every training step: unreadable videos, non-finite gradients, loss spikes."""
+"""Health checks of every training step: unreadable videos, non-finite gradients, loss spikes.
+
+A rule that stops a run sets `HealthMonitor.failure`; the trainer saves a checkpoint and raises it.
+"""
 
 import math
 from collections import deque

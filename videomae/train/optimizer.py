@@ -1,4 +1,8 @@
-"""Parameter groups of equal weight decay and learning-rate scale, and the AdamW optimiser."""
+"""Parameter groups of equal weight decay and learning-rate scale, and the AdamW optimiser.
+
+Another optimiser must leave its state unchanged where its `found_inf` is 1 (videomae.train.step),
+and its state is restored in videomae.train.checkpoint and counted in videomae.train.memory.
+"""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,8 @@
-"""Read and write weights in every supported format, which is recognised by the path's content."""
+"""Read and write weights in every supported format, which is recognised by the path's content.
+
+Add one here; one that is written is also named in WeightsFormat, and one in another container than
+safetensors or torch.save is opened by videomae.weights.tensors.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
