@@ -136,6 +136,8 @@ def test_going_on_cuts_what_was_logged_later(tmp_path: Path) -> None:
             log.metrics(row(step, loss=step))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
+    # TensorBoard orders files by name: by the second, and then "10" comes before "9".
+    time.sleep(1.1)
     with run_log(tmp_path, step=2) as log:
         assert [found["step"] for found in lines(tmp_path / "metrics.jsonl")] == [1, 2]
         log.metrics(row(3, loss=30))

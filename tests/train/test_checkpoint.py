@@ -446,6 +446,8 @@ FREE_DATA = {
     "split",
     "train_list",
     "val_list",
+    "videos",
+    "scan",
     "test_list",
     "root",
     "num_train",
