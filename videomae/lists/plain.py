@@ -1,8 +1,8 @@
 """Fast parsing of plain lines of a clip list, all at once with Arrow.
 
 A line is plain if nothing stands before its path, one blank or tab before each number, and nothing
-after the last number, and if its digits are ASCII. videomae.lists.formats.parse_line parses all other
-lines, and reports malformed ones; it gives the same results for plain lines.
+after the last number, and if its digits are ASCII. videomae.lists.formats.parse_line parses all
+other lines, and reports malformed ones; it gives the same results for plain lines.
 """
 
 from typing import Any, NamedTuple
