@@ -63,7 +63,7 @@ DIFFERENCES = (
     ),
 )
 NEW_SETTINGS = {
-    "data": ("target",),
+    "data": ("target", "videos", "scan"),
     "augment": ("transform",),
     "optim": ("objective",),
 }
@@ -154,6 +154,8 @@ def report(tree: Path, data: Path, work: Path, parts: list[str]) -> dict[str, An
 def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Each as text; what is listed with a reason is left out."""
     for key in sorted(before.keys() | now.keys()):
+        if key.startswith("configs: ") and key not in before:  # a recipe that is new
+            continue
         old, new = (json.dumps(each.get(key), indent=1, sort_keys=True) for each in (before, now))
         if old == new or any(
             key.startswith(f"{each.part}: ") and re.search(each.before, old) for each in DIFFERENCES
