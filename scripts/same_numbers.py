@@ -61,6 +61,11 @@ DIFFERENCES = (
         "neither a safetensors file nor one of torch.save",
         "the message ends in the next step",
     ),
+    Difference(
+        "errors",
+        r"frames_total_label \('folder total label'\)",
+        "there are two more formats of a list: video_labels and video_values",
+    ),
 )
 NEW_SETTINGS = {
     "data": ("target", "videos", "scan"),
