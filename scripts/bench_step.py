@@ -26,20 +26,24 @@ compute the same:
 
 "of the peak": the model's own arithmetic, nothing counted twice, as a share of what the device does
 in large matrix products, measured at the start in a burst. On CPUs the variants take turns, step by
-step; "cpu ms" is the time of all cores, which other programs disturb less.
+step, where half of the memory holds them all at once; "cpu ms" is the time of all cores, which
+other programs disturb less.
 """
 
 import argparse
+import os
 from collections.abc import Iterator
 
 import torch
 from measuring import PLAIN, Setup, Stepper, Took, Variant, clean, median, sustained_peak
 
 from videomae.config import AttentionBackend, ClipConfig, ConfigError, Precision, Recompute
-from videomae.model import preset, preset_names
+from videomae.model import VideoMAE, preset, preset_names
 from videomae.model.attention import AttentionKernel
 from videomae.model.flops import matmul_peak
 
+BYTES_OF_TRAINING = 16
+"""Bytes of a parameter, its gradient and the two moments of AdamW, in float32."""
 WARM_UP = 3
 """Steps before those that are timed."""
 FASTEST = AttentionBackend.auto
@@ -79,6 +83,16 @@ def started(
     return stepper
 
 
+def fits_together(setup: Setup, count: int) -> bool:
+    """Whether so many models and their optimisers fit into the machine's memory at once."""
+    if setup.cuda:
+        return False
+    with torch.device("meta"):
+        model = VideoMAE(setup.config, setup.clip)
+    each = BYTES_OF_TRAINING * sum(parameter.numel() for parameter in model.parameters())
+    return count * each < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
 def one_by_one(
     setup: Setup, names: list[str], fastest: dict[str, AttentionKernel], steps: int
 ) -> Iterator[tuple[str, Timed]]:
@@ -88,9 +102,10 @@ def one_by_one(
         stepper = started(setup, VARIANTS[name], fastest)
         timed: Timed
         if isinstance(stepper, Stepper):
-            torch.cuda.reset_peak_memory_stats()
+            if setup.cuda:
+                torch.cuda.reset_peak_memory_stats()
             took = median([stepper.step() for _ in range(steps)])
-            timed = took, torch.cuda.max_memory_allocated()
+            timed = took, torch.cuda.max_memory_allocated() if setup.cuda else 0
             stepper.close()
         else:
             timed = stepper
@@ -155,7 +170,8 @@ def print_table(
     print(f"| variant | ms | clips/s | times plain | TFLOP/s | of the peak | {last} |")
     print("|---|---|---|---|---|---|---|")
     plain: float | None = None
-    for name, timed in (one_by_one if setup.cuda else in_turn)(setup, names, fastest, steps):
+    timing = in_turn if fits_together(setup, len(names)) else one_by_one
+    for name, timed in timing(setup, names, fastest, steps):
         if isinstance(timed, Exception):
             lines = str(timed).splitlines() or [type(timed).__name__]
             print(f"| {name} | not run: {lines[0][:80]} |||||||", flush=True)
