@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,11 +39,18 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | own | more
 
 
+def queue() -> str:
+    """What Slurm says of its jobs, where there is one."""
+    if shutil.which("squeue") is None:
+        return ""
+    return subprocess.run(["squeue"], capture_output=True, text=True, check=False).stdout
+
+
 def wait_for(what: str, holds: Callable[[], bool]) -> None:
     """Poll until it holds."""
     end = time.monotonic() + LIMIT_S
     while not holds():
-        assert time.monotonic() < end, f"waited {LIMIT_S} s for {what}"
+        assert time.monotonic() < end, f"waited {LIMIT_S} s for {what}\n{queue()}"
         time.sleep(0.1)
 
 
