@@ -98,19 +98,50 @@ def test_it_agrees_with_evaluate(weights: Path, videos: Path, tmp_path: Path) ->
     assert json.loads(Path("evaluation/results.json").read_text())["top1"] == 100
 
 
-def test_unreadable_files_are_named_and_the_status_is_1(
+def test_unreadable_files_are_named_and_counted_and_the_rest_goes_on(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_video(tmp_path / "seen" / "deep" / "b.mp4")
     (tmp_path / "seen" / "a.MP4").write_bytes(b"no video")
     (tmp_path / "seen" / "notes.txt").write_text("no video either")
     given = (f"weights={weights}", "video=seen", "segments=1", "crops=1")
-    assert call("predict", "run=debug", *given) == 1
-    bad, good = json.loads(Path("predictions.json").read_text())["videos"]
+    assert call("predict", "run=debug", *given) == 0
+    document = json.loads(Path("predictions.json").read_text())
+    assert (document["num_videos"], document["num_unreadable"]) == (2, 1)
+    bad, good = document["videos"]
     assert (bad["video"], good["video"]) == ("a.MP4", "deep/b.mp4")
     assert "a.MP4" in bad["error"]
     assert len(good["top"]) == CLASSES
-    assert "cannot be read" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "cannot be read" in printed.out
+    assert "1 of 2 videos: predictions.json, 1 cannot be read" in printed.err
+
+
+def test_where_nothing_can_be_read_the_status_is_2(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    assert call("predict", "run=debug", f"weights={weights}", "video=a.mp4") == 2
+    said = capsys.readouterr().err
+    assert "none of the 1 videos can be read; predictions.json says why" in said
+    (row,) = json.loads(Path("predictions.json").read_text())["videos"]
+    assert "a.mp4" in row["error"]
+
+
+def test_files_go_to_output_dir(weights: Path, videos: Path, tmp_path: Path) -> None:
+    given = (f"weights={weights}", f"video={videos / '0.mp4'}", "segments=1", "crops=1")
+    for number, (words, files) in enumerate(
+        (
+            (["output_dir=uses/x", "sheet=s.png"], ["uses/x/predictions.json", "uses/x/s.png"]),
+            (["output_dir=uses", "output=deep/p.json"], ["uses/deep/p.json"]),
+            (["output=alone.json"], ["alone.json"]),
+            ([f"output={tmp_path}/whole.json", "output_dir=uses"], ["whole.json"]),
+        )
+    ):
+        assert call("predict", "run=debug", *given, *words) == 0, number
+        for file in files:
+            assert Path(file).is_file(), file
+    assert not Path("predictions.json").exists()
 
 
 def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
@@ -118,7 +149,7 @@ def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
 ) -> None:
     odd = odd_folder(tmp_path / "seen", videos / "0.mp4")
     given = (f"weights={weights}", "video=seen", "segments=1", "crops=1")
-    assert call("predict", "run=debug", *given) == 1
+    assert call("predict", "run=debug", *given) == 0
     rows = {row["video"]: row for row in json.loads(Path("predictions.json").read_text())["videos"]}
     assert list(rows) == ["deep/ Übung 1.MP4", "good.mp4", *odd]
     assert [name for name, row in rows.items() if "error" in row] == odd
@@ -128,7 +159,7 @@ def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
     words = " ".join(printed.err.split())
     assert "left out: 1 hidden (.mp4 1), such as ._good.mp4" in words
     assert "left out: 1 not a video (.txt 1), such as notes.txt" in words
-    assert "2 of 5 videos" in words
+    assert "2 of 5 videos: predictions.json, 3 cannot be read" in words
 
 
 def test_a_video_shorter_than_a_clip_is_classified(weights: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from videomae.data.dataset import EvaluationClips
 from videomae.evaluation import features as features_module
 from videomae.lists.clips import read_clips
 from videomae.model.pixels import normalise
+from videomae.video.opening import pack_at
 from videomae.weights.load import encoder_of, load_model
 from videomae.weights.weights import Kind, read_own, save_weights
 
@@ -217,8 +218,56 @@ def test_the_random_encoder_and_the_encoder_alone(place: tuple[str, ...]) -> Non
 def test_the_weights_decide_what_the_encoder_sees(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    probed(*place, "data.clip.frames=8", "data.clip.size=64", "probe.kinds=[knn]")
-    assert "the weights' own is taken: 4 frames of 32 x 32 px" in capsys.readouterr().err
+    """Not data=, nor another preset of the model; the command line may, and is told so."""
+    bare = [word for word in place if not word.startswith(("data.clip.", "model"))]
+    probed(*bare, "probe.kinds=[knn]")
+    said = capsys.readouterr().err
+    assert "from the weights: vit_tiny, frames=4, stride=2, size=32" in said
+    assert "not said by the weights, so from data=: sampling=dense" in said
+    assert "from the command line" not in said
+    found = {path.parent for path in shards()}
+    probed(*place, "probe.kinds=[knn]", "overwrite=true")  # the same settings, all given
+    assert {path.parent for path in shards()} == found
+    probed(*bare, "probe.kinds=[knn]", "data.clip.size=64", "overwrite=true")
+    said = capsys.readouterr().err
+    assert "data.clip.size=64 from the command line; the weights were trained at 32" in said
+    assert len({path.parent for path in shards()}) == 2 * len(found)
+
+
+def test_prepared_lists_are_probed(place: tuple[str, ...], tmp_path: Path) -> None:
+    for number in range(16):
+        folder = tmp_path / "own" / ("dark", "bright")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.mp4").symlink_to(tmp_path / "videos" / f"{number}.mp4")
+    given = ("videos=own", "out=lists", "test_fraction=0.4", "scan=off")
+    assert call("prepare", "dataset=folders", *given) == 0
+    lists = ("data.train_list=", "data.test_list=", "data.root=", "data.classes=")
+    bare = [word for word in place if not word.startswith(lists)]
+    results = probed(*bare, "data.prepared=lists", "probe.kinds=[knn]")
+    assert set(results["knn"]["per_class"]) == {"bright", "dark"}
+    assert results["knn"]["top1"] == 100
+
+
+def test_features_of_a_pack_are_those_of_that_pack(place: tuple[str, ...], tmp_path: Path) -> None:
+    """A folder, a pack in its place, and another pack in place of that one."""
+    root = tmp_path / "root"
+    root.symlink_to(tmp_path / "videos")
+    given = (*place, "data.root=root", "probe.kinds=[knn]", "overwrite=true")
+    every = write_list(Path("all.txt"), [f"{number}.mp4" for number in range(16)])
+    folders: list[set[Path]] = []
+    for pack in (None, "first", "second"):
+        if pack:
+            crf = {"first": 22, "second": 40}[pack]
+            words = (f"list={every}", "root=videos", f"out={pack}", f"crf={crf}", "workers=1")
+            assert call("pack", *words) == 0
+            root.unlink()
+            root.symlink_to(tmp_path / pack)
+            pack_at.cache_clear()  # each run is a process of its own
+        probed(*given)
+        folders.append({path.parent for path in shards()})
+    assert [len(each) for each in folders] == [2, 4, 6]
+    probed(*given)
+    assert {path.parent for path in shards()} == folders[-1]
 
 
 def test_a_damaged_file_of_features_is_named(

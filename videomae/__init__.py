@@ -9,11 +9,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videomae.evaluation.trained import load
+    from videomae.run.composing import config_for
     from videomae.weights.load import load_model
 
     __version__: str
 
-__all__ = ["__version__", "load_model"]
+__all__ = ["__version__", "config_for", "load", "load_model"]
+
+PLACES = {
+    "config_for": "videomae.run.composing",
+    "load": "videomae.evaluation.trained",
+    "load_model": "videomae.weights.load",
+}
+"""Modules of the functions that are imported when they are asked for, as most import torch."""
 
 WINDOWS = (
     "videomae runs on Linux and macOS, not on Windows itself: install it in the Windows Subsystem "
@@ -31,13 +40,13 @@ if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 
 def __getattr__(name: str) -> Any:
-    """Return __version__ or load_model, imported only on demand, since load_model imports torch."""
+    """Return __version__, or one of the functions in PLACES, imported only on demand."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("videomae")
-    if name != "load_model":
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from videomae.weights.load import load_model
+    from importlib import import_module
 
-    return load_model
+    return getattr(import_module(PLACES[name]), name)

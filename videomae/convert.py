@@ -1,18 +1,19 @@
 """Convert weights between the formats of this project, the VideoMAE code and Hugging Face.
 
-    python -m videomae.convert weights=PATH target=FILE.safetensors format=videomae
-    python -m videomae.convert weights=PATH target=FILE.pth         format=official
-    python -m videomae.convert weights=PATH target=DIRECTORY        format=huggingface
+    python -m videomae.convert weights=PATH out=FILE.safetensors format=videomae
+    python -m videomae.convert weights=PATH out=FILE.pth         format=official
+    python -m videomae.convert weights=PATH out=DIRECTORY        format=huggingface
 
 weights=PATH is of any released kind: a run directory, an official .pth, a DeepSpeed or Hugging Face
 directory; pre-training models and classifiers. What was loaded, what had to be assumed and what the
-target cannot hold is printed; the target is read again and compared bit by bit.
+format cannot hold is printed; what was written is read again and compared bit by bit.
 
     num_heads=N decoder_num_heads=N   attention heads, where neither the file nor a preset says
     frames=N size=N stride=N          what they were trained on, where the file does not say
     class_names=FILE                  line i names class i
-    head_map=FILE                     JSON list: row of the head for each class of the target
-    overwrite=true                    replace the target
+    head_map=FILE                     JSON list: row of the head for each class of the result
+    overwrite=true                    replace what is there
+    target=PATH                       earlier name of out=
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ from videomae.run.command import command
 
 
 def convert(config: ConvertConfig) -> None:
-    """Write config.weights to config.target, as config.format says."""
+    """Write config.weights to config.out, as config.format says."""
     from videomae.lists.names import read_names
     from videomae.run.checks import require
     from videomae.run.console import tell
@@ -31,16 +32,15 @@ def convert(config: ConvertConfig) -> None:
     from videomae.weights.formats import read_weights, write_weights
     from videomae.weights.load import model_of, pick_classes
 
-    require(config, "weights", "target", "format")
-    assert config.target is not None
+    require(config, "weights", *([] if config.place else ["out"]), "format")
     assert config.format is not None
-    target = Path(config.target)
+    target = Path(str(config.place))
     converting.check_target(config, target)
 
     heads, decoder_heads = config.num_heads, config.decoder_num_heads
     weights = read_weights(str(config.weights), num_heads=heads, decoder_num_heads=decoder_heads)
     converting.check_not_source(config, target, weights)
-    weights = replace(weights, info=converting.with_settings(weights.info, config))
+    weights = converting.with_settings(weights, config)
     if config.head_map is not None:
         weights = pick_classes(weights, config.head_map)
     if config.class_names is not None:

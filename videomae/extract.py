@@ -41,6 +41,7 @@ def extract(config: ExtractConfig) -> None:
     from videomae.run.run import open_run
     from videomae.weights.formats import read_weights
     from videomae.weights.load import encoder_of
+    from videomae.weights.usage import with_stride
 
     extracting.check_extraction(config)
     with open_run(config.run, config.output_dir) as run:
@@ -55,12 +56,13 @@ def extract(config: ExtractConfig) -> None:
             num_heads=config.num_heads,
             decoder_num_heads=config.decoder_num_heads,
         )
-        clip = replace(weights.info.clip, stride=config.stride or weights.info.clip.stride)
+        weights, clip, lines = with_stride(weights, config.stride)
         data = replace(data, clip=clip)
         hop = config.hop or clip.frames * clip.stride
         model, report = encoder_of(weights, clip)
-        logger.info(f"{weights.path}: {report}")
-        settings = extracting.settings_of(config, clip, hop, weights.sha256(), process)
+        for line in (f"{weights.path}: {report}", *lines):
+            logger.info(line)
+        settings = extracting.settings_of(config, data, hop, weights.sha256(), process)
         del weights  # as large as the model
         with alone(directory, is_main=run.is_main):
             output = FeatureDirectory(directory, config.format)

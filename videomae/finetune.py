@@ -35,15 +35,18 @@ from videomae.run.command import command
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tune and evaluate as `config` says, on one split or on each."""
     from videomae.evaluation.splits import config_of_splits, write_mean
+    from videomae.run.given import given
     from videomae.run.run import open_run
     from videomae.train.finetuning import Finetuning
     from videomae.train.outcome import exit_if_stopped
     from videomae.train.own_videos import with_own_videos
+    from videomae.train.start import tell_directory
     from videomae.train.trainer import Trainer
 
-    splits = config_of_splits(config)
+    told, splits = given(config), config_of_splits(config)
     with open_run(config.run, config.output_dir) as run:
-        splits = [with_own_videos(run, split) for split in splits]
+        tell_directory(config, told)
+        splits = [with_own_videos(run, split, told) for split in splits]
         for split in splits:
             stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)
             outcome = Trainer(stage.run, stage.config, stage).train()

@@ -12,7 +12,7 @@ every training command takes:
     data.root=DIR          where the videos are
     data.prepared=DIR      both, from python -m videomae.prepare; data.split=1 where it has splits
     data.sources.X.KEY=..  several lists at once, each with its train_list, root, stride (below)
-    output_dir=DIR         where the run writes (outputs/NAME)
+    output_dir=DIR         where the run writes (outputs/NAME); NAME is the exp's, whatever model=
     resume=auto            go on where the run stopped; never: refuse to mix runs; or a checkpoint
     overwrite=true         replace the run that output_dir holds
     weights=FILE           start from these weights
@@ -45,17 +45,21 @@ def pretrain(config: PretrainConfig) -> None:
     from videomae.data.checks import lists_of
     from videomae.lists.prepared import with_prepared
     from videomae.run.checks import require
+    from videomae.run.given import given
     from videomae.run.run import open_run
     from videomae.train.outcome import exit_if_stopped
     from videomae.train.own_videos import with_own_videos
     from videomae.train.pretraining import Pretraining
+    from videomae.train.start import tell_directory
     from videomae.train.trainer import Trainer
 
+    told = given(config)
     config = replace(config, data=with_prepared(config.data))
     if config.data.videos is None:
         require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:
-        config = with_own_videos(run, config)
+        tell_directory(config, told)
+        config = with_own_videos(run, config, told)
         stage = Pretraining(run, config)
         outcome = Trainer(run, stage.config, stage).train()
     exit_if_stopped(outcome)

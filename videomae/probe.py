@@ -4,11 +4,13 @@
         data.train_list=LIST data.test_list=LIST data.root=VIDEOS output_dir=DIR
 
 weights= is of any released kind: of a pre-training, a classifier, an encoder alone; or scratch, a
-random encoder of model= for the baseline. Frames, size and width are those of the weights; the
-stride, the sampling and the classes are those of data=. Of each video the encoder sees the middle
-clip, its centre cut out, once: the features are kept in output_dir/features, and a second run, or
-one that goes on after a kill, reads what is there.
+random encoder of model= for the baseline. Model, frames, stride, size and sampling are those of the
+weights; what they do not hold, as pre-trained ones hold no sampling, comes from data=, and an
+override on the command line, such as data.clip.stride=8, is used and told. Of each video the
+encoder sees the middle clip, its centre cut out, once: the features are kept in
+output_dir/features, and a second run, or one that goes on after a kill, reads what is there.
 
+    data.prepared=DIR data.split=1       lists, root and classes from python -m videomae.prepare
     probe.kinds=[knn,linear,attentive]   which ones. attentive keeps every token on disk
     probe.views=N                        views of each training video
     probe.k=20 probe.temperature=0.07    knn, as in DINO
@@ -23,6 +25,8 @@ video that cannot be read counts as wrong, a training video is left out; both ar
 bad_files.jsonl. Writes results.json, an entry for each probe.
 """
 
+from dataclasses import replace
+
 from videomae.config import ProbeConfig
 from videomae.run.command import command
 
@@ -33,12 +37,16 @@ def probe(config: ProbeConfig) -> None:
     from videomae.evaluation import probe_features, probe_results
     from videomae.evaluation.features import FeatureExtractor
     from videomae.lists.names import class_names
+    from videomae.lists.prepared import with_prepared
     from videomae.run.bad_files import TEST, TRAIN, add_bad_files
     from videomae.run.checks import check_precision, require
+    from videomae.run.given import given
     from videomae.run.run import open_run
     from videomae.train.start import SCRATCH
     from videomae.video.opening import check_decoder
 
+    told = given(config)
+    config = replace(config, data=with_prepared(config.data))
     check_precision(config.run)
     require(config, "data.train_list", "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(config.data.decoder)
@@ -52,7 +60,7 @@ def probe(config: ProbeConfig) -> None:
         if config.weights == SCRATCH:
             frozen = probe_features.random_encoder(config)
         else:
-            frozen = probe_features.saved_encoder(config)
+            frozen = probe_features.saved_encoder(config, told)
         run.processes.barrier()  # every process has looked before anything changes
 
         if run.is_main:

@@ -22,9 +22,9 @@ from tests.weights.test_huggingface import (
     their_mae,
     written,
 )
-from videomae.config import Positions, UserError
+from videomae.config import Positions, Sampling, UserError
 from videomae.weights.formats import read_weights
-from videomae.weights.load import load_model
+from videomae.weights.load import load_model, model_of
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import WeightsInfo
 
@@ -130,17 +130,29 @@ def test_the_stride_comes_and_goes(tmp_path: Path, info: WeightsInfo) -> None:
     written(tmp_path / "m", random_weights(info))
     weights = read_weights(tmp_path / "m")
     assert weights.info.clip == info.clip
-    assert not any("stride" in note for note in weights.notes)
+    assert weights.assumed == ()
     config = transformers.AutoConfig.from_pretrained(tmp_path / "m", local_files_only=True)
     assert config.frame_sampling_rate == 3
     config.save_pretrained(tmp_path / "m")
     assert read_weights(tmp_path / "m").info.clip == info.clip
 
 
+@pytest.mark.parametrize("sampling", [None, *Sampling])
+def test_the_sampling_comes_and_goes(tmp_path: Path, sampling: Sampling | None) -> None:
+    info = replace(CLASSIFIER, sampling=sampling)
+    written(tmp_path / "m", random_weights(info))
+    assert read_weights(tmp_path / "m").info.sampling is sampling
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "m", local_files_only=True)
+    assert getattr(config, "frame_sampling", None) == (sampling and sampling.value)
+    config.save_pretrained(tmp_path / "m")
+    assert read_weights(tmp_path / "m").info.sampling is sampling
+
+
 def test_a_stride_that_nobody_tells_is_assumed(directory: Path) -> None:
     weights = read_weights(directory)
     assert weights.info.clip.stride == 4
-    assert any(note.endswith("so assumed: stride=4") for note in weights.notes)
+    assert weights.assumed == ("stride",)
+    assert str(model_of(weights)[1]).endswith("the file does not say, so assumed: stride=4")
 
 
 def test_more_than_ten_names_keep_their_order(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def test_an_encoder_alone_is_a_start_for_fine_tuning_and_no_model(tmp_path: Path
     model = VideoClassifier(CONFIG, CLIP, classes=5)
     report = load_encoder(model, weights, list("abcde"))
     assert report.missing == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
-    assert report.unexpected == ["norm.weight", "norm.bias"]
+    assert report.unexpected == []
+    assert list(report.left_out) == ["last norm"]
     assert torch.equal(model.blocks[1].mlp.fc1.bias, state["encoder.blocks.1.mlp.fc1.bias"])
     with pytest.raises(WeightsError, match=r"is an encoder alone.*fine-tune these weights first"):
         load_model(tmp_path / "x.pth", num_heads=2)

@@ -25,7 +25,14 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.directory import WEIGHTS
 from videomae.weights.formats import read_weights
-from videomae.weights.load import LoadReport, build_model, load_all, load_encoder, load_model
+from videomae.weights.load import (
+    LoadReport,
+    build_model,
+    load_all,
+    load_encoder,
+    load_model,
+    model_of,
+)
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights
 
@@ -175,12 +182,33 @@ def test_an_encoder_travels_from_pre_training(pretrained: Path) -> None:
     assert report.missing == new
     assert sorted(report.loaded) == sorted(before.keys() - set(new))
     left = {name for name in weights.tensors if not name.startswith("encoder.")}
-    assert set(report.unexpected) == left | {"norm.weight", "norm.bias"}
+    assert set(report.left_out["decoder"]) == left
+    assert set(report.left_out["last norm"]) == {"norm.weight", "norm.bias"}
+    assert report.unexpected == []
     text = str(report)
     assert text.startswith(
         f"{len(before) - 4} tensors loaded; missing: fc_norm.weight, fc_norm.bias"
     )
-    assert f"and {len(left) + 2 - 6} more" in text
+    said = (
+        f"unexpected: none; decoder left out ({len(left)} tensors); last norm left out (2 tensors)"
+    )
+    assert said in text
+
+
+def test_what_is_really_unexpected_beside_a_decoder_is_named(pretrained: Path) -> None:
+    weights = read_weights(pretrained)
+    more = {"encoder.extra.weight": torch.zeros(3), "decoder_2.bias": torch.zeros(3)}
+    weights = replace(weights, tensors=weights.tensors | more)
+    report = load_encoder(VideoClassifier(CONFIG, CLIP, classes=5), weights, NAMES)
+    assert report.unexpected == ["extra.weight", "decoder_2.bias"]
+    assert "unexpected: extra.weight, decoder_2.bias; decoder left out" in str(report)
+
+
+def test_a_classifier_with_the_tensors_of_a_decoder_is_refused(classifier: Path) -> None:
+    weights = read_weights(classifier)
+    weights = replace(weights, tensors=weights.tensors | {"norm.weight": torch.ones(3)})
+    with pytest.raises(WeightsError, match=r"unexpected: norm\.weight"):
+        model_of(weights)
 
 
 def test_the_first_block_of_the_classifier_sees_what_pre_training_saw(pretrained: Path) -> None:

@@ -88,7 +88,8 @@ class DataConfig(ListConfig):
     regression: one or several numbers; or your own head, as package.module:Name, see
     docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""
     classes: int | None = setting(None, at_least=2, example="101", often=True)
-    """How many classes the labels have (fine-tuning and evaluation)."""
+    """How many classes the labels have (fine-tuning and probes); evaluation takes the number from
+    the weights."""
     class_names: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Text file with the names of the classes, or of the numbers of a regression: line i is the
     name of class or number i. null: they are called by their numbers."""
@@ -137,6 +138,18 @@ class DataConfig(ListConfig):
             f"data.train_list={self.train_list} and data.root={self.root} have no place beside "
             f"data.sources ({', '.join(self.sources)}): leave both at null, and give each source "
             "its own, data.sources.NAME.train_list and data.sources.NAME.root",
+        )
+
+    def check_no_sources(self) -> None:
+        """Check that data.sources is empty, as where labelled videos are needed.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        check(
+            not self.sources,
+            f"data.sources ({', '.join(self.sources)}) are for pre-training: choose a labelled "
+            "data set, such as data=k400, and give data.train_list and data.root",
         )
 
     def check_no_videos(self) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from videomae.config.data import CLASS, DataConfig
 from videomae.config.model import ModelConfig
@@ -61,6 +62,13 @@ class ProbesConfig:
 @dataclass(frozen=True)
 class ProbeConfig(BothHeadsConfig):
     """Settings of python -m videomae.probe, which fits probes on a frozen encoder."""
+
+    UNLISTED: ClassVar[tuple[str, ...]] = (
+        *("data.sources", "data.val_list", "data.videos", "data.scan", "data.num_train"),
+        *("data.target", "data.hflip", "data.repeats", "data.segments", "data.crops"),
+        *("data.align_starts", "data.max_bad_fraction"),
+    )
+    """Settings of training data that --help leaves out, as they have no effect here."""
 
     model: ModelConfig = setting(kw_only=True)
     data: DataConfig = setting(kw_only=True)

@@ -179,6 +179,17 @@ def all_settings(config_class: type, prefix: str = "", may_change: bool = False)
     return own + inner
 
 
+def listed_settings(config_class: type) -> list[Known]:
+    """Return the settings of a config class that --help lists: all but those that it names in
+    UNLISTED, each with the settings below it."""
+    unlisted: tuple[str, ...] = getattr(config_class, "UNLISTED", ())
+    return [
+        known
+        for known in all_settings(config_class)
+        if not any(known.key == name or known.key.startswith(f"{name}.") for name in unlisted)
+    ]
+
+
 def find(config: Any, key: str) -> tuple[Any, Known]:
     """Return the value of a setting of a config object, and its name, type, meaning and rules.
 

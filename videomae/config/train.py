@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from videomae.config.augment import AugmentConfig
 from videomae.config.data import CLASS, DataConfig
@@ -138,11 +139,7 @@ class FinetuneConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(
-            not self.data.sources,
-            f"data.sources ({', '.join(self.data.sources)}) are for pre-training: choose a "
-            "labelled data set, such as data=k400, and give data.train_list and data.root",
-        )
+        self.data.check_no_sources()
         check(
             self.eval_every > 0 or self.test_weights is WhichWeights.last,
             "test_weights=best needs eval_every=1, or more, and data.val_list to choose them on",
@@ -151,13 +148,33 @@ class FinetuneConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class EvaluateConfig(FinetuneConfig):
-    """Settings of python -m videomae.evaluate: those of a fine-tuning, of which it ignores the
-    training."""
+    """Settings of python -m videomae.evaluate: those of a fine-tuning, so that it takes the exps of
+    one. Model, clip, sampling and classes are those of the weights."""
 
+    UNLISTED: ClassVar[tuple[str, ...]] = (
+        *("model", "augment", "optim"),
+        *("seed", "max_steps", "resume", "eval_every", "test_weights"),
+        *("data.sources", "data.train_list", "data.val_list", "data.videos", "data.scan"),
+        *("data.num_train", "data.hflip", "data.repeats", "data.align_starts"),
+        "data.max_bad_fraction",
+    )
+    """Settings and sections of a fine-tuning that --help leaves out: they have no effect here, or
+    are known to the weights."""
+
+    weights: str | None = setting(
+        None,
+        is_path=True,
+        example="/path/to/weights.safetensors",
+        may_change=True,
+        on_page=True,
+        often=True,
+    )
+    """Weights of a fine-tuned classifier to evaluate, of any released kind; see docs/weights.md."""
     output_dir: str = setting(
         "outputs/${name}/evaluation", is_path=True, may_change=True, often=True
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_name(self.name)
+        self.data.check_no_sources()
         self.data.check_no_videos()

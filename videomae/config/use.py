@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from videomae.config.data import Sampling
 from videomae.config.lists import ListedConfig
@@ -69,7 +70,9 @@ class ReconstructConfig(BothHeadsConfig):
     )
     """Video file of which a clip is reconstructed."""
     output: str = setting("reconstruction.png", is_path=True, often=True)
-    """PNG picture to write."""
+    """PNG picture to write, relative to output_dir."""
+    output_dir: str = setting(".", is_path=True, often=True)
+    """Output directory of the picture."""
     mask_kind: MaskKind | None = None
     """Kind of encoder mask, tube or random; null: the one that the weights were trained with."""
     mask_ratio: float | None = setting(None, above=0, below=1)
@@ -88,6 +91,11 @@ class ReconstructConfig(BothHeadsConfig):
     """Library that decodes videos: pyav, decord, torchcodec, or package.module:Name; auto: the
     first that is there."""
 
+    @property
+    def picture(self) -> Path:
+        """Path of the picture."""
+        return Path(self.output_dir) / self.output
+
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_bounds(self)
@@ -101,10 +109,12 @@ class ConvertConfig(BothHeadsConfig):
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
     """Weights to convert, of any released kind."""
-    target: str | None = setting(
+    out: str | None = setting(
         None, is_path=True, example="/path/to/converted.safetensors", often=True
     )
     """File to write; for format=huggingface, the directory to write."""
+    target: str | None = setting(None, is_path=True)
+    """Earlier name of out."""
     format: WeightsFormat | None = setting(None, example="videomae", often=True)
     """Format of the target. videomae: this project's; official: that of the VideoMAE code;
     huggingface: that of transformers."""
@@ -122,7 +132,23 @@ class ConvertConfig(BothHeadsConfig):
     """JSON list whose entry i is the row of the weights' head that becomes class i; null: the head
     is kept."""
     overwrite: bool = False
-    """Whether an existing target is replaced."""
+    """Whether what is there already is replaced."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.out is None or self.target is None,
+            f"out={self.out} and target={self.target} are two names of one setting: give out",
+        )
+
+    @property
+    def place(self) -> str | None:
+        """Path to write, by the name that was given; None: neither was."""
+        return self.out or self.target
+
+    @property
+    def named(self) -> str:
+        """Path to write as the user named it, for errors: out=PATH or target=PATH."""
+        return f"target={self.target}" if self.out is None else f"out={self.out}"
 
 
 @dataclass(frozen=True)
@@ -156,13 +182,25 @@ class PredictConfig(HeadsConfig):
     top: int = setting(5, at_least=1)
     """Number of most probable classes that are reported for each video."""
     output: str = setting("predictions.json", is_path=True, often=True)
-    """JSON file to write."""
+    """JSON file to write, relative to output_dir."""
+    output_dir: str = setting(".", is_path=True, often=True)
+    """Output directory of the predictions and of the pictures."""
     sheet: str | None = setting(None, is_path=True)
-    """Picture to write of the frames that the model sees: NAME.png, or a folder for a picture of
-    each video; null: none."""
+    """Picture to write of the frames that the model sees, relative to output_dir: NAME.png, or a
+    folder for a picture of each video; null: none."""
     decoder: str = "auto"
     """Library that decodes videos: pyav, decord, torchcodec, or package.module:Name; auto: the
     first that is there."""
+
+    @property
+    def file(self) -> Path:
+        """Path of the JSON file."""
+        return Path(self.output_dir) / self.output
+
+    @property
+    def pictures(self) -> Path | None:
+        """Path of the picture of the frames, or of the folder of pictures; None: none is drawn."""
+        return None if self.sheet is None else Path(self.output_dir) / self.sheet
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -27,6 +27,10 @@ manifests."""
 SETTINGS = "extract.json"
 """File of the settings that all features of a directory share."""
 
+NEW_SETTINGS = ("pack",)
+"""Settings that features of earlier versions do not name, and that are compared where they are
+named."""
+
 
 @dataclass(frozen=True)
 class FeatureDirectory:
@@ -88,7 +92,8 @@ class FeatureDirectory:
             ConfigError: they were not.
         """
         before = _read_settings(self.directory / SETTINGS)
-        if names := [name for name in settings if before.get(name) != settings[name]]:
+        names = [name for name in settings if name in before or name not in NEW_SETTINGS]
+        if names := [name for name in names if before.get(name) != settings[name]]:
             raise ConfigError(
                 f"output_dir={self.directory} holds features made with other settings ("
                 + ", ".join(f"{n}: {before.get(n)} there, {settings[n]} here" for n in names)

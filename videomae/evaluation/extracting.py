@@ -20,7 +20,7 @@ from videomae.data.checks import check_videos
 from videomae.data.loader import window_loader
 from videomae.data.sliding_windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
-from videomae.evaluation.features import FeatureError, FeatureExtractor
+from videomae.evaluation.features import FeatureError, FeatureExtractor, of_pack
 from videomae.lists.clips import read_clips
 from videomae.lists.walk import Selection, clips_below
 from videomae.run.arithmetic import uses_bf16
@@ -92,15 +92,17 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
 
 
 def settings_of(
-    config: ExtractConfig, clip: ClipConfig, hop: int, weights: str, process: Processes
+    config: ExtractConfig, data: DataConfig, hop: int, weights: str, process: Processes
 ) -> dict[str, Any]:
     """Return the settings that all features of a directory must share.
 
     Args:
         weights: SHA-256 of the weights.
     """
+    clip = data.clip
     height, width = clip.frame
     return {
+        "pack": of_pack(data).get("pack"),
         "weights": weights,
         "frames": clip.frames,
         "stride": clip.stride,

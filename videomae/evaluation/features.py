@@ -25,8 +25,10 @@ from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
 from videomae.run.console import progress_bar
-from videomae.run.files import parse_json, replacing
+from videomae.run.files import parse_json, replacing, sha256
 from videomae.run.run import Run
+from videomae.video.opening import pack_at
+from videomae.video.packs import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -277,6 +279,15 @@ def settings_of_features(data: DataConfig) -> dict[str, Any]:
     """Return the settings of a data set that the features of its videos depend on."""
     names = [each.name for each in fields(data) if rules_of(each).in_features]
     return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
+
+
+def of_pack(data: DataConfig) -> dict[str, str]:
+    """Return the hash of the pack that data.root is, under "pack"; for other roots nothing.
+
+    A pack has pixels of its own, and another may take its place.
+    """
+    pack = pack_at(Path(data.root or ""))
+    return {"pack": sha256(pack.root / MANIFEST)} if pack else {}
 
 
 def _batches(

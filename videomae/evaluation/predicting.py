@@ -9,15 +9,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
-from videomae.config import ConfigError, DataConfig, PredictConfig
+from videomae.config import CLASS, ConfigError, DataConfig, PredictConfig, Sampling, UserError
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.head import Head, Prediction
+from videomae.evaluation.heads import head_of, target_of
 from videomae.evaluation.predictions import Predicted, predict_videos
 from videomae.evaluation.scoring import predictions_of
 from videomae.lists.formats import Clip
@@ -30,9 +31,16 @@ from videomae.run.checks import check_place
 from videomae.run.console import SafeConsole, progress_bar
 from videomae.run.files import regular, write_text
 from videomae.run.run import Run
-from videomae.weights.weights import WeightsInfo
+from videomae.weights.load import check_kind, model_of
+from videomae.weights.usage import difference, with_stride
+from videomae.weights.weights import Kind, Weights, WeightsInfo
 
 logger = logging.getLogger(__name__)
+
+
+class NoPredictionsError(UserError):
+    """An error: none of the videos to classify can be read."""
+
 
 WIDE = 200
 """Line width, in characters, of output to a file or another program, where names are not
@@ -45,16 +53,17 @@ def check_outputs(config: PredictConfig, num_videos: int) -> None:
     Raises:
         ConfigError: one cannot.
     """
-    if os.path.isdir(config.output):
+    file = config.file
+    if os.path.isdir(file):
         raise ConfigError(f"output={config.output} is a directory: give output=NAME.json")
-    if os.path.lexists(config.output) and not _is_ours(Path(config.output)):
+    if os.path.lexists(file) and not _is_ours(file):
         raise ConfigError(
             f"output={config.output} is there, and holds no predictions: choose another output"
         )
-    check_place("output", Path(config.output).parent)
-    if config.sheet is None:
+    check_place("output", file.parent)
+    sheet = config.pictures
+    if sheet is None:
         return
-    sheet = Path(config.sheet)
     one = sheet.suffix == ".png"
     if one and num_videos > 1:
         raise ConfigError(
@@ -72,6 +81,57 @@ def _is_ours(path: Path) -> bool:
             return re.match(rb'\s*\{\s*"weights":', file.read(64)) is not None
     except (OSError, ValueError):
         return False
+
+
+class Classifier(NamedTuple):
+    """A saved classifier and the settings that it is used with."""
+
+    model: VideoClassifier
+    head: Head
+    data: DataConfig
+    """Clip, sampling and views; without the root of the videos."""
+    told: tuple[str, ...]
+    """Lines for the log: what was loaded, and which value came from where."""
+
+
+def classifier_of(config: PredictConfig, weights: Weights) -> Classifier:
+    """Make the classifier that weights are, with their own settings but for those of the config.
+
+    Raises:
+        WeightsError: they are no classifier.
+        ConfigError: config.target or config.class_names does not fit them.
+    """
+    check_kind(weights, Kind.classifier)
+    info = weights.info
+    target = target_of(info, config.target or CLASS, "target")
+    head = head_of(info, names_of(config, info), target, "target")
+    weights, data, lines = settings_of(config, weights)
+    model, report = model_of(weights)
+    assert isinstance(model, VideoClassifier)
+    if target == CLASS and info.class_names is None and config.class_names is None:
+        lines.append("the weights do not name their classes, which go by number: class_names=FILE")
+    return Classifier(model, head, data, (f"{weights.path}: {report}", *lines))
+
+
+def settings_of(config: PredictConfig, weights: Weights) -> tuple[Weights, DataConfig, list[str]]:
+    """Return weights and the settings by which videos are read for them, and lines for the log."""
+    weights, clip, lines = with_stride(weights, config.stride)
+    own = weights.info.sampling
+    if config.sampling is not None:
+        lines += difference("sampling", config.sampling.name, own.name if own else None)
+    elif own is None:
+        lines.append(
+            "the weights do not say how frames are sampled, so assumed: sampling=dense; "
+            "give sampling=segment for those of Something-Something V2"
+        )
+    data = DataConfig(
+        clip=clip,
+        sampling=config.sampling or own or Sampling.dense,
+        segments=config.segments,
+        crops=config.crops,
+        decoder=config.decoder,
+    )
+    return weights, data, lines
 
 
 def names_of(config: PredictConfig, info: WeightsInfo) -> list[str]:
@@ -114,12 +174,12 @@ def predict_share(
             found.values.update(some.values)
             found.bad.extend(some.bad)
             for index, values in some.values.items():
-                if config.sheet is not None:
+                if config.pictures is not None:
                     clip = clips[index]
                     (name, value), *_ = head.shown(values, 1)
                     title = f"{clip.path}: {name}, {value}{head.columns()[1]}"
                     frames = batch.clip[batch.video == index]
-                    path = _sheet(config.sheet, clip)
+                    path = _sheet(config.pictures, clip)
                     try:
                         save_contact_sheet(path, frames, data.segments, data.crops, title)
                     except OSError as error:
@@ -129,9 +189,9 @@ def predict_share(
     return found
 
 
-def _sheet(sheet: str, clip: Clip) -> Path:
+def _sheet(sheet: Path, clip: Clip) -> Path:
     """Return the path of the contact sheet of one video."""
-    return Path(sheet) if sheet.endswith(".png") else Path(sheet) / f"{clip.path}.png"
+    return sheet if sheet.suffix == ".png" else sheet / f"{clip.path}.png"
 
 
 def write_predictions(
@@ -141,18 +201,18 @@ def write_predictions(
     head: Head,
     weights: str,
     parts: Sequence[Predicted],
-) -> bool:
+) -> None:
     """Write and print the predictions of all processes, on the main process.
 
     Args:
         weights: name of the weights.
         parts: predictions of each process.
 
-    Returns:
-        Whether all videos could be read; True on other processes.
+    Raises:
+        NoPredictionsError: none of the videos can be read.
     """
     if not run.is_main:
-        return True
+        return
     clips = selection.clips
     found = {index: one for part in parts for index, one in part.values.items()}
     errors = {file.video: file for part in parts for file in part.bad}
@@ -162,13 +222,25 @@ def write_predictions(
     ]
     rows += [{"video": name, "error": why} for name, why in selection.unusable.items()]
     views = {"segments": config.segments, "crops": config.crops}
-    document = {"weights": str(config.weights), "name": weights, "views": views, "videos": rows}
-    write_text(Path(config.output), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    document = {
+        "weights": str(config.weights),
+        "name": weights,
+        "views": views,
+        "num_videos": len(rows),
+        "num_unreadable": len(rows) - len(found),
+        "videos": rows,
+    }
+    write_text(config.file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     width = None if sys.stdout.isatty() else WIDE
     table = _table(rows, head, {clips[index].path: one for index, one in found.items()}, config.top)
     SafeConsole(highlight=False, width=width).print(table)
-    logger.info(f"{len(found)} of {len(rows)} videos: {config.output}")
-    return not errors and not selection.unusable
+    if not found:
+        raise NoPredictionsError(
+            f"none of the {len(rows)} videos can be read; {config.file} says why"
+        )
+    bad = len(rows) - len(found)
+    also = f", {bad} cannot be read and are named there" if bad else ""
+    logger.info(f"{len(found)} of {len(rows)} videos: {config.file}{also}")
 
 
 def _row(

@@ -20,6 +20,7 @@ from videomae.evaluation.features import (
     FeatureCache,
     FeatureExtractor,
     Features,
+    of_pack,
     settings_of_features,
 )
 from videomae.lists.formats import Clip
@@ -30,11 +31,13 @@ from videomae.run.checks import check_place
 from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256
+from videomae.run.given import Given
 from videomae.run.overwrite import check_no_training
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.weights.formats import read_weights
 from videomae.weights.load import encoder_of
+from videomae.weights.usage import usage_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,22 +79,24 @@ def random_encoder(config: ProbeConfig) -> FrozenEncoder:
     return FrozenEncoder(VideoMAE(config.model, data.clip).eval(), data, made_of)
 
 
-def saved_encoder(config: ProbeConfig) -> FrozenEncoder:
-    """Return the encoder at config.weights, and log how it was loaded.
+def saved_encoder(config: ProbeConfig, told: Given) -> FrozenEncoder:
+    """Return the encoder at config.weights, and log how it was loaded and with which settings.
+
+    Args:
+        told: what the command line gave.
 
     Raises:
         WeightsError: the weights cannot be read, or fill only part of an encoder.
     """
     heads, decoder_heads = config.num_heads, config.decoder_num_heads
     weights = read_weights(str(config.weights), num_heads=heads, decoder_num_heads=decoder_heads)
-    data = config.data
-    clip = replace(weights.info.clip, stride=data.clip.stride)
-    if clip != data.clip:
-        logger.info(f"data.clip is {data.clip}; the weights' own is taken: {clip}")
-    model, report = encoder_of(weights, clip)
+    usage = usage_of(weights, config.data, told)
+    model, report = encoder_of(usage.weights, usage.data.clip)
     logger.info(f"{weights.path}: {report}")
+    for line in usage.told:
+        logger.info(line)
     made_of = {"weights": weights.sha256(), "heads": model.config.heads}
-    return FrozenEncoder(model, replace(data, crops=1, clip=clip), made_of)
+    return FrozenEncoder(model, replace(usage.data, crops=1), made_of)
 
 
 def begin_results(run: Run, config: ProbeConfig, frozen: FrozenEncoder) -> None:
@@ -131,7 +136,11 @@ def list_features(
     data = replace(frozen.data, segments=config.probe.views if key == "train_list" else 1)
     attentive = ProbeKind.attentive in config.probe.kinds
     made_of = frozen.made_of | {"bf16": uses_bf16(run.device, config.run.precision)}
-    made_of |= settings_of_features(data) | {"list": sha256(Path(str(getattr(config.data, key))))}
+    made_of |= (
+        settings_of_features(data)
+        | of_pack(data)
+        | {"list": sha256(Path(str(getattr(config.data, key))))}
+    )
     folder = Path(config.output_dir) / FEATURES
     cache = FeatureCache(folder, made_of, clips, tokens=attentive)
     if attentive and run.is_main:

@@ -1,4 +1,4 @@
-"""The clip and the mask for the picture of a reconstruction.
+"""The reconstruction of one clip of a video: the clip, its mask, and the rebuilt pixels.
 
 python -m videomae.reconstruct uses it; videomae.pictures.figures draws the picture.
 """
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from videomae.config import (
+    ClipConfig,
     ConfigError,
     DataConfig,
     MaskConfig,
     MaskKind,
+    Precision,
     ReconstructConfig,
     check_mask,
     token_grid,
@@ -25,6 +27,9 @@ from videomae.data.frame_sampling import dense_indices, num_dense_starts
 from videomae.data.mask import Masking
 from videomae.data.streams import Stream, random_stream
 from videomae.lists.formats import Clip
+from videomae.model.mae import VideoMAE
+from videomae.model.pixels import normalise
+from videomae.pictures.figures import reconstruction_rows
 from videomae.video.interface import DecodeError
 from videomae.video.opening import open_clip, reading_here
 from videomae.weights.weights import WeightsInfo
@@ -33,16 +38,53 @@ UNKNOWN_MASK = MaskConfig(MaskKind.tube, ratio=0.9, decoder_ratio=0.0)
 """Mask settings of every released model, used if the weights do not name theirs."""
 
 
-class DrawnMask(NamedTuple):
-    """A mask of one clip's tokens, and its kind."""
+class MaskedClip(NamedTuple):
+    """A clip of a video, and the mask of its tokens."""
 
+    frames: Tensor
+    """(T, H, W, 3) uint8 on the CPU: the centre crop."""
+    indices: Sequence[int]
+    """Numbers of the T frames in the video."""
     kind: MaskKind
     mask: Tensor
     """Encoder mask, (N,) bool, time-major, on the CPU. True = masked."""
 
 
-def draw_mask(config: ReconstructConfig, info: WeightsInfo) -> DrawnMask:
-    """Draw a mask by the settings, or, where they are null, as in the training of the weights.
+def clip_and_mask(config: ReconstructConfig, info: WeightsInfo, clip: ClipConfig) -> MaskedClip:
+    """Read a clip of config.video and draw its mask: as set, or as the weights were trained.
+
+    Args:
+        clip: frames, stride and size of the clip.
+
+    Raises:
+        ConfigError: no such mask fits the tokens of the model; the video cannot be read, or has no
+            frame config.start.
+    """
+    kind, mask = _draw_mask(config, info)
+    frames, indices = _read_clip(config, clip)
+    return MaskedClip(frames, indices, kind, mask)
+
+
+def rebuilt(
+    model: VideoMAE, source: MaskedClip, precision: Precision
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the original, the masked and the rebuilt pixels of a clip.
+
+    Returns:
+        Three tensors (1, T, H, W, 3) in [0, 1], float32 on the CPU.
+    """
+    device = next(model.parameters()).device
+    pixels = normalise(source.frames[None].to(device))
+    return reconstruction_rows(model.eval(), pixels, source.mask[None], precision)
+
+
+def title_of(info: WeightsInfo, source: MaskedClip) -> str:
+    """Return the title of a picture of a reconstruction."""
+    return f"{info.name}, {source.kind.name} mask, {source.mask.float().mean():.0%} hidden"
+
+
+def _draw_mask(config: ReconstructConfig, info: WeightsInfo) -> tuple[MaskKind, Tensor]:
+    """Return the kind of a mask and the mask, (N,) bool, by the settings or as in the training.
 
     Raises:
         ConfigError: no such mask fits the tokens of the model.
@@ -56,10 +98,10 @@ def draw_mask(config: ReconstructConfig, info: WeightsInfo) -> DrawnMask:
     grid = token_grid(info.model, info.clip)
     check_mask(mask, grid, section="mask_")
     encoder_mask, _ = Masking(mask, grid).draw(random_stream(config.seed, Stream.view))
-    return DrawnMask(mask.kind, encoder_mask)
+    return mask.kind, encoder_mask
 
 
-def read_clip(config: ReconstructConfig, info: WeightsInfo) -> tuple[Tensor, Sequence[int]]:
+def _read_clip(config: ReconstructConfig, clip: ClipConfig) -> tuple[Tensor, Sequence[int]]:
     """Read one clip of config.video: the middle one, or the one that starts at config.start.
 
     Returns:
@@ -68,7 +110,6 @@ def read_clip(config: ReconstructConfig, info: WeightsInfo) -> tuple[Tensor, Seq
     Raises:
         ConfigError: the video cannot be read, or has no frame config.start.
     """
-    clip = replace(info.clip, stride=config.stride or info.clip.stride)
     data = DataConfig(clip=clip, decoder=config.decoder)
     try:
         with reading_here(str(config.video), data.max_clip_bytes):

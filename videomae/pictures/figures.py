@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,19 @@ def save_reconstructions(
         rows: result of `reconstruction_rows`.
         most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
+    save_figure(path, _reconstructions(rows, title, most_frames))
+
+
+def reconstructions_png(
+    rows: tuple[Tensor, Tensor, Tensor], title: str, most_frames: int = 8
+) -> bytes:
+    """Return the bytes of the picture that `save_reconstructions` writes."""
+    content = BytesIO()
+    _write(_reconstructions(rows, title, most_frames), content)
+    return content.getvalue()
+
+
+def _reconstructions(rows: tuple[Tensor, Tensor, Tensor], title: str, most_frames: int) -> "Figure":
     num_clips, frames, height, width, _ = rows[0].shape
     shown = _spaced(frames, most_frames)
     aspect = 3 * height / (len(shown) * width)
@@ -110,7 +124,7 @@ def save_reconstructions(
         ax.spines[:].set_visible(False)
     axes[-1].set_xlabel(f"frame of the clip ({STATISTICS})")
     figure.suptitle(title)
-    save_figure(path, figure)
+    return figure
 
 
 def save_contact_sheet(
@@ -243,4 +257,9 @@ def blank_figure(size: tuple[float, float]) -> "Figure":
 def save_figure(path: Path, figure: "Figure") -> None:
     """Write a figure as PNG, atomically."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+        _write(figure, temporary)
+
+
+def _write(figure: "Figure", place: Path | BytesIO) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(place, format="png", dpi=120, bbox_inches="tight")

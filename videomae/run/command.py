@@ -14,9 +14,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO, TypeVar, cast
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
+from videomae.run.given import remember
 from videomae.run.launcher import ProcessLost, tell_torchrun
 from videomae.run.overrides import check_names, literal
 from videomae.run.schema import COMMANDS, config_object, register
@@ -53,7 +55,9 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         def run(composed: DictConfig) -> None:
             sys.argv[1:] = typed  # what is recorded, and said to go on with
             try:
-                function(config_object(composed, name))
+                config = config_object(composed, name)
+                remember(config, HydraConfig.get())
+                function(config)
             except KeyboardInterrupt:
                 print(f"interrupted{go_on}", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)

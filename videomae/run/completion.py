@@ -6,7 +6,7 @@ from enum import Enum
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from videomae.config.settings import all_settings
+from videomae.config.settings import all_settings, listed_settings
 from videomae.run.overrides import folders_of, groups_of
 from videomae.run.schema import COMMANDS
 
@@ -83,7 +83,7 @@ def _named(groups: dict[str, list[str]]) -> Sequence[str]:
 
 def _by_use(config_class: type) -> list[Any]:
     """Return the settings of a command, those that users give often first."""
-    return sorted(all_settings(config_class), key=lambda known: not known.rules.often)
+    return sorted(listed_settings(config_class), key=lambda known: not known.rules.often)
 
 
 def _values(config_class: type, key: str) -> list[str]:

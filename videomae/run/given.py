@@ -1,12 +1,17 @@
 """Settings that the command line gives: those that a user chose, as opposed to defaults.
 
-A setting that nobody chose may be fitted to the data; one that was given stays as it is.
+A setting that nobody chose may be fitted to the data, or taken from the weights; one that was given
+stays as it is.
 """
 
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from videomae.run.overrides import split
 
@@ -22,23 +27,63 @@ class Given:
     """Dotted names of settings, and of groups such as model in model=vit_small."""
     exp: str | None = None
     """The name of the chosen exp; None: there is none."""
+    groups: frozenset[str] = frozenset()
+    """Those of the keys by which a config of a group was chosen, as by model=vit_small."""
 
     def has(self, key: str) -> bool:
         """Tell whether a setting was given, by itself or with its group."""
-        parts = key.split(".")
-        return any(".".join(parts[:count]) in self.keys for count in range(1, len(parts) + 1))
+        return any(part in self.keys for part in _with_parents(key))
+
+    def itself(self, key: str) -> bool:
+        """Tell whether a setting was given by its own value, and not with a config of its group."""
+        return any(part in self.keys - self.groups for part in _with_parents(key))
+
+
+def _with_parents(key: str) -> list[str]:
+    """Return the dotted names of a setting and of the sections around it."""
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def given_of(overrides: Iterable[str], exp: str | None) -> Given:
     """Return what the words of a command line give."""
-    found = (split(word) for word in overrides)
-    keys = {each.key.removeprefix("/").partition("@")[0] for each in found if each}
-    return Given(frozenset(keys - {"exp"}), exp)
+    found = [each for word in overrides if (each := split(word))]
+    values = {each.key.removeprefix("/").partition("@")[0]: each.value or "" for each in found}
+    values.pop("exp", None)
+    for key, value in list(values.items()):
+        if value[:1] == "{":  # a section: its own keys are given, the others of it are not
+            del values[key]
+            content = OverridesParser.create().parse_override(f"{key}={value}").value()
+            values |= dict.fromkeys(_leaves(content, key), "")
+    groups = {key for key in values if "." not in key}
+    return Given(frozenset(values), exp, frozenset(groups))
 
 
-def given() -> Given:
-    """Return what the command line of this process gives; nothing outside a command."""
-    if not HydraConfig.initialized():
-        return Given()
-    cfg = HydraConfig.get()
-    return given_of(cfg.overrides.task, cfg.runtime.choices.get("exp"))
+def _leaves(content: Any, key: str) -> list[str]:
+    """Return the dotted names of the settings that the value of an override holds."""
+    if not isinstance(content, dict):
+        return [key]
+    return [leaf for name, part in content.items() for leaf in _leaves(part, f"{key}.{name}")]
+
+
+_given: dict[int, Given] = {}
+"""What was given for each config object that is alive, by its id."""
+
+
+def remember(config: object, hydra: HydraConf | DictConfig) -> None:
+    """Remember what the command line gave for a config object that Hydra composed.
+
+    Args:
+        hydra: the section `hydra` of what Hydra composed.
+    """
+    exp = hydra.runtime.choices.get("exp")
+    _given[id(config)] = given_of(hydra.overrides.task, exp)
+    weakref.finalize(config, _given.pop, id(config), None)
+
+
+def given(config: object) -> Given:
+    """Return what the command line gave for a config object, as a command's function gets it.
+
+    Nothing is given for an object that nobody composed, nor for one that `replace` has made.
+    """
+    return _given.get(id(config), Given())

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from videomae.config.settings import Known, all_settings
+from videomae.config.settings import Known, listed_settings
 from videomae.run.console import SafeConsole
 from videomae.run.overrides import folders_of, groups_of
 
@@ -23,9 +23,11 @@ def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> No
     """
     console = SafeConsole(highlight=False)
     console.print(Text(text), soft_wrap=True)  # commands in it are copied
-    if groups := groups_of(config_class, folders_of(words)):
+    known = listed_settings(config_class)
+    sections = {each.key.partition(".")[0] for each in known} | {"exp"}
+    groups = groups_of(config_class, folders_of(words))
+    if groups := {group: names for group, names in groups.items() if group in sections}:
         console.print(_table_of(groups))
-    known = all_settings(config_class)
     often = [each for each in known if each.rules.often]
     if often:
         console.print(_settings("\nSettings that are given most, as KEY=VALUE", often))

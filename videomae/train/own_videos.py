@@ -24,7 +24,7 @@ from videomae.run.checks import require
 from videomae.run.console import Facts
 from videomae.run.directory import CONFIG, alone
 from videomae.run.files import read_json, write_text
-from videomae.run.given import Given, given
+from videomae.run.given import Given
 from videomae.run.launcher import ProcessLost
 from videomae.run.run import Run
 from videomae.run.worker_pool import POLL_S
@@ -43,8 +43,11 @@ READY = "ready.json"
 """File by which the main process tells the others that the lists are there."""
 
 
-def with_own_videos(run: Run, config: C) -> C:
+def with_own_videos(run: Run, config: C, told: Given) -> C:
     """Return the config with the lists of data.videos, and with settings that fit them.
+
+    Args:
+        told: what the command line gave, which stays as it is.
 
     Raises:
         ConfigError: data.videos is given beside lists.
@@ -54,7 +57,7 @@ def with_own_videos(run: Run, config: C) -> C:
     if config.data.videos is None:
         return config
     _check_settings(config)
-    told, checkpoint = given(), check_run(config)
+    checkpoint = check_run(config)
     if checkpoint is not None and (before := _as_before(config, told, checkpoint.parent.parent)):
         return before
     directory = Path(config.output_dir) / PREPARED

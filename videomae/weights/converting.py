@@ -15,6 +15,7 @@ from videomae.run.directory import WEIGHTS
 from videomae.weights import huggingface
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
+from videomae.weights.usage import CLIP
 from videomae.weights.weights import Kind, Weights, WeightsInfo
 
 ENDINGS = {
@@ -36,14 +37,14 @@ def check_target(config: ConvertConfig, target: Path) -> None:
     wrong_kind = os.path.isfile(target) if endings == ("",) else os.path.isdir(target)
     if wrong_kind or (endings != ("",) and target.suffix not in endings):
         what = "a directory" if endings == ("",) else f"a file named *{' or *'.join(endings)}"
-        raise ConfigError(f"target={target}: format={config.format.name} is {what}")
+        raise ConfigError(f"{config.named}: format={config.format.name} is {what}")
     if os.path.exists(target) and os.path.realpath(target) == os.path.realpath(str(config.weights)):
-        raise ConfigError(f"target={target} is weights= itself: choose another target")
+        raise ConfigError(f"{config.named} is weights= itself: choose another place")
     if os.path.exists(target / WEIGHTS):
-        raise ConfigError(f"target={target} is a run, which has its {WEIGHTS}: choose another")
+        raise ConfigError(f"{config.named} is a run, which has its {WEIGHTS}: choose another")
     if os.path.exists(target) and not config.overwrite:
-        raise ConfigError(f"target={target} is there already: overwrite=true replaces it")
-    check_place("target", target if endings == ("",) else target.parent)
+        raise ConfigError(f"{config.named} is there already: overwrite=true replaces it")
+    check_place(config.named.partition("=")[0], target if endings == ("",) else target.parent)
 
 
 def check_not_source(config: ConvertConfig, target: Path, weights: Weights) -> None:
@@ -54,19 +55,17 @@ def check_not_source(config: ConvertConfig, target: Path, weights: Weights) -> N
     """
     written = target / huggingface.TENSORS if config.format is WeightsFormat.huggingface else target
     if os.path.realpath(written) in map(os.path.realpath, weights.files):
-        raise ConfigError(f"target={target} would replace {written}, which weights= is read from")
+        raise ConfigError(f"{config.named} would replace {written}, which weights= is read from")
 
 
-def with_settings(info: WeightsInfo, config: ConvertConfig) -> WeightsInfo:
-    """Return `info` with the frames, stride and size that the settings give."""
-    clip = replace(
-        info.clip,
-        frames=info.clip.frames if config.frames is None else config.frames,
-        stride=info.clip.stride if config.stride is None else config.stride,
-    )
-    if config.size is not None:
-        clip = replace(clip, size=config.size, width=None)
-    return replace(info, clip=clip)
+def with_settings(weights: Weights, config: ConvertConfig) -> Weights:
+    """Return weights with the frames, stride and size that the settings give."""
+    given = {name: value for name in CLIP if (value := getattr(config, name)) is not None}
+    clip = replace(weights.info.clip, **given)
+    if "size" in given:
+        clip = replace(clip, width=None)
+    assumed = tuple(name for name in weights.assumed if name not in given)
+    return replace(weights, info=replace(weights.info, clip=clip), assumed=assumed)
 
 
 def described(info: WeightsInfo) -> str:

@@ -96,12 +96,21 @@ def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) ->
 def _with_heads(
     weights: Weights, *, num_heads: int | None, decoder_num_heads: int | None
 ) -> Weights:
-    model = weights.info.model
+    model = trained = weights.info.model
     if num_heads is not None:
         model = replace(model, heads=num_heads)
     if decoder_num_heads is not None and weights.info.kind is Kind.pretrain:
         model = replace(model, decoder_heads=decoder_num_heads)
-    return replace(weights, info=replace(weights.info, model=model))
+    notes = [
+        f"{ours} {name}, as given; the weights were trained with {own}"
+        for name, ours, own in (
+            ("heads", model.heads, trained.heads),
+            ("decoder heads", model.decoder_heads, trained.decoder_heads),
+        )
+        if ours != own
+    ]
+    info = replace(weights.info, model=model)
+    return replace(weights, info=info, notes=(*weights.notes, *notes))
 
 
 def is_huggingface(directory: Path) -> bool:

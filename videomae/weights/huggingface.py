@@ -74,15 +74,12 @@ def read_huggingface(
     clip = config.clip
     model = settle_positions(tensors, model, clip, directory)
     info = WeightsInfo(kind=kind, name=directory.resolve().name, model=model, clip=clip)
-    notes = []
-    if values[STRIDE] is None:
-        notes.append(
-            f"config.json does not say how far apart frames were, so assumed: stride={clip.stride}"
-        )
+    assumed = ("stride",) if values[STRIDE] is None else ()
+    notes: list[str] = []
     if kind is Kind.classifier:
-        info, said = _with_classes(info, tensors.get("head.weight"), config)
-        notes += said
-    return Weights(directory, tuple(files), info, tensors, tuple(notes))
+        info = replace(info, sampling=config.sampling)
+        info, notes = _with_classes(info, tensors.get("head.weight"), config)
+    return Weights(directory, tuple(files), info, tensors, tuple(notes), assumed)
 
 
 def save_huggingface(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from videomae.config import ClipConfig, ModelConfig
+from videomae.config import ClipConfig, ModelConfig, Sampling
 from videomae.model.pixels import MEAN, STD
 from videomae.run.files import read_json, write_text
 from videomae.weights.official import CLIP
@@ -28,6 +28,9 @@ ARCHITECTURES = {
 STRIDE = "frame_sampling_rate"
 """Key of config.json for the stride of a clip, in frames of the video; a pipeline of transformers
 has a setting of that name. Only this project writes it there; transformers ignores it."""
+SAMPLING = "frame_sampling"
+"""Key of config.json for how the frames of a classifier's clip are chosen, dense or segment. Only
+this project writes and reads it; transformers keeps it, and ignores it."""
 DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 6,
@@ -36,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "image_size": 224,
     "num_frames": 16,
     STRIDE: None,
+    SAMPLING: None,
     "num_channels": 3,
     "hidden_act": "gelu",
     "use_mean_pooling": True,
@@ -92,6 +96,11 @@ class HuggingFaceConfig:
             size=height,
             width=None if width == height else width,
         )
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How the frames of a classifier's clip are chosen; None: the file does not say."""
+        return self.values[SAMPLING] and Sampling(self.values[SAMPLING])
 
     def completed(self, model: ModelConfig) -> ModelConfig:
         """Return model settings from tensors, completed by those that only config.json has.
@@ -195,6 +204,7 @@ def _check_settings(config: HuggingFaceConfig) -> None:
         "num_attention_heads": _is_count(values["num_attention_heads"]),
         "num_frames": _is_count(values["num_frames"]),
         STRIDE: values[STRIDE] is None or _is_count(values[STRIDE]),
+        SAMPLING: values[SAMPLING] in (None, *(each.value for each in Sampling)),
         "image_size": len(sides) == 2 and all(map(_is_count, sides)),
         "layer_norm_eps": type(eps) in (int, float) and 0 < eps < math.inf,
     }
@@ -259,6 +269,8 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
         "tubelet_size": model.tubelet,
         "use_mean_pooling": info.kind is Kind.classifier,
     }
+    if info.sampling is not None:
+        config[SAMPLING] = info.sampling.value
     if info.kind is Kind.classifier:
         names = info.class_names or [f"LABEL_{i}" for i in range(info.classes or 0)]
         config["id2label"] = {str(i): name for i, name in enumerate(names)}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,10 @@ from videomae.weights.weights import Kind, Weights, WeightsInfo, as_json
 REAL = torch.float32
 """Dtype of all weights in models; other floating-point types were converted when read."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+DECODER = ("decoder.", "encoder_to_decoder.", "mask_token")
+"""Prefixes of tensors of pre-training's decoder, by their official names."""
+LAST_NORM = ("norm.weight", "norm.bias")
+"""Names of the norm after a pre-trained encoder, which a classifier replaces by its fc_norm."""
 NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
 """Prefixes of parameters that pre-training does not have, and fine-tuning initialises."""
 KINDS = {
@@ -261,7 +265,16 @@ def load_encoder(
         raise WeightsError(
             f"{weights.path} fills only part of the encoder; missing: {_some(partial)}"
         )
-    return replace(report, notes=(*report.notes, *notes))
+    parts = {"decoder": DECODER, "last norm": LAST_NORM} if info.kind is not Kind.classifier else {}
+    left_out = {
+        part: [name for name in report.unexpected if name.startswith(names)]
+        for part, names in parts.items()
+    }
+    known = {name for names in left_out.values() for name in names}
+    unexpected = [name for name in report.unexpected if name not in known]
+    left_out = {part: names for part, names in left_out.items() if names}
+    notes = [*report.notes, *notes]
+    return replace(report, unexpected=unexpected, left_out=left_out, notes=tuple(notes))
 
 
 def same_classes(info: WeightsInfo, class_names: Sequence[str]) -> bool:
@@ -283,13 +296,17 @@ class LoadReport:
     """Tensors of the file that the model lacks: they are ignored."""
     notes: tuple[str, ...] = ()
     """Lines of text on what was assumed or changed."""
+    left_out: Mapping[str, list[str]] = field(default_factory=dict)
+    """Tensors of the file that a model of this kind does not have, by the part of a pre-training
+    model that they are."""
 
     def __str__(self) -> str:
         counts = (
             f"{len(self.loaded)} tensors loaded; missing: {_some(self.missing)}; "
             f"unexpected: {_some(self.unexpected)}"
         )
-        return "; ".join((counts, *self.notes))
+        parts = [f"{part} left out ({len(names)} tensors)" for part, names in self.left_out.items()]
+        return "; ".join((counts, *parts, *self.notes))
 
 
 def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> None:
@@ -331,6 +348,10 @@ def _load(
 ) -> LoadReport:
     """Copy tensors to the parameters of the same names; WeightsError if one does not fit."""
     tensors, notes = dict(tensors), list(weights.notes)
+    if weights.assumed:
+        clip = vars(weights.info.clip)
+        said = ", ".join(f"{name}={clip[name]}" for name in weights.assumed)
+        notes.append(f"the file does not say, so assumed: {said}")
     grid, to = (
         token_grid(weights.info.model, weights.info.clip),
         token_grid(model.config, model.clip),

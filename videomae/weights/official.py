@@ -70,7 +70,7 @@ def read_official(
         decoder_num_heads=decoder_num_heads,
         like=like,
     )
-    clip, notes = _clip(settings, shapes, model)
+    clip, assumed = _clip(settings, shapes, model)
     model = settle_positions(tensors, model, clip, file)
     if kind is Kind.pretrain and settings.get("normlize_target") is False:  # spelt so there
         model = replace(model, normalise_targets=False)
@@ -88,7 +88,7 @@ def read_official(
             drop_path=_share(settings, "drop_path"),
             head_drop=_share(settings, "head_drop_rate", "fc_drop_rate"),
         )
-    return Weights(path, (file,), info, tensors, notes)
+    return Weights(path, (file,), info, tensors, assumed=assumed)
 
 
 def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> list[str]:
@@ -130,6 +130,8 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
     ]
     if info.class_names is not None:
         lost.append("the names of the classes")
+    if info.sampling is not None:
+        lost.append(f"how frames are sampled: read it with data.sampling={info.sampling.name}")
     if heads_by_width().get(model.dim) != model.heads:
         lost.append(f"the number of heads: read it with num_heads={model.heads}")
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -211,7 +213,11 @@ def _kind(shapes: Shapes) -> Kind:
 def _clip(
     settings: Mapping[str, Any], shapes: Shapes, model: ModelConfig
 ) -> tuple[ClipConfig, tuple[str, ...]]:
-    """Return the clip that a model was trained on, and a note on values that are assumed."""
+    """Return the clip that a model was trained on, and the settings of it that are assumed.
+
+    Where positions are stored, their number tells the size, for the frames that are assumed: the
+    two are no longer open.
+    """
     found = {
         ours: settings[theirs]
         for ours, theirs in (
@@ -223,12 +229,12 @@ def _clip(
     }
     assumed = {"frames": CLIP.frames, "size": CLIP.size, "stride": CLIP.stride}
     stored = shapes.get("encoder.pos_embed", shapes.get("pos_embed"))
-    if stored and len(stored) == 3 and "size" not in found:
+    is_stored = bool(stored) and len(stored or ()) == 3
+    if stored and is_stored and "size" not in found:
         steps = max(1, found.get("frames", CLIP.frames) // model.tubelet)
         assumed["size"] = round((stored[1] / steps) ** 0.5) * model.patch
-    missing = [f"{key}={assumed[key]}" for key in assumed if key not in found]
-    notes = (f"the file does not say, so assumed: {', '.join(missing)}",) if missing else ()
-    return ClipConfig(**assumed | found), notes
+    still_open = ("stride",) if is_stored else tuple(assumed)
+    return ClipConfig(**assumed | found), tuple(key for key in still_open if key not in found)
 
 
 def settle_positions(

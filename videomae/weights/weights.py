@@ -140,7 +140,10 @@ class Weights:
     tensors: dict[str, Tensor]
     """Tensors by official name, float32 on the CPU."""
     notes: tuple[str, ...] = ()
-    """Lines of text on what was assumed, or could not be read."""
+    """Lines of text on what was changed, or could not be read."""
+    assumed: tuple[str, ...] = ()
+    """Settings of info.clip that the file does not hold, so that those of released models stand
+    there: any of frames, size and stride."""
 
     def sha256(self) -> str:
         """Return the SHA-256 of the files' bytes, one after the other, in hexadecimal."""
