@@ -21,6 +21,7 @@ from videomae.run.directory import (
     CHOICES,
     ENVIRONMENT,
     METRICS,
+    MLFLOW,
     PREDICTIONS,
     PROFILE,
     RESULTS,
@@ -53,6 +54,7 @@ MADE_BY_A_RUN = (
     "figures",
     PROFILE,
     WANDB,
+    MLFLOW,
     ".hydra",
 )
 """Names that a run may write. In a directory without a record, whatever has such a name beside an
