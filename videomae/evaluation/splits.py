@@ -85,8 +85,10 @@ def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
     describe_run(run, config, {})
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
+    low, high = mean["top1_interval"]
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     logger.info(
-        f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
+        f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({low:.2f} to {high:.2f}; splits "
+        f"{each})   "
         f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
     )

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from videomae.evaluation.metrics import interval_of_mean
 from videomae.report.gather import RunRecord
 from videomae.report.results import Result
 from videomae.run.directory import RESULTS
+from videomae.run.sidefiles import LARGEST
 
 COLUMNS = (
     "run",
@@ -139,7 +141,23 @@ def _mean(members: Sequence[tuple[RunRecord, Result | None]]) -> Iterator[TableR
         for name in ("top1", "top5", "mean_class_accuracy"):
             values = [getattr(result, name) for result in results]
             cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
+        if interval := _interval_of_splits(members, results):
+            low, high = interval
+            cells[TOP1] += f" ({low:.2f} to {high:.2f})"
     yield TableRow((*cells, "", ""))
+
+
+def _interval_of_splits(
+    members: Sequence[tuple[RunRecord, Result | None]], results: Sequence[Result]
+) -> list[float] | None:
+    """Return the 95 % interval of the mean of splits; None if some runs are of the same split."""
+    tested = {(run.setting("data.split"), run.setting("data.test_list")) for run, _ in members}
+    tops = [(result.top1, result.num_videos) for result in results if result.top1 is not None]
+    if len(tested) < len(members) or not all(
+        0 <= top1 <= 100 and 0 < videos <= LARGEST for top1, videos in tops
+    ):
+        return None
+    return interval_of_mean(tops)
 
 
 def pretraining_rows(runs: Sequence[RunRecord]) -> list[TableRow]:
