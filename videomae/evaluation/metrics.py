@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+CLASSES_FOR_TOP5 = 10
+"""Smallest number of classes for which top-5 is shown to people: of fewer it says little."""
 DRAWS = 10_000
 """Number of resampled lists of a bootstrap."""
 

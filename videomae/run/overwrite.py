@@ -27,7 +27,9 @@ from videomae.run.directory import (
     RESULTS,
     RUN_FILE,
     SPIKES,
+    TEST_FEATURES,
     WANDB,
+    WARNINGS,
     WEIGHTS,
     RunExistsError,
 )
@@ -51,6 +53,8 @@ MADE_BY_A_RUN = (
     SPIKES,
     RESULTS,
     PREDICTIONS,
+    TEST_FEATURES,
+    WARNINGS,
     "figures",
     PROFILE,
     WANDB,
