@@ -101,6 +101,8 @@ def test_every_split_in_turn_and_their_mean(
         assert_counts(own, guesses, lists / f"split{n}/test.txt")
         assert mean["splits"][n]["top1"] == own["top1"]
     assert mean["top1"] == pytest.approx(np.mean([own["top1"] for own in single.values()]))
+    low, high = mean["top1_interval"]
+    assert low <= mean["top1"] <= high
     assert mean["num_videos"] == 18
     assert set(mean["per_class"]) == set(mini.classes)
     # A split is what it is alone; and trained models are evaluated on their own splits.

@@ -332,6 +332,7 @@ def test_pretraining_goes_on_from_weights(videos: Path, pretrained: Path, tmp_pa
 
 def test_pictures_of_the_run(pretrained: Path) -> None:
     assert {path.name for path in (pretrained / "figures").iterdir()} == {
+        "attention.png",
         "loss.png",
         "reconstruction.png",
     }
@@ -521,6 +522,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     assert {path.name for path in own.iterdir()} == {
         "results.json",
         "predictions.jsonl",
+        "features.safetensors",
         "bad_files.jsonl",
         "config.yaml",
         "environment.json",

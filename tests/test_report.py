@@ -15,11 +15,21 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.report.gather import ClassProbability, Prediction, RunRecord, find_runs, read_run
+from videomae.evaluation.metrics import interval_of_mean
+from videomae.report.about import About, about_page, origin_of
+from videomae.report.gather import (
+    ClassProbability,
+    Point,
+    Prediction,
+    RunRecord,
+    Warned,
+    find_runs,
+    read_run,
+)
 from videomae.report.page import page
 from videomae.report.results import Result
 from videomae.report.samples import choose
-from videomae.report.summary import COLUMNS, TOP1, rows
+from videomae.report.summary import COLUMNS, TOP1, rows, without_empty
 from videomae.run.files import sha256
 
 NAMES = ["<b>jump</b>", 'run & "hide"', "swim|dive"]
@@ -102,7 +112,8 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, text, _ = reported(capsys, f"runs={runs}/*/results.json")
-    assert table[0] == list(COLUMNS)
+    assert table[0] == [name for name in COLUMNS if name != "top-5 %"]  # of three classes
+    shown = {name: place for place, name in enumerate(table[0])}
     written = "&lt;i>tiny&lt;/i> \\| run"
     found = {row[0].removeprefix(f"{written} (").removesuffix(")"): row for row in table[2:5]}
     tops = []
@@ -114,13 +125,15 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
         shared = [f"10 of 11 videos are in data.{part}_list too" for part in ("train", "val")]
         assert remarks == shared * (name != "evaluation") + ["1 of 11 videos unreadable"]
         assert top1 == f"{results['top1']:.2f} ({low:.2f} to {high:.2f})"
-        assert row[TOP1 + 1] == f"{results['top5']:.2f}"
-        assert row[TOP1 + 2] == f"{results['mean_class_accuracy']:.2f}"
-        assert row[TOP1 + 3 :] == ["11", "1"]
-        assert row[3] == f"{results['views']['segments']} x {results['views']['crops']}"
-        assert row[1] == "test"  # data=custom: the list tells more
+        assert row[shown["mean of classes %"]] == f"{results['mean_class_accuracy']:.2f}"
+        assert row[-2:] == ["11", "1"]
+        views = f"{results['views']['segments']} x {results['views']['crops']}"
+        assert row[shown["views"]] == views
+        assert row[shown["data"]] == "test"  # data=custom: the list tells more
         chosen = results.get("weights")
-        assert row[2] == (f"best, step {chosen['step']}" if chosen else str(runs / "first"))
+        assert row[shown["weights"]] == (
+            f"best, step {chosen['step']}" if chosen else str(runs / "first")
+        )
         assert top1 in text
         tops.append(results["top1"])
     mean = table[5]
@@ -168,10 +181,11 @@ def test_each_run_has_its_curves_classes_videos_and_hashes(
     sections = {part.split("<code>")[1].split("</code>")[0]: part for part in parts}
     assert sections.keys() - {""} >= {str(runs / n) for n in ("pretrain", "first", "evaluation")}
     pretrain = sections[str(runs / "pretrain")]
-    for title in ("Loss", "Learning rate", "k-NN top-1", "Reconstructions"):
+    for title in ("Loss", "Learning rate", "k-NN top-1", "Reconstructions", "Attention of the"):
         assert f"<h3>{title}" in pretrain
     first = sections[str(runs / "first")]
-    for title in ("Loss", "Learning rate", "Validation accuracy", "Confusion", "Test videos"):
+    titles = ("Loss", "Learning rate", "Validation accuracy", "Confusion", "Test videos")
+    for title in (*titles, "Attention of the last block", "Features of 10 test videos in a plane"):
         assert f"<h3>{title}" in first
     lines = [json.loads(x) for x in (runs / "first" / "predictions.jsonl").read_text().splitlines()]
     right = [row["top"][0]["label"] == row["label"] for row in lines if row["readable"]]
@@ -442,14 +456,16 @@ def test_probes_are_rows_of_their_own(
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "probe" / "results.json").read_text())
     for kind, line in zip(("knn", "linear"), done.stdout.splitlines()[2:], strict=False):
-        assert line.startswith(f"| probe, {kind} probe | train |")
-        assert f"| {results[kind]['top1']:.2f} (" in line
+        assert line.startswith(f"| probe, {kind} probe | {results[kind]['top1']:.2f} (")
+        assert " | train | " in line
     text = (tmp_path / "there" / "report.html").read_text()
     assert "linear probe" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe", "there"]
 
 
 # Without a run
+
+ABOUT = About("2026-11-26 12:00 UTC", "python -m videomae.report", "abc")
 
 
 def result(top1: float = 50, videos: int = 10, classes: int = 2) -> Result:
@@ -480,7 +496,7 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
         predictions.append(Prediction(line, f"{line}.mp4", label, f"c{label}", True, [guess]))
     own = [result(classes=many)]
     run = RunRecord(Path("x"), {"name": "a"}, results=own, predictions=predictions)
-    text = page([run], rows([run]), [], {}, {})
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
     assert "Confusion of 400 classes" in text
     assert len(text) < 200_000
     words = [word for word in Tags(text).words if word]
@@ -503,3 +519,121 @@ def test_a_file_that_is_not_text_is_damaged_and_no_crash(tmp_path: Path) -> None
     for name in ("config.yaml", "environment.json", "results.json", "metrics.jsonl"):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00" * 20)
     assert len(read_run(tmp_path).damaged) == 4
+
+
+def many(top5: float = 90, classes: int = 10) -> RunRecord:
+    run = RunRecord(Path(f"c{classes}"), {"name": f"c{classes}"}, results=[result(classes=classes)])
+    run.curves = {name: [Point(1, 5.0), Point(2, 7.0)] for name in ("val_top1", "val_top5")}
+    return run
+
+
+def test_top5_is_shown_from_ten_classes_up() -> None:
+    few, enough = many(classes=9), many(classes=10)
+    columns, table = without_empty(COLUMNS, rows([few, enough]))
+    place = columns.index("top-5 %")
+    assert [row.cells[place] for row in table] == ["\N{EN DASH}", "90.00"]
+    assert without_empty(COLUMNS, rows([few]))[0] == [c for c in COLUMNS if c != "top-5 %"]
+    for run, there in ((few, False), (enough, True)):
+        text = page([run], rows([run]), [], {}, {}, ABOUT)
+        assert ("top-5" in text.partition("</style>")[2]) is there
+
+
+def test_the_mean_of_runs_of_several_splits_has_an_interval() -> None:
+    """That of several seeds on one list has none: the videos are the same."""
+    runs = [
+        RunRecord(Path(str(n)), {"name": "a", "data": {"split": str(n)}}, results=[result(top1)])
+        for n, top1 in enumerate((40.0, 60.0))
+    ]
+    low, high = interval_of_mean([(40.0, 10), (60.0, 10)])
+    assert rows(runs)[-1].cells[TOP1] == f"50.00 ± 14.14 ({low:.2f} to {high:.2f})"
+    for seed, run in enumerate(runs):
+        run.config = {"name": "a", "seed": seed}
+    assert rows(runs)[-1].cells[TOP1] == "50.00 ± 14.14"
+
+
+def test_the_page_begins_with_its_date_and_each_run_with_its_command() -> None:
+    run = RunRecord(Path("x"), {"name": "mine"}, results=[result()])
+    run.environment = {
+        "command": ["/somewhere/videomae/finetune.py", "data.root=/a b", "run.api_key=secret123"],
+        "commit": "0123456789abcdef",
+        "began": "2026-11-25T23:59:58+00:00",
+    }
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    words = " ".join(" ".join(Tags(text).words).split())
+    assert "<title>videomae report: mine</title>" in text
+    assert "Report of 1 run, made on 2026-11-26 12:00 UTC." in words
+    assert "The runs are of commit 0123456789, the page of abc." in words
+    assert "python -m videomae.finetune 'data.root=/a b'" in words
+    assert "Began 2026-11-25 23:59 UTC, commit 0123456789abcdef" in words
+    assert "secret123" not in text
+    run.environment["command"] = ["videomae.probe", "x" * 10_000]
+    assert origin_of(run)["command"].startswith("python -m videomae.probe xxx")
+    assert len(origin_of(run)["command"]) < 2100
+    for damaged in ({"command": 3, "commit": [], "began": "never"}, {"command": [None, {}]}):
+        run.environment = damaged
+        page([run], rows([run]), [], {}, {}, ABOUT)
+    assert about_page(["/x/videomae/report/__main__.py", "runs=a"], None).command == (
+        "python -m videomae.report runs=a"
+    )
+
+
+def warning(**changed: Any) -> str:
+    given = {"step": 3, "guard": "chance", "text": "no better than chance", "setting": "optim.lr"}
+    return json.dumps(given | changed) + "\n"
+
+
+def test_warnings_of_the_training_come_first_and_each_once(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = runs / "first" / "warnings.jsonl"
+    file.write_text(warning() + warning(step=5) + warning(text="<b>\x1b]0;x\x07", guard="other"))
+    _, text, _ = reported(capsys, f"runs={runs}/first", "samples=0")
+    assert "<h3>Warnings of the training</h3>" in text.partition("<table")[0]
+    words = " ".join(" ".join(Tags(text).words).split())
+    assert "Step 3 (2 times up to step 5): no better than chance chance; setting: optim.lr" in words
+    assert "&lt;b&gt;\\x1b]0;x\\x07" in text
+    assert "\x1b" not in text
+    assert "<b>\\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (warning() + warning(step="3") + warning(step=-1), "warnings.jsonl: line 2 is damaged; 2"),
+        (warning() + warning(text=7), "warnings.jsonl: line 2 is damaged"),
+        (warning() + "[]\n" + "{", "warnings.jsonl: line 2 is damaged"),
+        (warning() + '{"step": 3', "warnings.jsonl: line 2 is cut off"),
+        (warning() + "x" * 2**22, "warnings.jsonl is larger than a run writes it"),
+    ],
+)
+def test_warnings_of_others_are_checked(
+    runs: Path, content: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs / "first" / "warnings.jsonl").write_text(content)
+    _, text, said = reported(capsys, f"runs={runs}/first", "samples=0", status=1)
+    assert words in said
+    assert ("no better than chance" in text) is ("larger" not in words)
+
+
+def test_many_and_long_warnings_make_no_large_page() -> None:
+    run = RunRecord(Path("x"), {"name": "mine"}, results=[result()])
+    run.warnings = [Warned(n, n, 1, "g", f"{n}: " + "w" * 1000, "s") for n in range(3000)]
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert "The first 50 of 3000 are shown." in text
+    assert len(text) < 120_000
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("{videos: '/home/me/dance clips', train_list: p/train.txt}", "dance clips"),
+        ("{train_list: lists/mine.txt}", "mine"),
+        ("{prepared: prepared/ucf101, train_list: x.txt, split: 1}", "ucf101, split 1"),
+    ],
+)
+def test_data_of_ones_own_go_by_their_folder_or_list(tmp_path: Path, data: str, name: str) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/hydra.yaml").write_text("hydra: {runtime: {choices: {data: custom}}}")
+    (tmp_path / "config.yaml").write_text(f"name: pretrain\nmask: {{}}\ndata: {data}\n")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    assert read_run(tmp_path).data == name

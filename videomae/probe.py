@@ -36,6 +36,7 @@ def probe(config: ProbeConfig) -> None:
     from videomae.data.checks import labelled_clips, warn_of_shared
     from videomae.evaluation import probe_features, probe_results
     from videomae.evaluation.features import FeatureExtractor
+    from videomae.evaluation.kept_features import keep_features
     from videomae.lists.names import class_names
     from videomae.lists.prepared import with_prepared
     from videomae.run.bad_files import TEST, TRAIN, add_bad_files
@@ -73,6 +74,7 @@ def probe(config: ProbeConfig) -> None:
         if run.is_main:
             add_bad_files(directory, train.bad, TRAIN)
             add_bad_files(directory, test.bad, TEST)
+            keep_features(directory, test, lists["test_list"])
             both = list(lists.values())
             results = probe_results.fit_and_score(config, encoder, train, test, both, names)
             probe_results.write_results(run, results, len(lists["test_list"]))

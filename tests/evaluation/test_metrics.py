@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videomae.evaluation.metrics import Scores
+from videomae.evaluation.metrics import Scores, interval_of_mean, mean_of_splits
 
 NAMES = ["jump", "run", "sit", "swim", "wave", "nap", "fly"]
 UNREADABLE = [np.nan] * 7
@@ -126,3 +126,46 @@ def test_the_interval_is_that_of_resampled_videos() -> None:
     expected = np.percentile(means, [2.5, 97.5])
     assert [low, high] == pytest.approx(expected.tolist(), abs=0.6)
     assert low < 75 < high
+
+
+def of_splits(right: list[int], videos: list[int]) -> list[tuple[float, int]]:
+    """Top-1 in percent and number of videos of each split."""
+    return [(100 * own / of, of) for own, of in zip(right, videos, strict=True)]
+
+
+def test_the_interval_of_the_mean_of_splits_is_that_of_resampled_videos() -> None:
+    """Against resampling the videos themselves, within each split."""
+    rng = np.random.default_rng(0)
+    right, videos = [30, 75, 190], [60, 100, 200]
+    correct = [np.arange(of) < own for own, of in zip(right, videos, strict=True)]
+    means = [
+        100 * np.mean([rng.choice(own, len(own)).mean() for own in correct]) for _ in range(4000)
+    ]
+    expected = np.percentile(means, [2.5, 97.5])
+    found = interval_of_mean(of_splits(right, videos))
+    assert found == pytest.approx(expected.tolist(), abs=0.4)
+    assert interval_of_mean(of_splits([7], [7])) == [100, 100]
+
+
+def test_the_interval_of_the_mean_of_splits_holds_the_truth_95_times_of_100() -> None:
+    """Of models whose true accuracies are known."""
+    rng, times = np.random.default_rng(1), 400
+    truth, videos = [0.55, 0.7, 0.85], [150, 240, 90]
+    held = held_by_half = 0
+    for _ in range(times):
+        low, high = interval_of_mean(of_splits(rng.binomial(videos, truth).tolist(), videos))
+        off = abs(100 * np.mean(truth) - (low + high) / 2)
+        held += off <= (high - low) / 2
+        held_by_half += off <= (high - low) / 4
+    assert 0.92 <= held / times <= 0.98
+    assert held_by_half / times < 0.8  # an interval half as wide would be found out
+
+
+def test_the_mean_of_splits_has_an_interval() -> None:
+    single = {"top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 200, "num_unreadable": 0}
+    single |= {"views": {"segments": 5, "crops": 3}, "per_class": {"a": 60.0}}
+    found = mean_of_splits({"1": single | {"top1": 50.0}, "2": single | {"top1": 75.0}})
+    assert list(found)[:3] == ["top1", "top1_interval", "top5"]
+    low, high = found["top1_interval"]
+    spread = 100 * np.sqrt(0.25 / 200 + 0.75 * 0.25 / 200) / 2
+    assert [low, high] == pytest.approx([62.5 - 1.96 * spread, 62.5 + 1.96 * spread], abs=0.4)

@@ -21,9 +21,11 @@ from videomae.pictures.figures import (
     filmstrip,
     reconstruction_rows,
     save_confusion,
+    save_contact_sheet,
     save_curves,
     save_loss_curve,
     save_reconstructions,
+    sheet_layout,
 )
 
 MODEL = ModelConfig(
@@ -156,16 +158,49 @@ def picture(path: Path, least: tuple[int, int] = (200, 300)) -> NDArray[np.float
     return image
 
 
-@pytest.mark.parametrize(("clips", "frames"), [(1, 4), (2, 16)])
+@pytest.mark.parametrize(("clips", "frames"), [(1, 4), (2, 16), (3, 8), (4, 16)])
 def test_reconstructions_are_drawn(tmp_path: Path, clips: int, frames: int) -> None:
     torch.manual_seed(0)
     original, hidden, rebuilt = torch.rand(3, clips, frames, 32, 32, 3)
     path = tmp_path / "new" / "reconstruction.png"
     save_reconstructions(path, (original, hidden, rebuilt), "title")
     first = picture(path)
+    assert first.shape[0] <= 1000  # fits a screen
     save_reconstructions(path, (original, hidden, 1 - rebuilt), "title")
     assert not np.array_equal(picture(path), first)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # no temporary file is left
+
+
+@pytest.mark.parametrize(
+    ("segments", "crops", "size", "number"),
+    [
+        (5, 3, (32, 32), 16),
+        (10, 3, (32, 32), 16),
+        (4, 3, (32, 32), 16),
+        (1, 1, (32, 32), 4),
+        (15, 1, (32, 32), 8),
+        (2, 3, (64, 32), 16),
+        (2, 3, (32, 64), 16),
+        (16, 3, (32, 32), 32),
+    ],
+)
+def test_a_contact_sheet_fits_a_screen(
+    tmp_path: Path, segments: int, crops: int, size: tuple[int, int], number: int
+) -> None:
+    torch.manual_seed(0)
+    frames = torch.randint(0, 256, (segments * crops, number, *size, 3), dtype=torch.uint8)
+    save_contact_sheet(tmp_path / "sheet.png", frames, segments, crops, "title $^{")
+    sheet = picture(tmp_path / "sheet.png", least=(100, 200))
+    assert sheet.shape[0] <= 1000
+    assert sheet.shape[1] <= 1400
+
+
+def test_a_contact_sheet_of_15_views_has_a_row_for_each_segment_and_frames_that_are_seen() -> None:
+    rows, columns, frames, wide = sheet_layout(5, 3, 8, 1.0)
+    assert (rows, columns) == (5, 3)
+    assert frames >= 4
+    assert wide >= 0.6
+    assert sheet_layout(1, 1, 8, 1.0)[2] == 8
 
 
 def test_curves_are_drawn_even_of_a_single_step(tmp_path: Path) -> None:

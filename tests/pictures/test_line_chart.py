@@ -4,10 +4,13 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from videomae.pictures.line_chart import Points, line_chart
+from videomae.pictures.line_chart import Points, line_chart, tick_labels
 
 PAGE = ROOT / "videomae/report/templates/page.html"
 
@@ -72,6 +75,13 @@ def test_neighbours_of_a_long_curve_are_averaged() -> None:
         ([(1, 0.0), (9, 100.0)], ["0", "20", "40", "60", "80", "100"]),
         ([(1, 0.93), (9, 1.27)], ["1", "1.1", "1.2"]),
         ([(1, 0.0), (9, 5e-4)], ["0", "1e-4", "2e-4", "3e-4", "4e-4", "5e-4"]),
+        ([(1, 1.1e-5), (9, 3e-5)], ["1.5e-5", "2e-5", "2.5e-5", "3e-5"]),
+        (
+            [(1, 2.0012), (9, 2.0018)],
+            ["2.0012", "2.0013", "2.0014", "2.0015", "2.0016", "2.0017", "2.0018"],
+        ),
+        ([(1, 0.0), (9, 4e4)], ["0", "10,000", "20,000", "30,000", "40,000"]),
+        ([(1, -2e7), (9, 1e7)], ["-2e7", "-1.5e7", "-1e7", "-5e6", "0", "5e6", "1e7"]),
         ([(1, 3.0), (9, 3.0)], ["2.7", "2.8", "2.9", "3", "3.1", "3.2", "3.3"]),
         ([(1, 1e308), (2, -1e308), (3, 0.0), (4, 1.0)], ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
     ],
@@ -79,6 +89,19 @@ def test_neighbours_of_a_long_curve_are_averaged() -> None:
 def test_values_at_the_axis_are_round(points: Points, expected: Sequence[str]) -> None:
     """And none is so large that the axis cannot be drawn."""
     assert labels(line_chart([("x", points)], smooth=False), "end") == expected
+
+
+@given(
+    low=st.floats(-1e9, 1e9), size=st.floats(1e-9, 1e9), small=st.sampled_from([1.0, 1e-6, 1e-9])
+)
+@settings(max_examples=60)
+def test_no_two_values_at_the_axis_are_the_same(low: float, size: float, small: float) -> None:
+    """And each says its place, to a hundredth of the distance to the next."""
+    ticks = [small * (low + place * size) for place in range(5)]
+    assume(np.diff(ticks).min() > 1e-9 * max(map(abs, ticks)))
+    told = [float(text.replace(",", "")) for text in tick_labels(ticks)]
+    assert len(set(tick_labels(ticks))) == 5
+    assert np.abs(np.array(told) - ticks).max() < small * size / 50
 
 
 @pytest.mark.parametrize(
@@ -94,7 +117,7 @@ def test_the_page_colours_a_chart() -> None:
     curves = [("<x>", [(1, 1.0), (2, 3.0)]), ("y", [(1, 2.0), (2, None)])]
     style = PAGE.read_text().partition("</style>")[0]
     for svg in (line_chart(curves, smooth=smooth) for smooth in (False, True)):
-        assert svg.startswith('<svg viewBox="0 0 400 220" role="img" aria-label="&lt;x&gt;, y over')
+        assert svg.startswith('<svg viewBox="0 0 400 236" role="img" aria-label="&lt;x&gt;, y over')
         attributes = {
             key for element in ElementTree.fromstring(svg).iter() for key in element.attrib
         }

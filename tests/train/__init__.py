@@ -43,6 +43,8 @@ FINETUNE = (
 PICTURES = (
     "videomae.train.pretraining.save_loss_curve",
     "videomae.train.pretraining.draw_reconstructions",
+    "videomae.train.pretraining.draw_attention",
+    "videomae.evaluation.scoring.draw_attention",
     "videomae.train.finetuning.save_loss_curve",
     "videomae.evaluation.heads.save_confusion",
 )

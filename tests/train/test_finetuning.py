@@ -121,9 +121,11 @@ def test_the_way_is_evaluated_on_middles_and_the_end_on_test_views(
 ) -> None:
     kinds = []
 
-    def noted(run: Run, model: VideoClassifier, dataset: EvaluationClips, *rest: Any) -> Any:
+    def noted(
+        run: Run, model: VideoClassifier, dataset: EvaluationClips, *rest: Any, **more: Any
+    ) -> Any:
         kinds.append((type(dataset), dataset.shape[0]))
-        return score_model(run, model, dataset, *rest)
+        return score_model(run, model, dataset, *rest, **more)
 
     monkeypatch.setattr("videomae.train.finetuning.score_model", noted)
     monkeypatch.setattr("videomae.evaluation.scoring.score_model", noted)

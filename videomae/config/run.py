@@ -130,8 +130,11 @@ class RunConfig:
     """Whether profile/trace.json is written, a trace of a few early steps for
     https://ui.perfetto.dev."""
     wandb: str | None = None
-    """Weights & Biases project to which the metrics are sent as well (pip install wandb); null:
-    none."""
+    """Weights & Biases project to which the metrics are sent as well (pip install
+    "videomae[wandb]"); null: none."""
+    mlflow: str | None = None
+    """MLflow experiment to which the metrics are sent as well (pip install "videomae[mlflow]"), in
+    the store of MLFLOW_TRACKING_URI or, without one, in the run directory; null: none."""
     checkpoint_every: int | None = setting(1000, at_least=1)
     """Number of steps between two checkpoints; null: only run.checkpoint_every_min decides."""
     checkpoint_every_min: float | None = setting(None, above=0)

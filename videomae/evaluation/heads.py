@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videomae.config import CLASS, MULTILABEL, REGRESSION, ConfigError, DataConfig
 from videomae.evaluation.head import Head, Prediction, Predictions, is_readable
-from videomae.evaluation.metrics import Scores, average_precision
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5, Scores, average_precision
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.lists.labels import compare_labels, count_labels
@@ -52,12 +52,14 @@ class ClassHead(Head):
         return {f"top{k}": 100 * scores.correct(k).mean() for k in (1, 5)}
 
     def told(self, found: Mapping[str, Any]) -> str:
+        many = len(self.names) >= CLASSES_FOR_TOP5
+        top5 = f"top-5 {found['top5']:.2f} %" if many else ""
         if "top1_interval" not in found:
-            return f"top-1 {found['top1']:.2f} %, top-5 {found['top5']:.2f} %"
+            return f"top-1 {found['top1']:.2f} %" + (f", {top5}" if top5 else "")
         low, high = found["top1_interval"]
         return (
             f"top-1 {found['top1']:.2f} % ({low:.2f} to {high:.2f})   "
-            f"top-5 {found['top5']:.2f} %   mean of classes {found['mean_class_accuracy']:.2f} %"
+            f"{top5}{'   ' * many}mean of classes {found['mean_class_accuracy']:.2f} %"
         )
 
     def truth(self, clip: Clip) -> str:

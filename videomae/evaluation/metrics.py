@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+CLASSES_FOR_TOP5 = 10
+"""Smallest number of classes for which top-5 is shown to people: of fewer it says little."""
+DRAWS = 10_000
+"""Number of resampled lists of a bootstrap."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -45,11 +50,11 @@ class Scores:
     def interval(self) -> list[float]:
         """Where 95 % of the top-1 accuracies of resampled lists lie, in percent: least and most.
 
-        The bootstrap over videos: as many are drawn with replacement, 10,000 times. So drawn, how
+        The bootstrap over videos: as many are drawn with replacement, DRAWS times. So drawn, how
         many are right is binomial.
         """
         correct = self.correct(1)
-        drawn = np.random.default_rng(0).binomial(len(correct), correct.mean(), size=10_000)
+        drawn = np.random.default_rng(0).binomial(len(correct), correct.mean(), size=DRAWS)
         low, high = np.percentile(drawn, [2.5, 97.5], method="nearest")
         return [100 * float(low) / len(correct), 100 * float(high) / len(correct)]
 
@@ -105,6 +110,25 @@ def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) 
     return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
 
 
+def interval_of_mean(splits: Sequence[tuple[float, int]]) -> list[float]:
+    """Return where 95 % of the means over resampled splits lie, in percent: least and most.
+
+    The bootstrap over videos within splits: of each split as many videos are drawn with replacement
+    as it has, its top-1 is computed again, and the mean over the splits is taken, DRAWS times. The
+    splits are drawn independently, so that test lists which share videos make it too narrow.
+
+    Args:
+        splits: top-1 of each split in percent, and its number of videos, at least 1.
+    """
+    rng = np.random.default_rng(0)
+    means = np.zeros(DRAWS)
+    for top1, videos in splits:
+        right = round(top1 * videos / 100)
+        means += rng.binomial(videos, right / videos, size=DRAWS) / videos
+    low, high = np.percentile(100 * means / len(splits), [2.5, 97.5])
+    return [float(low), float(high)]
+
+
 def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """results.json of several splits: means of accuracies, sums of videos, and each split's own.
 
@@ -117,8 +141,11 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     seen = {name: [v for v in values if v is not None] for name, values in found.items()}
     accuracies = ("top1", "top5", "mean_class_accuracy")
     counts = ("num_videos", "num_unreadable")
+    means = {key: float(np.mean([each[key] for each in every])) for key in accuracies}
     return {
-        **{key: float(np.mean([each[key] for each in every])) for key in accuracies},
+        "top1": means.pop("top1"),
+        "top1_interval": interval_of_mean([(each["top1"], each["num_videos"]) for each in every]),
+        **means,
         **{key: sum(each[key] for each in every) for key in counts},
         "views": every[0]["views"],
         "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},

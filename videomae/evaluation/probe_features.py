@@ -28,7 +28,7 @@ from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_place
-from videomae.run.directory import BAD_FILES, RESULTS, RunExistsError
+from videomae.run.directory import BAD_FILES, RESULTS, TEST_FEATURES, RunExistsError
 from videomae.run.environment import describe_run
 from videomae.run.files import sha256
 from videomae.run.given import Given
@@ -110,7 +110,7 @@ def begin_results(run: Run, config: ProbeConfig, frozen: FrozenEncoder) -> None:
         f"data.{key}": sha256(Path(str(getattr(config.data, key))))
         for key in ("train_list", "test_list")
     }
-    for name in (RESULTS, BAD_FILES):
+    for name in (RESULTS, BAD_FILES, TEST_FEATURES):
         (directory / name).unlink(missing_ok=True)
     describe_run(run, config, hashes | {"weights": str(frozen.made_of["weights"])})
     made(directory, BAD_FILES)

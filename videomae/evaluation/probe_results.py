@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videomae.config import ProbeConfig, ProbeKind
 from videomae.evaluation.features import FeatureExtractor, Features
-from videomae.evaluation.metrics import Scores
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5, Scores
 from videomae.evaluation.probes import AttentiveProbe, LinearProbe, knn_probs
 from videomae.evaluation.probing import ProbeError, Recipe, Views, choose_and_fit, logits_of
 from videomae.lists.clips import ClipList
@@ -131,11 +131,14 @@ def write_results(run: Run, results: Mapping[str, Mapping[str, Any]], num_test: 
 
 def _accuracies(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return a table of all probes' accuracies, in percent."""
+    accuracies = {"top-1": "top1", "top-5": "top5", "mean of classes": "mean_class_accuracy"}
+    if all(len(entry["per_class"]) < CLASSES_FOR_TOP5 for entry in results.values()):
+        del accuracies["top-5"]
     table = Table(box=None)
-    for column in ("probe", "top-1", "top-5", "mean of classes", "videos", "unreadable"):
+    for column in ("probe", *accuracies, "videos", "unreadable"):
         table.add_column(column, justify="left" if column == "probe" else "right")
     for name, entry in results.items():
-        percent = (entry[key] for key in ("top1", "top5", "mean_class_accuracy"))
+        percent = (entry[key] for key in accuracies.values())
         counts = (entry[key] for key in ("num_videos", "num_unreadable"))
         table.add_row(name, *(f"{value:.2f}" for value in percent), *map(str, counts))
     return table

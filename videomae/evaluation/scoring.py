@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from videomae.config import (
+    CLASS,
     DataConfig,
     ModelConfig,
     Precision,
@@ -20,7 +22,9 @@ from videomae.config import (
 )
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
+from videomae.evaluation.attention import draw_attention
 from videomae.evaluation.head import Head, Predictions, is_readable, results
+from videomae.evaluation.kept_features import keeping_features, write_features
 from videomae.evaluation.predictions import gather_predictions, predict_videos
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
@@ -29,7 +33,7 @@ from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
 from videomae.run.console import progress_bar
-from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS
+from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS, TEST_FEATURES
 from videomae.run.files import sha256, write_text
 from videomae.run.record import made
 from videomae.run.run import Run
@@ -37,6 +41,8 @@ from videomae.run.sidefiles import is_bad_file, mended_rows
 from videomae.weights.weights import as_json
 
 logger = logging.getLogger(__name__)
+
+ATTENTION = "figures/attention.png"
 
 
 class NothingReadableError(UserError):
@@ -49,15 +55,25 @@ class Evaluation(NamedTuple):
     predicted: Predictions
     bad: list[BadFile]
     num_short: int
+    features: dict[int, Tensor]
+    """Features of some readable videos, by their index in the list; empty where none are kept."""
 
 
 def score_model(
-    run: Run, model: VideoClassifier, dataset: EvaluationClips, head: Head
+    run: Run,
+    model: VideoClassifier,
+    dataset: EvaluationClips,
+    head: Head,
+    *,
+    features: bool = False,
 ) -> Evaluation | None:
     """Predict every video of a list. All processes call it; the main one gets the result.
 
     Each process takes every world-th batch; nothing is shared until the end, so unequal shares and
     a list that the processes do not divide are no trouble.
+
+    Args:
+        features: whether the features of some videos are kept.
 
     Raises:
         PredictionError: a prediction is not finite.
@@ -77,14 +93,23 @@ def score_model(
     batches = evaluation_batches(num_videos, rank=process.rank, world=process.world, batch=batch)
     share = sum(map(len, batches))
     predict = partial(predictions_of, model, head, run.device, run.settings.precision)
-    with progress_bar("evaluating", total=share) as bar:
-        parts = process.gather(predict_videos(predict, loader, bar.advance))
+    keeping: AbstractContextManager[dict[int, Tensor]] = nullcontext({})
+    if features:
+        keeping = keeping_features(model, batches, num_videos)
+    with progress_bar("evaluating", total=share) as bar, keeping as kept:
+        predicted = predict_videos(predict, loader, bar.advance)
+        own = {index: each for index, each in kept.items() if index in predicted.values}
+        parts, all_kept = process.gather(predicted), process.gather(own)
     if not process.is_main:
         return None
     found = {index: values for part in parts for index, values in part.values.items()}
-    predicted = gather_predictions(found, num_videos, len(head.names))
     bad = sorted(file for part in parts for file in part.bad)
-    return Evaluation(predicted, bad, sum(part.num_short for part in parts))
+    return Evaluation(
+        gather_predictions(found, num_videos, len(head.names)),
+        bad,
+        sum(part.num_short for part in parts),
+        dict(sorted(each for part in all_kept for each in part.items())),
+    )
 
 
 class LabelledVideos(NamedTuple):
@@ -98,7 +123,7 @@ class LabelledVideos(NamedTuple):
 def evaluate_model(
     run: Run, model: VideoClassifier, test: LabelledVideos, about: Mapping[str, Any]
 ) -> None:
-    """Write what `model` makes of a list: results.json, predictions.jsonl, the confusion matrix.
+    """Write what `model` makes of a list: results.json, predictions.jsonl, features, pictures.
 
     All processes call it.
 
@@ -110,10 +135,11 @@ def evaluate_model(
         PredictionError: its predictions are not finite.
     """
     (clips, head, data), directory = test, run.directory
-    evaluation = score_model(run, model, EvaluationClips(clips, data), head)
+    labelled = data.target == CLASS
+    evaluation = score_model(run, model, EvaluationClips(clips, data), head, features=labelled)
     if evaluation is None:
         return
-    predicted, bad, num_short = evaluation
+    predicted, bad, num_short, features = evaluation
     add_bad_files(directory, bad, TEST)
     if not is_readable(predicted).any():
         raise NothingReadableError(
@@ -126,6 +152,11 @@ def evaluate_model(
     headline = head.told(found)
     title = f"{headline.partition(' (')[0]}, {len(clips)} videos, {views} view(s) of each"
     head.draw(made(directory, "figures/confusion.png"), predicted, clips, title)
+    if features:
+        write_features(directory, features, clips)
+    picture = made(directory, ATTENTION)
+    parts = dict.fromkeys(clips.sources, data)
+    draw_attention(model, clips, parts, picture, run.settings.precision, head.truth)
     logger.info(
         f"{headline}   {len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a "
         f"clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
@@ -173,7 +204,7 @@ def hashes_of(weights: str, data: DataConfig, model: ModelConfig) -> dict[str, A
 
 def clear_results(directory: Path) -> None:
     """Remove what an evaluation has made, and leave the training run that may lie there."""
-    for name in (RESULTS, PREDICTIONS, "figures/confusion.png"):
+    for name in (RESULTS, PREDICTIONS, TEST_FEATURES, "figures/confusion.png", ATTENTION):
         (directory / name).unlink(missing_ok=True)
     bad = mended_rows(directory / BAD_FILES, is_bad_file)
     rows = [row for row in bad if row["list"] == TRAIN]

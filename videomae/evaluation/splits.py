@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from videomae.config import CLASS, ConfigError, EvaluateConfig, FinetuneConfig
-from videomae.evaluation.metrics import mean_of_splits
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5, mean_of_splits
 from videomae.lists.prepared import ALL, read_prepared, with_prepared
 from videomae.run.directory import RESULTS
 from videomae.run.environment import describe_run
@@ -85,8 +85,12 @@ def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
     describe_run(run, config, {})
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
+    low, high = mean["top1_interval"]
+    many = len(mean["per_class"]) >= CLASSES_FOR_TOP5
+    top5 = f"top-5 {mean['top5']:.2f} %   " if many else ""
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     logger.info(
-        f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({each})   "
-        f"top-5 {mean['top5']:.2f} %   mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
+        f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({low:.2f} to {high:.2f}; splits "
+        f"{each})   "
+        f"{top5}mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
     )

@@ -33,6 +33,12 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.project(x)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.kernel)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of all heads: (B, N, D) -> three times (B, N, h, d)."""
         # A key bias would add the same number to all scores of a query, which softmax ignores.
         bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
         if self.float8:  # torchao's layer, which takes no bias from outside
@@ -41,9 +47,8 @@ class Attention(nn.Module):
         else:
             qkv = F.linear(x, self.qkv.weight, bias)
         # Views of one tensor, so that the backward pass writes their gradients with one copy.
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (B, N, h, d)
-        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), self.kernel)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)
+        return q, k, v
 
 
 class Mlp(nn.Module):

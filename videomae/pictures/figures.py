@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # drawing comes late in a run, and may never come
 
 GREY = 0.5
 """Pixel value of a masked tubelet in a picture, 0 to 1."""
+SHEET, CAPTION, LEAST_FRAME = 8.0, 0.22, 0.6
+"""Largest height of a picture that fits a screen, height of a view's caption, and width below which
+a frame is too small to be seen, in inches; 120 pixels are an inch."""
 STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast from the original"
 """Note beside each reconstruction; it holds for all models that predict normalised pixels."""
 
@@ -107,11 +110,16 @@ def reconstructions_png(
 
 def _reconstructions(rows: tuple[Tensor, Tensor, Tensor], title: str, most_frames: int) -> "Figure":
     num_clips, frames, height, width, _ = rows[0].shape
-    shown = _spaced(frames, most_frames)
+    shown = spaced(frames, most_frames)
     aspect = 3 * height / (len(shown) * width)
-    figure = blank_figure((11, 0.9 + num_clips * (10 * aspect + 0.15)))
-    axes = np.atleast_1d(figure.subplots(num_clips, 1))
-    for clip, ax in enumerate(axes):
+    columns = min(2, num_clips)
+    lines = -(-num_clips // columns)
+    high = 0.9 + lines * (10 / columns * aspect + 0.15)
+    figure = blank_figure((11, min(high, SHEET)))
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for ax in axes[num_clips:]:
+        ax.set_axis_off()
+    for clip, ax in enumerate(axes[:num_clips]):
         gap = max(1, width // 32)
         ax.imshow(filmstrip([row[clip][shown] for row in rows], gap=gap), interpolation="nearest")
         ax.set_yticks(
@@ -122,7 +130,7 @@ def _reconstructions(rows: tuple[Tensor, Tensor, Tensor], title: str, most_frame
         )
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    axes[-1].set_xlabel(f"frame of the clip ({STATISTICS})")
+    figure.supxlabel(f"frame of the clip ({STATISTICS})", fontsize=9)
     figure.suptitle(title)
     return figure
 
@@ -130,28 +138,58 @@ def _reconstructions(rows: tuple[Tensor, Tensor, Tensor], title: str, most_frame
 def save_contact_sheet(
     path: Path, frames: Tensor, segments: int, crops: int, title: str, most_frames: int = 8
 ) -> None:
-    """Write a picture of a video's views: a filmstrip of each view, segment by segment.
+    """Write a picture of a video's views: a filmstrip of each, the crops of a segment side by side.
+
+    It fits a screen: it is at most SHEET inches high, where need be with fewer frames of a view.
 
     Args:
         frames: (segments * crops, T, H, W, 3) uint8.
         most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
     count, height, width = frames.shape[1:4]
-    shown = _spaced(count, most_frames)
-    gap = max(1, width // 32)
-    strips = filmstrip([view[shown] for view in frames.float() / 255], gap=gap)
-    size = (11, 0.9 + 10 * strips.shape[0] / strips.shape[1])
-    figure = blank_figure(size)
-    ax = figure.subplots()
-    ax.imshow(strips, interpolation="nearest")
-    views = [f"{segment + 1}.{crop + 1}" for segment in range(segments) for crop in range(crops)]
-    ax.set_yticks([(height + gap) * (i + 0.5) for i in range(len(views))], views)
-    ax.set_xticks([(width + gap) * (i + 0.5) for i in range(len(shown))], [f"{i}" for i in shown])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel="frame of the clip", ylabel="view: segment.crop")
-    figure.suptitle(title)
+    rows, columns, number, wide = sheet_layout(
+        segments, crops, min(count, most_frames), height / width
+    )
+    places = spaced(count, number)
+    high = 0.75 + rows * (wide * height / width + CAPTION)
+    figure = blank_figure((11, min(high, SHEET)))
+    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for place, (ax, view) in enumerate(zip(axes, frames, strict=False)):
+        strip = filmstrip([view[places].float() / 255], gap=max(1, width // 32))
+        ax.imshow(strip, interpolation="nearest")
+        ax.set_title(f"{place // crops + 1}.{place % crops + 1}", loc="left", fontsize=7, pad=2)
+    figure.suptitle(title, fontsize=10)
+    numbers = ", ".join(map(str, places))
+    figure.supxlabel(f"views: segment.crop; frames {numbers} of each clip", fontsize=9)
     save_figure(path, figure)
+
+
+def sheet_layout(
+    segments: int, crops: int, most_frames: int, aspect: float
+) -> tuple[int, int, int, float]:
+    """Return rows, columns and frames of each view of a contact sheet, and a frame's width.
+
+    A column is a crop, or several segments are in a row. Of the layouts whose frames are at least
+    LEAST_FRAME wide the one with the most frames is taken, with the largest ones; else the one with
+    the largest frames.
+
+    Args:
+        aspect: height of a frame by its width.
+
+    Returns:
+        the width is in inches.
+    """
+    found = []
+    for number in range(most_frames, 0, -1):
+        for beside in range(1, segments + 1):
+            rows, columns = -(-segments // beside), beside * crops
+            high = (SHEET - 0.75) / rows - CAPTION
+            wide = min(10.6 / (columns * number), high / aspect)
+            found.append((rows, columns, number, wide))
+    whole = [each for each in found if each[3] >= LEAST_FRAME]
+    return max(whole, key=lambda each: each[2:]) if whole else max(found, key=lambda each: each[3])
 
 
 def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: int = 8) -> None:
@@ -162,7 +200,7 @@ def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: 
         most_frames: largest number of frames; of a longer clip, evenly spaced frames are shown.
     """
     count, height, width = clips.shape[1:4]
-    shown = _spaced(count, most_frames)
+    shown = spaced(count, most_frames)
     row = 10 * height / (width * len(shown)) + 0.35
     figure = blank_figure((10.4, len(clips) * row))
     for ax, clip, caption in zip(
@@ -175,7 +213,7 @@ def save_clips(path: Path, clips: Tensor, captions: Sequence[str], most_frames: 
     save_figure(path, figure)
 
 
-def _spaced(count: int, most: int) -> NDArray[np.int64]:
+def spaced(count: int, most: int) -> NDArray[np.int64]:
     """Return at most `most` evenly spaced numbers from 0 to count - 1, int64."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 

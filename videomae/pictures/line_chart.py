@@ -7,8 +7,10 @@ a thin line and `dots` for single points.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:  # drawing comes late in a run, and may never come
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 400, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 28
+WIDTH, HEIGHT = 400, 236
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 44
 """Margins of a chart, in the units of WIDTH and HEIGHT."""
 MOST_POINTS = 400
 """Largest number of points of a drawn curve; in a longer curve, neighbours are averaged."""
@@ -65,7 +67,34 @@ def line_chart(curves: Sequence[tuple[str, Points]], *, smooth: bool) -> str:
 
 def shown(value: float) -> str:
     """Return a number as a short text."""
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+    return _number(value, 3, 0 < abs(value) < 1e-3) if abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Return the texts of evenly spaced ticks, with as few digits as tell each from the others."""
+    step = min((b - a for a, b in pairwise(ticks)), default=1.0)
+    largest = max(map(abs, ticks), default=0.0)
+    small = 0 < largest < 2e-3
+    for digits in range(1, 16):
+        labels = [_number(tick, digits, small or largest >= 1e6) for tick in ticks]
+        near = [
+            abs(float(text.replace(",", "")) - x) for text, x in zip(labels, ticks, strict=True)
+        ]
+        if max(near, default=0) < step / 100:
+            break
+    return labels
+
+
+def _number(value: float, digits: int, scientific: bool) -> str:
+    """Return a number with some significant digits, without zeros at their end."""
+    if value == 0:
+        return "0"
+    if not scientific:
+        whole = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        text = f"{value:,.{whole}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}"
 
 
 def _drawing(curves: Sequence[Curve], values: NDArray[np.float64], smooth: bool) -> str:
@@ -105,9 +134,12 @@ def _axes(figure: "Figure", last: float, values: NDArray[np.float64]) -> "Axes":
         low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
     ax.set(xlim=(0, max(last, 1)), ylim=(low, high))
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-    ax.yaxis.set_major_formatter(lambda value, _: shown(value))
+    ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    slack = (high - low) / 1e6  # for rounding
+    ticks = [float(tick) for tick in ticks if low - slack <= tick <= high + slack]
+    ax.set_yticks(ticks, tick_labels(ticks))
+    ax.set_xlabel("step", fontsize=12, labelpad=4)
     ax.tick_params(length=0, labelsize=12)
     ax.tick_params("x", pad=9)
     ax.tick_params("y", pad=6)

@@ -4,12 +4,13 @@
 
 runs= is a quoted glob of run directories, of directories that videomae.evaluate or videomae.probe
 wrote, or of their results.json; several as runs='[outputs/ucf101*,outputs/k400/evaluation]'. The
-table goes to stdout: data, weights, views, top-1 with its 95 % interval, and below runs that differ
+table goes to stdout: top-1 with its 95 % interval, data, weights, views, and below runs that differ
 in their seed or split their mean. out/report.html needs nothing else, offline too: the table,
-curves, confused classes, the best and worst of them, test videos with what was predicted,
-reconstructions (also of the pre-training that a run started from), unreadable videos, settings and
-hashes. Frames are decoded from the videos that the run's config names; paths in it are those of the
-directory where the run was started.
+warnings of the training, curves, confused classes, the best and worst of them, features of videos
+in a plane, maps of attention, test videos with what was predicted, reconstructions (also of the
+pre-training that a run started from), unreadable videos, commands, settings and hashes. Frames are
+decoded from the videos that the run's config names; paths in it are those of the directory where
+the run was started.
 
     samples=6                     right and wrong test videos that are shown of each evaluation
 
@@ -32,6 +33,7 @@ PAGE = "report.html"
 @log_to_console()
 def report(config: ReportConfig) -> None:
     """Print the tables of config.runs and write the page."""
+    from videomae.report.about import about_page
     from videomae.report.gather import chain, find_runs, read_run
     from videomae.report.origins import check_page, data_of, hashes_of_test_list
     from videomae.report.page import page
@@ -39,12 +41,13 @@ def report(config: ReportConfig) -> None:
     from videomae.report.summary import (
         COLUMNS,
         PRETRAINING_COLUMNS,
-        WORDS,
         markdown,
         pretraining_rows,
         rows,
+        without_empty,
     )
     from videomae.run.checks import check_place, require
+    from videomae.run.environment import commit
     from videomae.run.files import write_text
 
     require(config, "runs")
@@ -60,9 +63,9 @@ def report(config: ReportConfig) -> None:
 
     table = rows([run for run in asked if not run.is_pretraining])
     pretraining_table = pretraining_rows([run for run in runs if run.is_pretraining])
-    tables = [markdown(COLUMNS, table, WORDS)] if table else []
+    tables = [markdown(*without_empty(COLUMNS, table))] if table else []
     if pretraining_table:
-        tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table, WORDS))
+        tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table))
     tell("\n".join(tables).removesuffix("\n"))
     samples = {
         run.directory: read_samples(
@@ -70,7 +73,8 @@ def report(config: ReportConfig) -> None:
         )
         for run in runs
     }
-    write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples))
+    about = about_page(sys.argv, commit())
+    write_text(out / PAGE, page(runs, table, pretraining_table, parents, samples, about))
     damaged = [each for run in runs for each in run.damaged]
     for each in damaged:
         logger.info(each)

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.pictures import line_chart
 from videomae.report.gather import RunRecord
 from videomae.report.results import MAE, MAP
@@ -27,8 +28,10 @@ LABELS = {"val_top1": "top-1", "val_top5": "top-5"}
 def charts_of(run: RunRecord) -> list[dict[str, Any]]:
     """Return the charts of a run as the page shows them: title, drawing, legend, last value."""
     found = []
-    for title, names, smooth in CHARTS:
-        curves = [(LABELS.get(n, n), run.curves[n]) for n in names if n in run.curves]
+    for title, every, smooth in CHARTS:
+        few = run.num_classes < CLASSES_FOR_TOP5
+        names = [n for n in every if n in run.curves and not (few and n == "val_top5")]
+        curves = [(LABELS.get(n, n), run.curves[n]) for n in names]
         points = [point for _, own in curves for point in own]
         if not points:
             continue

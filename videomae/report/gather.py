@@ -20,6 +20,7 @@ from videomae.run.directory import (
     METRICS,
     PREDICTIONS,
     RESULTS,
+    WARNINGS,
     WEIGHTS,
 )
 from videomae.run.files import parse_json, regular
@@ -28,6 +29,7 @@ from videomae.run.sidefiles import (
     is_any,
     is_metrics,
     is_number,
+    is_warning,
     names_a_video,
     parse_rows,
 )
@@ -38,6 +40,10 @@ CURVES = (
     *("knn_top1", "grad_norm"),
 )
 """Names of the numbers of metrics.jsonl that are read for charts."""
+MOST_WARNING = 1000
+"""Largest number of characters of a warning that are read."""
+MOST_WARNING_BYTES = 2**22
+"""Largest size of a warnings.jsonl that is read."""
 LONGEST_CHAIN = 10
 """Largest number of runs in a chain in which each starts from the weights of the next."""
 
@@ -77,6 +83,20 @@ class Prediction(NamedTuple):
         return bool(self.top) and self.top[0].label == self.label
 
 
+class Warned(NamedTuple):
+    """A warning of a training, and how often it was given."""
+
+    step: int
+    """Step of the first time."""
+    last: int
+    """Step of the last time."""
+    times: int
+    guard: str
+    text: str
+    setting: str
+    """Setting to change."""
+
+
 @dataclass
 class RunRecord:
     """The content of a run directory, or of the directory of an evaluation or a probe."""
@@ -96,6 +116,8 @@ class RunRecord:
     """PNG pictures of figures/ that the report cannot draw from other files, by name."""
     bad: list[dict[str, Any]] = field(default_factory=list)
     """Rows of bad_files.jsonl: the unreadable videos."""
+    warnings: list[Warned] = field(default_factory=list)
+    """Warnings of the training, without repetitions."""
     missing: list[str] = field(default_factory=list)
     """Notes on missing files; each names the file."""
     damaged: list[str] = field(default_factory=list)
@@ -105,6 +127,14 @@ class RunRecord:
     def name(self) -> str:
         """Name of the run, or of its directory where the config gives none."""
         return str(self.config.get("name") or self.directory.resolve().name)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0: it is not known, or there are none."""
+        if self.results and self.results[0].per_class:
+            return len(self.results[0].per_class)
+        classes = self.setting("data.classes")
+        return classes if type(classes) is int else 0
 
     @property
     def is_pretraining(self) -> bool:
@@ -173,6 +203,7 @@ def read_run(directory: Path) -> RunRecord:
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
     run.data = _data_name(run)
     run.bad = _rows(run, BAD_FILES, names_a_video)
+    _read_warnings(run)
     _read_results(run)
     _read_metrics(run)
     if run.results and not run.results[0].probe and run.results[0].headline is None:
@@ -181,6 +212,8 @@ def read_run(directory: Path) -> RunRecord:
             _read_picture(run, "confusion")
     if run.is_pretraining:
         _read_picture(run, "reconstruction")
+    if os.path.lexists(directory / "figures" / "attention.png"):  # runs of before have none
+        _read_picture(run, "attention")
     return run
 
 
@@ -247,7 +280,9 @@ def _data_name(run: RunRecord) -> str:
             name = plain_yaml(regular(path).read_text())["hydra"]["runtime"]["choices"]["data"]
         except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             run.damaged.append(f"{path} does not say which data were chosen")
-    if name in (None, "custom"):
+    if videos := run.setting("data.videos"):
+        name = Path(str(videos)).name
+    elif name in (None, "custom"):
         prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
         file = prepared or test_list or run.setting("data.train_list")
         name = Path(str(file)).stem if file else name or ""
@@ -314,6 +349,23 @@ def _read_predictions(run: RunRecord, result: Result) -> None:
             f"{path} holds {len(run.predictions)} videos, {RESULTS} {result.num_videos}: not used"
         )
         run.predictions = []
+
+
+def _read_warnings(run: RunRecord) -> None:
+    """Read warnings.jsonl, which guards write during the training."""
+    path = run.directory / WARNINGS
+    if os.path.isfile(path) and path.stat().st_size > MOST_WARNING_BYTES:
+        run.damaged.append(f"{path} is larger than a run writes it: not read")
+        return
+    found: dict[tuple[str, str], Warned] = {}
+    for row in _rows(run, WARNINGS, is_warning):
+        key = row["guard"], row["text"]
+        if key in found:
+            found[key] = found[key]._replace(times=found[key].times + 1, last=row["step"])
+        else:
+            texts = (row[name][:MOST_WARNING] for name in ("guard", "text", "setting"))
+            found[key] = Warned(row["step"], row["step"], 1, *texts)
+    run.warnings = list(found.values())
 
 
 def _read_picture(run: RunRecord, name: str) -> None:

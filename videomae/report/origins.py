@@ -18,8 +18,8 @@ from videomae.run.files import regular
 from videomae.run.schema import schema
 from videomae.video.opening import AUTO, check_decoder
 
-TITLE, MOST_HEAD = b"<title>videomae report</title>", 1024
-"""Title of a report page, and the number of first bytes in which it stands."""
+TITLE, MOST_HEAD = b"<title>videomae report", 1024
+"""Beginning of the title of a report page, and the number of first bytes in which it stands."""
 
 
 def data_of(run: RunRecord) -> DataConfig | None:

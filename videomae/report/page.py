@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 
 from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.report import images
+from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
 from videomae.report.gather import Prediction, RunRecord
+from videomae.report.plane import plane_of
 from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
     COLUMNS,
+    NUMBERS,
     PRETRAINING_COLUMNS,
-    WORDS,
     TableRow,
     weights_of,
+    without_empty,
 )
 from videomae.run.text import escaped, redacted
 
@@ -30,6 +34,8 @@ MOST_IN_TABLE = 25
 """Largest number of classes for which the confusion matrix is a table, else it is a picture."""
 PAIRS, CLASSES = 10, 8
 """Numbers of confused pairs of classes, and of best and worst classes, that are listed."""
+MOST_WARNINGS = 50
+"""Largest number of warnings of a run that are listed."""
 MOST_BAD = 200
 """Largest number of unreadable videos that are listed."""
 BAD_COLUMNS = ("list", "line", "path", "error")
@@ -43,6 +49,7 @@ def page(
     pretraining_table: Sequence[TableRow],
     parents: Mapping[Path, Sequence[Path]],
     samples: Mapping[Path, Sequence[Sample]],
+    about: About,
 ) -> str:
     """Return the HTML text of the page.
 
@@ -52,6 +59,7 @@ def page(
         pretraining_table: rows of the table of pre-trainings.
         parents: directories of the runs whose weights a run started from, by the run's directory.
         samples: test videos to show, by the run's directory.
+        about: what the page says of itself.
     """
     anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(runs, start=1)}
     environment = Environment(
@@ -66,9 +74,15 @@ def page(
         _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
         for run in runs
     ]
+    columns, table = without_empty(COLUMNS, table)
     return environment.get_template("page.html").render(
-        columns=COLUMNS,
-        words=WORDS,
+        about=about,
+        title=title_of(runs),
+        commits=commits_of(runs),
+        warned=[section for section in sections if section["warnings"]],
+        most_warnings=MOST_WARNINGS,
+        columns=columns,
+        numbers=NUMBERS,
         rows=[_row(row, anchors) for row in table],
         pretraining_columns=PRETRAINING_COLUMNS,
         pretraining_rows=[_row(row, anchors) for row in pretraining_table],
@@ -110,9 +124,13 @@ def _section(
         "kind": _kind(run),
         "progress": run.progress,
         "parents": [(str(path), anchors.get(path.resolve())) for path in parents],
+        "origin": origin_of(run),
+        "warnings": run.warnings,
+        "many_classes": run.num_classes >= CLASSES_FOR_TOP5,
         "results": run.results,
         "weights": weights_of(run, result) if result else "",
         "charts": charts_of(run),
+        "plane": plane_of(run),
         "missing": run.missing,
         "damaged": run.damaged,
         "pictures": {name: images.data_uri(png, "png") for name, png in run.pictures.items()},
@@ -223,10 +241,6 @@ def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
     facts += [(key, environment.get(key)) for key in ("commit", "device", "processes", "python")]
     versions = environment.get("versions")
     facts.append(("torch", versions.get("torch") if isinstance(versions, dict) else None))
-    command = environment.get("command")
-    if isinstance(command, list) and command:
-        module = Path(str(command[0])).stem
-        facts.append(("command", " ".join([f"videomae.{module}", *map(str, command[1:])])))
     if result and "chosen_on" in result.weights:
         facts.append(("weights chosen on", result.weights["chosen_on"]))
     hashes = environment.get("sha256")

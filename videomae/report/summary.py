@@ -5,29 +5,34 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from videomae.evaluation.metrics import CLASSES_FOR_TOP5, interval_of_mean
 from videomae.report.gather import RunRecord
 from videomae.report.results import Result
 from videomae.run.directory import RESULTS
+from videomae.run.sidefiles import LARGEST
 
 COLUMNS = (
     "run",
+    "top-1 % (95 %)",
+    "mean of classes %",
+    "top-5 %",
     "data",
     "weights",
     "views",
-    "top-1 % (95 %)",
-    "top-5 %",
-    "mean of classes %",
     "videos",
     "unreadable",
 )
-WORDS = 4
-"""Number of first columns that hold text; the others hold numbers."""
+"""Columns of the table of evaluations, the most important first, which a narrow screen shows."""
+NUMBERS = frozenset(
+    (COLUMNS[1], COLUMNS[2], COLUMNS[3], "videos", "unreadable", "loss", "k-NN top-1 %")
+)
+"""Columns that hold numbers; the others hold text."""
 NONE = "–"  # noqa: RUF001
 """Text of a cell without a value."""
-PRETRAINING_COLUMNS = ("pre-training", "data", "model", "progress", "loss", "k-NN top-1 %")
+PRETRAINING_COLUMNS = ("pre-training", "loss", "k-NN top-1 %", "data", "model", "progress")
 
 
-TOP1 = COLUMNS.index("top-1 % (95 %)")
+TOP1, TOP5 = (COLUMNS.index(name) for name in ("top-1 % (95 %)", "top-5 %"))
 
 
 class TableRow(NamedTuple):
@@ -64,8 +69,8 @@ def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
                 state = "not evaluated" if run.finished else "not evaluated yet"
                 if (run.directory / RESULTS).is_file():
                     state = f"{RESULTS} is damaged"
-                nothing = (NONE,) * (len(COLUMNS) - TOP1 - 1)
-                table.append(TableRow((name, run.data, NONE, NONE, state, *nothing), run=run))
+                cells = (name, state, NONE, NONE, run.data, NONE, NONE, NONE, NONE)
+                table.append(TableRow(cells, run=run))
             else:
                 remarks = tuple(_remarks(result, most[run.data]))
                 table.append(TableRow(tuple(_cells(name, run, result)), remarks, run, result))
@@ -75,9 +80,6 @@ def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
 
 def _cells(name: str, run: RunRecord, result: Result) -> Iterator[str]:
     yield f"{name}, {result.probe} probe" if result.probe else name
-    yield run.data
-    yield weights_of(run, result)
-    yield result.views
     interval = ""
     if result.interval:
         low, high = result.interval
@@ -87,8 +89,12 @@ def _cells(name: str, run: RunRecord, result: Result) -> Iterator[str]:
         yield f"{name} {value:.4g}"
     else:
         yield f"{result.top1:.2f}{interval}"
-    for accuracy in (result.top5, result.mean_class_accuracy):
+    many = len(result.per_class) >= CLASSES_FOR_TOP5
+    for accuracy in (result.mean_class_accuracy, result.top5 if many else None):
         yield NONE if accuracy is None else f"{accuracy:.2f}"
+    yield run.data
+    yield weights_of(run, result)
+    yield result.views
     yield f"{result.num_videos:,}"
     yield f"{result.num_unreadable:,}"
 
@@ -130,16 +136,33 @@ def _mean(members: Sequence[tuple[RunRecord, Result | None]]) -> Iterator[TableR
         return
     run, first = members[0][0], results[0]
     cells = [f"{run.name}, mean of {len(results)} ± standard deviation"]
-    cells.append(run.data.partition(", split ")[0])
-    cells += [str(first.weights.get("chosen", "")), first.views]
     if first.headline is not None:
         values = [result.main[1] for result in results]
         cells += [f"{first.main[0]} {mean(values):.4g} ± {stdev(values):.2g}", "", ""]
     else:
-        for name in ("top1", "top5", "mean_class_accuracy"):
+        for name in ("top1", "mean_class_accuracy", "top5"):
             values = [getattr(result, name) for result in results]
             cells.append(f"{mean(values):.2f} ± {stdev(values):.2f}")
+        if len(first.per_class) < CLASSES_FOR_TOP5:
+            cells[TOP5] = NONE
+        if interval := _interval_of_splits(members, results):
+            low, high = interval
+            cells[TOP1] += f" ({low:.2f} to {high:.2f})"
+    cells += [run.data.partition(", split ")[0], str(first.weights.get("chosen", "")), first.views]
     yield TableRow((*cells, "", ""))
+
+
+def _interval_of_splits(
+    members: Sequence[tuple[RunRecord, Result | None]], results: Sequence[Result]
+) -> list[float] | None:
+    """Return the 95 % interval of the mean of splits; None if some runs are of the same split."""
+    tested = {(run.setting("data.split"), run.setting("data.test_list")) for run, _ in members}
+    tops = [(result.top1, result.num_videos) for result in results if result.top1 is not None]
+    if len(tested) < len(members) or not all(
+        0 <= top1 <= 100 and 0 < videos <= LARGEST for top1, videos in tops
+    ):
+        return None
+    return interval_of_mean(tops)
 
 
 def pretraining_rows(runs: Sequence[RunRecord]) -> list[TableRow]:
@@ -152,23 +175,32 @@ def pretraining_rows(runs: Sequence[RunRecord]) -> list[TableRow]:
         )
         cells = (
             f"{run.name} ({run.directory})",
+            f"{loss[-1]:.4f}" if loss else NONE,
+            f"{knn[-1]:.2f}" if knn else NONE,
             run.data,
             str(run.setting("model.name") or NONE),
             run.progress or NONE,
-            f"{loss[-1]:.4f}" if loss else NONE,
-            f"{knn[-1]:.2f}" if knn else NONE,
         )
         table.append(TableRow(cells, run=run))
     return table
 
 
-def markdown(columns: Sequence[str], table: Sequence[TableRow], words: int) -> str:
-    """Return a table as Markdown, for example for a README.
+def without_empty(
+    columns: Sequence[str], table: Sequence[TableRow]
+) -> tuple[list[str], list[TableRow]]:
+    """Return a table without a column top-5 that says nothing: no run has so many classes."""
+    kept = [
+        place
+        for place, name in enumerate(columns)
+        if name != COLUMNS[TOP5] or any(row.cells[place] != NONE for row in table)
+    ]
+    shorter = [row._replace(cells=tuple(row.cells[place] for place in kept)) for row in table]
+    return [columns[place] for place in kept], shorter
 
-    Args:
-        words: number of first columns that hold text; the others are aligned to the right.
-    """
-    lines = [columns, ["---"] * words + ["---:"] * (len(columns) - words)]
+
+def markdown(columns: Sequence[str], table: Sequence[TableRow]) -> str:
+    """Return a table as Markdown, for example for a README."""
+    lines = [columns, ["---:" if name in NUMBERS else "---" for name in columns]]
     for row in table:
         cells = list(row.cells)
         if row.remarks:

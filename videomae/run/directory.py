@@ -7,8 +7,10 @@ metrics.jsonl          one JSON object per logged step; one of its own per probe
 tensorboard/           the same, and pictures
 bad_files.jsonl        path, line of the list, error, source if there are several; once per file
 written.json           the names of all that was written, see videomae.run.record
+warnings.jsonl         step, guard, text and setting of each warning of the training
 spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
 predictions.jsonl      one JSON object per test video, in the order of the list
+features.safetensors    features of at most 1,000 test videos, for a picture of them
 *.damaged              a file of the above that could not be read in full when the run went on
 checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
 """
@@ -26,12 +28,15 @@ METRICS = "metrics.jsonl"
 CHOICES = "choices.json"
 BAD_FILES = "bad_files.jsonl"
 SPIKES = "spikes.jsonl"
+WARNINGS = "warnings.jsonl"
 PROFILE = "profile"
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
+TEST_FEATURES = "features.safetensors"
+"""File of the features of some test videos."""
 BEST, BEST_WEIGHTS = "best.json", "best.safetensors"
 """Files of the best evaluation of a fine-tuning on data.val_list, and of its weights."""
-WANDB = "wandb"
+WANDB, MLFLOW = "wandb", "mlflow"
 CONFIG = "config.yaml"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"

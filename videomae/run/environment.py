@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
     cuda = device.type == "cuda"
     facts: dict[str, object] = {
         "command": [redacted(argument) for argument in sys.argv],
-        "commit": _commit(),
+        "began": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
@@ -69,7 +71,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
     write_text(directory / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the git commit of the checkout that this package is in, with "-dirty" if it was
     edited.
 

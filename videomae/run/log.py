@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from videomae.run.bad_files import TRAIN, BadFile, add_bad_files, bad_row
 from videomae.run.console import Bar, console
-from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD, WANDB
+from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD
 from videomae.run.files import append_text, write_text
 from videomae.run.sidefiles import has_step, is_bad_file, is_metrics, mended_rows, read_rows
-from videomae.run.sinks import Sink, TensorBoard, WeightsAndBiases
+from videomae.run.sinks import Sink, TensorBoard
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class RunLog:
         is_main: whether this is the main process, which writes.
         step: the step that the run resumes from; what was logged after it is removed.
         bad: unreadable files known at that step.
-        wandb: project and name of the run in Weights & Biases; None: not used.
+        services: make further sinks: Weights & Biases, MLflow.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RunLog:
         is_main: bool,
         step: int,
         bad: Sequence[BadFile] = (),
-        wandb: tuple[str, str] | None = None,
+        services: Sequence[Callable[[], Sink]] = (),
     ) -> None:
         self.directory = directory
         self.bar = bar
@@ -56,11 +56,10 @@ class RunLog:
         mended_rows(directory / BAD_FILES, is_bad_file)
         write_text(directory / BAD_FILES, "".join(bad_row(file, TRAIN) for file in bad))
         self.sinks.append(TensorBoard(directory / TENSORBOARD, step))
-        if wandb is not None:
-            self.sinks.append(WeightsAndBiases(directory / WANDB, *wandb))
+        self.sinks += [service() for service in services]
 
     def close(self) -> None:
-        """Write what is buffered, and close TensorBoard and Weights & Biases."""
+        """Write what is buffered, and close TensorBoard and the services."""
         for sink in self.sinks:
             sink.close()
 
@@ -96,7 +95,7 @@ class RunLog:
             sink.numbers(told, step)
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
-        """Write a picture, (H, W, 3) uint8, to TensorBoard and Weights & Biases."""
+        """Write a picture, (H, W, 3) uint8, to TensorBoard and the services."""
         for sink in self.sinks:
             sink.image(name, picture, step)
 

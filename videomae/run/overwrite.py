@@ -21,12 +21,15 @@ from videomae.run.directory import (
     CHOICES,
     ENVIRONMENT,
     METRICS,
+    MLFLOW,
     PREDICTIONS,
     PROFILE,
     RESULTS,
     RUN_FILE,
     SPIKES,
+    TEST_FEATURES,
     WANDB,
+    WARNINGS,
     WEIGHTS,
     RunExistsError,
 )
@@ -50,9 +53,12 @@ MADE_BY_A_RUN = (
     SPIKES,
     RESULTS,
     PREDICTIONS,
+    TEST_FEATURES,
+    WARNINGS,
     "figures",
     PROFILE,
     WANDB,
+    MLFLOW,
     ".hydra",
 )
 """Names that a run may write. In a directory without a record, whatever has such a name beside an

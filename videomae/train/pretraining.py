@@ -12,6 +12,7 @@ from videomae.data.checks import check_videos, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
+from videomae.evaluation.attention import draw_attention
 from videomae.evaluation.probing import EpochProbe, probe_data
 from videomae.lists.clips import ClipList, read_clips
 from videomae.model.flops import pretraining_flops
@@ -123,6 +124,9 @@ class Pretraining(TrainingStage):
             save_loss_curve(directory)
             picture = made(directory, "figures/reconstruction.png")
             draw_reconstructions(trained, self.dataset, picture, self.run.settings.precision)
+            attention = made(directory, "figures/attention.png")
+            precision = self.run.settings.precision
+            draw_attention(trained, self.clips, self.dataset.parts, attention, precision)
             logger.info(f"weights: {file}   pictures: {directory / 'figures'}")
         self.run.processes.barrier()
 

@@ -23,6 +23,7 @@ from videomae.run.directory import (
     CHECKPOINTS,
     CHOICES,
     METRICS,
+    MLFLOW,
     PROFILE,
     SPIKES,
     TENSORBOARD,
@@ -36,6 +37,7 @@ from videomae.run.overwrite import clear_run
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.run.signals import at_once, deferred_interrupts, stop_signals
+from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
 from videomae.train.health import HealthMonitor, known_bad
@@ -194,7 +196,8 @@ class Trainer:
         self.choices.write(made(run.directory, CHOICES))
         for name in (METRICS, SPIKES, BAD_FILES):
             made(run.directory, name)
-        folders = [TENSORBOARD] + [WANDB] * bool(config.run.wandb) + [PROFILE] * config.run.profile
+        folders = [TENSORBOARD] + [PROFILE] * config.run.profile
+        folders += [WANDB] * bool(config.run.wandb) + [MLFLOW] * bool(config.run.mlflow)
         for name in folders:
             made(run.directory, name, folder=True)
         if start == 0:
@@ -207,10 +210,10 @@ class Trainer:
             bad: files already known to be unreadable, by index.
         """
         run, config, stage, steps = self.run, self.config, self.stage, self.steps
-        wandb = (config.run.wandb, config.name) if config.run.wandb else None
+        others = services(run.directory, config.run, config.name)
         known = list(bad.values())
         self.log = RunLog(
-            run.directory, bar, is_main=run.is_main, step=steps.start, bad=known, wandb=wandb
+            run.directory, bar, is_main=run.is_main, step=steps.start, bad=known, services=others
         )
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
