@@ -17,6 +17,7 @@ import hydra
 from omegaconf import DictConfig
 
 from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
+from videomae.run.given import check_rates, given
 from videomae.run.launcher import ProcessLost, tell_torchrun
 from videomae.run.overrides import check_names, literal
 from videomae.run.schema import COMMANDS, config_object, register
@@ -53,7 +54,10 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         def run(composed: DictConfig) -> None:
             sys.argv[1:] = typed  # what is recorded, and said to go on with
             try:
-                function(config_object(composed, name))
+                config = config_object(composed, name)
+                if trains:
+                    check_rates(config.optim, given())
+                function(config)
             except KeyboardInterrupt:
                 print(f"interrupted{go_on}", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)

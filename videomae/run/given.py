@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hydra.core.hydra_config import HydraConfig
 
+from videomae.config import ConfigError, OptimConfig
 from videomae.run.overrides import split
 
 SMALL = "small"
@@ -42,3 +43,18 @@ def given() -> Given:
         return Given()
     cfg = HydraConfig.get()
     return given_of(cfg.overrides.task, cfg.runtime.choices.get("exp"))
+
+
+def check_rates(optim: OptimConfig, told: Given) -> None:
+    """Check that the command line does not give optim.base_lr where optim.lr replaces it.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if optim.lr is None or "optim.base_lr" not in told.keys:
+        return
+    by_exp = "" if "optim.lr" in told.keys else f" (of +exp={told.exp})"
+    raise ConfigError(
+        f"optim.lr={optim.lr:g}{by_exp} and optim.base_lr={optim.base_lr:g} both say the learning "
+        "rate: leave one of the two out; optim.lr=null lets optim.base_lr decide"
+    )
