@@ -273,7 +273,6 @@ def test_a_pretraining_run_leaves_what_the_readme_says(
         "tensorboard",
         "checkpoints",
         "weights.safetensors",
-        "bad_files.jsonl",
         "figures",
         ".hydra",
         "written.json",
@@ -522,7 +521,6 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     assert {path.name for path in own.iterdir()} == {
         "results.json",
         "predictions.jsonl",
-        "bad_files.jsonl",
         "config.yaml",
         "environment.json",
         "figures",

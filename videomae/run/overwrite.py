@@ -27,6 +27,7 @@ from videomae.run.directory import (
     RUN_FILE,
     SPIKES,
     WANDB,
+    WARNINGS,
     WEIGHTS,
     RunExistsError,
 )
@@ -48,6 +49,7 @@ MADE_BY_A_RUN = (
     BEST_WEIGHTS,
     BAD_FILES,
     SPIKES,
+    WARNINGS,
     RESULTS,
     PREDICTIONS,
     "figures",

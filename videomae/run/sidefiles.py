@@ -64,6 +64,12 @@ def has_step(row: Row) -> bool:
     return is_count(row.get("step"))
 
 
+def is_warning(row: Row) -> bool:
+    """Return whether an object is what a learning guard said, as in warnings.jsonl."""
+    words = (row.get("guard"), row.get("text"), row.get("setting"))
+    return has_step(row) and all(isinstance(word, str) for word in words)
+
+
 def is_bad_file(row: Row) -> bool:
     """Return whether an object describes an unreadable video, as in bad_files.jsonl."""
     words = [row.get(key) for key in ("path", "error", "list")] + [row.get("source", "data")]

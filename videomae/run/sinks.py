@@ -41,6 +41,9 @@ class Sink(Protocol):
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """Record a picture, (H, W, 3) uint8, under a name."""
 
+    def text(self, name: str, text: str, step: int) -> None:
+        """Record a sentence under a name."""
+
     def close(self) -> None:
         """Write what is buffered, and end."""
 
@@ -61,6 +64,10 @@ class TensorBoard:
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         with naming(self.directory):
             self.writer.add_image(name, picture, step, dataformats="HWC")
+
+    def text(self, name: str, text: str, step: int) -> None:
+        with naming(self.directory):
+            self.writer.add_text(name, text, step)
 
     def close(self) -> None:
         with naming(self.directory):
@@ -159,6 +166,10 @@ class WeightsAndBiases:
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         self._send(lambda run: run.log({name: self.picture(picture), "step": step}))
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Show a sentence in the summary of the run there."""
+        self._send(lambda run: run.summary.update({name: text}))
 
     def close(self) -> None:
         with suppress(Full):
