@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
 
 DIFFERENCES: tuple[Difference, ...] = ()
-NEW_SETTINGS: dict[str, tuple[str, ...]] = {}
+NEW_SETTINGS: dict[str, tuple[str, ...]] = {"optim": ("lr",)}
 """Settings that the reference does not have, by section; of the others each must have its value."""
 
 

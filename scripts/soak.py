@@ -31,6 +31,10 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     fuzz      mutated and hostile weights, checkpoints, side files, packs, lists, videos and
               playlists are right, refused by name or bad files, and lead nowhere
     same      metrics, weights and results of runs in miniature are those of an earlier commit
+    silent    no learning guard speaks of ten healthy tiny runs of both stages: seeds, batches,
+              schedules, augmentations, exps and folders
+    demo      nor of the demo's three runs, nor of its labelled clips in a folder per motion; one
+              does where their labels are shuffled. Half an hour on two cores
     mutants   mistakes of one line in masks, frames, losses, rates, resuming, scores and packs: each
               makes the test fail that is there for it
 
@@ -774,6 +778,68 @@ def keep_numbers(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
     return subprocess.run([sys.executable, str(script), "--parts", "runs"]).returncode == 0
 
 
+# Learning guards
+
+
+def guards_of(output: Path) -> list[str]:
+    """The learning guards that spoke of a run."""
+    file = output / "warnings.jsonl"
+    return [row["guard"] for row in whole_json_lines(file)] if file.exists() else []
+
+
+def is_silent(stage: str, name: str, output: Path, *overrides: str) -> bool:
+    """Whether a run goes to its end and no guard says anything."""
+    began = time.monotonic()
+    good = succeeds(stage, *overrides, f"output_dir={output}", "run.device=cpu")
+    spoken = guards_of(output) if good else []
+    result = json.loads((output / "results.json").read_text()) if stage == "finetune" else {}
+    top1 = f", top-1 {result['top1']:.1f} %" if "top1" in result else ""
+    end = losses(output)[-1] if good else float("nan")
+    said = ", ".join(spoken) or "silent"
+    print(f"{name}: {said}, loss {end:.3f}{top1}, {time.monotonic() - began:.0f} s", flush=True)
+    return good and not spoken
+
+
+def stay_silent(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Ten runs that learn."""
+    use_tests()
+    from tests.train.guard_runs import coloured, healthy_runs
+
+    clips = coloured(folder / "clips")
+    runs = healthy_runs(clips, args.seed)
+    good = True
+    for number, (name, (stage, overrides)) in enumerate(runs.items()):
+        good &= is_silent(stage, name, folder / str(number), *overrides)
+    return good
+
+
+def judge_demo(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """The demo as scripts/demo.sh runs it, and its clips as a folder of one's own."""
+    use_tests()
+    from tests.train.guard_runs import by_class, shuffled
+
+    clips, pretrained = folder / "clips", folder / "pretrain"
+    script = [sys.executable, str(SCRIPTS / "make_demo_clips.py"), "--out", str(clips)]
+    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    root, seed = f"data.root={clips / 'videos'}", f"seed={args.seed}"
+    lists = {name: clips / f"{name}.txt" for name in ("pretrain", "train", "test")}
+    given = ["+exp=demo_pretrain", root, seed, f"data.train_list={lists['pretrain']}"]
+    good = is_silent("pretrain", "demo_pretrain", pretrained, *given)
+    tests = [root, seed, f"data.test_list={lists['test']}"]
+    tests.append(f"data.class_names={clips / 'classes.txt'}")
+    train, weights = f"data.train_list={lists['train']}", f"weights={pretrained}"
+    given = ["+exp=demo_finetune", *tests, train, weights]
+    good &= is_silent("finetune", "demo_finetune", folder / "finetune", *given)
+    good &= is_silent("finetune", "demo_scratch", folder / "s", "+exp=demo_scratch", *tests, train)
+    own = by_class(clips / "videos", lists["train"], folder / "own")
+    given = [f"data.videos={own}", weights, seed]
+    good &= is_silent("finetune", "its clips in folders", folder / "folders", *given)
+    mixed = f"data.train_list={shuffled(lists['train'], folder / 'shuffled.txt', args.seed)}"
+    given = ["+exp=demo_finetune", *tests, mixed, weights]
+    spoken = not is_silent("finetune", "shuffled labels", folder / "shuffled", *given)
+    return good & holds("a guard speaks of shuffled labels", spoken)
+
+
 def notice_mistakes(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     """Every mistake of the list in tests/mutants, in a copy of the tree."""
     use_tests()
@@ -795,6 +861,8 @@ CAMPAIGNS = {
     "bare": run_bare,
     "fuzz": fuzz,
     "same": keep_numbers,
+    "silent": stay_silent,
+    "demo": judge_demo,
     "mutants": notice_mistakes,
 }
 

@@ -66,8 +66,12 @@ class Miniature:
 
 def write_clip(path: Path, colour: int = 0, *, frames: int = FRAMES, seed: int = 0) -> Path:
     """A real video, in the container that its ending says, over noise of one of many colours."""
+    return write_images(path, _images(colour, frames, seed))
+
+
+def write_images(path: Path, images: np.ndarray) -> Path:
+    """A real video of these frames, (T, H, W, 3) uint8, in the container that its ending says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = _images(colour, frames, seed)
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(CODECS[path.suffix], rate=25, options={"mbtree": "0"})
         stream.codec_context.thread_count = 1  # and so the bytes are always the same

@@ -178,6 +178,8 @@ def test_test_videos_of_which_none_can_be_read(
     [
         ("optim.base_lr=inf", "optim.base_lr must be finite, got inf"),
         ("optim.betas=[0.9,-inf]", "optim.betas must be finite"),
+        ("optim.lr=1e-3", "optim.lr=0.001 and optim.base_lr=0.2 both say the learning rate"),
+        ("optim.lr=0", "optim.lr must be more than 0, or null for base_lr * global_batch / 256;"),
         ("seed=100000000000000000000", "seed must lie in [0, 2**63)"),
         ("output_dir=file.txt/run", "file.txt is a file; choose another output_dir"),
     ],

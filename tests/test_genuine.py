@@ -106,7 +106,7 @@ def test_from_the_download_to_the_number_without_a_bad_file(
     views = ("data.segments=2", "data.crops=3")
     done = tmp_path / "evaluation"
     assert call("evaluate", *TRAINING, *views, *data, f"weights={run}", f"output_dir={done}") == 0
-    assert not (run / "bad_files.jsonl").read_text()
+    assert not (run / "bad_files.jsonl").exists()
     for directory in (run, done):
         found = json.loads((directory / "results.json").read_text())
         assert (found["num_videos"], found["num_unreadable"]) == (1, 0)

@@ -5,8 +5,8 @@
 
 stage=pretrain or stage=finetune shows those of one command, match=TEXT those whose names hold it.
 Steps are those of the published training list (data.num_train), "?" where its length is unknown;
-lr is optim.base_lr x batch / 256. What a source does not say is under "Unknown:" in the exp's file,
-configs/exp/NAME.yaml. Piped, the table is Markdown; narrow terminals want `| less -S`.
+lr is optim.lr or optim.base_lr x batch / 256. What a source does not say is under "Unknown:" in the
+exp's file, configs/exp/NAME.yaml. Piped, the table is Markdown; narrow terminals want `| less -S`.
 """
 
 from videomae.config import ConfigError, RecipesConfig

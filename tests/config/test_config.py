@@ -340,7 +340,7 @@ def message_of(error: BaseException | None) -> str:
 @pytest.mark.parametrize(
     ("command", "override", "key"),
     [
-        ("pretrain", "optim.lr=1", "optim.lr"),
+        ("pretrain", "optim.rate=1", "optim.rate"),
         ("pretrain", "mask.decoder=0.5", "mask.decoder"),
         ("pretrain", "data.clip.fps=25", "data.clip.fps"),
         ("pretrain", "epochs=3", "epochs"),
@@ -357,7 +357,7 @@ def test_an_unknown_key_is_refused_by_name(command: str, override: str, key: str
     assert f"'{key}'" in message_of(error.value) or f"full_key: {key}\n" in message_of(error.value)
 
 
-@pytest.mark.parametrize("override", ["+optim.lr=1", "+epochs=3"])
+@pytest.mark.parametrize("override", ["+optim.rate=1", "+epochs=3"])
 def test_an_unknown_key_cannot_be_added_either(override: str) -> None:
     """Hydra's own message about an unknown key suggests the plus sign."""
     key = override.strip("+").split("=")[0]

@@ -15,7 +15,10 @@ from tests.fuzzing.training import train_tiny, tune_tiny
 from videomae.config import ReportConfig
 from videomae.report.__main__ import report
 
-SIDE = ("environment.json", "metrics.jsonl", "bad_files.jsonl", "spikes.jsonl", "written.json")
+SIDE = (
+    *("environment.json", "metrics.jsonl", "bad_files.jsonl", "spikes.jsonl", "warnings.jsonl"),
+    "written.json",
+)
 PRETRAINED = tuple(f"run/{name}" for name in (*SIDE, "config.yaml", "tensorboard/*"))
 TUNED = tuple(
     f"run/{name}"
@@ -25,6 +28,7 @@ BAD_FILES = (
     '{"list": "train", "path": "1.mp4", "line": 2, "error": "damaged"}\n'
     '{"list": "test", "path": "2.mp4", "line": 3, "error": "empty"}\n'
 )
+WARNINGS = '{"step": 1, "guard": "low_rate", "text": "too low", "setting": "optim.lr"}\n'
 SPIKES = '{"step": 1, "loss": 9.0, "usual": 1.0, "videos": ["1.mp4"]}\n'
 
 
@@ -43,6 +47,7 @@ def make_tuned() -> None:
 def _add_rows() -> None:
     (Path("run") / "bad_files.jsonl").write_text(BAD_FILES)
     (Path("run") / "spikes.jsonl").write_text(SPIKES)
+    (Path("run") / "warnings.jsonl").write_text(WARNINGS)
 
 
 def go_on() -> Result:

@@ -25,7 +25,7 @@ from videomae.run.bad_files import TEST, BadFile, add_bad_files
 from videomae.run.console import Facts, log_to_console, progress_bar
 from videomae.run.directory import RunExistsError, alone
 from videomae.run.environment import _commit, write_environment
-from videomae.run.log import RunLog, logged
+from videomae.run.log import GuardMessage, RunLog, logged
 from videomae.train.health import read_bad_files
 
 logger = logging.getLogger("videomae.test")
@@ -146,11 +146,38 @@ def test_going_on_cuts_what_was_logged_later(tmp_path: Path) -> None:
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1), (2, 2), (3, 30)]
 
 
-def test_a_new_run_starts_empty_files(tmp_path: Path) -> None:
-    with run_log(tmp_path):
-        pass
+def test_a_run_without_damage_or_warnings_writes_no_file_of_them(tmp_path: Path) -> None:
+    names = ("bad_files.jsonl", "spikes.jsonl", "warnings.jsonl")
+    for name in names:
+        (tmp_path / name).write_text("")  # as earlier versions left them
+    with run_log(tmp_path) as log:
+        log.bad_files([])
+    add_bad_files(tmp_path, [], TEST)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
-    assert (tmp_path / "bad_files.jsonl").read_text() == ""
+    assert not [name for name in names if (tmp_path / name).exists()]
+
+
+def test_a_guard_is_heard_once_a_run_in_the_log_the_file_and_tensorboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early, late = (GuardMessage(name, f"{name} is wrong", "optim.lr") for name in ("early", "late"))
+    with run_log(tmp_path) as log:
+        for step, finding in ((2, early), (3, None), (4, early), (5, late)):
+            log.warn(step, finding)
+    said = capsys.readouterr().err
+    assert said.count("step 2: early is wrong") == said.count("early is wrong") == 1
+    rows = lines(tmp_path / "warnings.jsonl")
+    assert rows[0] == {"step": 2, "guard": "early", "text": "early is wrong", "setting": "optim.lr"}
+    assert [found["step"] for found in rows] == [2, 5]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (event,) = events.Tensors("warnings/early/text_summary")
+    assert (event.step, event.tensor_proto.string_val) == (2, [b"early is wrong"])
+
+    with run_log(tmp_path, step=3) as log:
+        log.warn(4, early)
+        assert [found["guard"] for found in lines(tmp_path / "warnings.jsonl")] == ["early"]
+        log.warn(6, late)
+    assert [found["step"] for found in lines(tmp_path / "warnings.jsonl")] == [2, 6]
 
 
 def test_bad_files_come_back_by_their_line(tmp_path: Path) -> None:
@@ -182,6 +209,7 @@ def test_only_the_main_process_writes_and_prints(
         log = RunLog(tmp_path, bar, is_main=False, step=0)
         log.metrics(row(1))
         log.bad_files([BadFile(0, "a.mp4", 1, "gone")])
+        log.warn(1, GuardMessage("guard", "wrong", "optim.lr"))
         log.image("picture", np.zeros((2, 2, 3), np.uint8), 1)
         log.progress(1, 1.0, 0.5)
         log.close()

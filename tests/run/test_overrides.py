@@ -109,7 +109,7 @@ def test_the_sweep_of_the_docs_stays() -> None:
     ("config_class", "word", "near"),
     [
         (PretrainConfig, "run.device_bach=4", "run.device_batch"),
-        (PretrainConfig, "optim.lr=1", "optim.base_lr"),
+        (PretrainConfig, "lr=1", "optim.lr"),
         (PretrainConfig, "global_batch=8", "optim.global_batch"),
         (PretrainConfig, "train_list=x", "data.train_list"),
         (PretrainConfig, "modell=vit_base", "model"),

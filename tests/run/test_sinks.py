@@ -116,6 +116,15 @@ def test_what_the_package_says_is_one_message(
         WeightsAndBiases(tmp_path, "project", "name")
 
 
+def test_a_warning_stands_in_the_summary_there(tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    sink = WeightsAndBiases(tmp_path / "wandb", "project", "name")
+    sink.text("warnings/chance", "the loss stays at chance", 7)
+    sink.close()
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert b"the loss stays at chance" in file.read_bytes()
+
+
 # MLflow
 
 
@@ -165,9 +174,12 @@ def test_mlflow_writes_into_its_folder_whatever_its_name_is(
         sink = MLflow(tmp_path / name, "tiny", "name")
         sink.numbers({"loss": 1.5}, 7)
         sink.image("picture", np.zeros((8, 8, 3), dtype=np.uint8), 7)
+        sink.text("warnings/chance", "the loss stays at chance", 7)
         sink.close()
         there = {path.name for path in (tmp_path / name).iterdir()}
         assert there == ({"mlflow.db", "artifacts", "id.txt"} if number == 0 else set())
+    _, (run,) = logged_runs(store, f"sqlite:///{tmp_path}/a b [x=1] $é/mlflow.db")
+    assert run.data.tags["warnings/chance"] == "the loss stays at chance"
     assert {path.name for path in tmp_path.iterdir()} == {"a b [x=1] $é", "a?b", "a%20b", "a#b"}
     assert sum("set MLFLOW_TRACKING_URI" in each for each in caplog.messages) == 3
 

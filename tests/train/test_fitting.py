@@ -96,3 +96,15 @@ def test_the_numbers_of_a_recipe_stay_where_its_batch_is_there() -> None:
     few = fit("finetune", 8, given)
     assert few.optim.global_batch <= 8 < recipe.optim.global_batch
     assert few.model == recipe.model
+
+
+def test_lr_takes_the_place_of_a_fitted_base_lr() -> None:
+    config = composed("finetune", "optim.lr=3e-4")
+    told = given_of(["optim.lr=3e-4"], None)
+    found, rows = fitted(config, told, 40, world=1, on_gpu=False, weights=None)
+    assert found.optim.lr == 3e-4
+    whys = {key: why for key, _, why in rows}
+    assert whys["optim.lr"] == "as given"
+    assert "optim.base_lr" not in whys
+    others = fit("finetune", 40).optim
+    assert replace(found.optim, lr=None) == others

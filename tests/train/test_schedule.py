@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.conftest import GOLDEN, composed
 from videomae.config import ConfigError, OptimConfig, RunConfig
 from videomae.data.mix import block_of, group_of
+from videomae.run.given import Given, check_rates
 from videomae.run.rates import warmup_cosine
 from videomae.train.recipes import exps, read_header
 from videomae.train.schedule import Plan
@@ -245,3 +246,31 @@ def test_what_is_printed_says_how_each_number_came_about() -> None:
     assert rows["steps"][0] == "82,800"
     assert rows["warm-up steps"] == ("8,280", "30 epochs")
     assert rows["lr"] == ("0.0024", "optim.base_lr 0.0006 x 1024/256")
+
+
+def test_lr_is_the_peak_whatever_the_batch_and_min_lr_stays_per_256_videos() -> None:
+    for batch in (1, 8, 512):
+        ours = plan(global_batch=batch, lr=3e-4)
+        assert ours.peak_lr == 3e-4
+        assert ours.min_lr == plan(global_batch=batch).min_lr
+    config = optim(lr=3e-4)
+    rows = {what: (value, how) for what, value, how in plan(lr=3e-4).describe(config)}
+    assert rows["lr"] == ("0.0003", "optim.lr, in place of optim.base_lr")
+    assert rows["min_lr"] == ("2e-05", "optim.min_lr 1e-05 x 512/256")
+
+
+def test_a_rate_that_would_rise_to_its_end_is_refused() -> None:
+    assert plan(lr=2e-5).peak_lr == 2e-5
+    with pytest.raises(ConfigError, match=r"optim\.lr=1e-05 .* 2e-05 .*optim\.min_lr"):
+        plan(lr=1e-5)
+
+
+def test_the_command_line_says_the_rate_once() -> None:
+    both = Given(frozenset({"optim.base_lr", "optim.lr"}))
+    with pytest.raises(ConfigError, match=r"optim\.lr=0\.0003 and optim\.base_lr=0\.001 both say"):
+        check_rates(optim(lr=3e-4), both)
+    own = Given(frozenset({"optim.base_lr"}), exp="mine")
+    with pytest.raises(ConfigError, match=r"optim\.lr=0\.0003 \(of \+exp=mine\) and"):
+        check_rates(optim(lr=3e-4), own)
+    check_rates(optim(), both)  # optim.lr=null
+    check_rates(optim(lr=3e-4), Given(frozenset({"optim.lr"}), exp="mine"))

@@ -13,15 +13,21 @@ class OptimConfig:
     """Number of videos per optimiser step, over all processes and micro-batches; repeats are not
     counted."""
     base_lr: float = setting(at_least=0, on_page=True, often=True)
-    """Peak learning rate per 256 videos; the rate used is base_lr * global_batch / 256."""
+    """Peak learning rate per 256 videos; the rate used is base_lr * global_batch / 256, unless lr
+    is given."""
     min_lr: float = setting(at_least=0)
-    """Learning rate at the end of the cosine schedule, per 256 videos."""
+    """Learning rate at the end of the cosine schedule, per 256 videos; with lr, too, min_lr *
+    global_batch / 256 is used."""
     betas: list[float] = setting()
     """The two betas of AdamW."""
     epochs: int = setting(at_least=1, on_page=True, often=True)
     """Number of epochs (passes over the training list); the schedule spans all of them."""
     warmup_epochs: float = setting(at_least=0, on_page=True)
     """Number of epochs during which the learning rate rises linearly from 0."""
+    lr: float | None = setting(
+        None, above=0, null="base_lr * global_batch / 256", new=True, on_page=True, often=True
+    )
+    """Peak learning rate itself, whatever the batch, in place of base_lr; null: base_lr decides."""
     weight_decay: float = setting(0.05, at_least=0)
     """Weight decay of AdamW, on matrices only: not on biases, norms and the mask token."""
     eps: float = setting(1e-8, at_least=0)

@@ -31,7 +31,7 @@ from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.pixels import normalise
 from videomae.run.arithmetic import autocast
-from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files
+from videomae.run.bad_files import TEST, TRAIN, BadFile, add_bad_files, replace_bad_files
 from videomae.run.console import progress_bar
 from videomae.run.directory import BAD_FILES, PREDICTIONS, RESULTS, TEST_FEATURES
 from videomae.run.files import sha256, write_text
@@ -122,10 +122,10 @@ class LabelledVideos(NamedTuple):
 
 def evaluate_model(
     run: Run, model: VideoClassifier, test: LabelledVideos, about: Mapping[str, Any]
-) -> None:
+) -> Predictions | None:
     """Write what `model` makes of a list: results.json, predictions.jsonl, features, pictures.
 
-    All processes call it.
+    All processes call it; the main one gets the predictions.
 
     Args:
         about: what else results.json says.
@@ -138,7 +138,7 @@ def evaluate_model(
     labelled = data.target == CLASS
     evaluation = score_model(run, model, EvaluationClips(clips, data), head, features=labelled)
     if evaluation is None:
-        return
+        return None
     predicted, bad, num_short, features = evaluation
     add_bad_files(directory, bad, TEST)
     if not is_readable(predicted).any():
@@ -161,6 +161,7 @@ def evaluate_model(
         f"{headline}   {len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a "
         f"clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
     )
+    return predicted
 
 
 def predictions_of(
@@ -208,4 +209,4 @@ def clear_results(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
     bad = mended_rows(directory / BAD_FILES, is_bad_file)
     rows = [row for row in bad if row["list"] == TRAIN]
-    write_text(directory / BAD_FILES, "".join(json.dumps(row) + "\n" for row in rows))
+    replace_bad_files(directory, [json.dumps(row) + "\n" for row in rows])

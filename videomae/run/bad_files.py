@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from videomae.run.directory import BAD_FILES
-from videomae.run.files import append_text
+from videomae.run.files import append_text, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +39,23 @@ def add_bad_files(directory: Path, files: Sequence[BadFile], which: str) -> None
         which: TRAIN or TEST, the list that they are from.
     """
     files = list({file.key: file for file in reversed(files)}.values())[::-1]
-    append_text(directory / BAD_FILES, "".join(bad_row(file, which) for file in files))
+    if files:
+        append_text(directory / BAD_FILES, "".join(bad_row(file, which) for file in files))
     for file in files:
         of = f" of {file.source}" if file.source != "data" else ""
         logger.info(f"cannot be read: line {file.line} of the {which} list{of}: {file.error}")
 
 
+def replace_bad_files(directory: Path, rows: Sequence[str]) -> None:
+    """Write bad_files.jsonl anew, from lines as `bad_row` returns them; none: remove it."""
+    if rows:
+        write_text(directory / BAD_FILES, "".join(rows))
+    else:
+        (directory / BAD_FILES).unlink(missing_ok=True)
+
+
 def bad_row(file: BadFile, which: str) -> str:
+    """Return the line of bad_files.jsonl that names an unreadable video."""
     row = {"path": file.path, "line": file.line, "error": file.error, "list": which}
     if file.source != "data":
         row["source"] = file.source

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
-from videomae.run.given import remember
+from videomae.run.given import check_rates, given, remember
 from videomae.run.launcher import ProcessLost, tell_torchrun
 from videomae.run.overrides import check_names, literal
 from videomae.run.schema import COMMANDS, config_object, register
@@ -57,6 +57,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
             try:
                 config = config_object(composed, name)
                 remember(config, HydraConfig.get())
+                if trains:
+                    check_rates(config.optim, given(config))
                 function(config)
             except KeyboardInterrupt:
                 print(f"interrupted{go_on}", file=sys.stderr)

@@ -5,9 +5,10 @@ environment.json       commit, versions, device, hashes of the lists and of the 
 choices.json           what was found fastest on the devices, and is taken again by a restart
 metrics.jsonl          one JSON object per logged step; one of its own per probe (knn_top1)
 tensorboard/           the same, and pictures
-bad_files.jsonl        path, line of the list, error, source if there are several; once per file
+bad_files.jsonl        path, line of the list, error, source if there are several; once per file;
+                       like spikes and warnings only where there is one
 written.json           the names of all that was written, see videomae.run.record
-warnings.jsonl         step, guard, text and setting of each warning of the training
+warnings.jsonl         what a learning guard says: step, guard, text, setting; once a guard
 spikes.jsonl           losses far above the usual one: step, loss, usual, videos of the step
 predictions.jsonl      one JSON object per test video, in the order of the list
 features.safetensors    features of at most 1,000 test videos, for a picture of them

@@ -13,6 +13,7 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from videomae.config import ConfigError, OptimConfig
 from videomae.run.overrides import split
 
 SMALL = "small"
@@ -87,3 +88,18 @@ def given(config: object) -> Given:
     Nothing is given for an object that nobody composed, nor for one that `replace` has made.
     """
     return _given.get(id(config), Given())
+
+
+def check_rates(optim: OptimConfig, told: Given) -> None:
+    """Check that the command line does not give optim.base_lr where optim.lr replaces it.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if optim.lr is None or "optim.base_lr" not in told.keys:
+        return
+    by_exp = "" if "optim.lr" in told.keys else f" (of +exp={told.exp})"
+    raise ConfigError(
+        f"optim.lr={optim.lr:g}{by_exp} and optim.base_lr={optim.base_lr:g} both say the learning "
+        "rate: leave one of the two out; optim.lr=null lets optim.base_lr decide"
+    )

@@ -1,22 +1,41 @@
-"""The log of a training run: metrics.jsonl, TensorBoard, spikes.jsonl, bad files, the console."""
+"""The log of a training run: metrics.jsonl, TensorBoard, spikes, warnings, bad files, console."""
 
 import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.run.bad_files import TRAIN, BadFile, add_bad_files, bad_row
+from videomae.run.bad_files import TRAIN, BadFile, add_bad_files, bad_row, replace_bad_files
 from videomae.run.console import Bar, console
-from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD
+from videomae.run.directory import BAD_FILES, METRICS, SPIKES, TENSORBOARD, WARNINGS
 from videomae.run.files import append_text, write_text
-from videomae.run.sidefiles import has_step, is_bad_file, is_metrics, mended_rows, read_rows
+from videomae.run.sidefiles import (
+    has_step,
+    is_bad_file,
+    is_metrics,
+    is_warning,
+    mended_rows,
+    read_rows,
+)
 from videomae.run.sinks import Sink, TensorBoard
 
 logger = logging.getLogger(__name__)
+
+
+class GuardMessage(NamedTuple):
+    """A message of a learning guard (videomae.train.guards): a row of warnings.jsonl."""
+
+    guard: str
+    """Name of the guard."""
+    text: str
+    """A sentence with the measured values."""
+    setting: str
+    """Name of the setting to change."""
 
 
 class RunLog:
@@ -45,16 +64,19 @@ class RunLog:
         self.bar = bar
         self.is_main = is_main
         self.sinks: list[Sink] = []
+        self._warned: set[str] = set()  # the guards that have spoken
         if not is_main:
             return
-        for name, check in ((METRICS, is_metrics), (SPIKES, has_step)):
+        for name, check in ((METRICS, is_metrics), (SPIKES, has_step), (WARNINGS, is_warning)):
             kept = [row for row in mended_rows(directory / name, check) if row["step"] <= step]
             if kept or name == METRICS:
                 write_text(directory / name, "".join(json.dumps(row) + "\n" for row in kept))
             else:
                 (directory / name).unlink(missing_ok=True)
+            if name == WARNINGS:
+                self._warned = {row["guard"] for row in kept}
         mended_rows(directory / BAD_FILES, is_bad_file)
-        write_text(directory / BAD_FILES, "".join(bad_row(file, TRAIN) for file in bad))
+        replace_bad_files(directory, [bad_row(file, TRAIN) for file in bad])
         self.sinks.append(TensorBoard(directory / TENSORBOARD, step))
         self.sinks += [service() for service in services]
 
@@ -63,13 +85,14 @@ class RunLog:
         for sink in self.sinks:
             sink.close()
 
-    def progress(self, step: int, loss: float, waiting: float) -> None:
+    def progress(self, step: int, loss: float | None, waiting: float) -> None:
         """Update the progress bar after a step.
 
         Args:
+            loss: None if no video of the step could be read.
             waiting: share of the time that was spent on waiting for data, 0 to 1.
         """
-        self.bar.reach(step, f"loss {loss:.4f}  waiting for data {waiting:.0%}")
+        self.bar.reach(step, f"{_loss_in_words(loss)}  waiting for data {waiting:.0%}")
 
     def metrics(self, values: Mapping[str, float | None]) -> None:
         """Log the numbers of a training step, and a message where there is no progress bar."""
@@ -77,7 +100,7 @@ class RunLog:
         if self.sinks and not console.is_terminal:
             logger.info(
                 f"step {values['step']}/{self.bar.total}  "
-                f"loss {values['loss']:.4f}  "
+                f"{_loss_in_words(values['loss'])}  "
                 f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
                 f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
                 f"{self.bar.left()}"
@@ -104,6 +127,27 @@ class RunLog:
         if self.is_main:
             add_bad_files(self.directory, files, TRAIN)
 
+    def unread(self, step: int, num_videos: int) -> None:
+        """Say that none of the videos of a step's batch could be read."""
+        logger.info(
+            f"step {step}: no video of this batch could be read ({num_videos} of {num_videos}): "
+            "the weights stay as they were"
+        )
+
+    def warn(self, step: int, message: GuardMessage | None) -> None:
+        """Write the message of a learning guard to warnings.jsonl and the sinks.
+
+        Each guard is heard once a run; None: it has found nothing.
+        """
+        if message is None or not self.is_main or message.guard in self._warned:
+            return
+        self._warned.add(message.guard)
+        row = {"step": step, **message._asdict()}
+        append_text(self.directory / WARNINGS, json.dumps(row) + "\n")
+        logger.warning(f"WARNING: step {step}: {message.text}")
+        for sink in self.sinks:
+            sink.text(f"warnings/{message.guard}", message.text, step)
+
     def spike(self, step: int, loss: float, usual: float, videos: Sequence[str]) -> None:
         """Write a loss far above the usual one, and the videos of its step, to spikes.jsonl."""
         if not self.is_main:
@@ -114,6 +158,11 @@ class RunLog:
             f"step {step}: loss {loss:.4g}, usually {usual:.4g}; {SPIKES} in the output_dir names "
             f"its {len(videos)} videos"
         )
+
+
+def _loss_in_words(loss: float | None) -> str:
+    """Return a loss for people; None: no video of the step could be read."""
+    return "no readable video" if loss is None else f"loss {loss:.4f}"
 
 
 def _finite(value: float | None) -> float | None:

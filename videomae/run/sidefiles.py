@@ -65,9 +65,9 @@ def has_step(row: Row) -> bool:
 
 
 def is_warning(row: Row) -> bool:
-    """Return whether an object is a warning of a training, as in warnings.jsonl."""
-    texts = [row.get(key) for key in ("guard", "text", "setting")]
-    return has_step(row) and all(isinstance(text, str) for text in texts)
+    """Return whether an object is what a learning guard said, as in warnings.jsonl."""
+    words = (row.get("guard"), row.get("text"), row.get("setting"))
+    return has_step(row) and all(isinstance(word, str) for word in words)
 
 
 def is_bad_file(row: Row) -> bool:

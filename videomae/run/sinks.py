@@ -42,6 +42,9 @@ class Sink(Protocol):
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """Record a picture, (H, W, 3) uint8, under a name."""
 
+    def text(self, name: str, text: str, step: int) -> None:
+        """Record a sentence under a name."""
+
     def close(self) -> None:
         """Write what is buffered, and end."""
 
@@ -62,6 +65,10 @@ class TensorBoard:
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         with naming(self.directory):
             self.writer.add_image(name, picture, step, dataformats="HWC")
+
+    def text(self, name: str, text: str, step: int) -> None:
+        with naming(self.directory):
+            self.writer.add_text(name, text, step)
 
     def close(self) -> None:
         with naming(self.directory):
@@ -194,6 +201,10 @@ class WeightsAndBiases:
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         self._sender.send(lambda run: run.log({name: self.picture(picture), "step": step}))
 
+    def text(self, name: str, text: str, step: int) -> None:
+        """Show a sentence in the summary of the run there."""
+        self._sender.send(lambda run: run.summary.update({name: text}))
+
     def close(self) -> None:
         self._sender.close("wandb sync sends what lies in wandb/ of the output_dir")
 
@@ -257,7 +268,7 @@ class MLflow:
         number = (
             client.create_experiment(experiment, artifacts)
             if found is None
-            else (found.experiment_id)
+            else found.experiment_id
         )
         run = client.create_run(number, run_name=name)
         write_text(kept, run.info.run_id)
@@ -275,6 +286,10 @@ class MLflow:
 
     def image(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         self._sender.send(lambda run: run[0].log_image(run[1], picture, key=name, step=step))
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Keep a sentence as a tag of the run there."""
+        self._sender.send(lambda run: run[0].set_tag(run[1], name, text))
 
     def close(self) -> None:
         self._sender.close("metrics.jsonl of the output_dir holds the numbers")

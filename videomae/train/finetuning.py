@@ -23,7 +23,7 @@ from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
 from videomae.evaluation.head import Head
-from videomae.evaluation.heads import new_head
+from videomae.evaluation.heads import ClassHead, new_head
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
 from videomae.lists.clips import ClipList, read_clips
 from videomae.model.classifier import VideoClassifier
@@ -36,7 +36,18 @@ from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
 from videomae.train.best import Best, best_of, load_best
+from videomae.train.guards import (
+    PATIENCE,
+    Answers,
+    Level,
+    NoBetterThanChance,
+    OneClass,
+    Patience,
+    StuckLoss,
+    chance_loss,
+)
 from videomae.train.objective import Classify, objective_of
+from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
 from videomae.train.start import SCRATCH, check_run, starting_weights
@@ -68,6 +79,9 @@ class Finetuning(TrainingStage):
         WeightsError, CheckpointError: what it starts from cannot be read.
         RunExistsError: the run directory holds another run.
     """
+
+    one_class: OneClass | None = None
+    at_chance: NoBetterThanChance | None = None
 
     def __init__(self, run: Run, config: FinetuneConfig) -> None:
         self.run = run
@@ -116,6 +130,24 @@ class Finetuning(TrainingStage):
         tokens = math.prod(token_grid(config.model, config.data.clip))
         self.parts = {"encoder": ModelPart(self.model.blocks, tokens)}
 
+    def watch(self, plan: Plan) -> None:
+        if type(self.head) is not ClassHead:
+            return
+        optim, names, labels = self.config.optim, self.head.names, self.clips.labels()
+        patience = Patience(plan, PATIENCE, at_end=True)
+        if optim.objective is None:
+            level = Level(
+                chance_loss(labels, len(names), optim.label_smoothing),
+                "loss_at_chance",
+                f"guessing among {len(names)} classes",
+                f"nothing of the labels is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                "a larger optim.lr, or a smaller one where the loss has risen, and look at "
+                "figures/training_clips.png for labels that do not belong to their videos",
+            )
+            self.stuck_loss = StuckLoss(level, patience)
+        self.one_class = OneClass(names, patience)
+        self.at_chance = NoBetterThanChance(labels, len(names), patience, self.stuck_loss)
+
     def at_start(self) -> None:
         """Show the labels of the lists and some clips, in which a mixed-up list would be seen."""
         show_data(self.run, self.dataset, self.lists, self.head)
@@ -128,6 +160,9 @@ class Finetuning(TrainingStage):
         if found is not None:
             values = head.validation(found.predicted, lists.val)
             log.numbers({"step": step, **{f"val_{name}": x for name, x in values.items()}})
+            if self.one_class:
+                answers = Answers.of("data.val_list", found.predicted, lists.val.labels())
+                log.warn(step, self.one_class.judge(step, answers))
             best = Best.of(values, step, lower_is_better=head.lower_is_better)
             better = best.offer(run.directory, trained, self.info)
             logger.info(
@@ -136,7 +171,7 @@ class Finetuning(TrainingStage):
             )
         run.processes.barrier()
 
-    def at_end(self, step: int) -> None:
+    def at_end(self, log: RunLog, step: int) -> None:
         """Write the weights and the curve of the loss, and evaluate on the test list."""
         config, run, lists = self.config, self.run, self.lists
         trained = self.distributed.whole()
@@ -156,7 +191,12 @@ class Finetuning(TrainingStage):
             about["weights"]["chosen_on"] = str(config.data.val_list)
         about |= {"shared_with": self.shared}
         about |= hashes_of(sha256(file), config.data, config.model)
-        evaluate_model(run, trained, LabelledVideos(lists.test, self.head, config.data), about)
+        test = LabelledVideos(lists.test, self.head, config.data)
+        predicted = evaluate_model(run, trained, test, about)
+        if predicted is not None and self.one_class and self.at_chance:
+            answers = Answers.of("data.test_list", predicted, lists.test.labels())
+            one_class = self.one_class.judge(step, answers)
+            log.warn(step, one_class or self.at_chance.judge(step, answers))
 
 
 def read_lists(config: FinetuneConfig) -> Lists:

@@ -163,7 +163,7 @@ def _optim(fitting: Fitting, model: ModelConfig, num_videos: int, world: int) ->
         return optim
     small = model.dim < SMALL_DIM
     finetuning = isinstance(fitting.config, FinetuneConfig)
-    amount = (FINETUNING if finetuning else PRETRAINING)[small]
+    amount = amount_for(fitting.config, model)
     batch = optim.global_batch
     if not given.has("optim.global_batch"):
         batch = _batch(num_videos, amount, world)
@@ -176,6 +176,7 @@ def _optim(fitting: Fitting, model: ModelConfig, num_videos: int, world: int) ->
     lr = min(amount.lr, amount.lr * math.sqrt(batch / amount.lr_batch))
     found = replace(
         optim,
+        lr=None,
         global_batch=batch,
         epochs=epochs,
         warmup_epochs=warmup,
@@ -195,8 +196,17 @@ def _optim(fitting: Fitting, model: ModelConfig, num_videos: int, world: int) ->
         f"a tenth of the epochs, at most {optim.warmup_epochs:g}",
     )
     rate = f"lr {lr:.3g}: {amount.lr:g} x sqrt({batch} / {amount.lr_batch}), at most {amount.lr:g}"
-    fitting.say("optim.base_lr", f"{found.base_lr:g}", rate)
+    if found.lr is None:
+        fitting.say("optim.base_lr", f"{found.base_lr:g}", rate)
+    else:
+        fitting.say("optim.lr", f"{found.lr:g}", rate)
     return found
+
+
+def amount_for(config: TrainConfig, model: ModelConfig) -> Amount:
+    """Return how long and how fast a model is trained in the stage of a config."""
+    stage = FINETUNING if isinstance(config, FinetuneConfig) else PRETRAINING
+    return stage[model.dim < SMALL_DIM]
 
 
 def _batch(num_videos: int, amount: Amount, world: int) -> int:

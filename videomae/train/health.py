@@ -127,16 +127,19 @@ class HealthMonitor:
         self.failure = NonFiniteError(
             f"the gradient was not finite in steps {self._nonfinite} (lr {lr:.3g}, "
             f"run.max_nonfinite={self.run.settings.max_nonfinite}); their updates were left out. "
-            f"Clips of these steps: {shown}. A lower optim.base_lr, optim.clip_grad or "
+            f"Clips of these steps: {shown}. A lower optim.lr, optim.clip_grad or "
             "run.precision=float32 are the usual remedies"
         )
 
-    def loss(self, step: int, loss: float) -> None:
-        """Log a loss far above those before it, with its clips.
+    def loss(self, step: int, loss: float | None) -> None:
+        """Log a loss far above those before it, with its clips; None: no video could be read.
 
         A loss is a spike if it is not finite, or if it exceeds the median of the last RECENT losses
         by more than SPIKE times 1.4826 median absolute deviations and by MIN_SPIKE of the median.
         """
+        if loss is None:
+            self.log.unread(step, self.steps.plan.global_batch)
+            return
         if len(self._losses) >= ENOUGH or not math.isfinite(loss):
             recent = np.array(self._losses or [math.nan])
             usual = float(np.median(recent))

@@ -29,7 +29,9 @@ from videomae.run.directory import WEIGHTS
 from videomae.run.log import RunLog
 from videomae.run.record import made
 from videomae.run.run import Run
+from videomae.train.guards import PRETRAIN_PATIENCE, Level, Patience, StuckLoss, mean_loss
 from videomae.train.objective import Reconstruct, objective_of
+from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
 from videomae.train.start import check_run, starting_weights
@@ -95,6 +97,19 @@ class Pretraining(TrainingStage):
             "decoder": ModelPart(self.model.decoder.blocks, visible + decoded),
         }
 
+    def watch(self, plan: Plan) -> None:
+        model = self.config.model
+        if self.config.optim.objective is None and model.normalise_targets:
+            patience = Patience(plan, PRETRAIN_PATIENCE, at_end=False)
+            level = Level(
+                mean_loss(model.tubelet, model.patch),
+                "predicts_the_mean",
+                "predicting the mean colours of each tubelet",
+                f"nothing of the videos is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                "a larger optim.lr, or a smaller one where the loss has risen",
+            )
+            self.stuck_loss = StuckLoss(level, patience)
+
     def at_picture(self, log: RunLog, step: int, batch: Batch) -> None:
         """Log reconstructions of some of the step's clips to TensorBoard."""
         assert batch.mask is not None
@@ -115,7 +130,7 @@ class Pretraining(TrainingStage):
             log.numbers({"step": step, "epoch": epoch, "knn_top1": top1})
             logger.info(f"step {step}: k-NN top-1 {top1:.2f} % on probe.test_list")
 
-    def at_end(self, step: int) -> None:
+    def at_end(self, log: RunLog, step: int) -> None:
         """Write the weights, the loss curve and a picture of reconstructions."""
         trained, directory = self.distributed.whole(), self.run.directory
         if self.run.is_main:

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 from videomae.config import ConfigError, RecipeStage, TrainConfig, config_dir
 from videomae.run.given import SMALL
 from videomae.run.schema import config_object, register
-from videomae.train.schedule import LR_UNIT, Plan
+from videomae.train.schedule import Plan, peak_lr
 
 NUMBERS = ("batch", "lr", "epochs", "steps")
 WORDS = ("weights", "reported", "source")
@@ -87,7 +87,7 @@ def row(exp: Path, header: Header) -> tuple[str, ...]:
     views = f"{config.data.segments} x {config.data.crops}"
     numbers = (
         f"{optim.global_batch:,}",
-        f"{optim.base_lr * optim.global_batch / LR_UNIT:.5g}",
+        f"{peak_lr(optim):.5g}",
         f"{optim.epochs:,}",
         f"{plan.total_steps:,}" if plan else "?",
     )

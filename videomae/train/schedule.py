@@ -9,6 +9,36 @@ LR_UNIT = 256
 """Number of videos that base_lr and min_lr refer to; repeats do not count (official rule)."""
 
 
+def peak_lr(optim: OptimConfig) -> float:
+    """Return the peak learning rate: optim.lr, or else optim.base_lr for the global batch."""
+    if optim.lr is not None:
+        return optim.lr
+    return optim.base_lr * (optim.global_batch / LR_UNIT)
+
+
+def _min_lr(optim: OptimConfig) -> float:
+    """Return the learning rate at the end of the schedule.
+
+    Raises:
+        ConfigError: it is more than optim.lr, so that the rate would rise.
+    """
+    floor = optim.min_lr * (optim.global_batch / LR_UNIT)
+    if optim.lr is not None and floor > optim.lr:
+        raise ConfigError(
+            f"optim.lr={optim.lr:g} is less than the rate at the end, {floor:.3g} (optim.min_lr "
+            f"{optim.min_lr:g} x {optim.global_batch}/{LR_UNIT}): give a smaller optim.min_lr, "
+            "such as 0"
+        )
+    return floor
+
+
+def rate_in_words(optim: OptimConfig) -> str:
+    """Return how the peak learning rate comes about, for people."""
+    if optim.lr is not None:
+        return "optim.lr, in place of optim.base_lr"
+    return f"optim.base_lr {optim.base_lr:g} x {optim.global_batch}/{LR_UNIT}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """The plan of a run: videos and passes of each step, number of steps, learning rates."""
@@ -49,7 +79,7 @@ class Plan:
 
         Raises:
             ConfigError: the processes do not divide the global batch, the list is shorter than the
-                batch, or a micro-batch would split a group.
+                batch, a micro-batch would split a group, or the rate would rise to its end.
         """
         batch = optim.global_batch
         if batch % world:
@@ -77,7 +107,6 @@ class Plan:
                 f"{remedy}, or augment.mix_block=1 (the views of each video are mixed)"
             )
         micro_batch = max(fitting)
-        scale = batch / LR_UNIT
         return cls(
             num_clips=num_clips,
             global_batch=batch,
@@ -88,8 +117,8 @@ class Plan:
             steps_per_epoch=steps_per_epoch,
             total_steps=optim.epochs * steps_per_epoch,
             warmup_steps=int(optim.warmup_epochs * steps_per_epoch),
-            peak_lr=optim.base_lr * scale,
-            min_lr=optim.min_lr * scale,
+            peak_lr=peak_lr(optim),
+            min_lr=_min_lr(optim),
         )
 
     @property
@@ -119,6 +148,6 @@ class Plan:
             ("steps per epoch", f"{steps:,}", f"{self.num_clips:,} videos // {batch:,}"),
             ("steps", f"{self.total_steps:,}", f"{epochs:,} epochs x {steps:,}"),
             ("warm-up steps", f"{self.warmup_steps:,}", f"{optim.warmup_epochs:g} epochs"),
-            ("lr", f"{self.peak_lr:.3g}", f"optim.base_lr {optim.base_lr:g} x {unit}"),
+            ("lr", f"{self.peak_lr:.3g}", rate_in_words(optim)),
             ("min_lr", f"{self.min_lr:.3g}", f"optim.min_lr {optim.min_lr:g} x {unit}"),
         ]

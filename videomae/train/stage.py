@@ -16,6 +16,8 @@ from videomae.data.loader import Batch
 from videomae.lists.clips import ClipList
 from videomae.run.log import RunLog
 from videomae.run.run import Run
+from videomae.train.guards import StuckLoss
+from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.tuning import ModelPart
 from videomae.weights.weights import WeightsInfo
@@ -46,6 +48,8 @@ class TrainingStage(ABC):
     """Floating-point operations of one view's forward and backward pass."""
     pictures: bool = False
     """Whether `at_picture` is called."""
+    stuck_loss: StuckLoss | None = None
+    """The guard of the training loss, which `watch` makes; None: there is none."""
     epochs_apart: int = 0
     """Number of epochs from one call of `at_epoch` to the next; 0: it is never called."""
 
@@ -56,6 +60,9 @@ class TrainingStage(ABC):
         Raises:
             WeightsError: the weights to start from do not fit.
         """
+
+    def watch(self, plan: Plan) -> None:  # noqa: B027
+        """Make the learning guards of a run with this plan."""
 
     def at_start(self) -> None:  # noqa: B027 - a stage need not do anything
         """Act on the main process when the run directory is its own, before step 1."""
@@ -70,5 +77,5 @@ class TrainingStage(ABC):
         """
 
     @abstractmethod
-    def at_end(self, step: int) -> None:
+    def at_end(self, log: RunLog, step: int) -> None:
         """Act on all processes when `step`, the last one asked for, is done: write the results."""

@@ -1,5 +1,6 @@
 """One optimiser step over all micro-batches and processes; nothing in it waits for the device."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -52,8 +53,8 @@ class Notices(NamedTuple):
 class StepReport:
     """Results of one step over all processes."""
 
-    loss: float
-    """Mean error over the global batch; NaN where no video of it could be read."""
+    loss: float | None
+    """Mean error over the global batch; None where no video of it could be read."""
     grad_norm: float
     """Norm of the gradient before clipping."""
     skipped: bool
@@ -74,7 +75,9 @@ class PendingStep:
         loss, grad_norm, skipped, *told = self._copy.wait().tolist()
         num_bad, num_short, stopping, save_due, *waited_s = told
         notices = Notices(num_bad, num_short, stopping, save_due, tuple(waited_s))
-        return StepReport(loss, grad_norm, bool(skipped), notices)
+        # An update is skipped for a gradient that is not finite, or for a batch without a video.
+        unread = bool(skipped) and math.isfinite(grad_norm)
+        return StepReport(None if unread else loss, grad_norm, bool(skipped), notices)
 
 
 def train_step(

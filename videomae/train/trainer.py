@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from videomae.run.directory import (
     SPIKES,
     TENSORBOARD,
     WANDB,
+    WARNINGS,
     alone,
 )
 from videomae.run.environment import describe_run
@@ -40,6 +41,7 @@ from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
+from videomae.train.guards import low_rate
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
@@ -55,6 +57,7 @@ from videomae.train.step_range import StepRange
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
 from videomae.train.tuning import tune
+from videomae.train.usual_rate import usual_rate
 
 if TYPE_CHECKING:
     from videomae.train.checkpoint import Checkpoints
@@ -144,24 +147,23 @@ class Trainer:
         last = max(start, min(plan.total_steps, config.max_steps or plan.total_steps))
         self.steps = StepRange(plan, order, start, last)
 
-        with (
-            alone(run.directory, is_main=run.is_main),
-            progress_bar(config.name, total=last, done=start) as bar,
-        ):
-            if run.is_main:
-                self._begin_directory(hashes, own=own)
-            self._begin(bar, bad)
-            try:
+        with ExitStack() as at_exit:
+            with (
+                alone(run.directory, is_main=run.is_main),
+                progress_bar(config.name, total=last, done=start) as bar,
+            ):
+                if run.is_main:
+                    self._begin_directory(hashes, own=own)
+                self._begin(bar, bad)
+                at_exit.callback(self.log.close)
                 outcome = self._steps()
-            finally:
-                self.log.close()
-        if outcome.signal is not None and not outcome.finished:
-            logger.info(
-                f"stopped by {signal.Signals(outcome.signal).name} after step {outcome.step}; its "
-                f"checkpoint is complete. Go on with: {resume_command(run.processes)}"
-            )
-        if outcome.finished:
-            stage.at_end(outcome.step)
+            if outcome.signal is not None and not outcome.finished:
+                logger.info(
+                    f"stopped by {signal.Signals(outcome.signal).name} after step {outcome.step}; "
+                    "its checkpoint is complete. Go on with: " + resume_command(run.processes)
+                )
+            if outcome.finished:
+                stage.at_end(self.log, outcome.step)
         return outcome
 
     def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
@@ -194,7 +196,7 @@ class Trainer:
             clear_run(run.directory, keep_links=not config.overwrite)
         describe_run(run, config, hashes)
         self.choices.write(made(run.directory, CHOICES))
-        for name in (METRICS, SPIKES, BAD_FILES):
+        for name in (METRICS, SPIKES, WARNINGS, BAD_FILES):
             made(run.directory, name)
         folders = [TENSORBOARD] + [PROFILE] * config.run.profile
         folders += [WANDB] * bool(config.run.wandb) + [MLFLOW] * bool(config.run.mlflow)
@@ -215,6 +217,10 @@ class Trainer:
         self.log = RunLog(
             run.directory, bar, is_main=run.is_main, step=steps.start, bad=known, services=others
         )
+        stage.watch(self.plan)
+        if run.is_main and steps.start == 0:
+            usual = usual_rate(config, self.plan.num_clips)
+            self.log.warn(0, low_rate(config.optim, self.plan, usual))
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
         self.throughput = Throughput(run, steps, self.log, stage.flops, self._peak())
@@ -365,6 +371,8 @@ class Trainer:
         health.files(step, data.bad, found=report.notices.num_bad > 0)
         health.gradient(step, report.grad_norm, pending.lr)
         health.loss(step, report.loss)
+        if self.stage.stuck_loss:
+            self.log.warn(step, self.stage.stuck_loss.step(step, report.loss))
         also = {
             "lr": pending.lr,
             "grad_norm": report.grad_norm,
