@@ -1,6 +1,7 @@
 """python -m videomae.extract: the numbers, the windows, going on, several processes, refusals."""
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -147,6 +148,25 @@ def test_features_of_other_settings_are_not_mixed(
     said = capsys.readouterr().err
     assert "hop: 8 there, 3 here" in said
     assert "choose another output_dir" in said
+
+
+def test_features_of_a_folder_and_of_packs_are_not_mixed(
+    weights: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And features that an earlier version wrote, which do not name a pack, go on."""
+    write_list(Path("list.txt"), ["0.mp4", "1.mp4"])
+    for name, crf in (("first", 22), ("second", 40)):
+        given = (f"root={videos}", "list=list.txt", f"out={name}", f"crf={crf}", "workers=1")
+        assert call("pack", *given) == 0
+    extracted(f"weights={weights}", "list=list.txt", "root=first")
+    for root in (str(videos), "second"):
+        given = (f"weights={weights}", "list=list.txt", f"root={root}", "output_dir=out")
+        assert call("extract", "run=debug", *given) == 2
+        assert "made with other settings (pack: " in capsys.readouterr().err
+    settings = json.loads(Path("out/extract.json").read_text())
+    del settings["pack"]
+    Path("out/extract.json").write_text(json.dumps(settings))
+    extracted(f"weights={weights}", "list=list.txt", "root=first")
 
 
 def launch(*arguments: str) -> subprocess.Popen[str]:

@@ -223,7 +223,7 @@ def test_the_weights_decide_what_the_encoder_sees(
     probed(*bare, "probe.kinds=[knn]")
     said = capsys.readouterr().err
     assert "from the weights: vit_tiny, frames=4, stride=2, size=32" in said
-    assert "not said by the weights, so from data=: sampling=dense" in said
+    assert "not said by the weights, so from data=custom: sampling=dense" in said
     assert "from the command line" not in said
     found = {path.parent for path in shards()}
     probed(*place, "probe.kinds=[knn]", "overwrite=true")  # the same settings, all given

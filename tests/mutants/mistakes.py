@@ -286,6 +286,28 @@ MISTAKES = (
         "num_bad >= max(1, max_bad_fraction * num_tried)",
         "lists/test_tolerance.py::test_more_than_one_file_and_more_than_the_share",
     ),
+    # What weights are used with
+    Mistake(
+        "an exp changes the sampling that weights were trained with",
+        "videomae/weights/usage.py",
+        "        sampling = own\n",
+        "        own = sampling\n",
+        "test_uses.py::test_predict_and_evaluate_agree_on_every_video",
+    ),
+    Mistake(
+        "an exp changes the clip that weights were trained with",
+        "videomae/weights/usage.py",
+        "        if told.itself(key):\n",
+        "        if told.itself(key) or told.exp:\n",
+        "test_uses.py::test_an_exp_changes_neither_clip_nor_model_nor_classes",
+    ),
+    Mistake(
+        "kept features of one pack are taken for another's",
+        "videomae/evaluation/probe_features.py",
+        "        | of_pack(data)\n",
+        "",
+        "test_probe.py::test_features_of_a_pack_are_those_of_that_pack",
+    ),
     # Packs
     Mistake(
         "a video of a pack begins with its header in the archive",

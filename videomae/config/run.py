@@ -78,6 +78,15 @@ UNTRAINED = 8
 """Videos per batch in evaluations where run.device_batch=auto."""
 
 
+OF_TRAINING = (
+    *("run.shards", "run.reduce_dtype", "run.recompute", "run.attention", "run.log_every"),
+    *("run.image_every", "run.compile", "run.float8", "run.profile", "run.wandb"),
+    *("run.checkpoint_every", "run.checkpoint_every_min", "run.background_checkpoints"),
+    *("run.keep_checkpoints", "run.stall_timeout_s", "run.max_nonfinite"),
+)
+"""Settings of a run that have no effect where trained weights are only used."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Settings of the hardware, and of how often logs and checkpoints are written.

@@ -10,7 +10,7 @@ from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
 from videomae.config.optim import OptimConfig
-from videomae.config.run import RunConfig
+from videomae.config.run import OF_TRAINING, RunConfig
 from videomae.config.settings import (
     all_settings,
     check,
@@ -152,6 +152,7 @@ class EvaluateConfig(FinetuneConfig):
     one. Model, clip, sampling and classes are those of the weights."""
 
     UNLISTED: ClassVar[tuple[str, ...]] = (
+        *OF_TRAINING,
         *("model", "augment", "optim"),
         *("seed", "max_steps", "resume", "eval_every", "test_weights"),
         *("data.sources", "data.train_list", "data.val_list", "data.videos", "data.scan"),

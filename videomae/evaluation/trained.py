@@ -125,9 +125,9 @@ class VideoReconstruction:
     original: Tensor
     """Pixels of the clip, (T, H, W, 3) float32 in [0, 1] on the CPU."""
     masked: Tensor
-    """The same pixels, with those that the encoder did not see in grey."""
+    """Pixels of the clip, with those that the encoder did not see in grey."""
     rebuilt: Tensor
-    """The same pixels, with those that the encoder did not see as the model predicts them."""
+    """Pixels of the clip, with those that the encoder did not see as the model predicts them."""
     indices: Sequence[int]
     """Numbers of the T frames in the video."""
 

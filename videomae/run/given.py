@@ -6,7 +6,7 @@ stays as it is.
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -29,7 +29,9 @@ class Given:
     exp: str | None = None
     """The name of the chosen exp; None: there is none."""
     groups: frozenset[str] = frozenset()
-    """Those of the keys by which a config of a group was chosen, as by model=vit_small."""
+    """Names in `keys` by which a config of a group was chosen, as by model=vit_small."""
+    data: str | None = None
+    """The name of the data config, which an exp or the command line chose; None: not known."""
 
     def has(self, key: str) -> bool:
         """Tell whether a setting was given, by itself or with its group."""
@@ -68,7 +70,7 @@ def _leaves(content: Any, key: str) -> list[str]:
 
 
 _given: dict[int, Given] = {}
-"""What was given for each config object that is alive, by its id."""
+"""Settings that were given for each config object that is alive, by its id."""
 
 
 def remember(config: object, hydra: HydraConf | DictConfig) -> None:
@@ -77,8 +79,9 @@ def remember(config: object, hydra: HydraConf | DictConfig) -> None:
     Args:
         hydra: the section `hydra` of what Hydra composed.
     """
-    exp = hydra.runtime.choices.get("exp")
-    _given[id(config)] = given_of(hydra.overrides.task, exp)
+    choices = hydra.runtime.choices
+    told = given_of(hydra.overrides.task, choices.get("exp"))
+    _given[id(config)] = replace(told, data=choices.get("data"))
     weakref.finalize(config, _given.pop, id(config), None)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,16 +18,13 @@ from videomae.model.presets import preset_names
 from videomae.run.files import read_json
 from videomae.run.text import shown
 from videomae.weights.formats import read_weights
+from videomae.weights.report import LoadReport, some_names
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, Weights, WeightsInfo, as_json
 
 REAL = torch.float32
 """Dtype of all weights in models; other floating-point types were converted when read."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-DECODER = ("decoder.", "encoder_to_decoder.", "mask_token")
-"""Prefixes of tensors of pre-training's decoder, by their official names."""
-LAST_NORM = ("norm.weight", "norm.bias")
-"""Names of the norm after a pre-trained encoder, which a classifier replaces by its fc_norm."""
 NEW_IN_A_CLASSIFIER = ("fc_norm.", "head.")
 """Prefixes of parameters that pre-training does not have, and fine-tuning initialises."""
 KINDS = {
@@ -110,7 +107,7 @@ def load_model(
 
 def model_of(
     weights: Weights, clip: ClipConfig | None = None
-) -> tuple[VideoMAE | VideoClassifier, "LoadReport"]:
+) -> tuple[VideoMAE | VideoClassifier, LoadReport]:
     """Make a model from weights, in eval mode; its parameters are the weights' own tensors.
 
     Args:
@@ -127,9 +124,7 @@ def model_of(
     return model.eval(), load_all(model, weights)
 
 
-def encoder_of(
-    weights: Weights, clip: ClipConfig
-) -> tuple[VideoMAE | VideoClassifier, "LoadReport"]:
+def encoder_of(weights: Weights, clip: ClipConfig) -> tuple[VideoMAE | VideoClassifier, LoadReport]:
     """Make a model in eval mode, for its `features` only, from weights of any kind.
 
     Args:
@@ -214,7 +209,7 @@ def check_kind(weights: Weights, needed: Kind) -> None:
         raise WeightsError(f"{weights.path} is {KINDS[weights.info.kind]}; {NEEDED[needed]}")
 
 
-def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> "LoadReport":
+def load_all(model: VideoMAE | VideoClassifier, weights: Weights) -> LoadReport:
     """Load weights of the same kind into `model`, all parameters of both.
 
     Parameters on the meta device, without memory, are replaced by the weights' own tensors.
@@ -237,7 +232,7 @@ def load_encoder(
     class_names: Sequence[str],
     target: str = CLASS,
     head: Mapping[str, Any] = NOTHING,
-) -> "LoadReport":
+) -> LoadReport:
     """Load the encoder of a classifier from weights of any kind.
 
     From a classifier, fc_norm is loaded too, and the head if it is for the same classes: by their
@@ -263,18 +258,11 @@ def load_encoder(
     partial = [name for name in report.missing if not name.startswith(NEW_IN_A_CLASSIFIER)]
     if partial:
         raise WeightsError(
-            f"{weights.path} fills only part of the encoder; missing: {_some(partial)}"
+            f"{weights.path} fills only part of the encoder; missing: {some_names(partial)}"
         )
-    parts = {"decoder": DECODER, "last norm": LAST_NORM} if info.kind is not Kind.classifier else {}
-    left_out = {
-        part: [name for name in report.unexpected if name.startswith(names)]
-        for part, names in parts.items()
-    }
-    known = {name for names in left_out.values() for name in names}
-    unexpected = [name for name in report.unexpected if name not in known]
-    left_out = {part: names for part, names in left_out.items() if names}
-    notes = [*report.notes, *notes]
-    return replace(report, unexpected=unexpected, left_out=left_out, notes=tuple(notes))
+    if info.kind is not Kind.classifier:
+        report = report.without_pretraining()
+    return replace(report, notes=(*report.notes, *notes))
 
 
 def same_classes(info: WeightsInfo, class_names: Sequence[str]) -> bool:
@@ -282,31 +270,6 @@ def same_classes(info: WeightsInfo, class_names: Sequence[str]) -> bool:
     if info.class_names is None:
         return info.classes == len(class_names)
     return info.class_names == list(class_names)
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """The names of the tensors that were loaded, were missing, or were left over."""
-
-    loaded: list[str]
-    """Tensors that were copied from the file to the model."""
-    missing: list[str]
-    """Tensors of the model that the file lacks: they keep their initial values."""
-    unexpected: list[str]
-    """Tensors of the file that the model lacks: they are ignored."""
-    notes: tuple[str, ...] = ()
-    """Lines of text on what was assumed or changed."""
-    left_out: Mapping[str, list[str]] = field(default_factory=dict)
-    """Tensors of the file that a model of this kind does not have, by the part of a pre-training
-    model that they are."""
-
-    def __str__(self) -> str:
-        counts = (
-            f"{len(self.loaded)} tensors loaded; missing: {_some(self.missing)}; "
-            f"unexpected: {_some(self.unexpected)}"
-        )
-        parts = [f"{part} left out ({len(names)} tensors)" for part, names in self.left_out.items()]
-        return "; ".join((counts, *parts, *self.notes))
 
 
 def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> None:
@@ -338,8 +301,8 @@ def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> Non
         chosen = theirs.name != ours.name and theirs.name in preset_names()
         advice = f"model={theirs.name}" if chosen else settings
         raise WeightsError(
-            f"{weights.path} holds {theirs.name}, the model is {ours.name}: {_some(differing)}. "
-            f"Choose {advice} or other weights"
+            f"{weights.path} holds {theirs.name}, the model is {ours.name}: "
+            f"{some_names(differing)}. Choose {advice} or other weights"
         )
 
 
@@ -368,14 +331,16 @@ def _load(
         if name in tensors and tensors[name].shape != own[name].shape
     ]
     if wrong:
-        raise WeightsError(f"{weights.path} does not fit the model: {_some(wrong)}")
+        raise WeightsError(f"{weights.path} does not fit the model: {some_names(wrong)}")
     loaded = [name for name in own if name in tensors]
     odd = [f"{name} of {tensors[name].dtype}" for name in loaded if tensors[name].dtype != REAL]
     if odd:
-        raise WeightsError(f"{weights.path} holds no real numbers for weights: {_some(odd)}")
+        raise WeightsError(f"{weights.path} holds no real numbers for weights: {some_names(odd)}")
     spoiled = [name for name in loaded if not tensors[name].isfinite().all()]
     if spoiled:
-        raise WeightsError(f"{weights.path} holds values that are not finite: {_some(spoiled)}")
+        raise WeightsError(
+            f"{weights.path} holds values that are not finite: {some_names(spoiled)}"
+        )
     with torch.no_grad():
         for name in loaded:
             if own[name].is_meta:
@@ -393,9 +358,3 @@ def _load(
 
 def _by(grid: tuple[int, int, int]) -> str:
     return " x ".join(map(str, grid))
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    """Return the first few names of a list as text for a message."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest if names else "none"

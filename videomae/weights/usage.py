@@ -63,7 +63,8 @@ def usage_of(weights: Weights, data: DataConfig, told: Given) -> Usage:
         lacking.append(f"sampling={sampling.name}")
     lines = [f"from the weights: {', '.join([weights.info.model.name, *held])}"]
     if lacking:
-        source = f"exp={told.exp}" if told.exp else "data="
+        source = f"data={told.data}" if told.data else "the config"
+        source = f"exp={told.exp}" if told.exp else source
         lines.append(f"not said by the weights, so from {source}: {', '.join(lacking)}")
     weights = replace(
         weights, info=replace(weights.info, clip=trained), assumed=tuple(sorted(unknown))
