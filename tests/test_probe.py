@@ -91,8 +91,11 @@ def test_results_of_all_probes(place: tuple[str, ...], capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert "linear: lr" in said.err
     assert "held-out training videos" in said.err
-    assert said.out.splitlines()[1].split() == ["knn", "100.00", "100.00", "100.00", "6", "0"]
+    assert said.out.splitlines()[1].split() == ["knn", "100.00", "100.00", "6", "0"]
     assert Path("out/config.yaml").is_file()
+    kept = load_file("out/features.safetensors")
+    assert kept["features"].shape[0] == 6
+    assert set(kept["label"].tolist()) == {0, 1}
     hashes = json.loads(Path("out/environment.json").read_text())["sha256"]
     assert set(hashes) == {"data.train_list", "data.test_list", "weights"}
 
