@@ -24,7 +24,7 @@ from videomae.run import console, directory, environment
 from videomae.run.bad_files import TEST, BadFile, add_bad_files
 from videomae.run.console import Facts, log_to_console, progress_bar
 from videomae.run.directory import RunExistsError, alone
-from videomae.run.environment import _commit, write_environment
+from videomae.run.environment import write_environment
 from videomae.run.log import GuardMessage, RunLog, logged
 from videomae.train.health import read_bad_files
 
@@ -106,7 +106,7 @@ def test_environment_remembers_what_the_run_ran_on_before(tmp_path: Path) -> Non
 
 
 def test_the_commit_is_that_of_the_checkout() -> None:
-    commit = _commit()
+    commit = environment.commit()
     top = Path(environment.__file__).parents[2]
     if not (top / ".git").exists():
         assert commit is None
