@@ -211,8 +211,8 @@ MISTAKES = (
     Mistake(
         "the rate is that of views, not of videos",
         SCHEDULE,
-        "scale = batch / LR_UNIT",
-        "scale = batch * repeats / LR_UNIT",
+        "peak_lr=peak_lr(optim),",
+        "peak_lr=repeats * peak_lr(optim),",
         "train/test_schedule.py::test_rates_scale_with_videos_and_not_with_views",
     ),
     Mistake(

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.config import OptimConfig
+from videomae.config import OptimConfig, TrainConfig
 from videomae.evaluation.head import Predictions, is_readable
 from videomae.run.log import GuardMessage
 from videomae.train.schedule import Plan, rate_in_words
-from videomae.train.usual_rate import UsualRate
+from videomae.train.usual_rate import UsualRate, usual_rate
 
 WINDOW = 100
 """Most steps over which the loss is averaged."""
@@ -57,6 +57,11 @@ def low_rate(optim: OptimConfig, plan: Plan, usual: UsualRate | None) -> GuardMe
         f"optim.lr={expected:.2g}"
     )
     return GuardMessage("low_rate", text, "optim.lr")
+
+
+def low_rate_of_run(config: TrainConfig, plan: Plan) -> GuardMessage | None:
+    """Find a peak learning rate far under that of the run's own recipe."""
+    return low_rate(config.optim, plan, usual_rate(config, plan.num_clips))
 
 
 class Patience:

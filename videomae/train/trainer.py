@@ -41,7 +41,7 @@ from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
-from videomae.train.guards import low_rate
+from videomae.train.guards import low_rate_of_run
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
@@ -57,7 +57,6 @@ from videomae.train.step_range import StepRange
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
 from videomae.train.tuning import tune
-from videomae.train.usual_rate import usual_rate
 
 if TYPE_CHECKING:
     from videomae.train.checkpoint import Checkpoints
@@ -219,8 +218,7 @@ class Trainer:
         )
         stage.watch(self.plan)
         if run.is_main and steps.start == 0:
-            usual = usual_rate(config, self.plan.num_clips)
-            self.log.warn(0, low_rate(config.optim, self.plan, usual))
+            self.log.warn(0, low_rate_of_run(config, self.plan))
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
         self.throughput = Throughput(run, steps, self.log, stage.flops, self._peak())
@@ -371,8 +369,7 @@ class Trainer:
         health.files(step, data.bad, found=report.notices.num_bad > 0)
         health.gradient(step, report.grad_norm, pending.lr)
         health.loss(step, report.loss)
-        if self.stage.stuck_loss:
-            self.log.warn(step, self.stage.stuck_loss.step(step, report.loss))
+        self.stage.judge(self.log, step, report.loss)
         also = {
             "lr": pending.lr,
             "grad_norm": report.grad_norm,
