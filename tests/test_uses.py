@@ -17,7 +17,8 @@ from tests.conftest import TINY, composed, write_list, write_video
 from tests.miniatures import write_clip
 from tests.test_commands import call
 from tests.test_predict import CLASSES, CLIP, NAMES, classifier, encoder_of_pretraining
-from videomae.config import ConfigError, EvaluateConfig, Sampling, UserError
+from videomae.config import ConfigError, EvaluateConfig, PredictConfig, Sampling, UserError
+from videomae.config.run import OF_TRAINING
 from videomae.config.settings import all_settings, listed_settings
 from videomae.evaluation.trained import UnreadableVideoError
 from videomae.pretrain import pretrain
@@ -192,6 +193,11 @@ def test_the_help_of_evaluate_leaves_out_what_it_does_not_use() -> None:
     assert {"optim.epochs", "augment.flips", "data.train_list", "model.dim"} & listed == set()
     assert {"optim.epochs", "data.train_list", "model.dim"} <= every
     assert {"weights", "data.test_list", "data.segments", "data.clip.stride"} <= listed
+    for config_class in (EvaluateConfig, PredictConfig):
+        hidden = {known.key for known in all_settings(config_class)} - {
+            known.key for known in listed_settings(config_class)
+        }
+        assert set(OF_TRAINING) <= hidden
     for name in EvaluateConfig.UNLISTED:
         assert any(key == name or key.startswith(f"{name}.") for key in every), name
 
