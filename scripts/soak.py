@@ -792,9 +792,11 @@ def is_silent(stage: str, name: str, output: Path, *overrides: str) -> bool:
     began = time.monotonic()
     good = succeeds(stage, *overrides, f"output_dir={output}", "run.device=cpu")
     spoken = guards_of(output) if good else []
-    result = json.loads((output / "results.json").read_text()) if stage == "finetune" else {}
+    tested = good and stage == "finetune"
+    result = json.loads((output / "results.json").read_text()) if tested else {}
     top1 = f", top-1 {result['top1']:.1f} %" if "top1" in result else ""
-    end = losses(output)[-1] if good else float("nan")
+    rows = whole_json_lines(output / "metrics.jsonl") if good else []
+    end = [row["loss"] for row in rows if "loss" in row][-1] if good else float("nan")
     said = ", ".join(spoken) or "silent"
     print(f"{name}: {said}, loss {end:.3f}{top1}, {time.monotonic() - began:.0f} s", flush=True)
     return good and not spoken

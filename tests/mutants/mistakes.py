@@ -212,8 +212,22 @@ MISTAKES = (
         "the rate is that of views, not of videos",
         SCHEDULE,
         "peak_lr=peak_lr(optim),",
-        "peak_lr=repeats * peak_lr(optim),",
+        "peak_lr=peak_lr(optim) * repeats,",
         "train/test_schedule.py::test_rates_scale_with_videos_and_not_with_views",
+    ),
+    Mistake(
+        "optim.lr goes with the batch",
+        SCHEDULE,
+        "        return optim.lr\n",
+        "        return optim.lr * (optim.global_batch / LR_UNIT)\n",
+        "train/test_schedule.py::test_lr_is_the_peak_whatever_the_batch_and_min_lr_stays_per_256_videos",
+    ),
+    Mistake(
+        "a loss at chance counts as learning",
+        "videomae/train/guards.py",
+        "recent < (1 - NEAR) * level.loss",
+        "recent < (1 + NEAR) * level.loss",
+        "train/test_guards.py::test_which_losses_are_stuck",
     ),
     Mistake(
         "the first step has the rate of the second",
