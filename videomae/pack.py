@@ -34,8 +34,8 @@ logger = logging.getLogger("videomae.pack")
 @log_to_console()
 def pack(config: PackConfig) -> None:
     """Pack the videos of config.list into config.out, or only read that pack again."""
-    from videomae.data.checks import check_videos, listed_data
-    from videomae.lists.clips import read_clips, write_without
+    from videomae.data.checks import listed_data, read_list
+    from videomae.lists.clips import write_without
     from videomae.run.checks import check_place, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
@@ -51,9 +51,8 @@ def pack(config: PackConfig) -> None:
     source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
     data = listed_data(config)
-    lines = read_clips(source, data, labelled=False, key="list")
+    lines = read_list(str(source), data, labelled=False, key="list")
     transcoding.check_labels(lines, source)
-    check_videos(lines, data, "list")
 
     encoding = Encoding(config.short_side, config.stride, config.keyint, config.crf, config.preset)
     shard_mb, list_hash = config.shard_mb, sha256(source)

@@ -26,8 +26,8 @@ from videomae.run.console import log_to_console
 @log_to_console()
 def scan(config: ScanConfig) -> None:
     """Decode the videos of config.list, and write a table of them and a list of the undamaged."""
-    from videomae.data.checks import check_videos, listed_data
-    from videomae.lists.clips import read_clips, write_without
+    from videomae.data.checks import listed_data, read_list
+    from videomae.lists.clips import write_without
     from videomae.run.checks import check_place, require
     from videomae.run.cores import available_cores
     from videomae.video import scan_files
@@ -38,8 +38,7 @@ def scan(config: ScanConfig) -> None:
     check_place("out", out)
     scan_files.check_scan_place(out, source)
     data = listed_data(config)
-    clips = read_clips(source, data, labelled=False, key="list")
-    check_videos(clips, data, "list")
+    clips = read_list(str(source), data, labelled=False, key="list")
 
     jobs = {clip.line: Job.of_clip(clip, data) for clip in clips}
     found = inspect_resumably(

@@ -32,9 +32,29 @@ def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
     lists = []
     for section, part in data.parts().items():
         key = f"{section}.train_list"
-        lists.append(read_clips(str(part.train_list), part, labelled=labelled, key=key))
-        check_videos(lists[-1], part, key)
+        lists.append(read_list(str(part.train_list), part, labelled=labelled, key=key))
     return lists[0] if len(lists) == 1 else ClipList.joined(lists)
+
+
+def read_list(path: str, data: DataConfig, *, labelled: bool, key: str) -> ClipList:
+    """Read a list whose videos a command uses, check its first ones, and log its number of ranges.
+
+    Args:
+        labelled: whether each clip must have what data.target learns.
+        key: the setting that names the list.
+
+    Raises:
+        ClipListError: the list cannot be read.
+        ConfigError: its videos are not there.
+    """
+    clips = read_clips(path, data, labelled=labelled, key=key)
+    check_videos(clips, data, key)
+    if num_ranges := clips.num_ranges():
+        logger.info(
+            f"{key}: {num_ranges:,} ranges of videos, {clips.num_overlapping():,} of them overlap "
+            "another"
+        )
+    return clips
 
 
 def labelled_clips(data: DataConfig, name: str) -> ClipList:
@@ -44,10 +64,7 @@ def labelled_clips(data: DataConfig, name: str) -> ClipList:
         ClipListError: the list cannot be read.
         ConfigError: its videos are not there.
     """
-    key = f"data.{name}"
-    clips = read_clips(str(getattr(data, name)), data, labelled=True, key=key)
-    check_videos(clips, data, key)
-    return clips
+    return read_list(str(getattr(data, name)), data, labelled=True, key=f"data.{name}")
 
 
 def listed_data(config: ListedConfig) -> DataConfig:

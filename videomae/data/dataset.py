@@ -118,7 +118,7 @@ class TrainingClips:
             if len(wanted) < len(window):
                 pixels.copy_(pixels[:, torch.from_numpy(places)])
         except DecodeError as error:
-            bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
+            bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source, clip.span)
             short = False
             pixels.zero_()
         mask = decoder_mask = None
@@ -197,7 +197,7 @@ class EvaluationClips:
                 self._fill(pixels, video, segments)
             short = any(_repeats(segment) for segment in segments)
         except DecodeError as error:
-            bad = BadFile(index, clip.path, clip.line, str(error))
+            bad = BadFile(index, clip.path, clip.line, str(error), span=clip.span)
             pixels.zero_()
         return Example(pixels, index, class_of(clip), None, None, short, bad)
 

@@ -149,7 +149,9 @@ def prediction_lines(clips: Sequence[Clip], head: Head, predicted: Predictions) 
     """The text of predictions.jsonl: a line for each video, in the order of the list."""
     lines = []
     for clip, values, readable in zip(clips, predicted, is_readable(predicted), strict=True):
-        row = {"line": clip.line, "video": clip.path}
+        row: dict[str, Any] = {"line": clip.line, "video": clip.path}
+        if clip.span is not None:
+            row |= {"start_frame": clip.start_frame, "end_frame": clip.end_frame}
         row |= head.row(clip, values if readable else None)
         lines.append(json.dumps(row) + "\n")
     return "".join(lines)

@@ -181,5 +181,6 @@ def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]
         source = row.get("source", "data")
         index = index_of_line.get((source, row["line"]))
         if index is not None:
-            bad[index] = BadFile(index, row["path"], row["line"], row["error"], source)
+            span = clips[index].span
+            bad[index] = BadFile(index, row["path"], row["line"], row["error"], source, span)
     return bad

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from videomae.config import Precision, PretrainConfig, token_grid
-from videomae.data.checks import check_videos, training_clips, warn_of_shared
+from videomae.data.checks import read_list, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
 from videomae.evaluation.probing import EpochProbe, probe_data
-from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.clips import ClipList
 from videomae.model.flops import pretraining_flops
 from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
@@ -141,10 +141,7 @@ def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
     data = probe_data(probe, config.data)
 
     def clips_of(name: str) -> ClipList:
-        key = f"probe.{name}"
-        clips = read_clips(str(getattr(probe, name)), data, labelled=True, key=key)
-        check_videos(clips, data, key)
-        return clips
+        return read_list(str(getattr(probe, name)), data, labelled=True, key=f"probe.{name}")
 
     train, test = clips_of("train_list"), clips_of("test_list")
     warn_of_shared(test, "probe.test_list", {"probe.train_list": train})

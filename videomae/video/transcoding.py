@@ -20,6 +20,7 @@ from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import write_text
 from videomae.run.worker_pool import run_all
+from videomae.video.inspecting import Job
 from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, source_of
@@ -86,11 +87,9 @@ def transcode_all(packing: Packing, config: PackConfig) -> None:
 
 def _request(packing: Packing, number: int, config: PackConfig) -> list[object]:
     """Return what videomae.video.transcode is asked, less the memory that it may take."""
-    clip = packing.clips[number]
-    path = Path(str(config.root)).absolute() / clip.path
-    frames = None if clip.total is None else (config.frame_template, clip.start, clip.total)
     target = packing.staged(number).absolute()
-    return [str(path), frames, str(target), vars(packing.encoding)]
+    job = Job.of_clip(packing.clips[number], config)
+    return [*job.request(), str(target), vars(packing.encoding)]
 
 
 def _check_left_out(packing: Packing, max_bad_fraction: float) -> None:
