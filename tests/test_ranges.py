@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,9 @@ from videomae.lists.clips import read_clips
 from videomae.lists.formats import Clip
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
-from videomae.video.opening import open_clip, usable_decoders
+from videomae.video.opening import open_clip, pack_at, usable_decoders
+from videomae.video.pack_checks import check_rows
+from videomae.video.packs import Pack
 from videomae.video.pyav import PyAVVideo
 
 CLASSES = 3
@@ -276,3 +279,120 @@ def test_features_of_ranges_are_those_of_files_that_were_cut_out(
         assert ours["starts"] == theirs["starts"]
         found, wanted = np.load(own / ours["file"]), np.load(other / theirs["file"])
         np.testing.assert_array_equal(found, wanted)
+
+
+# Packs
+
+PACKING = ("short_side=32", "keyint=8", "preset=veryfast", "workers=2")
+
+
+def pack(listed: Path, root: Path, out: Path, *overrides: str) -> Pack:
+    assert call("pack", f"list={listed}", f"root={root}", f"out={out}", *PACKING, *overrides) == 0
+    pack_at.cache_clear()
+    return Pack(out)
+
+
+@pytest.fixture(scope="module")
+def packs(ranges: Ranges, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pack, Pack]:
+    """A pack of the ranges, and one of the files that were cut out."""
+    out = tmp_path_factory.mktemp("packs")
+    own = pack(ranges.listed, ranges.root, out / "own")
+    return own, pack(ranges.cut_list, ranges.cut_root, out / "other")
+
+
+def entries(pack: Pack) -> list[bytes]:
+    """The bytes of each video, in the order of the shards."""
+    found = []
+    for shard in pack.shards:
+        with tarfile.open(pack.root / shard["name"]) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                assert content is not None
+                found += [content.read()] * member.name.endswith(".mp4")
+    return found
+
+
+def test_a_pack_of_ranges_holds_the_bytes_of_a_pack_of_files_that_were_cut_out(
+    ranges: Ranges, packs: tuple[Pack, Pack]
+) -> None:
+    own, other = packs
+    assert len(entries(own)) == len(SPANS)
+    assert entries(own) == entries(other)
+    for clip, cut_clip in zip(clips_of(ranges.listed), clips_of(ranges.cut_list), strict=True):
+        frames = open_clip(clip, replace(DATA, root=str(own.root)))
+        expected = open_clip(cut_clip, replace(DATA, root=str(other.root)))
+        wanted = range(expected.num_frames)
+        np.testing.assert_array_equal(frames.read(wanted), expected.read(wanted))
+    assert (own.root / "list.parquet").exists()
+    assert not (own.root / "list.txt").exists()
+    assert own.manifest["source_bytes"] == sum(
+        (ranges.root / name).stat().st_size for name in ("a.mp4", "deep/b.mp4", "c.mp4")
+    )
+
+
+def test_the_list_of_ranges_trains_unchanged_on_its_pack(
+    ranges: Ranges, packs: tuple[Pack, Pack], tmp_path: Path
+) -> None:
+    lists = (ranges.listed, ranges.cut_list)
+    own, other = (
+        train(finetuning(pack.root, tmp_path / name, f"data.test_list={listed}", train_list=listed))
+        for pack, listed, name in zip(packs, lists, ("own", "other"), strict=True)
+    )
+    assert metrics(own) == metrics(other)
+    results = [json.loads((run / "results.json").read_text()) for run in (own, other)]
+    assert results[0]["per_class"] == results[1]["per_class"]
+
+
+def test_a_range_that_was_not_packed_says_so(ranges: Ranges, packs: tuple[Pack, Pack]) -> None:
+    data = replace(DATA, root=str(packs[0].root))
+    for clip in (
+        Clip("a.mp4", 1),
+        Clip("a.mp4", 1, start_frame=0, end_frame=19),
+        Clip("c.mp4", 1, start_frame=0, end_frame=11),
+    ):
+        with pytest.raises(DecodeError, match=r"not in the pack"):
+            open_clip(clip, data)
+    with pytest.raises(
+        DecodeError, match=r"frames 3 to the end of a\.mp4: not in the pack .* other"
+    ):
+        open_clip(Clip("a.mp4", 1, start_frame=3), data)
+
+
+def test_ranges_that_cannot_be_packed_are_left_out_of_the_packs_list(
+    ranges: Ranges, tmp_path: Path
+) -> None:
+    spans = [("a.mp4", 0, 12), ("a.mp4", 80, 99), ("a.mp4", 12, 24), ("a.mp4", 0, 12)]
+    ids = {"clip_id": ["x", "y", None, "z"], "source_sha256": ["0" * 64] * 4, "score": [1, 2, 3, 4]}
+    listed = write_rows(tmp_path / "list.parquet", spans, **ids)
+    made = pack(listed, ranges.root, tmp_path / "pack", "max_bad_fraction=1")
+    (row,) = json_lines(made.root / "bad_files.jsonl")
+    assert (row["line"], row["start_frame"], row["end_frame"]) == (2, 80, 99)
+    assert "range outside of the video" in row["error"]
+    kept = pq.read_table(made.root / "list.parquet").to_pydict()
+    assert kept["score"] == [1, 3, 4]
+    assert made.columns["clip_id"].to_pylist() == ["x", None]  # of the first row of each range
+    assert made.columns["source_sha256"].to_pylist() == ["0" * 64] * 2
+    assert len(made) == 2
+
+
+def test_an_index_out_of_order_is_refused(packs: tuple[Pack, Pack]) -> None:
+    columns = dict(packs[0].columns)
+    sizes = [shard["bytes"] for shard in packs[0].shards]
+    check_rows(columns, sizes)
+    for wrong in ({"start_frame": 0}, {"start_frame": -1}, {"end_frame": 0}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=r"(source|start_frame|end_frame) of "):
+            check_rows(columns | {name: pa.array([value] * len(packs[0]))}, sizes)
+
+
+def test_a_scan_writes_a_clean_list_of_the_same_kind(ranges: Ranges, tmp_path: Path) -> None:
+    spans = [("a.mp4", 0, 12), ("a.mp4", 80, 99), ("c.mp4", None, None)]
+    listed = write_rows(tmp_path / "list.parquet", spans, score=[1, 2, 3])
+    given = (f"list={listed}", f"root={ranges.root}", f"out={tmp_path / 'out'}")
+    for _ in range(2):
+        assert call("scan", *given) == 0
+        assert pq.read_table(tmp_path / "out/clean.parquet")["score"].to_pylist() == [1, 3]
+    table = pq.read_table(tmp_path / "out/scan.parquet").to_pydict()
+    assert table["num_frames"] == [12, 0, 11]
+    assert table["end_frame"] == [12, 99, None]
+    assert "80 to 99 lie outside" in table["error"][1]

@@ -10,7 +10,8 @@ frames, to the same pixels. What was written is held against the source frame by
     PACK/shard-N.tar       the videos, MP4 files in plain tar archives, as WebDataset names them
     PACK/index.arrow       where each video lies, its checksum, frames, fps, size, label, source
     PACK/manifest.json     settings, counts, and the SHA-256 of every file
-    PACK/list.txt          the list without the videos that could not be packed
+    PACK/list.txt          the list without the videos that could not be packed; list.parquet of a
+                           Parquet list, whose ranges are cut out
     PACK/bad_files.jsonl   those, and why
 
 A pack is a root: give it as data.root to any command, with its own list or with any other list of
@@ -40,7 +41,7 @@ def pack(config: PackConfig) -> None:
     from videomae.run.files import sha256
     from videomae.video import transcoding
     from videomae.video.packing import Packing, is_complete
-    from videomae.video.packs import BAD, LIST, check_pack, print_pack
+    from videomae.video.packs import BAD, check_pack, list_of, print_pack
     from videomae.video.transcode import Encoding
 
     if config.check:
@@ -61,15 +62,17 @@ def pack(config: PackConfig) -> None:
         logger.info(f"{out} is complete; check=true reads it again")
         return
     clips = transcoding.distinct_videos(lines)
-    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings) as packing:
+    more = transcoding.identities_of(source, clips)
+    listed = list_of(out, source)
+    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings, more) as packing:
         try:
             transcoding.transcode_all(packing, config)
         finally:
             bad = transcoding.write_left_out(packing, lines)
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
-        write_without(out / LIST, source, {clip.line for clip in bad}, note)
+        write_without(listed, source, {clip.line for clip in bad}, note)
         packing.finish()
-    print_pack(out)
+    print_pack(out, listed)
 
 
 main = command("pack")(pack)

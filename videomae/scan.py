@@ -7,7 +7,8 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
 
     out/scan.parquet      a row of each line: path, line, ok, error, duration_s, num_frames (as
                           decoded), fps, width, height (after rotation), codec, bytes
-    out/clean.txt         the list without the damaged lines: train on it with data.train_list=
+    out/clean.txt         the list without the damaged lines: train on it with data.train_list=;
+                          of a Parquet list, clean.parquet
     out/progress.jsonl    what is done so far; the same command goes on from it, and decodes anew
                           only files that have changed since
 
@@ -53,8 +54,9 @@ def scan(config: ScanConfig) -> None:
     scan_files.write_table(out / scan_files.TABLE, results)
     damaged = {clip.line for clip, inspection in results if not inspection.ok}
     left_out = f"{len(damaged)} of {len(results)} videos left out: see {scan_files.TABLE}"
-    write_without(out / scan_files.CLEAN, source, damaged, left_out if damaged else None)
-    scan_files.print_summary(out, results)
+    clean = scan_files.clean_list(out, source)
+    write_without(clean, source, damaged, left_out if damaged else None)
+    scan_files.print_summary(out, clean, results)
 
 
 main = command("scan")(scan)

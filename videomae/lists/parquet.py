@@ -52,7 +52,7 @@ WANTED = {
 """Words for the labels that each data.target learns."""
 
 
-class Rows(NamedTuple):
+class ListedRows(NamedTuple):
     """Some consecutive rows of a list."""
 
     paths: Any
@@ -68,7 +68,7 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ENDING
 
 
-def parquet_rows(path: Path, data: DataConfig, *, labelled: bool) -> Iterator[Rows]:
+def parquet_rows(path: Path, data: DataConfig, *, labelled: bool) -> Iterator[ListedRows]:
     """Yield the rows of a list, piece by piece.
 
     Args:
@@ -297,7 +297,7 @@ class _RowReader:
                 f"{wanted}"
             )
 
-    def rows(self, batch: Any, first: int) -> Rows:
+    def rows(self, batch: Any, first: int) -> ListedRows:
         """Return the rows of a batch, of which `first` is the number of the first one."""
         _refuse(self.path, batch.column(PATH).is_null(), first, "path is null: leave the row out")
         paths = _texts(self.path, PATH, batch.column(PATH), first)
@@ -312,7 +312,7 @@ class _RowReader:
                 numbers["label"] = _whole(column)
             else:
                 targets = Columns.of(self._targets(column, first), {})
-        return Rows(paths, numbers, targets)
+        return ListedRows(paths, numbers, targets)
 
     def _range(self, batch: Any, first: int) -> dict[str, Integers]:
         """Return the numbers of each row's range, or of its folder of frames."""
