@@ -24,6 +24,7 @@ the same paths. A killed run goes on with the same command, to the same bytes.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from videomae.config import PackConfig
 from videomae.run.command import command
@@ -36,7 +37,7 @@ logger = logging.getLogger("videomae.pack")
 def pack(config: PackConfig) -> None:
     """Pack the videos of config.list into config.out, or only read that pack again."""
     from videomae.data.checks import listed_data, read_list
-    from videomae.lists.clips import write_without
+    from videomae.lists.clips import lines_hash, write_without
     from videomae.run.checks import check_place, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
@@ -57,7 +58,13 @@ def pack(config: PackConfig) -> None:
 
     encoding = Encoding(config.short_side, config.stride, config.keyint, config.crf, config.preset)
     shard_mb, list_hash = config.shard_mb, sha256(source)
-    settings = {"list_sha256": list_hash, "encoding": vars(encoding), "shard_mb": shard_mb}
+    settings: dict[str, Any] = {
+        "list_sha256": list_hash,
+        "encoding": vars(encoding),
+        "shard_mb": shard_mb,
+    }
+    if lines.left_out:
+        settings["forgotten_sha256"] = lines_hash(lines.left_out)
     if is_complete(out, settings):
         logger.info(f"{out} is complete; check=true reads it again")
         return
@@ -70,7 +77,8 @@ def pack(config: PackConfig) -> None:
         finally:
             bad = transcoding.write_left_out(packing, lines)
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
-        write_without(listed, source, {clip.line for clip in bad}, note)
+        without = {clip.line for clip in bad}.union(lines.left_out)
+        write_without(listed, source, without, note)
         packing.finish()
     print_pack(out, listed)
 

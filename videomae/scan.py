@@ -55,7 +55,7 @@ def scan(config: ScanConfig) -> None:
     damaged = {clip.line for clip, inspection in results if not inspection.ok}
     left_out = f"{len(damaged)} of {len(results)} videos left out: see {scan_files.TABLE}"
     clean = scan_files.clean_list(out, source)
-    write_without(clean, source, damaged, left_out if damaged else None)
+    write_without(clean, source, damaged.union(clips.left_out), left_out if damaged else None)
     scan_files.print_summary(out, clean, results)
 
 

@@ -76,6 +76,7 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
         list_format=config.list_format,
         frame_template=config.frame_template,
         first_frame=config.first_frame,
+        tombstones=config.tombstones,
     )
     listed = read_list(config.list, data, labelled=False, key="list")
     for clip in listed:

@@ -6,7 +6,6 @@ python -m videomae.probe uses it; videomae.evaluation.probe_results fits probes 
 import logging
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from videomae.evaluation.features import (
     Features,
     settings_of_features,
 )
-from videomae.lists.formats import Clip
+from videomae.lists.clips import ClipList, lines_hash
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16
@@ -116,7 +115,7 @@ def list_features(
     config: ProbeConfig,
     encoder: FeatureExtractor,
     frozen: FrozenEncoder,
-    clips: Sequence[Clip],
+    clips: ClipList,
     key: str,
 ) -> Features:
     """Return the features of one list, computed or read from disk. All processes call it.
@@ -132,6 +131,8 @@ def list_features(
     attentive = ProbeKind.attentive in config.probe.kinds
     made_of = frozen.made_of | {"bf16": uses_bf16(run.device, config.run.precision)}
     made_of |= settings_of_features(data) | {"list": sha256(Path(str(getattr(config.data, key))))}
+    if clips.left_out:
+        made_of |= {"forgotten": lines_hash(clips.left_out)}
     folder = Path(config.output_dir) / FEATURES
     cache = FeatureCache(folder, made_of, clips, tokens=attentive)
     if attentive and run.is_main:

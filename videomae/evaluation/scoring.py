@@ -120,6 +120,8 @@ def evaluate_model(
             f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
         )
     found = results(head, predicted, clips, {"segments": data.segments, "crops": data.crops})
+    if data.tombstones is not None:
+        found |= {"num_forgotten": len(clips.left_out)}
     write_text(made(directory, PREDICTIONS), prediction_lines(clips, head, predicted))
     write_text(made(directory, RESULTS), json.dumps(found | dict(about), indent=2) + "\n")
     views = data.segments * data.crops

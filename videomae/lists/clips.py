@@ -5,6 +5,7 @@ hold spaces. Blank lines and lines that start with "# " (hash, space) are skippe
 "#basketball/x.mp4" is a path. The columns of a Parquet file are in videomae.lists.parquet.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
 from videomae.config import CLASS, DataConfig, ListFormat
 from videomae.config.settings import dotted
@@ -45,6 +47,7 @@ FIELDS = {
     "source": 0,
     "start_frame": 0,
     "end_frame": NONE,
+    "forgotten": 0,
 }
 """The columns of numbers, in their order, and the number of each where a list says none."""
 
@@ -65,6 +68,8 @@ class ClipList(Sequence[Clip]):
         self.columns = columns
         self.sources = sources
         self.targets = targets
+        self.left_out: Sequence[int] = ()
+        """Lines of the list that were left out, as tombstones name their videos."""
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
@@ -140,6 +145,24 @@ class ClipList(Sequence[Clip]):
             found = pa.array(found).dictionary_encode().indices.to_numpy()
         return found
 
+    def kept(self) -> Integers:
+        """Return the places of the clips that no tombstone names."""
+        return np.flatnonzero(self.columns.number("forgotten") == 0)
+
+    def forgetting(self, forgotten: NDArray[np.bool_]) -> "ClipList":
+        """Return the clips, with those marked that tombstones name."""
+        columns = self.columns.with_number("forgotten", forgotten.astype(np.int64))
+        return ClipList(columns, self.sources, self.targets)
+
+    def without_forgotten(self) -> "ClipList":
+        """Return the clips that no tombstone names; `left_out` tells the lines of the others."""
+        forgotten = self.columns.number("forgotten") != 0
+        if not forgotten.any():
+            return self
+        kept = self.take(np.flatnonzero(~forgotten))
+        kept.left_out = self.columns.number("line")[forgotten].tolist()
+        return kept
+
     def num_ranges(self) -> int:
         """Count the clips that are ranges of a video, not all of it."""
         start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
@@ -176,11 +199,11 @@ class ClipList(Sequence[Clip]):
         return [
             Clip(
                 *(path, line, given(label), given(start), given(total)),
-                *(self.sources[source], text, start_frame, given(end_frame)),
+                *(self.sources[source], text, first_frame, given(end_frame), bool(forgotten)),
             )
-            for (path, line, label, start, total, source, start_frame, end_frame), (text,) in zip(
-                rows, texts, strict=True
-            )
+            for (*(path, line, label, start, total, source, first_frame, end_frame, forgotten),), (
+                text,
+            ) in zip(rows, texts, strict=True)
         ]
 
 
@@ -297,6 +320,11 @@ def _check_clips(
             f"set {dotted(section, 'frame_template')}, for example "
             f"'{dotted(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
+
+
+def lines_hash(lines: Sequence[int]) -> str:
+    """Return the SHA-256 of the numbers of some lines of a list."""
+    return hashlib.sha256(",".join(map(str, lines)).encode()).hexdigest()
 
 
 def write_without(target: Path, source: Path, lines: Set[int], note: str | None) -> None:

@@ -76,6 +76,8 @@ class Clip(NamedTuple):
     """First frame of a video file that belongs to the clip, from 0."""
     end_frame: int | None = None
     """Frame of a video file that ends the clip, and is no part of it. None: the file's end."""
+    forgotten: bool = False
+    """Whether a tombstone names the video, so that it must not be opened."""
 
     @property
     def span(self) -> Span | None:

@@ -232,7 +232,8 @@ def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> Non
     both = {"data.train_list": lists.train} | other
     for line in head.compare(both):
         logger.info(line)
-    places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
+    kept = dataset.clips.kept()
+    places = kept[np.unique(np.linspace(0, len(kept) - 1, SHOWN).astype(int))].tolist()
     captions, shown = [], []
     for place, batch in zip(places, single_examples(dataset, places), strict=True):
         clip = dataset.clips[place]

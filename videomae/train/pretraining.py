@@ -152,7 +152,8 @@ def draw_reconstructions(
     model: VideoMAE, dataset: TrainingClips, path: Path, precision: Precision
 ) -> None:
     """Save a picture of the trained model's reconstructions of a few clips across the list."""
-    places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
+    kept = dataset.clips.kept().tolist()
+    places = kept[:: max(1, len(kept) // SHOWN)]
     batches = [batch for batch in single_examples(dataset, places[:SHOWN]) if not batch.bad]
     if not batches:
         return

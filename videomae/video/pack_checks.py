@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from videomae.lists.tombstones import IDENTITIES
 from videomae.run.files import inside, read_json, sha256
 
 SCHEMA = pa.schema(
@@ -38,8 +39,6 @@ RANGES = pa.schema(
     ]
 )
 """The columns that the index of a pack of a Parquet list has besides."""
-IDENTITIES = ("source_sha256", "clip_id")
-"""The columns that it takes over from a list that has them."""
 VERSIONS = (1, 2)
 """Versions of packs that are read: 1 has the columns of SCHEMA, 2 others too."""
 MAY_BE_NULL = ("fps", "label", "end_frame", *IDENTITIES)
@@ -57,7 +56,7 @@ def schema_of(*, ranges: bool, identities: Sequence[str] = ()) -> pa.Schema:
 
     Args:
         ranges: whether the pack is of a Parquet list.
-        identities: those of IDENTITIES that it has.
+        identities: those of IDENTITIES that it has, as the list has them.
     """
     own = [pa.field(name, pa.large_string()) for name in identities]
     return pa.schema([*SCHEMA, *(RANGES if ranges else ()), *own])

@@ -159,17 +159,17 @@ class Pack:
 
     def _find(self, clip: Clip) -> int | None:
         """Return the row of a clip in the index; None: it is not in the pack."""
-        wanted, sources = key_of(clip), self.columns["source"]
-        starts, ends = self.columns.get("start_frame"), self.columns.get("end_frame")
+        wanted = key_of(clip)
+        row = bisect_left(range(len(self)), wanted, key=self.key)
+        return row if row < len(self) and self.key(row) == wanted else None
 
-        def key(row: int) -> SourceKey:
-            if starts is None or ends is None:
-                return str(sources[row]), 0, TO_END
-            end = ends[row].as_py()
-            return str(sources[row]), starts[row].as_py(), TO_END if end is None else end
-
-        row = bisect_left(range(len(self)), wanted, key=key)
-        return row if row < len(self) and key(row) == wanted else None
+    def key(self, row: int) -> SourceKey:
+        """Return the key of a row of the index."""
+        source = str(self.columns["source"][row])
+        if "start_frame" not in self.columns:
+            return source, 0, TO_END
+        start, end = (self.columns[name][row].as_py() for name in ("start_frame", "end_frame"))
+        return source, start, TO_END if end is None else end
 
     def _file(self, number: int, path: Path) -> int:
         if number not in self.files:

@@ -18,13 +18,13 @@ from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.lists.parquet import is_parquet, text_columns
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
+from videomae.lists.tombstones import IDENTITIES
 from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import write_text
 from videomae.run.worker_pool import run_all
 from videomae.video.inspecting import Job
 from videomae.video.inspection import Inspection
-from videomae.video.pack_checks import IDENTITIES
 from videomae.video.packing import Packing
 from videomae.video.packs import BAD, key_of
 from videomae.video.transcode import Transcoded
