@@ -108,6 +108,17 @@ def text_columns(path: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield {name: _texts(path, name, batch.column(name), first) for name in there}
 
 
+def label_type(path: Path) -> Any:
+    """Return the Arrow type of a list's labels; None: it has none.
+
+    Raises:
+        ClipListError: the file is damaged.
+    """
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        return schema.field(LABEL).type if LABEL in schema.names else None
+
+
 def write_rows(target: Path, source: Path, without: Set[int]) -> None:
     """Write a list's own rows, with all their columns, without some.
 
