@@ -2,6 +2,7 @@
 """Time reading a long clip list, and count the memory it takes in each decoding process.
 
 python scripts/bench_list.py
+python scripts/bench_list.py --form ranges
 python scripts/bench_list.py --clips 1000000 --workers 4
 """
 
@@ -9,10 +10,14 @@ import argparse
 import gc
 import multiprocessing
 import random
+import resource
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from videomae.config import ClipConfig, DataConfig
 from videomae.data.loader import TrainingOrder
@@ -22,11 +27,36 @@ LOOKED_AT = 100_000
 """Clips that each process looks at."""
 
 
-def write(path: Path, num_clips: int) -> None:
-    """A list such as people have: a hashtag's folder and a number for each clip."""
-    with path.open("w") as file:
-        for number in range(num_clips):
-            file.write(f"hashtag_{number % 386:03}/clip_{number:09}.mp4\n")
+PIECE = 1 << 20
+"""Rows that are written at once."""
+
+
+def write(path: Path, num_clips: int, form: str) -> None:
+    """A list such as people have: a hashtag's folder and a number for each clip.
+
+    Args:
+        form: text; parquet; or ranges, ten of each video, in Parquet.
+    """
+    if form == "text":
+        with path.open("w") as file:
+            file.writelines(f"{name(number)}\n" for number in range(num_clips))
+        return
+    types = {"path": pa.string()}
+    if form == "ranges":
+        types |= {"start_frame": pa.int64(), "end_frame": pa.int64()}
+    with pq.ParquetWriter(path, pa.schema(types)) as writer:
+        for first in range(0, num_clips, PIECE):
+            numbers = range(first, min(first + PIECE, num_clips))
+            columns: dict[str, list[object]] = {"path": [name(number) for number in numbers]}
+            if form == "ranges":
+                columns["path"] = [name(number // 10) for number in numbers]
+                columns["start_frame"] = [90 * (number % 10) for number in numbers]
+                columns["end_frame"] = [90 * (number % 10) + 80 for number in numbers]
+            writer.write_table(pa.table(columns, schema=pa.schema(types)))
+
+
+def name(number: int) -> str:
+    return f"hashtag_{number % 386:03}/clip_{number:09}.mp4"
 
 
 def private_mb() -> float:
@@ -51,16 +81,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=10_000_000, help="lines of the list")
+    parser.add_argument("--form", choices=("text", "parquet", "ranges"), default="text")
     parser.add_argument("--workers", type=int, default=4, help="processes that share it")
     args = parser.parse_args()
     data = DataConfig(clip=ClipConfig(frames=16, stride=4, size=224))
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "list.txt"
-        write(path, args.clips)
-        print(f"{args.clips:,} lines, {path.stat().st_size / 1e6:.0f} MB of text")
+        path = Path(directory) / ("list.txt" if args.form == "text" else "list.parquet")
+        context = multiprocessing.get_context("fork")  # so that its memory is not counted here
+        writing = context.Process(target=write, args=(path, args.clips, args.form))
+        writing.start()
+        writing.join()
+        print(f"{args.clips:,} lines, {path.stat().st_size / 1e6:.0f} MB: {args.form}")
         before, began = private_mb(), time.perf_counter()
+        cpu = time.process_time()
         clips = read_clips(path, data, labelled=False)
-        print(f"read             {time.perf_counter() - began:8.1f} s")
+        cpu = time.process_time() - cpu
+        print(f"read             {time.perf_counter() - began:8.1f} s, {cpu:.1f} s of CPU")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        print(f"at most          {peak:8.0f} MB in this process")
     gc.collect()
     print(f"in memory        {clips.columns.nbytes / 1e6:8.0f} MB as columns")
     print(f"                 {private_mb() - before:8.0f} MB more in the main process")
@@ -68,7 +106,6 @@ def main() -> None:
     TrainingOrder(len(clips), 1024, seed=0).global_items(1)
     print(f"an epoch's order {time.perf_counter() - began:8.1f} s")
     gc.freeze()
-    context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(args.workers)]
     processes = [context.Process(target=look, args=(clips, there)) for _, there in pipes]
     for process in processes:

@@ -602,7 +602,7 @@ def test_a_full_disk_stops_packing_and_is_no_bad_video(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    asked = [str(many / "0.mp4"), None, str(tmp_path / "0.mp4")]
+    asked = [str(many / "0.mp4"), None, None, str(tmp_path / "0.mp4")]
     request = [*asked, asdict(Encoding(64, 4, 8, 20, "veryfast")), MAX_CLIP_BYTES]
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)

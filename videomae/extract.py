@@ -6,7 +6,8 @@
 weights= is of any released kind: of a pre-training, a classifier, an encoder alone. A window is a
 clip of the size that the weights were trained on, the centre crop of frames x stride frames of the
 video. A window begins every hop= frames (default: the length of a window); if frames are left over,
-a last window ends with the video. Each video gets one file, under its own relative path:
+a last window ends with the video. Each video gets one file, under its own relative path, and a
+range of one in a Parquet list too, as x.mp4.frames13-40.npy:
 
     pool=mean     features (W, D): the mean of each window's tokens
     pool=none     features (W, N, D): N = T/tubelet * H/patch * W/patch tokens, time-major: all of
@@ -33,7 +34,7 @@ def extract(config: ExtractConfig) -> None:
     """Write the features of config.video, or of the videos of config.list."""
     from videomae.data.sliding_windows import VideoWindows
     from videomae.evaluation import extracting
-    from videomae.evaluation.extracted import FeatureDirectory
+    from videomae.evaluation.extracted import FeatureDirectory, described, key_of
     from videomae.evaluation.features import FeatureExtractor
     from videomae.lists.walk import told
     from videomae.run.checks import check_place
@@ -71,7 +72,7 @@ def extract(config: ExtractConfig) -> None:
                 output.open(settings, clips)
                 output.note_unusable(selection.unusable)
                 done = output.done()
-                pending = [i for i, clip in enumerate(clips) if clip.path not in done]
+                pending = [i for i, clip in enumerate(clips) if key_of(described(clip)) not in done]
                 if done:
                     logger.info(f"going on in {directory}: {len(clips) - len(pending)} are done")
             pending = process.from_main(pending)

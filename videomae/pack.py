@@ -10,7 +10,8 @@ frames, to the same pixels. What was written is held against the source frame by
     PACK/shard-N.tar       the videos, MP4 files in plain tar archives, as WebDataset names them
     PACK/index.arrow       where each video lies, its checksum, frames, fps, size, label, source
     PACK/manifest.json     settings, counts, and the SHA-256 of every file
-    PACK/list.txt          the list without the videos that could not be packed
+    PACK/list.txt          the list without the videos that could not be packed; list.parquet of a
+                           Parquet list, whose ranges are cut out
     PACK/bad_files.jsonl   those, and why
 
 A pack is a root: give it as data.root to any command, with its own list or with any other list of
@@ -23,6 +24,7 @@ the same paths. A killed run goes on with the same command, to the same bytes.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from videomae.config import PackConfig
 from videomae.run.command import command
@@ -34,13 +36,13 @@ logger = logging.getLogger("videomae.pack")
 @log_to_console()
 def pack(config: PackConfig) -> None:
     """Pack the videos of config.list into config.out, or only read that pack again."""
-    from videomae.data.checks import check_videos, listed_data
-    from videomae.lists.clips import read_clips, write_without
+    from videomae.data.checks import listed_data, read_list
+    from videomae.lists.clips import lines_hash, write_without
     from videomae.run.checks import check_place, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
     from videomae.video.packing import Packing, is_complete
-    from videomae.video.packs import BAD, LIST, check_pack, print_pack
+    from videomae.video.packs import BAD, check_pack, list_of, print_pack
     from videomae.video.transcode import Encoding
 
     if config.check:
@@ -51,26 +53,34 @@ def pack(config: PackConfig) -> None:
     source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
     data = listed_data(config)
-    lines = read_clips(source, data, labelled=False, key="list")
+    lines = read_list(str(source), data, labelled=False, key="list")
     transcoding.check_labels(lines, source)
-    check_videos(lines, data, "list")
 
     encoding = Encoding(config.short_side, config.stride, config.keyint, config.crf, config.preset)
     shard_mb, list_hash = config.shard_mb, sha256(source)
-    settings = {"list_sha256": list_hash, "encoding": vars(encoding), "shard_mb": shard_mb}
+    settings: dict[str, Any] = {
+        "list_sha256": list_hash,
+        "encoding": vars(encoding),
+        "shard_mb": shard_mb,
+    }
+    if lines.left_out:
+        settings["forgotten_sha256"] = lines_hash(lines.left_out)
     if is_complete(out, settings):
         logger.info(f"{out} is complete; check=true reads it again")
         return
     clips = transcoding.distinct_videos(lines)
-    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings) as packing:
+    more = transcoding.identities_of(source, clips)
+    listed = list_of(out, source)
+    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings, more) as packing:
         try:
             transcoding.transcode_all(packing, config)
         finally:
             bad = transcoding.write_left_out(packing, lines)
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
-        write_without(out / LIST, source, {clip.line for clip in bad}, note)
+        without = {clip.line for clip in bad}.union(lines.left_out)
+        write_without(listed, source, without, note)
         packing.finish()
-    print_pack(out)
+    print_pack(out, listed)
 
 
 main = command("pack")(pack)

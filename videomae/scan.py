@@ -7,7 +7,8 @@ others conceal damage. A video that crashes the decoder counts as damaged. Writt
 
     out/scan.parquet      a row of each line: path, line, ok, error, duration_s, num_frames (as
                           decoded), fps, width, height (after rotation), codec, bytes
-    out/clean.txt         the list without the damaged lines: train on it with data.train_list=
+    out/clean.txt         the list without the damaged lines: train on it with data.train_list=;
+                          of a Parquet list, clean.parquet
     out/progress.jsonl    what is done so far; the same command goes on from it, and decodes anew
                           only files that have changed since
 
@@ -26,8 +27,8 @@ from videomae.run.console import log_to_console
 @log_to_console()
 def scan(config: ScanConfig) -> None:
     """Decode the videos of config.list, and write a table of them and a list of the undamaged."""
-    from videomae.data.checks import check_videos, listed_data
-    from videomae.lists.clips import read_clips, write_without
+    from videomae.data.checks import listed_data, read_list
+    from videomae.lists.clips import write_without
     from videomae.run.checks import check_place, require
     from videomae.run.cores import available_cores
     from videomae.video import scan_files
@@ -38,8 +39,7 @@ def scan(config: ScanConfig) -> None:
     check_place("out", out)
     scan_files.check_scan_place(out, source)
     data = listed_data(config)
-    clips = read_clips(source, data, labelled=False, key="list")
-    check_videos(clips, data, "list")
+    clips = read_list(str(source), data, labelled=False, key="list")
 
     jobs = {clip.line: Job.of_clip(clip, data) for clip in clips}
     found = inspect_resumably(
@@ -54,8 +54,9 @@ def scan(config: ScanConfig) -> None:
     scan_files.write_table(out / scan_files.TABLE, results)
     damaged = {clip.line for clip, inspection in results if not inspection.ok}
     left_out = f"{len(damaged)} of {len(results)} videos left out: see {scan_files.TABLE}"
-    write_without(out / scan_files.CLEAN, source, damaged, left_out if damaged else None)
-    scan_files.print_summary(out, results)
+    clean = scan_files.clean_list(out, source)
+    write_without(clean, source, damaged.union(clips.left_out), left_out if damaged else None)
+    scan_files.print_summary(out, clean, results)
 
 
 main = command("scan")(scan)

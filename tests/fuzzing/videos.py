@@ -79,13 +79,13 @@ def listed() -> list[str]:
 
 def look(program: Callable[..., Any]) -> Result:
     """The listed videos through an inspection."""
-    return through_program(program, [[path, None, MAX_BYTES] for path in listed()])
+    return through_program(program, [[path, None, None, MAX_BYTES] for path in listed()])
 
 
 def repack() -> Result:
     """The listed videos through the program that shrinks them for a pack."""
     requests: list[list[object]] = [
-        [path, None, str(Path(f"tmp{number}.mp4").absolute()), vars(ENCODING), MAX_BYTES]
+        [path, None, None, str(Path(f"tmp{number}.mp4").absolute()), vars(ENCODING), MAX_BYTES]
         for number, path in enumerate(listed())
     ]
     return through_program(transcode, requests)
@@ -241,7 +241,7 @@ def load_frames() -> Result:
 def inspect_frames() -> Result:
     """The folders through the inspection."""
     folders = [str(Path(f"videos/{name}").absolute()) for name in ("intact", "clip", "intact")]
-    return through_program(inspect, [[path, [FRAMES, 1, 8], MAX_BYTES] for path in folders])
+    return through_program(inspect, [[path, [FRAMES, 1, 8], None, MAX_BYTES] for path in folders])
 
 
 WAYS_THROUGH: dict[str, Callable[[], Result]] = {

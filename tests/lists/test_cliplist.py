@@ -145,6 +145,8 @@ CLIPS = st.lists(
         total=NUMBERS,
         source=st.sampled_from(["data", "data.sources.a", "data.sources.b"]),
         target=st.sampled_from(["", "3,17", "-", "0.5"]),
+        start_frame=st.integers(0, 1 << 31),
+        end_frame=st.none() | st.integers(1, 1 << 31),
     ),
     max_size=6,
 )
@@ -174,7 +176,7 @@ def test_an_iteration_goes_on_past_what_it_makes_at_once() -> None:
     assert list(ClipList.of(many)) == many
 
 
-def test_files_are_told_apart_by_source_and_path() -> None:
+def test_videos_are_told_apart_by_source_path_and_range() -> None:
     clips = ClipList.of(
         [
             Clip("a.mp4", 1, source="x"),
@@ -182,9 +184,12 @@ def test_files_are_told_apart_by_source_and_path() -> None:
             Clip("a.mp4", 3, source="x"),
             Clip("b.mp4", 1, source="y"),
             Clip("b.mp4", 2, source="y"),
+            Clip("b.mp4", 3, source="y", start_frame=5),
+            Clip("b.mp4", 4, source="y", start_frame=5, end_frame=9),
+            Clip("b.mp4", 5, source="y", start_frame=5),
         ]
     )
-    assert clips.files().tolist() == [0, 1, 0, 2, 2]
+    assert clips.files().tolist() == [0, 1, 0, 2, 2, 3, 4, 3]
 
 
 def test_clips_shared_with_another_list_are_counted_by_path() -> None:

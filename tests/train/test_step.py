@@ -379,9 +379,9 @@ def test_numbers_put_in_come_out() -> None:
     objective = pretraining()
     inputs = [objective.inputs(make_batch(), 1, 0)]
     stats = step(
-        objective, make_optimizer(objective), inputs, notices=Notices(3, 0, 1, 0, (0.5, 2.5))
+        objective, make_optimizer(objective), inputs, notices=Notices(3, 0, 1, 0, 0, (0.5, 2.5))
     )
-    assert stats.notices == Notices(3, 0, 1, 0, (0.5, 2.5))
+    assert stats.notices == Notices(3, 0, 1, 0, 0, (0.5, 2.5))
 
 
 @both

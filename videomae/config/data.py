@@ -58,6 +58,16 @@ class DataConfig(ListConfig):
         often=True,
     )
     """Test list, on which fine-tuning and evaluation measure the accuracy."""
+    tombstones: str | None = setting(
+        None,
+        is_path=True,
+        must_exist=True,
+        example="/path/to/tombstones.jsonl",
+        may_change=True,
+        new=True,
+    )
+    """File that names videos which must not be used any more: JSON lines with path, source_sha256
+    or clip_id, or a text file of paths. None of them is opened."""
     videos: str | None = setting(
         None,
         is_path=True,
@@ -133,6 +143,12 @@ class DataConfig(ListConfig):
         )
         for name, source in self.sources.items():
             source.check_lines(f"data.sources.{name}")
+        check(
+            self.videos is None or self.tombstones is None,
+            f"data.tombstones={self.tombstones} does not go with data.videos={self.videos}, whose "
+            "files are all looked through: remove them from the folder, or go on with the lists of "
+            "an earlier run, data.prepared=RUN/prepared in place of data.videos",
+        )
         check(
             not self.sources or (self.train_list is None and self.root is None),
             f"data.train_list={self.train_list} and data.root={self.root} have no place beside "

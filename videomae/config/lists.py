@@ -96,6 +96,16 @@ class ListedConfig(LinesConfig):
         None, is_path=True, must_exist=True, example="/path/to/list.txt", often=True
     )
     """Clip list of the videos to read."""
+    tombstones: str | None = setting(
+        None,
+        is_path=True,
+        must_exist=True,
+        example="/path/to/tombstones.jsonl",
+        may_change=True,
+        new=True,
+    )
+    """File that names videos which must not be used any more: JSON lines with path, source_sha256
+    or clip_id, or a text file of paths. None of them is opened."""
 
 
 def is_template(text: str) -> bool:

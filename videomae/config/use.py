@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from videomae.config.data import Sampling
-from videomae.config.lists import ListedConfig
+from videomae.config.lists import ListedConfig, ListFormat
 from videomae.config.mask import MaskKind
 from videomae.config.run import OF_TRAINING, RunConfig
 from videomae.config.settings import check, check_bounds, check_seed, setting
@@ -113,6 +113,11 @@ class ConvertConfig(BothHeadsConfig):
         None, is_path=True, example="/path/to/weights.safetensors", often=True
     )
     """Weights to convert, of any released kind."""
+    list: str | None = setting(None, is_path=True, must_exist=True, often=True)
+    """Clip list to convert in place of weights: from text to a file that ends in .parquet, or the
+    other way round."""
+    list_format: ListFormat = ListFormat.auto
+    """Format of the lines of a clip list in text."""
     out: str | None = setting(
         None, is_path=True, example="/path/to/converted.safetensors", often=True
     )

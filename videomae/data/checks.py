@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videomae.config import ClipConfig, ConfigError, DataConfig
 from videomae.config.lists import ListedConfig
+from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.formats import Clip
 from videomae.video.opening import pack_at
@@ -32,9 +33,43 @@ def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
     lists = []
     for section, part in data.parts().items():
         key = f"{section}.train_list"
-        lists.append(read_clips(str(part.train_list), part, labelled=labelled, key=key))
-        check_videos(lists[-1], part, key)
+        clips = read_list(
+            str(part.train_list), part, labelled=labelled, key=key, keeps_forgotten=True
+        )
+        lists.append(clips)
     return lists[0] if len(lists) == 1 else ClipList.joined(lists)
+
+
+def read_list(
+    path: str, data: DataConfig, *, labelled: bool, key: str, keeps_forgotten: bool = False
+) -> ClipList:
+    """Read a list whose videos a command uses, check its first ones, and log its number of ranges.
+
+    Args:
+        labelled: whether each clip must have what data.target learns.
+        key: the setting that names the list.
+        keeps_forgotten: whether videos that data.tombstones names keep their lines, so that the
+            others keep their numbers; they are marked. Or else they are left out.
+
+    Raises:
+        ClipListError: the list cannot be read.
+        TombstoneError: the tombstones cannot be read.
+        ConfigError: its videos are not there, or all are forgotten.
+    """
+    clips = with_tombstones(
+        read_clips(path, data, labelled=labelled, key=key), Path(path), data, key
+    )
+    if not len(clips.kept()):
+        raise ConfigError(f"data.tombstones={data.tombstones} names all videos of {key}={path}")
+    check_videos(clips.take(clips.kept()[:CHECKED]), data, key)
+    if not keeps_forgotten:
+        clips = clips.without_forgotten()
+    if num_ranges := clips.num_ranges():
+        logger.info(
+            f"{key}: {num_ranges:,} ranges of videos, {clips.num_overlapping():,} of them overlap "
+            "another"
+        )
+    return clips
 
 
 def labelled_clips(data: DataConfig, name: str) -> ClipList:
@@ -44,10 +79,7 @@ def labelled_clips(data: DataConfig, name: str) -> ClipList:
         ClipListError: the list cannot be read.
         ConfigError: its videos are not there.
     """
-    key = f"data.{name}"
-    clips = read_clips(str(getattr(data, name)), data, labelled=True, key=key)
-    check_videos(clips, data, key)
-    return clips
+    return read_list(str(getattr(data, name)), data, labelled=True, key=f"data.{name}")
 
 
 def listed_data(config: ListedConfig) -> DataConfig:
@@ -61,6 +93,7 @@ def listed_data(config: ListedConfig) -> DataConfig:
         list_format=config.list_format,
         frame_template=config.frame_template,
         first_frame=config.first_frame,
+        tombstones=config.tombstones,
     )
 
 

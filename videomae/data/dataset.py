@@ -54,6 +54,8 @@ class Example(NamedTuple):
     """Why the slot is empty. Its views have weight 0; no other video takes their place."""
     erase: Tensor | None = None
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
+    forgotten: bool = False
+    """Whether the slot is empty as a tombstone names the video, which was not opened."""
 
 
 def class_of(clip: Clip) -> Tensor:
@@ -106,19 +108,12 @@ class TrainingClips:
         rngs = [random_stream(self.seed, Stream.view, *item, view) for view in views]
         data, bad, short = self.parts[clip.source], None, False
         try:
-            check_given_up(self.given_up, item.video, clip)
-            with within_memory(clip.path):
-                video = open_clip(clip, data)
-                window = self._window(video, item, data.clip)
-                short = self._is_short(video, window, data.clip)
-                wanted, places = np.unique(window, return_inverse=True)  # each is decoded once
-                parts = video.parts(wanted.tolist())
-                del video  # decord's goes on decoding while it is open
-                self._fill(pixels, parts, rngs)
-            if len(wanted) < len(window):
-                pixels.copy_(pixels[:, torch.from_numpy(places)])
+            if clip.forgotten:
+                pixels.zero_()
+            else:
+                short = self._decode(item, clip, pixels, rngs)
         except DecodeError as error:
-            bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source)
+            bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source, clip.span)
             short = False
             pixels.zero_()
         mask = decoder_mask = None
@@ -132,7 +127,31 @@ class TrainingClips:
         if self.augment.erase_prob > 0:
             boxes = [erase_box(data.clip.frame, self.augment, rng) for rng in rngs]
             erase = torch.tensor(boxes)
-        return Example(pixels, item.video, label, mask, decoder_mask, short, bad, erase)
+        return Example(
+            *(pixels, item.video, label, mask, decoder_mask, short, bad, erase, clip.forgotten)
+        )
+
+    def _decode(
+        self, item: Item, clip: Clip, pixels: Tensor, rngs: Sequence[np.random.Generator]
+    ) -> bool:
+        """Decode the views of a video into `pixels`; return whether it is too short for the clip.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        data = self.parts[clip.source]
+        check_given_up(self.given_up, item.video, clip)
+        with within_memory(clip.path):
+            video = open_clip(clip, data)
+            window = self._window(video, item, data.clip)
+            short = self._is_short(video, window, data.clip)
+            wanted, places = np.unique(window, return_inverse=True)  # each is decoded once
+            parts = video.parts(wanted.tolist())
+            del video  # decord's goes on decoding while it is open
+            self._fill(pixels, parts, rngs)
+        if len(wanted) < len(window):
+            pixels.copy_(pixels[:, torch.from_numpy(places)])
+        return short
 
     def _window(self, video: Video, item: Item, clip: ClipConfig) -> list[int]:
         """Frame numbers of the clip, shared by its views."""
@@ -173,10 +192,15 @@ class TrainingClips:
 
 
 class EvaluationClips:
-    """Videos to all their test views, segments x crops, from one decode."""
+    """Videos to all their test views, segments x crops, from one decode.
+
+    Args:
+        clips: the list, without the videos that tombstones name.
+    """
 
     def __init__(self, clips: Sequence[Clip], data: DataConfig) -> None:
         self.clips = ClipList.of(clips)
+        assert len(self.clips.kept()) == len(self.clips)
         self.data = data
         self.given_up: dict[int, str] = {}
         self.shape = (data.segments * data.crops, *view_shape(data))
@@ -197,7 +221,7 @@ class EvaluationClips:
                 self._fill(pixels, video, segments)
             short = any(_repeats(segment) for segment in segments)
         except DecodeError as error:
-            bad = BadFile(index, clip.path, clip.line, str(error))
+            bad = BadFile(index, clip.path, clip.line, str(error), span=clip.span)
             pixels.zero_()
         return Example(pixels, index, class_of(clip), None, None, short, bad)
 

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     label: Tensor
     """(V,) int64: classes; or what another head learns of each view's video, (V, K) float32."""
     valid: Tensor
-    """(V,) bool: False where the video could not be read."""
+    """(V,) bool: False where the video could not be read, or is forgotten."""
     mask: Tensor | None
     """(V, N) bool, True = masked: hidden from the encoder."""
     decoder_mask: Tensor | None
@@ -43,6 +43,8 @@ class Batch(NamedTuple):
     bad: list[BadFile]
     erase: Tensor | None = None
     """(V, 4) int64: what random erasing takes, top, left, height, width; empty: nothing."""
+    num_forgotten: int = 0
+    """Videos that tombstones name: their views are blank, and not valid."""
 
 
 def collate(examples: Sequence[Example], clip: Tensor) -> Batch:
@@ -51,7 +53,7 @@ def collate(examples: Sequence[Example], clip: Tensor) -> Batch:
     masks = [example.mask for example in examples if example.mask is not None]
     decoder_masks = [e.decoder_mask for e in examples if e.decoder_mask is not None]
     erase = [example.erase for example in examples if example.erase is not None]
-    per_video = [(e.video, e.bad is None) for e in examples]
+    per_video = [(e.video, e.bad is None and not e.forgotten) for e in examples]
     video, valid = (
         torch.tensor(values).repeat_interleave(views) for values in zip(*per_video, strict=True)
     )
@@ -66,6 +68,7 @@ def collate(examples: Sequence[Example], clip: Tensor) -> Batch:
         num_short=sum(example.short for example in examples),
         bad=[example.bad for example in examples if example.bad is not None],
         erase=torch.cat(erase) if erase else None,
+        num_forgotten=sum(example.forgotten for example in examples),
     )
 
 
@@ -233,6 +236,7 @@ def join(pieces: Sequence[Batch], clip: Tensor) -> Batch:
         if isinstance(value, Tensor)
     }
     joined["num_short"] = sum(piece.num_short for piece in pieces)
+    joined["num_forgotten"] = sum(piece.num_forgotten for piece in pieces)
     joined["bad"] = [bad for piece in pieces for bad in piece.bad]
     return pieces[0]._replace(**joined | {"clip": clip})
 

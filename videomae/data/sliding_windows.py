@@ -80,7 +80,7 @@ class VideoWindows:
                 last = place + self.batch >= len(starts)
                 yield Windows(task, pixels, some, video.num_frames, video.fps, last, None), last
         except DecodeError as error:
-            bad = BadFile(task, clip.path, clip.line, str(error), clip.source)
+            bad = BadFile(task, clip.path, clip.line, str(error), clip.source, clip.span)
             nothing = torch.zeros(0, shape.frames, *shape.frame, 3, dtype=torch.uint8)
             yield Windows(task, nothing, [], 0, None, True, bad), True
 

@@ -32,6 +32,29 @@ NEW_SETTINGS = ("pack",)
 named."""
 
 
+VideoKey = tuple[str, int | None, int | None]
+"""Path of a video and the range of its frames that a row is about; None: from its beginning, or to
+its end."""
+
+
+def described(clip: Clip) -> dict[str, Any]:
+    """Return what a row of the manifest says of a clip: its path, and its range if it is one."""
+    if clip.span is None:
+        return {"path": clip.path}
+    return {"path": clip.path, "start_frame": clip.start_frame, "end_frame": clip.end_frame}
+
+
+def key_of(row: Mapping[str, Any]) -> VideoKey:
+    """Return which video, or range, a row of the manifest is about."""
+    return row["path"], row.get("start_frame"), row.get("end_frame")
+
+
+def names_a_clip(row: dict[str, Any]) -> bool:
+    """Return whether an object names a video by its path, or a range of one."""
+    numbers = (row.get("start_frame"), row.get("end_frame"))
+    return names_a_video(row) and all(n is None or type(n) is int for n in numbers)
+
+
 @dataclass(frozen=True)
 class FeatureDirectory:
     """A directory of features and its manifest.
@@ -51,7 +74,7 @@ class FeatureDirectory:
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of all manifests; of two rows for one video, the later one is valid."""
-        return [row for file in self._manifests() for row in read_rows(file, names_a_video)]
+        return [row for file in self._manifests() for row in read_rows(file, names_a_clip)]
 
     def part(self, rank: int) -> Path:
         """Return the path of the manifest that the process `rank` writes."""
@@ -64,7 +87,7 @@ class FeatureDirectory:
             ConfigError: it holds features of other settings, or files that extract did not write.
         """
         path = self.directory / SETTINGS
-        files = {self._name(clip.path) for clip in clips}
+        files = {self._name(clip) for clip in clips}
         if os.path.isfile(path):
             self._check_settings(settings)
             self._remove_unfinished(files)
@@ -114,19 +137,21 @@ class FeatureDirectory:
                 if whole.as_posix() in files:
                     left.unlink()
 
-    def _name(self, video: str) -> str:
-        return f"{video}.{self.format.name}"
+    def _name(self, clip: Clip) -> str:
+        end = "" if clip.end_frame is None else clip.end_frame
+        frames = f".frames{clip.start_frame}-{end}" if clip.span else ""
+        return f"{clip.path}{frames}.{self.format.name}"
 
     def note_unusable(self, unusable: Mapping[str, str]) -> None:
         """Write the reasons for paths that cannot be used, by path, into the manifest."""
         for path, why in unusable.items():
             self.add({"path": path, "error": why}, 0)
 
-    def done(self) -> set[str]:
-        """Return the paths of the videos whose features exist."""
-        rows = read_rows(self.directory / MANIFEST, names_a_video)
+    def done(self) -> set[VideoKey]:
+        """Return the videos, or ranges, whose features exist."""
+        rows = read_rows(self.directory / MANIFEST, names_a_clip)
         return {
-            r["path"] for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
+            key_of(r) for r in rows if "file" in r and os.path.isfile(self.directory / r["file"])
         }
 
     def add(self, row: Mapping[str, Any], rank: int) -> None:
@@ -142,8 +167,8 @@ class FeatureDirectory:
         Args:
             features: (W, D) or (W, N, D), on the CPU.
         """
-        name = self._name(clip.path)
-        self.add({"path": clip.path, "begun": name}, rank)
+        name = self._name(clip)
+        self.add(described(clip) | {"begun": name}, rank)
         try:
             with replacing(self.directory / name) as temporary:
                 if self.format is FeatureFormat.npy:
@@ -156,14 +181,14 @@ class FeatureDirectory:
             raise
         return name
 
-    def merge(self, paths: Sequence[str]) -> list[dict[str, Any]]:
+    def merge(self, keys: Sequence[VideoKey]) -> list[dict[str, Any]]:
         """Merge all manifests into one with one row for each video, and return its rows.
 
         Args:
-            paths: paths of the videos that come first, in this order.
+            keys: the videos, or ranges, that come first, in this order.
         """
-        rows = {row["path"]: row for row in self._rows()}
-        ordered = {path: rows[path] for path in paths if path in rows} | rows
+        rows = {key_of(row): row for row in self._rows()}
+        ordered = {key: rows[key] for key in keys if key in rows} | rows
         text = "".join(json.dumps(row) + "\n" for row in ordered.values())
         write_text(self.directory / MANIFEST, text)
         for part in self._manifests()[1:]:

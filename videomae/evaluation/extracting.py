@@ -16,12 +16,11 @@ from videomae.config import (
     Pool,
     UserError,
 )
-from videomae.data.checks import check_videos
+from videomae.data.checks import read_list
 from videomae.data.loader import window_loader
 from videomae.data.sliding_windows import VideoWindows
-from videomae.evaluation.extracted import MANIFEST, FeatureDirectory
+from videomae.evaluation.extracted import MANIFEST, FeatureDirectory, described, key_of
 from videomae.evaluation.features import FeatureError, FeatureExtractor, of_pack
-from videomae.lists.clips import read_clips
 from videomae.lists.walk import Selection, clips_below
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_precision, require
@@ -77,9 +76,9 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
         list_format=config.list_format,
         frame_template=config.frame_template,
         first_frame=config.first_frame,
+        tombstones=config.tombstones,
     )
-    listed = read_clips(config.list, data, labelled=False, key="list")
-    check_videos(listed, data, "list")
+    listed = read_list(config.list, data, labelled=False, key="list")
     for clip in listed:
         path = PurePath(clip.path)
         if path.is_absolute() or ".." in path.parts:
@@ -87,7 +86,7 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
                 f"{config.list}:{clip.line}: {clip.path!r} lies outside root={config.root}, whose "
                 "folders the features mirror: give a list of paths below root"
             )
-    each_once = list({clip.path: clip for clip in listed}.values())
+    each_once = list({(clip.path, clip.span): clip for clip in listed}.values())
     return data, Selection(Path(str(config.root)), each_once)
 
 
@@ -152,7 +151,7 @@ def extract_features(
                 video.starts += windows.starts
             if windows.last:
                 del found[windows.video]
-                row: dict[str, Any] = {"path": clip.path}
+                row: dict[str, Any] = described(clip)
                 if windows.bad is not None:
                     row["error"] = windows.bad.error
                     logger.info(f"cannot be read: {windows.bad.error}")
@@ -179,9 +178,10 @@ def finish(output: FeatureDirectory, selection: Selection) -> None:
     Raises:
         NoFeaturesError: none of the videos has features.
     """
-    own = dict.fromkeys([*(clip.path for clip in selection.clips), *selection.unusable])
+    described_all = [*map(described, selection.clips), *({"path": p} for p in selection.unusable)]
+    own = dict.fromkeys(map(key_of, described_all))
     rows = output.merge(list(own))
-    bad = [row for row in rows if "error" in row and row["path"] in own]
+    bad = [row for row in rows if "error" in row and key_of(row) in own]
     manifest = output.directory / MANIFEST
     if len(bad) == len(own):
         raise NoFeaturesError(f"none of the {len(own)} videos can be read; {manifest} says why")

@@ -237,7 +237,7 @@ class FeatureCache:
         rows = parse_json(metadata["bad"])
         if not isinstance(rows, list) or not all(is_bad_row(row, shard) for row in rows):
             raise ValueError("its list of unreadable videos is none")
-        return part, [BadFile(*row) for row in rows]
+        return part, [_bad_file(row) for row in rows]
 
     def _path(self, first: int) -> Path:
         return self.directory / f"{first:09}.safetensors"
@@ -266,13 +266,30 @@ class FeatureCache:
 
 def is_bad_row(row: object, shard: range) -> bool:
     """Return whether a value is a row about an unreadable video of a file of features."""
-    types = (int, str, int, str, str)  # as the fields of BadFile
+    types = (int, str, int, str, str)  # as the first fields of BadFile
+    if not isinstance(row, list) or len(row) not in (len(types), len(types) + 1):
+        return False
+    span = row[len(types) :]
     return (
-        isinstance(row, list)
-        and len(row) == len(types)
-        and all(type(value) is kind for value, kind in zip(row, types, strict=True))
+        all(type(value) is kind for value, kind in zip(row, types, strict=False))
+        and (span in ([], [None]) or _is_span(span[0]))
         and row[0] in shard
     )
+
+
+def _is_span(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and type(value[0]) is int
+        and (value[1] is None or type(value[1]) is int)
+    )
+
+
+def _bad_file(row: list[Any]) -> BadFile:
+    """Return an unreadable video from a row that `is_bad_row` accepts."""
+    span = row[5] if len(row) > 5 else None
+    return BadFile(*row[:5])._replace(span=span and (span[0], span[1]))
 
 
 def settings_of_features(data: DataConfig) -> dict[str, Any]:

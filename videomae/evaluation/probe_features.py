@@ -6,7 +6,6 @@ python -m videomae.probe uses it; videomae.evaluation.probe_results fits probes 
 import logging
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from videomae.evaluation.features import (
     of_pack,
     settings_of_features,
 )
-from videomae.lists.formats import Clip
+from videomae.lists.clips import ClipList, lines_hash
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.run.arithmetic import uses_bf16
@@ -121,7 +120,7 @@ def list_features(
     config: ProbeConfig,
     encoder: FeatureExtractor,
     frozen: FrozenEncoder,
-    clips: Sequence[Clip],
+    clips: ClipList,
     key: str,
 ) -> Features:
     """Return the features of one list, computed or read from disk. All processes call it.
@@ -141,6 +140,8 @@ def list_features(
         | of_pack(data)
         | {"list": sha256(Path(str(getattr(config.data, key))))}
     )
+    if clips.left_out:
+        made_of |= {"forgotten": lines_hash(clips.left_out)}
     folder = Path(config.output_dir) / FEATURES
     cache = FeatureCache(folder, made_of, clips, tokens=attentive)
     if attentive and run.is_main:

@@ -146,6 +146,8 @@ def evaluate_model(
             f"none of the {len(clips)} test videos can be read; {BAD_FILES} in {directory} says why"
         )
     found = results(head, predicted, clips, {"segments": data.segments, "crops": data.crops})
+    if data.tombstones is not None:
+        found |= {"num_forgotten": len(clips.left_out)}
     write_text(made(directory, PREDICTIONS), prediction_lines(clips, head, predicted))
     write_text(made(directory, RESULTS), json.dumps(found | dict(about), indent=2) + "\n")
     views = data.segments * data.crops
@@ -181,7 +183,9 @@ def prediction_lines(clips: Sequence[Clip], head: Head, predicted: Predictions) 
     """The text of predictions.jsonl: a line for each video, in the order of the list."""
     lines = []
     for clip, values, readable in zip(clips, predicted, is_readable(predicted), strict=True):
-        row = {"line": clip.line, "video": clip.path}
+        row: dict[str, Any] = {"line": clip.line, "video": clip.path}
+        if clip.span is not None:
+            row |= {"start_frame": clip.start_frame, "end_frame": clip.end_frame}
         row |= head.row(clip, values if readable else None)
         lines.append(json.dumps(row) + "\n")
     return "".join(lines)

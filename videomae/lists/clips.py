@@ -1,11 +1,12 @@
-"""Clip lists: the clips of a text file, one a line, in columns that processes share.
+"""Clip lists: the clips of a text file or a Parquet file, in columns that processes share.
 
-The formats of a line are in videomae.lists.formats. Paths are relative to a root and may hold
-spaces. Blank lines and lines that start with "# " (hash, space) are skipped; "#basketball/x.mp4" is
-a path.
+The formats of a line of text are in videomae.lists.formats. Paths are relative to a root and may
+hold spaces. Blank lines and lines that start with "# " (hash, space) are skipped;
+"#basketball/x.mp4" is a path. The columns of a Parquet file are in videomae.lists.parquet.
 """
 
-from collections.abc import Iterator, Sequence, Set
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -13,11 +14,22 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
 
 from videomae.config import CLASS, DataConfig, ListFormat
 from videomae.config.settings import dotted
-from videomae.lists.columns import Columns, Integers
+from videomae.lists.columns import NONE, Columns, Integers
 from videomae.lists.formats import Clip, ClipListError, all_forms, parse_line, short
+from videomae.lists.parquet import (
+    ENDING,
+    LABEL,
+    MOST_FRAME,
+    PATH,
+    is_parquet,
+    parquet_rows,
+    write_rows,
+)
 from videomae.lists.plain import plain_lines
 from videomae.lists.targets import check_format, wrong_target
 from videomae.lists.text_files import NotTextError, text_blocks
@@ -27,8 +39,17 @@ ROWS = 1 << 12
 """Clips that an iteration makes at once."""
 PARSED = 1 << 16
 """Lines that are taken apart one by one before they become columns."""
-NONE = -(10**18)
-"""Stands for None in a column: no line can hold so low a number."""
+FIELDS = {
+    "line": NONE,
+    "label": NONE,
+    "start": NONE,
+    "total": NONE,
+    "source": 0,
+    "start_frame": 0,
+    "end_frame": NONE,
+    "forgotten": 0,
+}
+"""The columns of numbers, in their order, and the number of each where a list says none."""
 
 
 class ClipList(Sequence[Clip]):
@@ -37,8 +58,7 @@ class ClipList(Sequence[Clip]):
     Held in columns, some 50 bytes a clip, of which all processes that decode share one copy.
 
     Args:
-        columns: path, and the other fields of Clip in their order; None is NONE, a source its
-            place in `sources`.
+        columns: path, and the numbers of FIELDS; None is NONE, a source its place in `sources`.
         targets: the target of each clip, a text and no number; None: none has one.
     """
 
@@ -48,6 +68,8 @@ class ClipList(Sequence[Clip]):
         self.columns = columns
         self.sources = sources
         self.targets = targets
+        self.left_out: Sequence[int] = ()
+        """Lines of the list that were left out, as tombstones name their videos."""
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
@@ -56,13 +78,15 @@ class ClipList(Sequence[Clip]):
             return clips
         sources = list(dict.fromkeys(clip.source for clip in clips))
         rows = [
-            (clip.line, *(NONE if n is None else n for n in clip[2:5]), sources.index(clip.source))
+            [
+                sources.index(clip.source) if name == "source" else _number(getattr(clip, name))
+                for name in FIELDS
+            ]
             for clip in clips
         ]
-        names = ("line", "label", "start", "total", "source")
-        numbers = np.array(rows, np.int64).reshape(len(rows), len(names))
+        numbers = np.array(rows, np.int64).reshape(len(rows), len(FIELDS))
         paths = pa.array([clip.path for clip in clips], pa.large_string())
-        columns = Columns.of(paths, dict(zip(names, numbers.T, strict=True)))
+        columns = Columns.of(paths, dict(zip(FIELDS, numbers.T, strict=True)))
         texts = [clip.target for clip in clips]
         targets = Columns.of(pa.array(texts, pa.large_string()), {}) if any(texts) else None
         return cls(columns, sources, targets)
@@ -109,13 +133,53 @@ class ClipList(Sequence[Clip]):
         return self.columns.number("label")
 
     def files(self) -> Integers:
-        """(len,): which file each clip is of, counted from 0; a list may name one more than once.
+        """(len,): which video each clip is, counted from 0; a list may name one more than once.
 
-        Paths of different sources are different files.
+        Paths of different sources are different videos, and so are different ranges of one file.
         """
         paths = self.columns.texts().dictionary_encode()
-        pairs = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
-        return pa.array(pairs).dictionary_encode().indices.to_numpy()
+        found = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
+        for name in ("start_frame", "end_frame"):
+            values = pa.array(self.columns.number(name)).dictionary_encode()
+            found = found * len(values.dictionary) + values.indices.to_numpy()
+            found = pa.array(found).dictionary_encode().indices.to_numpy()
+        return found
+
+    def kept(self) -> Integers:
+        """Return the places of the clips that no tombstone names."""
+        return np.flatnonzero(self.columns.number("forgotten") == 0)
+
+    def forgetting(self, forgotten: NDArray[np.bool_]) -> "ClipList":
+        """Return the clips, with those marked that tombstones name."""
+        columns = self.columns.with_number("forgotten", forgotten.astype(np.int64))
+        return ClipList(columns, self.sources, self.targets)
+
+    def without_forgotten(self) -> "ClipList":
+        """Return the clips that no tombstone names; `left_out` tells the lines of the others."""
+        forgotten = self.columns.number("forgotten") != 0
+        if not forgotten.any():
+            return self
+        kept = self.take(np.flatnonzero(~forgotten))
+        kept.left_out = self.columns.number("line")[forgotten].tolist()
+        return kept
+
+    def num_ranges(self) -> int:
+        """Count the clips that are ranges of a video, not all of it."""
+        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
+        return int(np.count_nonzero((start != 0) | (end != NONE)))
+
+    def num_overlapping(self) -> int:
+        """Count the clips that share frames with a clip of the same file that begins no later."""
+        paths = self.columns.texts().dictionary_encode()
+        files = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
+        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
+        order = np.lexsort((start, files))
+        files, start, end = files[order], start[order], end[order]
+        end = np.where(end == NONE, MOST_FRAME, end)
+        apart = MOST_FRAME + 1  # so that a file's frames lie beyond those of the one before
+        number = np.concatenate([[0], np.cumsum(files[1:] != files[:-1])])
+        reached = np.maximum.accumulate(number * apart + end)
+        return int(np.count_nonzero(reached[:-1] > (number * apart + start)[1:]))
 
     def on_lines(self, lines: Sequence[int]) -> Integers:
         """The places of the clips that stand on these lines of their lists."""
@@ -133,9 +197,29 @@ class ClipList(Sequence[Clip]):
         rows = self.columns.rows(first, last)
         texts = [("",)] * len(rows) if self.targets is None else self.targets.rows(first, last)
         return [
-            Clip(path, line, given(label), given(start), given(total), self.sources[source], text)
-            for (path, line, label, start, total, source), (text,) in zip(rows, texts, strict=True)
+            Clip(
+                *(path, line, given(label), given(start), given(total)),
+                *(self.sources[source], text, first_frame, given(end_frame), bool(forgotten)),
+            )
+            for (*(path, line, label, start, total, source, first_frame, end_frame, forgotten),), (
+                text,
+            ) in zip(rows, texts, strict=True)
         ]
+
+
+def full_columns(paths: Any, numbers: Mapping[str, Integers]) -> Columns:
+    """Return the columns of clips, with the numbers of FIELDS for those that are not given.
+
+    Args:
+        paths: an Arrow array of large_string.
+    """
+    given = Columns.of(paths, numbers)
+    usual = {name: torch.tensor([number]).expand(len(paths)) for name, number in FIELDS.items()}
+    return Columns(given.data, given.offsets, usual | given.numbers)
+
+
+def _number(value: int | None) -> int:
+    return NONE if value is None else value
 
 
 def _joined_targets(lists: Sequence[ClipList]) -> Columns | None:
@@ -158,7 +242,7 @@ def read_clips(
     """Every clip of a list, in its order.
 
     Args:
-        path: the list.
+        path: the list: a Parquet file if its name ends so, else a text file.
         data: gives the format, the number of classes and the first frame of frame folders.
         labelled: whether each clip must have what data.target learns: a label, or a target.
         key: the setting that named the list; its section is the clips' source.
@@ -169,25 +253,55 @@ def read_clips(
     """
     path = Path(path)
     section = key.rpartition(".")[0]
-    if labelled:
-        check_format(data)
-    blocks, first = [ClipList.of([])], 1
+    if is_parquet(path):
+        blocks = _parquet_blocks(path, data, section, labelled=labelled)
+        forms = f"expected one a row, in columns such as {PATH}, {LABEL}"
+    else:
+        if labelled:
+            check_format(data)
+        blocks = _text_blocks(path, data, section, key)
+        forms = f"expected one a line, such as {all_forms()}"
+    parts = [ClipList.of([]), *blocks]
+    columns = Columns.joined([part.columns for part in parts])
+    clips = ClipList(columns, [section], _joined_targets(parts))
+    if not clips:
+        raise ClipListError(f"{key}={path} lists no clip: {forms}")
+    _check_clips(clips, path, data, section, labelled=labelled)
+    return clips
+
+
+def _text_blocks(path: Path, data: DataConfig, section: str, key: str) -> Iterator[ClipList]:
+    """Yield the clips of a text file, some megabytes at a time."""
+    first = 1
     try:
         for text in text_blocks(path):
             array = pa.array([text.removesuffix("\n")], pa.large_string())
             lines = pc.split_pattern(array, "\n").flatten()
-            blocks.append(_parse_lines(lines, first, path, data, section))
+            yield _parse_lines(lines, first, path, data, section)
             first += len(lines)
     except (OSError, NotTextError) as error:
         raise ClipListError(
-            f"{key}={path} cannot be read ({error}): give a text file with one clip a line"
+            f"{key}={path} cannot be read ({error}): give a text file with one clip a line, or a "
+            f"Parquet file whose name ends in {ENDING}"
         ) from error
-    columns = Columns.joined([block.columns for block in blocks])
-    clips = ClipList(columns, [section], _joined_targets(blocks))
-    if not clips:
-        raise ClipListError(
-            f"{key}={path} lists no clip: expected one a line, such as {all_forms()}"
-        )
+
+
+def _parquet_blocks(
+    path: Path, data: DataConfig, section: str, *, labelled: bool
+) -> Iterator[ClipList]:
+    """Yield the clips of a Parquet file, some thousands at a time."""
+    for paths, numbers, targets in parquet_rows(path, data, labelled=labelled):
+        yield ClipList(full_columns(paths, numbers), [section], targets)
+
+
+def _check_clips(
+    clips: ClipList, path: Path, data: DataConfig, section: str, *, labelled: bool
+) -> None:
+    """Check the labels, the targets and the folders of frames of a list.
+
+    Raises:
+        ClipListError: naming the first line that cannot be.
+    """
     label, total = clips.labels(), clips.columns.number("total")
     wrong = (total != NONE) & (data.frame_template is None)
     has_label = labelled and data.target == CLASS
@@ -206,16 +320,23 @@ def read_clips(
             f"set {dotted(section, 'frame_template')}, for example "
             f"'{dotted(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
-    return clips
+
+
+def lines_hash(lines: Sequence[int]) -> str:
+    """Return the SHA-256 of the numbers of some lines of a list."""
+    return hashlib.sha256(",".join(map(str, lines)).encode()).hexdigest()
 
 
 def write_without(target: Path, source: Path, lines: Set[int], note: str | None) -> None:
-    """Write a list's own lines, comments among them, without some.
+    """Write a list's own lines, or rows, without some; comments and unread columns are kept.
 
     Args:
         lines: what is left out, counted from 1.
-        note: a comment to begin with.
+        note: a comment to begin with, in a text file.
     """
+    if is_parquet(source):
+        write_rows(target, source, lines)
+        return
     with (
         replacing(target) as temporary,
         temporary.open("w", encoding="utf-8") as file,
@@ -246,10 +367,9 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
         parts.append(ClipList.of(rest))
     for places, paths, values, targets in plain:
         numbers = {"line": first + places}
-        numbers |= dict.fromkeys(("label", "start", "total"), np.full(len(places), NONE))
         if data.list_format is ListFormat.frames_total_label:
             numbers["start"] = np.full(len(places), data.first_frame)
-        columns = Columns.of(paths, numbers | values | {"source": np.zeros_like(places)})
+        columns = full_columns(paths, numbers | values)
         texts = None if targets is None else Columns.of(targets, {})
         parts.append(ClipList(columns, [section], texts))
     if not len(others) and len(plain) == 1:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 Integers = NDArray[np.int64]
 KINDS = (np.int8, np.int16, np.int32, np.int64)
+NONE = -(10**18)
+"""Number that stands for None in a column: no list can hold so low a one."""
 
 
 class Columns:
@@ -53,10 +55,7 @@ class Columns:
         return cls(
             torch.cat([part.data for part in parts]),
             torch.cat([*offsets, torch.tensor(starts[-1:])]),
-            {
-                name: _narrow(np.concatenate([part.number(name) for part in parts]))
-                for name in parts[0].numbers
-            },
+            {name: _joined([part.numbers[name] for part in parts]) for name in parts[0].numbers},
         )
 
     def __len__(self) -> int:
@@ -93,6 +92,15 @@ class Columns:
         """A copy of the rows at these places, in this order."""
         numbers = {name: self.numbers[name].numpy()[places] for name in self.numbers}
         return Columns.of(self.texts().take(pa.array(places)), numbers)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One column of the parts of a column; one number throughout stays the one that is kept."""
+    filled = [part for part in parts if len(part)]
+    values = {int(part[0]) for part in filled if part.stride() == (0,)}
+    if len(values) == 1 and all(part.stride() == (0,) for part in filled):
+        return filled[0][:1].expand(sum(map(len, filled)))
+    return _narrow(np.concatenate([part.numpy().astype(np.int64) for part in parts]))
 
 
 def _narrow(values: NDArray[Any]) -> Tensor:

@@ -42,26 +42,53 @@ MOST_SHOWN = 200
 """Characters of a line that a message shows."""
 
 
+Span = tuple[int, int | None]
+"""Range of frames: the first, from 0, and the one after the last; None: the end of the video."""
+
+
+def span_told(span: Span) -> str:
+    """Return a range of frames in words, for messages."""
+    start, end = span
+    return f"frames {start} to {'the end' if end is None else end}"
+
+
 class ClipListError(UserError):
     """A clip list that is missing, empty or malformed."""
 
 
 class Clip(NamedTuple):
-    """One line of a clip list."""
+    """One line of a clip list: a video, a range of one, or a folder of frames."""
 
     path: str
     """As the list has it, relative to the root."""
     line: int
-    """Its line in the list, from 1."""
+    """Its line in the list, or its row of a Parquet file, from 1."""
     label: int | None = None
     start: int | None = None
-    """Number of the first frame of a frame folder."""
+    """Number of the first frame of a frame folder. None: a video file."""
     total: int | None = None
-    """Number of frames of a frame folder. None: a video file."""
+    """Number of frames of a frame folder. None: all that are there, or a video file."""
     source: str = "data"
     """The section of the config that its list stands in; see DataConfig.parts."""
     target: str = ""
     """The last field of a line of video_labels or video_values; see videomae.lists.targets."""
+    start_frame: int = 0
+    """First frame of a video file that belongs to the clip, from 0."""
+    end_frame: int | None = None
+    """Frame of a video file that ends the clip, and is no part of it. None: the file's end."""
+    forgotten: bool = False
+    """Whether a tombstone names the video, so that it must not be opened."""
+
+    @property
+    def span(self) -> Span | None:
+        """The range of a video file that the clip is; None: all of it, or a frame folder."""
+        whole = self.start_frame == 0 and self.end_frame is None
+        return None if whole else (self.start_frame, self.end_frame)
+
+    @property
+    def name(self) -> str:
+        """The path, and the range of the video's frames if it is one, for messages."""
+        return self.path if self.span is None else f"{self.path} ({span_told(self.span)})"
 
 
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from videomae.config import ConfigError, DoctorConfig, UserError
 from videomae.data.checks import listed_data
+from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import read_clips
 from videomae.run.console import SafeConsole
 from videomae.run.cores import available_cores
@@ -276,7 +277,9 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
     """Decode some frames of the first videos of config.list, and yield the result of each."""
     data = listed_data(config)
     try:
-        clips = read_clips(str(config.list), data, labelled=False, key="list")
+        listed = Path(str(config.list))
+        clips = read_clips(listed, data, labelled=False, key="list")
+        clips = with_tombstones(clips, listed, data, "list").without_forgotten()
     except UserError as error:
         yield Finding(ERROR, "list", str(error))
         return

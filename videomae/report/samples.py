@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from videomae.config import DataConfig, Sampling, UserError
 from videomae.data import frame_sampling
+from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import read_clips
 from videomae.lists.formats import Clip
+from videomae.lists.tombstones import TombstoneError
 from videomae.report.gather import Prediction
 from videomae.run.files import regular, sha256
 from videomae.video.interface import DecodeError
@@ -57,7 +59,11 @@ def read_samples(
     if reason := _why_not_read(Path(str(data.test_list)), hashes):
         return [Sample(each, [], f"data.test_list={data.test_list} {reason}") for each in chosen]
     try:
-        clips = read_clips(str(data.test_list), data, labelled=True, key="data.test_list")
+        key, path = "data.test_list", Path(str(data.test_list))
+        clips = with_tombstones(read_clips(path, data, labelled=True, key=key), path, data, key)
+    except TombstoneError:  # likewise
+        reason = f"data.tombstones={data.tombstones} cannot be read"
+        return [Sample(each, [], reason) for each in chosen]
     except UserError:  # it would quote a line
         reason = f"data.test_list={data.test_list} is no list of labelled clips"
         return [Sample(each, [], reason) for each in chosen]
@@ -68,6 +74,9 @@ def read_samples(
         if clip is None:
             other = f"line {each.line} of {data.test_list} names another video now"
             samples.append(Sample(each, [], other))
+            continue
+        if clip.forgotten:
+            samples.append(Sample(each, [], "data.tombstones names the video"))
             continue
         try:
             with reading_here(clip.path, data.max_clip_bytes):

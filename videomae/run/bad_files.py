@@ -25,11 +25,13 @@ class BadFile(NamedTuple):
     error: str
     source: str = "data"
     """Section of the config that the video's list stands in."""
+    span: tuple[int, int | None] | None = None
+    """Range of the file's frames that the clip is; None: all of them."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Source and path, which identify the file; a list may name a file more than once."""
-        return self.source, self.path
+    def key(self) -> tuple[object, ...]:
+        """Source, path and range, which identify the video; a list may name one more than once."""
+        return self.source, self.path, self.span
 
 
 def add_bad_files(directory: Path, files: Sequence[BadFile], which: str) -> None:
@@ -56,7 +58,14 @@ def replace_bad_files(directory: Path, rows: Sequence[str]) -> None:
 
 def bad_row(file: BadFile, which: str) -> str:
     """Return the line of bad_files.jsonl that names an unreadable video."""
-    row = {"path": file.path, "line": file.line, "error": file.error, "list": which}
+    row: dict[str, object] = {
+        "path": file.path,
+        "line": file.line,
+        "error": file.error,
+        "list": which,
+    }
     if file.source != "data":
         row["source"] = file.source
+    if file.span is not None:
+        row |= {"start_frame": file.span[0], "end_frame": file.span[1]}
     return json.dumps(row) + "\n"

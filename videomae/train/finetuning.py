@@ -18,14 +18,14 @@ from videomae.config import (
     WhichWeights,
     token_grid,
 )
-from videomae.data.checks import check_videos, training_clips, warn_of_shared
+from videomae.data.checks import read_list, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
 from videomae.evaluation.head import Head
 from videomae.evaluation.heads import ClassHead, new_head
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
-from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.clips import ClipList
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
@@ -220,9 +220,7 @@ def read_lists(config: FinetuneConfig) -> Lists:
 
     def labelled(key: str, path: str | None) -> ClipList:
         require(config, key)
-        clips = read_clips(str(path), data, labelled=True, key=key)
-        check_videos(clips, data, key)
-        return clips
+        return read_list(str(path), data, labelled=True, key=key)
 
     return Lists(
         training_clips(data, labelled=True),
@@ -274,7 +272,8 @@ def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> Non
     both = {"data.train_list": lists.train} | other
     for line in head.compare(both):
         logger.info(line)
-    places = np.unique(np.linspace(0, len(dataset.clips) - 1, SHOWN).astype(int)).tolist()
+    kept = dataset.clips.kept()
+    places = kept[np.unique(np.linspace(0, len(kept) - 1, SHOWN).astype(int))].tolist()
     captions, shown = [], []
     for place, batch in zip(places, single_examples(dataset, places), strict=True):
         clip = dataset.clips[place]

@@ -68,8 +68,10 @@ class HealthMonitor:
         self.failure: UserError | None = None
         """Error for which the run must stop once the step's checkpoint is complete; None: none."""
         self._file_of = clips.files()
+        self._opened = np.zeros(len(clips), dtype=bool)  # those that no tombstone names
+        self._opened[clips.kept()] = True
         self._tried = np.zeros(self._file_of.max() + 1, dtype=bool)  # by the number of the file
-        self._tried[self._file_of[steps.order.tried(steps.start)]] = True
+        self._tried[self._file_of[steps.order.tried(steps.start) & self._opened]] = True
         self._nonfinite: list[int] = []  # the latest steps in a row without a finite gradient
         self._losses: deque[float] = deque(maxlen=RECENT)
 
@@ -92,9 +94,8 @@ class HealthMonitor:
             by_key = {file.key: file for file in reversed(new)}
             self.log.bad_files([file for key, file in by_key.items() if key not in known])
         batch = self.steps.plan.global_batch
-        self._tried[self._file_of[[item.video for item in self.steps.order.global_items(step)]]] = (
-            True
-        )
+        places = np.array([item.video for item in self.steps.order.global_items(step)])
+        self._tried[self._file_of[places[self._opened[places]]]] = True
         epoch_ends = step % self.steps.plan.steps_per_epoch == 0
         enough = (step - 1) * batch < JUDGED_FROM <= step * batch
         if not self.bad or not (found or epoch_ends or enough or step == self.steps.last):
@@ -184,5 +185,6 @@ def read_bad_files(directory: Path, clips: Sequence[Clip]) -> dict[int, BadFile]
         source = row.get("source", "data")
         index = index_of_line.get((source, row["line"]))
         if index is not None:
-            bad[index] = BadFile(index, row["path"], row["line"], row["error"], source)
+            span = clips[index].span
+            bad[index] = BadFile(index, row["path"], row["line"], row["error"], source, span)
     return bad

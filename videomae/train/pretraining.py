@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from videomae.config import Precision, PretrainConfig, token_grid
-from videomae.data.checks import check_videos, training_clips, warn_of_shared
+from videomae.data.checks import read_list, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
 from videomae.evaluation.attention import draw_attention
 from videomae.evaluation.probing import EpochProbe, probe_data
-from videomae.lists.clips import ClipList, read_clips
+from videomae.lists.clips import ClipList
 from videomae.model.flops import pretraining_flops
 from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
@@ -160,10 +160,7 @@ def epoch_probe(run: Run, config: PretrainConfig) -> EpochProbe | None:
     data = probe_data(probe, config.data)
 
     def clips_of(name: str) -> ClipList:
-        key = f"probe.{name}"
-        clips = read_clips(str(getattr(probe, name)), data, labelled=True, key=key)
-        check_videos(clips, data, key)
-        return clips
+        return read_list(str(getattr(probe, name)), data, labelled=True, key=f"probe.{name}")
 
     train, test = clips_of("train_list"), clips_of("test_list")
     warn_of_shared(test, "probe.test_list", {"probe.train_list": train})
@@ -174,7 +171,8 @@ def draw_reconstructions(
     model: VideoMAE, dataset: TrainingClips, path: Path, precision: Precision
 ) -> None:
     """Save a picture of the trained model's reconstructions of a few clips across the list."""
-    places = range(0, len(dataset.clips), max(1, len(dataset.clips) // SHOWN))
+    kept = dataset.clips.kept().tolist()
+    places = kept[:: max(1, len(kept) // SHOWN)]
     batches = [batch for batch in single_examples(dataset, places[:SHOWN]) if not batch.bad]
     if not batches:
         return

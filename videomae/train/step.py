@@ -41,6 +41,8 @@ class Notices(NamedTuple):
     """Number of videos newly found unreadable."""
     num_short: float = 0.0
     """Number of videos shorter than the clip."""
+    num_forgotten: float = 0.0
+    """Number of videos that tombstones name."""
     stopping: float = 0.0
     """1 if this process must stop, else 0."""
     save_due: float = 0.0
@@ -73,8 +75,8 @@ class PendingStep:
     def wait(self) -> StepReport:
         """Wait for this step, but not for work that was enqueued after it; return its results."""
         loss, grad_norm, skipped, *told = self._copy.wait().tolist()
-        num_bad, num_short, stopping, save_due, *waited_s = told
-        notices = Notices(num_bad, num_short, stopping, save_due, tuple(waited_s))
+        single = len(Notices._fields) - 1
+        notices = Notices._make([*told[:single], tuple(told[single:])])
         # An update is skipped for a gradient that is not finite, or for a batch without a video.
         unread = bool(skipped) and math.isfinite(grad_norm)
         return StepReport(None if unread else loss, grad_norm, bool(skipped), notices)

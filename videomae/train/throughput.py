@@ -29,6 +29,8 @@ class LogInterval:
     """Seconds that training stood still for checkpoints."""
     num_short: int = 0
     """Number of videos shorter than the clip."""
+    num_forgotten: int = 0
+    """Number of videos that tombstones name, and that were not opened."""
 
 
 class Throughput:
@@ -37,16 +39,25 @@ class Throughput:
     Args:
         flops: floating-point operations of one view's forward and backward pass; None: unknown.
         peak: floating-point operations per second of the device, at most; None: unknown.
+        forgets: whether tombstones name videos of the list, which are counted.
     """
 
     def __init__(
-        self, run: Run, steps: StepRange, log: Log, flops: float | None, peak: float | None
+        self,
+        run: Run,
+        steps: StepRange,
+        log: Log,
+        flops: float | None,
+        peak: float | None,
+        *,
+        forgets: bool = False,
     ) -> None:
         self.run = run
         self.steps = steps
         self.log = log
         self.flops = flops
         self.peak = peak
+        self.forgets = forgets
         self._interval: LogInterval
 
     def begin(self, step: int, now: float) -> None:
@@ -85,6 +96,7 @@ class Throughput:
         interval.waiting += waited_s
         interval.by_rank += np.array(report.notices.waited_s)
         interval.num_short += int(report.notices.num_short)
+        interval.num_forgotten += int(report.notices.num_forgotten)
         steps, elapsed = step - interval.step, end - interval.start
         self.log.progress(step, report.loss, interval.waiting / elapsed)
         if step not in (1, self.steps.last) and step % self.run.settings.log_every:
@@ -102,6 +114,7 @@ class Throughput:
                 "save_s": interval.saving,
                 **self._device_metrics(views_per_s, steps),
                 "num_short": interval.num_short,
+                **({"num_forgotten": interval.num_forgotten} if self.forgets else {}),
             }
         )
         self.begin(step, end)

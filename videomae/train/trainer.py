@@ -74,6 +74,8 @@ class StepData:
     """Unreadable files that this process found in this step for the first time."""
     num_short: int = 0
     """Number of videos shorter than the clip."""
+    num_forgotten: int = 0
+    """Number of videos that tombstones name, and that were not opened."""
     first: Batch | None = None
     """The first micro-batch, if a picture of it is wanted."""
 
@@ -221,7 +223,10 @@ class Trainer:
             self.log.warn(0, low_rate_of_run(config, self.plan))
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
-        self.throughput = Throughput(run, steps, self.log, stage.flops, self._peak())
+        forgets = len(stage.clips.kept()) < len(stage.clips)
+        self.throughput = Throughput(
+            run, steps, self.log, stage.flops, self._peak(), forgets=forgets
+        )
         self.replicated = self.distributed.replicate(stage.objective)
         self.delivery, said = delivery_to(run.device)
         if said:
@@ -325,6 +330,7 @@ class Trainer:
                 data.waited_s += time.perf_counter() - asked
                 data.bad += [file for file in batch.bad if file.video not in self.health.bad]
                 data.num_short += batch.num_short
+                data.num_forgotten += batch.num_forgotten
                 if pictured and data.first is None:
                     data.first = batch
                 yield self.objective.inputs(batch, step, first)
@@ -333,6 +339,7 @@ class Trainer:
             return Notices(
                 num_bad=len(data.bad),
                 num_short=data.num_short,
+                num_forgotten=data.num_forgotten,
                 stopping=len(received) > 0 or self.checkpoints.failed,
                 save_due=self.checkpoint_timer.expired(),
                 waited_s=self.throughput.by_rank(data.waited_s),

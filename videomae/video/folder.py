@@ -33,8 +33,19 @@ def open_image(file: Path) -> Image.Image:
     return Image.open(regular(file), formats=FORMATS)
 
 
+def count_frames(path: Path, template: str, start: int) -> int:
+    """Count the image files of a folder that are numbered from `start` on without a gap."""
+    names = set(os.listdir(path))
+    return next(n for n in range(len(names) + 1) if template.format(start + n) not in names)
+
+
 class FrameFolder:
-    """A folder of extracted frames, one image file each."""
+    """A folder of extracted frames, one image file each.
+
+    Args:
+        template: format of a file name, filled with the numbers from `start` on.
+        total: number of frames; None: as many as there are.
+    """
 
     reference_stride = 1
 
@@ -43,11 +54,15 @@ class FrameFolder:
         path: Path,
         template: str,
         start: int,
-        total: int,
+        total: int | None,
         max_bytes: int = MAX_CLIP_BYTES,
     ) -> None:
         if not os.path.isdir(path):
             raise DecodeError(f"{path} is not a folder of frames")
+        if total is None:
+            total = count_frames(path, template, start)
+            if total == 0:
+                raise DecodeError(f"{path} holds no frame {template.format(start)}")
         self.path = path
         self.template = template
         self.start = start

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from videomae.config import MAX_CLIP_BYTES, DataConfig
+from videomae.config import MAX_CLIP_BYTES
+from videomae.config.lists import LinesConfig
 from videomae.config.typed import check_types
-from videomae.lists.formats import Clip
+from videomae.lists.formats import Clip, Span
 from videomae.run.console import progress_bar
 from videomae.run.files import append_text, whole_json_lines
 from videomae.run.worker_pool import run_all
@@ -33,18 +35,24 @@ class Job:
     """A video to inspect."""
 
     path: Path
-    frames: tuple[str, int, int] | None = None
-    """File-name template, first number and count of a folder of frames; None: a video file."""
+    frames: tuple[str, int, int | None] | None = None
+    """File-name template, first number and count (None: all that are there) of a folder of frames;
+    None: a video file."""
+    span: Span | None = None
+    """Range of the video file's frames; None: all of them."""
 
     @classmethod
-    def of_clip(cls, clip: Clip, data: DataConfig) -> "Job":
+    def of_clip(cls, clip: Clip, data: LinesConfig) -> "Job":
         """Return the job of inspecting the video of a list's line."""
         path = Path(str(data.root)).absolute() / clip.path
-        if clip.total is None:
-            return cls(path)
+        if clip.start is None:
+            return cls(path, None, clip.span)
         assert data.frame_template is not None  # read_clips has checked it
-        assert clip.start is not None
         return cls(path, (data.frame_template, clip.start, clip.total))
+
+    def request(self) -> list[Any]:
+        """Return the job as JSON holds it, as the first entries of a request to a program."""
+        return [str(self.path), self.frames, self.span]
 
 
 Stamp = tuple[int, int] | None
@@ -90,7 +98,7 @@ def inspect_all(
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> Iterator[tuple[Job, Inspection]]:
     """Inspect all videos; yield each job with its result, in the order in which they finish."""
-    requests = ((job, [str(job.path), job.frames, max_bytes]) for job in jobs)
+    requests = ((job, [*job.request(), max_bytes]) for job in jobs)
     for job, answer in run_all(command, requests, workers, timeout_s):
         found = (
             Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
@@ -107,8 +115,13 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
-    key = {"version": VERSION, "path": str(job.path), "frames": job.frames, "stamp": stamp}
-    key["max_bytes"] = max_bytes
+    key: dict[str, Any] = {
+        "version": VERSION,
+        "path": str(job.path),
+        "frames": job.frames,
+        "stamp": stamp,
+    }
+    key |= {"max_bytes": max_bytes} | ({"span": job.span} if job.span else {})
     return json.dumps(key | {"found": asdict(found)}) + "\n"
 
 
@@ -124,7 +137,8 @@ def _read_progress(
         if entry.get("version") != VERSION or entry.get("max_bytes") != max_bytes:
             continue
         try:
-            job = Job(Path(entry["path"]), tuple(entry["frames"]) if entry["frames"] else None)
+            frames, span = (tuple(entry.get(name) or ()) or None for name in ("frames", "span"))
+            job = Job(Path(entry["path"]), frames, span)
             stamp = tuple(entry["stamp"]) if entry["stamp"] else None
             if stamp is not None and stamps.get(job) == stamp:
                 found = Inspection(**entry["found"])

@@ -14,6 +14,7 @@ from videomae.run.worker_pool import memory_limited
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Video, within_memory
 from videomae.video.packs import PACK_INDEX, Pack
+from videomae.video.ranges import VideoRange
 
 AUTO = "auto"
 DECODERS = {
@@ -104,9 +105,9 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
     if pack := pack_at(root):
         return pack.open(clip, data.max_clip_bytes)
     path = root / clip.path
-    if clip.total is None:
-        video: Video = decoder(data.decoder)[1](path, data.max_clip_bytes)
-        return video
-    assert data.frame_template is not None  # read_clips has checked it
-    assert clip.start is not None
-    return FrameFolder(path, data.frame_template, clip.start, clip.total, data.max_clip_bytes)
+    if clip.start is not None:
+        assert data.frame_template is not None  # read_clips has checked it
+        template = data.frame_template
+        return FrameFolder(path, template, clip.start, clip.total, data.max_clip_bytes)
+    video: Video = decoder(data.decoder)[1](path, data.max_clip_bytes)
+    return video if clip.span is None else VideoRange(path, video, clip.span)

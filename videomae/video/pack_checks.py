@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from videomae.lists.tombstones import IDENTITIES
 from videomae.run.files import inside, read_json, sha256
 
 SCHEMA = pa.schema(
@@ -31,15 +32,37 @@ SCHEMA = pa.schema(
         ("label", pa.int32()),  # of the first line that names it; null: none
     ]
 )
-MAY_BE_NULL = ("fps", "label")
+RANGES = pa.schema(
+    [
+        ("start_frame", pa.int64()),  # first frame of the source that was packed; 0: its beginning
+        ("end_frame", pa.int64()),  # the frame after the last; null: its end
+    ]
+)
+"""The columns that the index of a pack of a Parquet list has besides."""
+VERSIONS = (1, 2)
+"""Versions of packs that are read: 1 has the columns of SCHEMA, 2 others too."""
+MAY_BE_NULL = ("fps", "label", "end_frame", *IDENTITIES)
 FRAME_BYTES = 5
 """Bytes of a frame in an MP4 file, at least: four of them are its length."""
 ROW_BYTES = sum(field.type.bit_width // 8 for field in SCHEMA if field.name != "source")
+TO_END = -1
+"""Number that stands for null in the order of the ranges of one source."""
 LARGEST, MOST_STRIDE = 2**62, 2**16
 Columns = Mapping[str, pa.Array]
 
 
-def read_manifest(path: Path, version: int) -> dict[str, Any]:
+def schema_of(*, ranges: bool, identities: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of an index.
+
+    Args:
+        ranges: whether the pack is of a Parquet list.
+        identities: those of IDENTITIES that it has, as the list has them.
+    """
+    own = [pa.field(name, pa.large_string()) for name in identities]
+    return pa.schema([*SCHEMA, *(RANGES if ranges else ()), *own])
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest, and check the types and ranges of the values that are used.
 
     Raises:
@@ -47,8 +70,9 @@ def read_manifest(path: Path, version: int) -> dict[str, Any]:
         OSError: the manifest cannot be read.
     """
     manifest = _object(read_json(path), path.name)
-    if type(manifest.get("version")) is not int or manifest["version"] != version:
-        raise ValueError(f"it is of version {_short(manifest.get('version'))}, not {version}")
+    if type(manifest.get("version")) is not int or manifest["version"] not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise ValueError(f"it is of version {_short(manifest.get('version'))}, not {known}")
     encoding = _object(_object(manifest.get("settings"), "settings").get("encoding"), "encoding")
     for name in ("stride", "keyint"):
         _check_count(encoding.get(name), name, 1, MOST_STRIDE)
@@ -101,13 +125,16 @@ def read_index(root: Path, manifest: Mapping[str, Any]) -> Columns:
     content = pa.memory_map(str(path)).read_buffer()
     check_plain(memoryview(content))
     reader = pa.ipc.open_file(content)
-    if not reader.schema.equals(SCHEMA):
+    ranges = manifest["version"] > 1
+    identities = [name for name in IDENTITIES if ranges and name in reader.schema.names]
+    schema = schema_of(ranges=ranges, identities=identities)
+    if not reader.schema.equals(schema):
         raise ValueError(f"{path.name} has other columns than a pack's")
     index = reader.read_all()
     if index.num_rows * ROW_BYTES > content.size:
         raise ValueError(f"{path.name} promises {index.num_rows} rows in {content.size} bytes")
     index.validate(full=True)
-    columns = {field.name: index.column(field.name).combine_chunks() for field in SCHEMA}
+    columns = {field.name: index.column(field.name).combine_chunks() for field in schema}
     check_rows(columns, [shard["bytes"] for shard in manifest["shards"]])
     return columns
 
@@ -182,8 +209,16 @@ def check_rows(columns: Columns, shard_bytes: Sequence[int]) -> None:
     for name in ("width", "height"):
         _refuse(name, numbers[name] < 1, columns)
     sources = columns["source"]
-    falls = pc.less_equal(sources[1:], sources[:-1]).to_numpy(zero_copy_only=False)
-    _refuse("source", np.append(False, falls), columns)
+    falls = pc.less(sources[1:], sources[:-1]).to_numpy(zero_copy_only=False)
+    equal = pc.equal(sources[1:], sources[:-1]).to_numpy(zero_copy_only=False)
+    if "start_frame" in columns:
+        start = columns["start_frame"].to_numpy()
+        end = pc.fill_null(columns["end_frame"], TO_END).to_numpy()
+        _refuse("start_frame", (start < 0) | (start > LARGEST), columns)
+        _refuse("end_frame", (end != TO_END) & (end <= start), columns)
+        later = (start[1:] > start[:-1]) | ((start[1:] == start[:-1]) & (end[1:] > end[:-1]))
+        equal &= ~later
+    _refuse("source", np.append(False, falls | equal), columns)
 
 
 def _refuse(name: str, wrong: NDArray[np.bool_], columns: Columns) -> None:

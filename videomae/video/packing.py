@@ -36,8 +36,16 @@ from videomae.run.files import (
     write_text,
 )
 from videomae.video.inspection import Inspection
-from videomae.video.pack_checks import SCHEMA
-from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, Pack, source_of
+from videomae.video.pack_checks import schema_of
+from videomae.video.packs import (
+    MANIFEST,
+    PACK_FILES,
+    PACK_INDEX,
+    Pack,
+    SourceKey,
+    key_of,
+    source_of,
+)
 from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
@@ -59,6 +67,8 @@ class Packing:
         encoding: encoder settings for all videos.
         shard_bytes: size of a shard in bytes, at most, if it holds more than one video.
         settings: settings that must be equal for a pack to be resumed.
+        more: further columns of the index for the pack of a Parquet list, a text for each clip;
+            None: it is the pack of a text list.
 
     Raises:
         PackingError: another process writes there, or the pack was begun with other settings.
@@ -71,6 +81,7 @@ class Packing:
         encoding: Encoding,
         shard_bytes: int,
         settings: Mapping[str, Any],
+        more: Mapping[str, Sequence[str | None]] | None = None,
     ) -> None:
         self.out = out
         self.clips = clips
@@ -79,7 +90,8 @@ class Packing:
         self.settings = json.loads(json.dumps(settings))
         self.done: dict[int, Transcoded] = {}
         self.shards: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
+        self.more = more
+        self.rows: list[tuple[SourceKey, dict[str, Any]]] = []
         self.next = 0  # the first clip that is not assigned to a shard yet
         self.members: list[int] = []  # clips of the shard that is being filled
         self.size = 0
@@ -133,22 +145,16 @@ class Packing:
         """Write the last shard, the index and, last of all, the manifest."""
         assert self.next == len(self.clips)
         self._close_shard()
-        order = sorted(self.rows, key=lambda row: str(row["source"]))
-        columns = {field.name: [row[field.name] for row in order] for field in SCHEMA}
-        with replacing(self.out / PACK_INDEX) as temporary:
-            table = pa.table(columns, schema=SCHEMA)
-            with pa.ipc.new_file(str(temporary), SCHEMA) as writer:
-                writer.write_table(table, max_chunksize=max(1, len(table)))
-        good = [made for _, made in self._made() if made.source.ok]
-        index = self.out / PACK_INDEX
+        self._write_index()
+        good, index = [m for _, m in self._made() if m.source.ok], self.out / PACK_INDEX
         manifest = {
-            "version": VERSION,
+            "version": 1 if self.more is None else 2,
             "settings": self.settings,
             "pyav": av.__version__,
             "num_videos": len(good),
             "num_left_out": len(self.done) - len(good),
             "num_frames": sum(made.source.num_frames for made in good),
-            "source_bytes": sum(made.source.bytes or 0 for made in good),
+            "source_bytes": sum(self._source_bytes().values()),
             "psnr": round(float(np.mean([made.psnr for made in good])), 2) if good else None,
             "min_psnr": min((made.min_psnr for made in good), default=None),
             "index": {"name": index.name, "bytes": index.stat().st_size, "sha256": sha256(index)},
@@ -157,6 +163,30 @@ class Packing:
         write_text(self.out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         shutil.rmtree(self.out / STAGING)
         (self.out / PROGRESS).unlink()
+
+    def _source_bytes(self) -> dict[str, int]:
+        """Return the size of each packed file, which may be the source of several ranges."""
+        made = {self.clips[number].path: made.source for number, made in self._made()}
+        return {path: source.bytes or 0 for path, source in made.items() if source.ok}
+
+    def _write_index(self) -> None:
+        """Write the index, sorted by the keys of its rows."""
+        ranges = self.more is not None
+        schema = schema_of(ranges=ranges, identities=list(self.more or ()))
+        order = [row for _, row in sorted(self.rows, key=lambda each: each[0])]
+        columns = {field.name: [row[field.name] for row in order] for field in schema}
+        with replacing(self.out / PACK_INDEX) as temporary:
+            table = pa.table(columns, schema=schema)
+            with pa.ipc.new_file(str(temporary), schema) as writer:
+                writer.write_table(table, max_chunksize=max(1, len(table)))
+
+    def _more_of(self, number: int) -> dict[str, Any]:
+        """Return what the pack of a Parquet list says of a clip besides: its range, and more."""
+        if self.more is None:
+            return {}
+        clip = self.clips[number]
+        found = {"start_frame": clip.start_frame, "end_frame": clip.end_frame}
+        return found | {name: values[number] for name, values in self.more.items()}
 
     def _made(self) -> Iterator[tuple[int, Transcoded]]:
         """Return the results by clip, in the clips' order."""
@@ -280,6 +310,7 @@ class Packing:
             "width": made.width,
             "height": made.height,
         }
+        facts |= self._more_of(number)
         return json.dumps(facts).encode()
 
     def _path(self, shard: int) -> Path:
@@ -306,7 +337,7 @@ class Packing:
                 "height": made.height,
                 "label": clip.label,
             }
-            self.rows.append(row)
+            self.rows.append((key_of(clip), row | self._more_of(member)))
             offset += self._needed(member)
         if not path.exists():
             with replacing(path) as temporary, temporary.open("wb") as file:

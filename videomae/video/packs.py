@@ -2,9 +2,10 @@
 
     shard-000000.tar   000000000.mp4 000000000.json 000000001.mp4 ...: uncompressed, and named as
                        WebDataset does
-    index.arrow        a row of each video, sorted by its source: see pack_checks.SCHEMA
+    index.arrow        a row of each video, sorted by its source and range: see pack_checks
     manifest.json      how the pack was made, what it holds, the SHA-256 of shards and index
-    list.txt           the lines of the list whose videos are in the pack
+    list.txt           the lines of the list whose videos are in the pack; of a Parquet list,
+                       list.parquet
     bad_files.jsonl    the videos that are not, and why
 
 A video is looked up in the memory-mapped index, and read from its shard by one read.
@@ -20,11 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
-from videomae.lists.formats import Clip
+from videomae.lists.formats import Clip, span_told
+from videomae.lists.parquet import is_parquet
 from videomae.run.console import Facts
 from videomae.run.files import inside, sha256
 from videomae.video.interface import DecodeError
-from videomae.video.pack_checks import read_index, read_manifest
+from videomae.video.pack_checks import TO_END, read_index, read_manifest
 from videomae.video.packed import PackedVideo
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,8 @@ logger = logging.getLogger(__name__)
 PACK_INDEX = "index.arrow"
 """Name of the file whose presence makes a root a pack."""
 MANIFEST, LIST, BAD = "manifest.json", "list.txt", "bad_files.jsonl"
-PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, BAD)
-VERSION = 1
+PARQUET_LIST = "list.parquet"
+PACK_FILES = ("shard-*.tar", PACK_INDEX, MANIFEST, LIST, PARQUET_LIST, BAD)
 OPEN_SHARDS = 256
 """Number of shards that a process keeps open, at most."""
 
@@ -42,9 +44,25 @@ class PackError(UserError):
     """Error: a pack is unfinished, damaged, or of another version."""
 
 
+SourceKey = tuple[str, int, int]
+"""Key of a packed video: its name in the index, its first frame, and its end or TO_END."""
+
+
 def source_of(clip: Clip) -> str:
-    """Return the name by which a pack's index knows the video of a clip."""
-    return clip.path if clip.total is None else f"{clip.path} {clip.start} {clip.total}"
+    """Return the name by which a pack's index knows the file or folder of a clip."""
+    if clip.start is None:
+        return clip.path
+    return f"{clip.path} {clip.start} {'all' if clip.total is None else clip.total}"
+
+
+def key_of(clip: Clip) -> SourceKey:
+    """Return the key by which a pack's index knows the video of a clip."""
+    return source_of(clip), clip.start_frame, TO_END if clip.end_frame is None else clip.end_frame
+
+
+def named(clip: Clip) -> str:
+    """Return a clip in words, for messages."""
+    return source_of(clip) if clip.span is None else f"{span_told(clip.span)} of {clip.path}"
 
 
 class Pack:
@@ -57,7 +75,7 @@ class Pack:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            self.manifest = read_manifest(root / MANIFEST, VERSION)
+            self.manifest = read_manifest(root / MANIFEST)
             self.columns = read_index(root, self.manifest)
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -86,7 +104,8 @@ class Pack:
         """
         row = self._find(clip)
         if row is None:
-            raise DecodeError(f"{source_of(clip)} is not in the pack {self.root}")
+            advice = "" if clip.span is None else ", whose list has other ranges: pack this list"
+            raise DecodeError(f"{named(clip)}: not in the pack {self.root}{advice}")
         number, offset, length, crc32, num_frames = (
             self.columns[name][row].as_py()
             for name in ("shard", "offset", "length", "crc32", "num_frames")
@@ -94,7 +113,7 @@ class Pack:
         path = self.root / self.shards[number]["name"]
         if length > max_bytes:
             raise DecodeError(
-                f"{path}: {source_of(clip)} has {length} bytes, more than "
+                f"{path}: {named(clip)} has {length} bytes, more than "
                 f"max_clip_bytes={max_bytes} allows"
             )
         try:
@@ -106,7 +125,7 @@ class Pack:
             raise DecodeError(f"{path}: {error}") from error
         if len(content) != length or zlib.crc32(content) != crc32:
             raise DecodeError(
-                f"{path}: the {length} bytes at {offset} are not those of {source_of(clip)}; "
+                f"{path}: the {length} bytes at {offset} are not those of {named(clip)}; "
                 f"python -m videomae.pack out={self.root} check=true says what is damaged"
             )
         encoding = self.manifest["settings"]["encoding"]
@@ -140,9 +159,17 @@ class Pack:
 
     def _find(self, clip: Clip) -> int | None:
         """Return the row of a clip in the index; None: it is not in the pack."""
-        wanted, sources = source_of(clip), self.columns["source"]
-        row = bisect_left(range(len(self)), wanted, key=lambda row: str(sources[row]))
-        return row if row < len(self) and str(sources[row]) == wanted else None
+        wanted = key_of(clip)
+        row = bisect_left(range(len(self)), wanted, key=self.key)
+        return row if row < len(self) and self.key(row) == wanted else None
+
+    def key(self, row: int) -> SourceKey:
+        """Return the key of a row of the index."""
+        source = str(self.columns["source"][row])
+        if "start_frame" not in self.columns:
+            return source, 0, TO_END
+        start, end = (self.columns[name][row].as_py() for name in ("start_frame", "end_frame"))
+        return source, start, TO_END if end is None else end
 
     def _file(self, number: int, path: Path) -> int:
         if number not in self.files:
@@ -150,6 +177,11 @@ class Pack:
                 os.close(self.files.pop(next(iter(self.files))))
             self.files[number] = os.open(path, os.O_RDONLY)
         return self.files[number]
+
+
+def list_of(out: Path, source: Path) -> Path:
+    """Return the path of a pack's own list, which is of the kind of the list that was packed."""
+    return out / (PARQUET_LIST if is_parquet(source) else LIST)
 
 
 def check_pack(out: Path) -> None:
@@ -165,8 +197,12 @@ def check_pack(out: Path) -> None:
     logger.info(f"{out}: every byte is as it was written")
 
 
-def print_pack(out: Path) -> None:
-    """Print what a pack holds, and how to use it."""
+def print_pack(out: Path, listed: Path) -> None:
+    """Print what a pack holds, and how to use it.
+
+    Args:
+        listed: the pack's own list.
+    """
     manifest = Pack(out).manifest
     size = sum(shard["bytes"] for shard in manifest["shards"])
     left_out = manifest["num_left_out"]
@@ -184,4 +220,4 @@ def print_pack(out: Path) -> None:
         worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
         rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
     logger.info(Facts(f"{out}", rows))
-    logger.info(f"use it as a root: data.train_list={out / LIST} data.root={out}")
+    logger.info(f"use it as a root: data.train_list={listed} data.root={out}")

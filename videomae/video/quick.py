@@ -2,8 +2,8 @@
 
 videomae.prepare scan=quick runs this module as a program, so that a decoder that crashes or hangs
 affects one video only. As in videomae.video.inspection, it reads one JSON array [path, frames,
-max_bytes] a line, and answers each with one line, the JSON object of an Inspection. Damage between
-the three frames is not found; videomae.video.inspection finds it.
+span, max_bytes] a line, and answers each with one line, the JSON object of an Inspection. Damage
+between the three frames is not found; videomae.video.inspection finds it.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,18 @@ from videomae.video.folder import FrameFolder
 from videomae.video.inspection import Inspection
 from videomae.video.interface import DecodeError, Video, within_memory
 from videomae.video.opening import AUTO, decoder
+from videomae.video.ranges import VideoRange
 
 
-def look_into(name: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspection:
+def look_into(
+    name: str, frames: Sequence[Any] | None, span: Sequence[Any] | None, max_bytes: int
+) -> Inspection:
     """Check that three frames of a video can be read by the default decoder.
 
     Args:
         name: path of a video file or of a folder of frames.
         frames: template, first number and count of a folder of frames; None: a video file.
+        span: range of the file's frames; None: all of them.
         max_bytes: bytes of memory that reading the video may take.
     """
     path = Path(name)
@@ -34,6 +38,7 @@ def look_into(name: str, frames: Sequence[Any] | None, max_bytes: int) -> Inspec
                 video = FrameFolder(path, template, start, total, max_bytes)
             else:
                 video = decoder(AUTO)[1](path, max_bytes)
+                video = VideoRange(path, video, (span[0], span[1])) if span else video
             last = video.num_frames - 1
             video.read([0, last // 2, last])
     except DecodeError as error:

@@ -16,13 +16,16 @@ import pyarrow.parquet as pq
 
 from videomae.config import ConfigError
 from videomae.lists.formats import Clip
+from videomae.lists.parquet import is_parquet
 from videomae.run.console import Facts
 from videomae.run.files import replacing
 from videomae.video.inspection import Inspection
 
 logger = logging.getLogger(__name__)
 
-PROGRESS, TABLE, CLEAN = "progress.jsonl", "scan.parquet", "clean.txt"
+PROGRESS, TABLE = "progress.jsonl", "scan.parquet"
+CLEAN, CLEAN_PARQUET = "clean.txt", "clean.parquet"
+"""Names of the list without the damaged lines, which is of the kind of the list."""
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -39,6 +42,8 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of scan.parquet."""
+RANGES = pa.schema([("start_frame", pa.int64()), ("end_frame", pa.int64())])
+"""The columns that it has besides where lines are ranges of videos; null: not one."""
 LARGE = 320
 """Pixels of the short side that are more than training needs."""
 
@@ -49,14 +54,20 @@ def check_scan_place(out: Path, source: Path) -> None:
     Raises:
         ConfigError: they would replace the list, or files that no scan has written.
     """
-    if os.path.realpath(out / CLEAN) == os.path.realpath(source):
+    if os.path.realpath(clean_list(out, source)) == os.path.realpath(source):
         raise ConfigError(f"list={source} is what out={out} would be filled with: choose another")
-    there = [name for name in (CLEAN, TABLE) if os.path.lexists(out / name)]
+    names = (CLEAN, CLEAN_PARQUET, TABLE)
+    there = [name for name in names if os.path.lexists(out / name)]
     if there and not os.path.exists(out / PROGRESS):
         raise ConfigError(
             f"out={out} holds {' and '.join(there)}, and no {PROGRESS} of a scan: choose another "
             "out, or move them away"
         )
+
+
+def clean_list(out: Path, source: Path) -> Path:
+    """Return the path of the list without the damaged lines of the list `source`."""
+    return out / (CLEAN_PARQUET if is_parquet(source) else CLEAN)
 
 
 def write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
@@ -67,17 +78,25 @@ def write_table(file: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
     }
     for each in fields(Inspection):
         columns[each.name] = [getattr(found, each.name) for _, found in results]
+    schema, spans = SCHEMA, [clip.span or (None, None) for clip, _ in results]
+    if any(clip.span for clip, _ in results):
+        schema = pa.schema([*SCHEMA, *RANGES])
+        columns |= {"start_frame": [a for a, _ in spans], "end_frame": [b for _, b in spans]}
     with replacing(file) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary)
+        pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
-def print_summary(out: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
-    """Print how many videos are damaged and why, how long the others are, and how large."""
+def print_summary(out: Path, clean: Path, results: Sequence[tuple[Clip, Inspection]]) -> None:
+    """Print how many videos are damaged and why, how long the others are, and how large.
+
+    Args:
+        clean: the list without the damaged lines.
+    """
     good = [(clip, found) for clip, found in results if found.ok]
     reasons = Counter(str(found.error).partition(" (")[0] for _, found in results if not found.ok)
     rows = [
         ("videos", f"{len(results):,}", ""),
-        ("undamaged", f"{len(good):,}", str(out / CLEAN)),
+        ("undamaged", f"{len(good):,}", str(clean)),
         *((f"  {reason}", f"{count:,}", "") for reason, count in reasons.most_common()),
     ]
     if good:

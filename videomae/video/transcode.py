@@ -5,8 +5,8 @@ other frame depends. A clip of every stride-th frame from a multiple of the stri
 from reference frames only. Frame i has the time i over the frame rate.
 
 videomae.pack runs this module as a program, so that a decoder that crashes or hangs affects one
-video only. It then reads one JSON array [path, frames, target, encoding, max_bytes] a line, writes
-the video to `target`, and answers each with one line, the JSON object of a Transcoded.
+video only. It then reads one JSON array [path, frames, span, target, encoding, max_bytes] a line,
+writes the video to `target`, and answers each with one line, the JSON object of a Transcoded.
 """
 
 import hashlib
@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.config import MAX_CLIP_BYTES
+from videomae.lists.formats import Span
 from videomae.run.worker_pool import serve
 from videomae.video.container import best_stream, check_file, frame_rate, open_container
-from videomae.video.inspection import STRICT, Inspection, inspect_frames, inspect_video
+from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.picture import TURNS, Size, display_matrix, filtered, shrunk
+from videomae.video.strict import STRICT
 
 MIN_PSNR = 20.0
 """Least PSNR of each frame's luma against its source, in dB; less means another picture."""
@@ -225,9 +227,10 @@ class Comparison:
 
 def transcode(
     path: Path,
-    frames: tuple[str, int, int] | None,
+    frames: tuple[str, int, int | None] | None,
     encoding: Encoding,
     max_bytes: int = MAX_CLIP_BYTES,
+    span: Span | None = None,
 ) -> tuple[Transcoded, bytes]:
     """Transcode a video in memory; return the result and the bytes of the MP4 file.
 
@@ -236,15 +239,30 @@ def transcode(
     Args:
         frames: template, first number and count of a folder of frames; None: a video file.
         max_bytes: bytes of memory that reading the source may take.
+        span: range of the file's frames that become the video; None: all of them.
     """
 
-    def decode(each: Callable[[av.VideoFrame], None]) -> Inspection:
+    def decode(each: Callable[[av.VideoFrame], None], seeks: bool) -> Inspection:
         if frames:
             return inspect_frames(path, *frames, each, max_bytes=max_bytes)
-        return inspect_video(path, each, max_bytes=max_bytes)
+        return inspect_video(path, each, span=span, seeks=seeks, max_bytes=max_bytes)
 
+    rate = Fraction(FRAMES_FPS) if frames else _rate(path)
+    made = _transcoded(encoding, rate, lambda each: decode(each, True))
+    if made[0].source.ok or span is None or span[0] == 0:
+        return made
+    # Some undamaged files cannot be decoded from each of their key frames on.
+    return _transcoded(encoding, rate, lambda each: decode(each, False))
+
+
+def _transcoded(
+    encoding: Encoding,
+    rate: Fraction,
+    decode: Callable[[Callable[[av.VideoFrame], None]], Inspection],
+) -> tuple[Transcoded, bytes]:
+    """Transcode the frames that `decode` passes to a function, both times that it is called."""
     try:
-        encoder = Mp4Encoder(encoding, _rate(path) if frames is None else Fraction(FRAMES_FPS))
+        encoder = Mp4Encoder(encoding, rate)
         found = decode(encoder.add)
         if not found.ok:
             return Transcoded(found), b""
@@ -283,13 +301,15 @@ def _rate(path: Path) -> Fraction:
 def write(
     path: str,
     frames: Sequence[Any] | None,
+    span: Sequence[Any] | None,
     target: str,
     encoding: Mapping[str, Any],
     max_bytes: int,
 ) -> Transcoded:
     """Transcode a video and write it to `target`: the answer to one request of videomae.pack."""
     of_folder: Any = frames and tuple(frames)
-    done, content = transcode(Path(path), of_folder, Encoding(**encoding), max_bytes)
+    of_file: Any = span and tuple(span)
+    done, content = transcode(Path(path), of_folder, Encoding(**encoding), max_bytes, of_file)
     try:
         if done.source.ok:
             partial = Path(f"{target}.{os.getpid()}")

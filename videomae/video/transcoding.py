@@ -11,18 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from videomae.config import ConfigError, PackConfig, UserError
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
+from videomae.lists.parquet import is_parquet, text_columns
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
+from videomae.lists.tombstones import IDENTITIES
 from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import write_text
 from videomae.run.worker_pool import run_all
+from videomae.video.inspecting import Job
 from videomae.video.inspection import Inspection
 from videomae.video.packing import Packing
-from videomae.video.packs import BAD, source_of
+from videomae.video.packs import BAD, key_of
 from videomae.video.transcode import Transcoded
 
 logger = logging.getLogger(__name__)
@@ -49,7 +53,7 @@ def check_labels(lines: ClipList, source: Path) -> None:
 
 def distinct_videos(lines: ClipList) -> list[Clip]:
     """Return the first line of each video, in the order of the list."""
-    first = {source_of(clip): clip for clip in reversed(lines)}
+    first = {key_of(clip): clip for clip in reversed(lines)}
     return sorted(first.values(), key=lambda clip: clip.line)
 
 
@@ -86,11 +90,9 @@ def transcode_all(packing: Packing, config: PackConfig) -> None:
 
 def _request(packing: Packing, number: int, config: PackConfig) -> list[object]:
     """Return what videomae.video.transcode is asked, less the memory that it may take."""
-    clip = packing.clips[number]
-    path = Path(str(config.root)).absolute() / clip.path
-    frames = None if clip.total is None else (config.frame_template, clip.start, clip.total)
     target = packing.staged(number).absolute()
-    return [str(path), frames, str(target), vars(packing.encoding)]
+    job = Job.of_clip(packing.clips[number], config)
+    return [*job.request(), str(target), vars(packing.encoding)]
 
 
 def _check_left_out(packing: Packing, max_bad_fraction: float) -> None:
@@ -116,13 +118,33 @@ def _check_left_out(packing: Packing, max_bad_fraction: float) -> None:
 def write_left_out(packing: Packing, lines: Sequence[Clip]) -> list[Clip]:
     """Write bad_files.jsonl of a pack, and return the lines of the list that it names."""
     errors = {
-        source_of(packing.clips[number]): made.source.error
+        key_of(packing.clips[number]): made.source.error
         for number, made in packing.done.items()
         if not made.source.ok
     }
-    bad = [clip for clip in lines if source_of(clip) in errors]
-    entries = (
-        {"path": clip.path, "line": clip.line, "error": errors[source_of(clip)]} for clip in bad
-    )
-    write_text(packing.out / BAD, "".join(json.dumps(entry) + "\n" for entry in entries))
+    bad = [clip for clip in lines if key_of(clip) in errors]
+    entries = []
+    for clip in bad:
+        entry = {"path": clip.path, "line": clip.line, "error": errors[key_of(clip)]}
+        if clip.span is not None:
+            entry |= {"start_frame": clip.start_frame, "end_frame": clip.end_frame}
+        entries.append(json.dumps(entry) + "\n")
+    write_text(packing.out / BAD, "".join(entries))
     return bad
+
+
+def identities_of(source: Path, clips: Sequence[Clip]) -> dict[str, list[str | None]] | None:
+    """Return what the index takes over from a Parquet list: its columns of IDENTITIES, a text for
+    each clip; None: it is a text list.
+
+    Raises:
+        ClipListError: the list is damaged, or one of the columns is no text.
+    """
+    if not is_parquet(source):
+        return None
+    parts = list(text_columns(source, IDENTITIES))
+    rows = pa.array([clip.line - 1 for clip in clips])
+    return {
+        name: pa.chunked_array([part[name] for part in parts]).take(rows).to_pylist()
+        for name in (parts[0] if parts else ())
+    }
