@@ -258,6 +258,8 @@ def test_a_store_that_does_not_answer_or_fails_later_stops_no_training(
     assert "MLflow has not answered for 0 s: training goes on" in said
     assert "MLflow has not ended within 0 s: metrics.jsonl" in said
     never.set()
+    sink._sender._thread.join(60)  # what it answers then is of no use, and that is told
+    assert caplog.messages[-1].startswith("MLflow gets no more: AttributeError")
 
     monkeypatch.setattr(sinks, "ANSWERS_S", 60)
     monkeypatch.setattr(sinks, "ENDS_S", 60)

@@ -103,10 +103,12 @@ class Sender:
         """Exception of `begin`; None: there was none yet."""
         self._tasks: Queue[Callable[[Any], object] | None] = Queue(MOST_WAITING)
         self._started = Event()
+        self._late = False
         work = partial(self._work, begin, end)
         self._thread = Thread(target=work, name=service, daemon=True)
         self._thread.start()
         if not self._started.wait(ANSWERS_S):
+            self._late = True
             logger.warning(f"{service} has not answered for {ANSWERS_S:.0f} s: training goes on")
 
     def _work(self, begin: Callable[[], Any], end: Callable[[Any], object]) -> None:
@@ -114,7 +116,7 @@ class Sender:
             run = begin()
         except BaseException as problem:  # the thread that made this one looks at it
             self.problem = problem
-            if self._started.is_set():  # it no longer looks
+            if self._late:  # it no longer looks
                 self._lost(problem)
             return
         finally:
