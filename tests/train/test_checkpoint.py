@@ -449,6 +449,7 @@ FREE_DATA = {
     "videos",
     "scan",
     "test_list",
+    "tombstones",
     "root",
     "num_train",
     "class_names",

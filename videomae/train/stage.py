@@ -64,7 +64,7 @@ class TrainingStage(ABC):
     def watch(self, plan: Plan) -> None:  # noqa: B027
         """Make the learning guards of a run with this plan."""
 
-    def judge(self, log: RunLog, step: int, loss: float) -> None:
+    def judge(self, log: RunLog, step: int, loss: float | None) -> None:
         """Warn in the log if the loss of a step shows that nothing is learned."""
         if self.stuck_loss:
             log.warn(step, self.stuck_loss.step(step, loss))

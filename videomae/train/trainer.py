@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,8 @@ from videomae.train.planning import choices_of, plan_run, settle_batch
 from videomae.train.profiling import traced
 from videomae.train.stage import TrainingStage
 from videomae.train.start import is_own
-from videomae.train.step import Notices, PendingStep, StepSettings, train_step
+from videomae.train.step import Notices, StepSettings, train_step
+from videomae.train.step_data import EnqueuedStep, StepData
 from videomae.train.step_range import StepRange
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
@@ -62,34 +62,6 @@ if TYPE_CHECKING:
     from videomae.train.checkpoint import Checkpoints
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class StepData:
-    """Statistics of the micro-batches that a step has received."""
-
-    waited_s: float = 0.0
-    """Seconds that this process waited for the micro-batches."""
-    bad: list[BadFile] = field(default_factory=list)
-    """Unreadable files that this process found in this step for the first time."""
-    num_short: int = 0
-    """Number of videos shorter than the clip."""
-    num_forgotten: int = 0
-    """Number of videos that tombstones name, and that were not opened."""
-    first: Batch | None = None
-    """The first micro-batch, if a picture of it is wanted."""
-
-
-@dataclass(frozen=True)
-class EnqueuedStep:
-    """A step that the host has enqueued, and whose results the device may still be computing."""
-
-    step: int
-    lr: float
-    results: PendingStep
-    data: StepData
-    began: float
-    """Time at which the host began the step, in seconds of time.perf_counter."""
 
 
 class Trainer:
