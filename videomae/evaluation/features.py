@@ -22,6 +22,7 @@ from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
+from videomae.run.addresses import is_address, shown_address
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
 from videomae.run.console import progress_bar
@@ -276,7 +277,10 @@ def is_bad_row(row: object, shard: range) -> bool:
 def settings_of_features(data: DataConfig) -> dict[str, Any]:
     """Return the settings of a data set that the features of its videos depend on."""
     names = [each.name for each in fields(data) if rules_of(each).in_features]
-    return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
+    found = {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
+    if is_address(data.root):  # it is written into the files of features
+        found["root"] = shown_address(str(data.root))
+    return found
 
 
 def _batches(
