@@ -33,6 +33,7 @@ from videomae.video import fetching
 from videomae.video.fetching import Fetcher
 from videomae.video.interface import DecodeError
 from videomae.video.opening import pack_at
+from videomae.video.pack_target import PackTarget
 from videomae.video.packs import Pack
 from videomae.video.shard_cache import ShardCache, Use, cache_directory
 
@@ -45,15 +46,21 @@ COUNT = 12
 
 
 @pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """A pack of 12 videos in 6 shards, in a folder that the servers serve."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 12 videos, and list.txt of them."""
     root = tmp_path_factory.mktemp("sources")
     names = [f"{number}.mp4" for number in range(COUNT)]
     for number, name in enumerate(names):
         write_video(root / name, seed=number)
     write_list(root / "list.txt", names)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pack(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """A pack of the videos in 6 shards, in a folder that the servers serve."""
     out = tmp_path_factory.mktemp("served") / "packs" / "one"
-    given = (f"list={root / 'list.txt'}", f"root={root}", f"out={out}", "shard_mb=0.01")
+    given = (f"list={sources / 'list.txt'}", f"root={sources}", f"out={out}", "shard_mb=0.01")
     assert call("pack", *given, "preset=ultrafast", "workers=1") == 0
     found = Pack(out)
     assert len(found.shards) >= 6
@@ -344,6 +351,98 @@ def test_an_address_is_refused_where_a_file_or_a_folder_of_videos_is_needed(
 def test_what_an_address_is() -> None:
     assert all(map(is_address, ("s3://b/p", "gs://b", "hf://datasets/a/b", "https://h/p")))
     assert not any(map(is_address, ("http://h/p", "s3:/b", "/s3://b", "S3://b", None)))
+
+
+# Writing
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The file system of an object store that has a bucket."""
+    import fsspec
+
+    with s3_server() as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+        for key, value in S3_KEYS.items():
+            monkeypatch.setenv(key, value)
+        files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("bucket")
+        yield files
+
+
+def there(files: Any) -> dict[str, bytes]:
+    return {path.rpartition("/")[2]: files.cat_file(path) for path in files.ls("bucket/p")}
+
+
+def test_a_pack_that_is_written_to_an_address_goes_on_after_a_break_to_the_bytes_of_a_disk(
+    bucket: Any,
+    sources: Path,
+    pack: Pack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = sources / "list.txt"
+    staging = tmp_path / "staging"
+    line = [
+        *("pack", f"list={listed}", f"root={sources}", "out=s3://bucket/p", "shard_mb=0.01"),
+        *("preset=ultrafast", "workers=1", f"staging={staging}"),
+    ]
+    put = PackTarget.put
+
+    def breaks(self: PackTarget, path: Path) -> None:
+        put(self, path)
+        if path.name == "shard-000002.tar":
+            raise AddressError("the connection is lost")
+
+    monkeypatch.setattr(PackTarget, "put", breaks)
+    assert call(*line) == 2
+    assert "the connection is lost" in capsys.readouterr().err
+    assert sorted(there(bucket)) == [f"shard-{number:06}.tar" for number in range(3)]
+    assert [path.name for path in staging.glob("shard-*")] == ["shard-000002.tar"]
+    assert call(*line, "crf=30") == 2
+    assert "begun with other settings" in capsys.readouterr().err
+    bucket.rm_file("bucket/p/shard-000001.tar")  # somebody removes it meanwhile
+
+    written: list[str] = []
+    monkeypatch.setattr(PackTarget, "put", lambda s, p: (written.append(p.name), put(s, p))[1])
+    assert call(*line) == 0
+    assert "data.train_list=s3://bucket/p/list.txt data.root=s3://bucket/p" in (
+        capsys.readouterr().err
+    )
+    assert "shard-000000.tar" not in written
+    assert written[-1] == "manifest.json"
+    assert there(bucket) == {path.name: path.read_bytes() for path in pack.root.iterdir()}
+    assert not list(staging.iterdir())
+
+    assert call(*line) == 0
+    assert "s3://bucket/p is complete" in capsys.readouterr().err
+    assert call(*line, "crf=30") == 2
+    assert "s3://bucket/p holds a pack of another list" in capsys.readouterr().err
+    assert call("pack", "out=s3://bucket/p", "check=true") == 0
+    assert "s3://bucket/p: every byte is as it was written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("https://127.0.0.1:1/p", "packs are written to s3://, gs://, hf:// and to folders"),
+        ("s3://nowhere/p", "The specified bucket does not exist"),
+    ],
+    ids=["https", "no bucket"],
+)
+def test_an_address_that_no_pack_can_be_written_to_is_refused_before_anything_is_done(
+    bucket: Any,
+    sources: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    out: str,
+    words: str,
+) -> None:
+    given = (f"list={sources / 'list.txt'}", f"root={sources}", f"staging={tmp_path / 's'}")
+    assert call("pack", *given, f"out={out}", "workers=1") == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
 
 
 # The cache

@@ -28,6 +28,8 @@ DENIED = {401, 403, "401", "403"}
 """Status codes of HTTP for a request that lacks the right credentials."""
 CREDENTIALS = ("NoCredentials", "PartialCredentials", "TokenRetrieval", "Unauthorized", "Gated")
 """Beginnings of the names of libraries' errors about credentials."""
+TRIAL = ".videomae"
+"""Name of the file that is written to find out whether files can be written."""
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "aiohttp"}
 """The package that fsspec needs for each scheme."""
 LOGIN = {
@@ -137,6 +139,20 @@ class RemoteFolder:
                 "written: the same command writes it again"
             )
 
+    def try_writing(self) -> None:
+        """Write an empty file into the folder, and remove it.
+
+        Raises:
+            AddressError: that cannot be done, as the bucket does not exist, or credentials lack.
+        """
+        place = self._at(TRIAL)
+
+        def write() -> None:
+            self.files.pipe_file(place, b"")
+            self.files.rm_file(place)
+
+        self._persistently(TRIAL, "written", write)
+
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
 
@@ -189,7 +205,9 @@ def _file_system(address: str, scheme: str) -> tuple[Any, str]:
         options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
     if scheme == "s3":
         options["config_kwargs"] = {"connect_timeout": TIMEOUT_S, "read_timeout": TIMEOUT_S}
-    files, path = fsspec.core.url_to_fs(address, use_listings_cache=False, **options)
+    files, path = fsspec.core.url_to_fs(
+        address, use_listings_cache=False, skip_instance_cache=True, **options
+    )
     return files, str(path)
 
 

@@ -1,7 +1,8 @@
 """Write a pack: transcoded videos go into shards in the order of their list.
 
     staging/N.mp4      the video of clip N until its shard is complete
-    progress.jsonl     the settings, then the result for each clip, in any order
+    progress.jsonl     the settings, then the result for each clip, in any order; the hash of each
+                       shard; and which shards are at the address that the pack goes to
 
 A shard is written whole, under its own name, once all of its videos are transcoded. Its bytes
 depend only on the list and the settings. Both files above are removed when the pack is complete.
@@ -11,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,13 +37,21 @@ from videomae.run.files import (
 )
 from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
-from videomae.video.packs import MANIFEST, PACK_FILES, PACK_INDEX, VERSION, Pack, source_of
+from videomae.video.pack_target import PackTarget
+from videomae.video.packs import (
+    BAD,
+    LIST,
+    MANIFEST,
+    PACK_FILES,
+    PACK_INDEX,
+    VERSION,
+    Pack,
+    source_of,
+)
+from videomae.video.tar import BLOCK, TAR_END, padded, write_member
 from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
-BLOCK = 512
-"""Bytes of a tar header; the content after it is padded to a multiple of this size."""
-TAR_END = bytes(2 * BLOCK)
 
 
 class PackingError(UserError):
@@ -59,6 +67,7 @@ class Packing:
         encoding: encoder settings for all videos.
         shard_bytes: size of a shard in bytes, at most, if it holds more than one video.
         settings: settings that must be equal for a pack to be resumed.
+        target: place at an address to which the files go from `out`; None: they stay there.
 
     Raises:
         PackingError: another process writes there, or the pack was begun with other settings.
@@ -71,8 +80,11 @@ class Packing:
         encoding: Encoding,
         shard_bytes: int,
         settings: Mapping[str, Any],
+        target: PackTarget | None = None,
     ) -> None:
         self.out = out
+        self.target = target
+        self.sent: set[int] = set()  # the shards that are at the target
         self.clips = clips
         self.encoding = encoding
         self.shard_bytes = shard_bytes
@@ -129,8 +141,8 @@ class Packing:
         self.done[number] = made
         self._fill()
 
-    def finish(self) -> None:
-        """Write the last shard, the index and, last of all, the manifest."""
+    def finish(self) -> dict[str, Any]:
+        """Write the last shard, the index and, last of all, the manifest, which is returned."""
         assert self.next == len(self.clips)
         self._close_shard()
         order = sorted(self.rows, key=lambda row: str(row["source"]))
@@ -155,8 +167,13 @@ class Packing:
             "shards": self.shards,
         }
         write_text(self.out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        if self.target:
+            for name in (PACK_INDEX, LIST, BAD, MANIFEST):  # what completes the pack comes last
+                self.target.put(self.out / name)
+                (self.out / name).unlink()
         shutil.rmtree(self.out / STAGING)
         (self.out / PROGRESS).unlink()
+        return manifest
 
     def _made(self) -> Iterator[tuple[int, Transcoded]]:
         """Return the results by clip, in the clips' order."""
@@ -196,6 +213,7 @@ class Packing:
             for line in lines
             if type(line.get("shard")) is int and isinstance(line.get("sha256"), str)
         }
+        self.sent = {line["sent"] for line in lines if type(line.get("sent")) is int}
         kept = -1
         for shard, members in enumerate(self._layout()):
             if self._is_whole(shard, members):
@@ -215,6 +233,8 @@ class Packing:
         """Tell whether a shard exists with its full size; its bytes are checked when it is read."""
         path = self._path(shard)
         size = sum(map(self._needed, members)) + len(TAR_END)
+        if self.target and shard in self.sent:
+            return self.target.holds(path.name, size)
         return path.is_file() and path.stat().st_size == size
 
     def _forget(self, shard: int) -> None:
@@ -224,6 +244,7 @@ class Packing:
             raise PackingError(f"{path} is a directory in the place of a shard: remove it")
         path.unlink(missing_ok=True)
         self.hashes.pop(shard, None)
+        self.sent.discard(shard)
 
     def _is_staged(self, number: int) -> bool:
         """Tell whether the staged video of a clip is there, with its size and CRC-32."""
@@ -265,7 +286,7 @@ class Packing:
     def _needed(self, number: int) -> int:
         """Return the bytes that a clip takes in its shard."""
         return sum(
-            BLOCK + _padded(length)
+            BLOCK + padded(length)
             for length in (self.done[number].length, len(self._facts(number)))
         )
 
@@ -308,35 +329,47 @@ class Packing:
             }
             self.rows.append(row)
             offset += self._needed(member)
-        if not path.exists():
+        if not path.exists() and number not in self.sent:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 for member in self.members:
                     name = f"{member:09}"
-                    _write_member(file, f"{name}.mp4", self.staged(member).read_bytes())
-                    _write_member(file, f"{name}.json", self._facts(member))
+                    write_member(file, f"{name}.mp4", self.staged(member).read_bytes())
+                    write_member(file, f"{name}.json", self._facts(member))
                 file.write(TAR_END)
         if number not in self.hashes:
             self.hashes[number] = sha256(path)
             self._note({"shard": number, "sha256": self.hashes[number]})
         entry = {"name": path.name, "bytes": offset + len(TAR_END), "sha256": self.hashes[number]}
         self.shards.append(entry | {"num_videos": len(self.members)})
+        if self.target and number not in self.sent:
+            self.target.put(path)
+            self._note({"sent": number})
+            self.sent.add(number)
+            path.unlink()
         for member in self.members:
             self.staged(member).unlink(missing_ok=True)
         self.members, self.size = [], 0
 
 
-def is_complete(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Return whether a directory holds the complete pack that these settings make.
+def is_complete(place: Path | PackTarget, settings: Mapping[str, Any]) -> bool:
+    """Return whether a directory, or an address, holds the complete pack that these settings make.
 
     Raises:
         ConfigError: it holds another complete pack.
         PackError: the pack there cannot be read.
+        AddressError: the address cannot be reached.
     """
-    if not os.path.exists(out / MANIFEST):
-        return False
-    if Pack(out).manifest["settings"] != json.loads(json.dumps(settings)):
+    if isinstance(place, PackTarget):
+        name, manifest = place.name, place.manifest(MANIFEST)
+        if manifest is None:
+            return False
+    else:
+        if not os.path.exists(place / MANIFEST):
+            return False
+        name, manifest = str(place), Pack(place).manifest
+    if manifest.get("settings") != json.loads(json.dumps(settings)):
         raise ConfigError(
-            f"{out} holds a pack of another list or of other settings: choose another out"
+            f"{name} holds a pack of another list or of other settings: choose another out"
         )
     return True
 
@@ -355,15 +388,3 @@ def _made_before(values: Mapping[str, Any]) -> Transcoded:
     if not 0 <= made.crc32 < 2**32 or any(not 0 <= count < 2**31 for count in counts):
         raise ValueError(f"numbers that cannot be: {counts}")
     return made
-
-
-def _padded(length: int) -> int:
-    return -(-length // BLOCK) * BLOCK
-
-
-def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
-    """Append a file to a tar archive, without owner or time, so that bytes are reproducible."""
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    file.write(info.tobuf(tarfile.USTAR_FORMAT))
-    file.write(content + bytes(_padded(len(content)) - len(content)))

@@ -14,7 +14,7 @@ import logging
 import os
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from videomae.config import MAX_CLIP_BYTES, UserError
 from videomae.lists.formats import Clip
-from videomae.run.addresses import AddressError, shown_address
+from videomae.run.addresses import AddressError, is_address, shown_address
 from videomae.run.console import Facts
 from videomae.run.files import inside, sha256
 from videomae.video.fetching import FetchRequest
@@ -229,27 +229,31 @@ class Pack:
         return self.files[number]
 
 
-def check_pack(out: Path) -> None:
-    """Read every byte of a pack, and print that it is whole.
+def check_pack(out: str | Path) -> None:
+    """Read every byte of a pack, in a directory or at an address, and print that it is whole.
 
     Raises:
         UserError: files are missing or damaged, which the message names.
     """
-    if damage := Pack(out).damage(thorough=True):
+    found = Pack.at(str(out)) if is_address(out) else Pack(Path(out))
+    if damage := found.damage(thorough=True):
         raise UserError(
-            f"{out} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
+            f"{found.name} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
         )
-    logger.info(f"{out}: every byte is as it was written")
+    logger.info(f"{found.name}: every byte is as it was written")
 
 
-def print_pack(out: Path) -> None:
-    """Print what a pack holds, and how to use it."""
-    manifest = Pack(out).manifest
+def print_pack(out: str, manifest: Mapping[str, Any]) -> None:
+    """Print what a pack holds, and how to use it.
+
+    Args:
+        out: its directory or address, without a password.
+    """
     size = sum(shard["bytes"] for shard in manifest["shards"])
     left_out = manifest["num_left_out"]
     rows = [
         ("videos", f"{manifest['num_videos']:,}", f"{manifest['num_frames']:,} frames"),
-        ("left out", f"{left_out:,}", str(out / BAD) if left_out else ""),
+        ("left out", f"{left_out:,}", f"{out}/{BAD}" if left_out else ""),
         (
             "size",
             f"{size / 1e6:,.1f} MB",
@@ -260,5 +264,5 @@ def print_pack(out: Path) -> None:
     if manifest["num_videos"]:
         worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
         rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
-    logger.info(Facts(f"{out}", rows))
-    logger.info(f"use it as a root: data.train_list={out / LIST} data.root={out}")
+    logger.info(Facts(out, rows))
+    logger.info(f"use it as a root: data.train_list={out}/{LIST} data.root={out}")
