@@ -1,6 +1,7 @@
 """Servers of packs for the tests and the soak: object stores and web servers, good and bad."""
 
 import http.server
+import logging
 import os
 import re
 import shutil
@@ -82,6 +83,7 @@ def s3_server() -> Iterator[str]:
     """The address of moto's object store, which AWS_ENDPOINT_URL must name."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
