@@ -27,6 +27,7 @@ from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
 from videomae.run.console import progress_bar
 from videomae.run.files import parse_json, replacing
+from videomae.run.journal import UNIT
 from videomae.run.run import Run
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class FeatureCache:
         places = [index for first in mine for index in self._shard(first)]
         pending: list[tuple[int, Tensor, Tensor | None]] = []
         bad: list[BadFile] = []
-        with progress_bar("features", total=len(places)) as bar:
+        with progress_bar("features", total=len(places), unit=UNIT) as bar:
             for batch in _batches(run, self.clips, places, data):
                 tokens = encoder.tokens(batch.clip)
                 means = _finite(tokens.mean(1).cpu())

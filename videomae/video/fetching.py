@@ -34,7 +34,7 @@ from videomae.video.shard_cache import (
     key_of,
 )
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("videomae.video.fetching")
 
 BLOCK = 1 << 23
 """Bytes that are asked for at a time, at most."""

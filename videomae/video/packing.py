@@ -8,7 +8,6 @@ A shard is written whole, under its own name, once all of its videos are transco
 depend only on the list and the settings. Both files above are removed when the pack is complete.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -27,14 +26,12 @@ from videomae.config import ConfigError, UserError
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip
 from videomae.run.files import (
-    append_text,
-    regular,
     remove_temporaries,
     replacing,
     sha256,
-    whole_json_lines,
     write_text,
 )
+from videomae.run.journal import Journal, OtherJobError
 from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
 from videomae.video.pack_target import PackTarget
@@ -88,7 +85,8 @@ class Packing:
         self.clips = clips
         self.encoding = encoding
         self.shard_bytes = shard_bytes
-        self.settings = json.loads(json.dumps(settings))
+        self.journal = Journal(out / PROGRESS, settings, alone=True)
+        self.settings = self.journal.settings
         self.done: dict[int, Transcoded] = {}
         self.shards: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
@@ -101,26 +99,20 @@ class Packing:
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             self._check_free()
-        self.progress: IO[str] = regular(path).open("a", encoding="utf-8")
         try:
-            fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.journal.__enter__()
         except BlockingIOError as error:
-            self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
-        except OSError:
-            pass  # some cluster file systems have no locks
+        except OtherJobError as error:
+            raise PackingError(self._differs(error.settings)) from error
         (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
-        lines = whole_json_lines(path)
-        if path.stat().st_size == 0:
-            self._note({"settings": self.settings})
-            lines = [{"settings": self.settings}]
-        self._restore(lines)
+        self._restore(self.journal.entries)
         self._fill()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.close()
+        self.journal.__exit__()
 
     def _check_free(self) -> None:
         """Raise PackingError if files of another pack exist before this pack is begun."""
@@ -137,7 +129,7 @@ class Packing:
 
     def add(self, number: int, made: Transcoded) -> None:
         """Record the result for a clip, and write the shards that are complete now."""
-        self._note({"clip": number, "made": asdict(made)})
+        self.journal.note({"clip": number, "made": asdict(made)})
         self.done[number] = made
         self._fill()
 
@@ -179,31 +171,29 @@ class Packing:
         """Return the results by clip, in the clips' order."""
         return iter(sorted(self.done.items()))
 
-    def _note(self, entry: Mapping[str, Any]) -> None:
-        append_text(self.out / PROGRESS, json.dumps(entry) + "\n")
+    def _differs(self, begun: Mapping[str, Any] | None) -> str:
+        """Return what is wrong with the settings with which a pack was begun in the directory."""
+        if begun is None:
+            return (
+                f"{self.out / PROGRESS} is damaged, and does not say what is packed there: remove "
+                f"{self.out} and pack anew, or choose another out"
+            )
+        rows = [
+            f"  {key}: {begun.get(key)} there, {value} here"
+            for key, value in self.settings.items()
+            if begun.get(key) != value
+        ]
+        return (
+            f"{self.out} holds a pack begun with other settings:\n"
+            + "\n".join(rows)
+            + "\nGo on with those, or choose another out"
+        )
 
     def _restore(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Restore the results of an earlier process.
 
         Videos that it could not read are tried again, unless a later shard is complete already.
         """
-        settings = next((line["settings"] for line in lines if "settings" in line), None)
-        if not isinstance(settings, dict):
-            raise PackingError(
-                f"{self.out / PROGRESS} is damaged, and does not say what is packed there: remove "
-                f"{self.out} and pack anew, or choose another out"
-            )
-        differing = [key for key in self.settings if settings.get(key) != self.settings[key]]
-        if differing:
-            rows = [
-                f"  {key}: {settings.get(key)} there, {self.settings[key]} here"
-                for key in differing
-            ]
-            raise PackingError(
-                f"{self.out} holds a pack begun with other settings:\n"
-                + "\n".join(rows)
-                + "\nGo on with those, or choose another out"
-            )
         for line in lines:
             with suppress(KeyError, TypeError, ValueError):  # damaged: the video is packed again
                 if "made" in line and type(line["clip"]) is int:
@@ -338,12 +328,12 @@ class Packing:
                 file.write(TAR_END)
         if number not in self.hashes:
             self.hashes[number] = sha256(path)
-            self._note({"shard": number, "sha256": self.hashes[number]})
+            self.journal.note({"shard": number, "sha256": self.hashes[number]})
         entry = {"name": path.name, "bytes": offset + len(TAR_END), "sha256": self.hashes[number]}
         self.shards.append(entry | {"num_videos": len(self.members)})
         if self.target and number not in self.sent:
             self.target.put(path)
-            self._note({"sent": number})
+            self.journal.note({"sent": number})
             self.sent.add(number)
             path.unlink()
         for member in self.members:
