@@ -165,7 +165,7 @@ def test_damaged_videos_go_through_everything_that_reads_videos(
 def test_a_run_from_a_bad_server_that_is_killed_ends_as_one_left_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main_of("soak", "remote", "--times", 2, "--steps", 21)
+    main_of("soak", "remote", "--times", 1, "--steps", 14)
     said = capsys.readouterr().out
     assert "run 1: identical" in said
     assert "remote: good" in said

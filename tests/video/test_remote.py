@@ -35,6 +35,7 @@ from videomae.video.interface import DecodeError
 from videomae.video.opening import pack_at
 from videomae.video.pack_target import PackTarget
 from videomae.video.packs import Pack
+from videomae.video.remote import RemoteShards
 from videomae.video.shard_cache import ShardCache, Use, cache_directory
 
 REMOTE = all(map(importlib.util.find_spec, ("fsspec", "s3fs", "aiohttp", "moto", "flask_cors")))
@@ -136,6 +137,8 @@ def test_a_pack_at_any_address_gives_the_frames_of_a_disk(
     far = Pack.at(address, str(tmp_path / "cache"))
     assert same_frames(far, pack)
     assert far.name == address.rstrip("/")
+    manifests = [(place / "manifest.json").read_bytes() for place in (far.root, pack.root)]
+    assert manifests[0] == manifests[1]  # whose hash is in a run's identity: either may go on
     shards = list(far.root.glob("shard-*.tar"))
     assert sorted(path.read_bytes() for path in shards) == sorted(
         path.read_bytes() for path in pack.root.glob("shard-*.tar")
@@ -319,6 +322,28 @@ def test_a_lost_connection_is_tried_again_and_then_named(
     assert "10 attempts failed" in said
     assert "secret" not in said + caplog.text
     assert "attempt 10 of 10" in caplog.text
+
+
+def test_a_connection_that_stays_lost_ends_training_and_makes_no_bad_files(
+    served: Faulty, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: RemoteShards, line: str) -> None:
+        for name in [shard["name"] for shard in pack.shards]:
+            failed = {"kind": fetching.STOPPED, "error": f"{self.name}/{name}: 10 attempts failed"}
+            self.cache.beside(name, ".failed").write_text(json.dumps(failed))
+
+    monkeypatch.setattr(RemoteShards, "_send", refused)
+    with pytest.raises(AddressError, match=f"{served.address}/shard-.*: 10 attempts failed"):
+        batches(served.address, pack.root / "list.txt", cache_dir=str(tmp_path / "cache"))
+
+
+def test_waiting_for_a_shard_does_not_count_towards_the_time_limit_of_a_video(
+    served: Faulty, pack: Pack, tmp_path: Path
+) -> None:
+    served.pause_s = 3.0
+    given = {"cache_dir": str(tmp_path / "cache"), "timeout_s": 2.0}
+    far = batches(served.address, pack.root / "list.txt", **given)
+    assert same_batches(far, batches(str(pack.root), pack.root / "list.txt"))
 
 
 def test_a_password_in_the_address_reaches_no_log(

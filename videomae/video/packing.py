@@ -36,8 +36,6 @@ from videomae.video.inspection import Inspection
 from videomae.video.pack_checks import SCHEMA
 from videomae.video.pack_target import PackTarget
 from videomae.video.packs import (
-    BAD,
-    LIST,
     MANIFEST,
     PACK_FILES,
     PACK_INDEX,
@@ -160,7 +158,8 @@ class Packing:
         }
         write_text(self.out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         if self.target:
-            for name in (PACK_INDEX, LIST, BAD, MANIFEST):  # what completes the pack comes last
+            names = [path.name for name in PACK_FILES for path in self.out.glob(name)]
+            for name in sorted(names, key=MANIFEST.__eq__):  # what completes the pack comes last
                 self.target.put(self.out / name)
                 (self.out / name).unlink()
         shutil.rmtree(self.out / STAGING)
