@@ -34,7 +34,7 @@ from videomae.video.fetching import Fetcher
 from videomae.video.interface import DecodeError
 from videomae.video.opening import pack_at
 from videomae.video.pack_target import PackTarget
-from videomae.video.packs import Pack
+from videomae.video.packs import Pack, PackError
 from videomae.video.remote import RemoteShards
 from videomae.video.shard_cache import ShardCache, Use, cache_directory
 
@@ -237,6 +237,19 @@ def test_a_fetching_program_that_dies_is_started_again(
     assert same_frames(far, pack)
 
 
+def test_a_pack_that_changes_during_a_run_is_named(
+    served: Faulty, pack: Pack, tmp_path: Path
+) -> None:
+    far = Pack.at(served.address, str(tmp_path / "cache"))
+    assert far.remote is not None
+    manifest = served.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"num_left_out": 0', '"num_left_out": 1'))
+    far.remote.program.kill()
+    far.remote.program.wait()
+    with pytest.raises(AddressError, match=f"{served.address} has become another pack"):
+        frames_of(far, 0)
+
+
 # Bad input
 
 
@@ -278,6 +291,17 @@ def test_an_index_of_another_pack_is_refused(served: Faulty, tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"index\.arrow holds other bytes than were written"):
         Pack.at(served.address, str(tmp_path / "cache"))
+
+
+def test_an_index_that_is_shorter_or_larger_than_it_may_be_is_refused(
+    served: Faulty, tmp_path: Path
+) -> None:
+    manifest = json.loads((served.folder / "manifest.json").read_text())
+    for size, words in ((2**25, "is shorter than"), (2**61, "is larger than data.cache_gb")):
+        manifest["index"]["bytes"] = size
+        (served.folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(PackError, match=words):
+            Pack.at(served.address, str(tmp_path / "cache"))
 
 
 def test_a_folder_without_a_manifest_is_no_pack(served: Faulty, tmp_path: Path) -> None:

@@ -261,10 +261,14 @@ def _fetch_index(folder: RemoteFolder, cache: ShardCache, entry: dict[str, Any])
     path = cache.path(name)
     if path.is_file() and path.stat().st_size == entry["bytes"] and sha256(path) == entry["sha256"]:
         return
+    if entry["bytes"] > cache.limit:
+        raise ValueError(f"{name} of {entry['bytes']:,} bytes is larger than data.cache_gb allows")
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             for start in range(0, entry["bytes"], BLOCK):
-                file.write(folder.part(name, start, min(start + BLOCK, entry["bytes"])))
+                end = min(start + BLOCK, entry["bytes"])
+                if file.write(folder.part(name, start, end)) != end - start:
+                    raise ValueError(f"{name} is shorter than {entry['bytes']:,} bytes")
         if sha256(temporary) != entry["sha256"]:
             raise ValueError(f"{name} holds other bytes than were written")
 

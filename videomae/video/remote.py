@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from videomae.config import UserError
 from videomae.run.addresses import AddressError, shown_address
 from videomae.run.files import MOST_LINE, json_object, read_json
 from videomae.video.fetching import DAMAGED, FetchRequest
@@ -162,7 +161,14 @@ class RemoteShards:
             os.write(self.requests.fileno(), line.encode())
         except BrokenPipeError:
             try:
-                self.cache = self._start()
+                cache = self._start()
+            except AddressError:
+                raise
             except ValueError as error:
-                raise UserError(f"{self.name}: {error}") from error
+                raise AddressError(f"{self.name}: {error}") from error
+            if cache.key != self.cache.key:
+                raise AddressError(
+                    f"{self.name} has become another pack meanwhile: put the earlier one there, or "
+                    "begin a new run"
+                ) from None
             os.write(self.requests.fileno(), line.encode())
