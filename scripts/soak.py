@@ -12,6 +12,8 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     runs      a pre-training run killed at random moments, and begun again with the same command,
               ends with the weights and the metrics of one that was left alone
     workers   so does a run whose decoding processes are killed one by one, without beginning again
+    remote    so does a run that reads its pack by https from a server that drops every tenth
+              request, and whose cache has room for a third of the pack
     packs     a pack that is killed and begun again has the bytes of one that was left alone
     launched  a run under torchrun and under Slurm, of which a process, the launcher or all
               are killed, or that Slurm requeues, has the curve of one that was left alone
@@ -54,10 +56,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -196,11 +199,13 @@ def start(name: str, *overrides: str) -> subprocess.Popen[bytes]:
 SMALL = ("model=vit_tiny", "run=local", "run.device=cpu", "run.log_every=1", "data=demo")
 
 
-def pretraining(clips: Path, output: Path, steps: int, workers: int = 1) -> list[str]:
+def pretraining(
+    clips: Path, output: Path, steps: int, workers: int = 1, root: str | None = None
+) -> list[str]:
     """A small run with frequent checkpoints, started or gone on with."""
     return [
         *SMALL,
-        *("mask=random_cell", f"data.train_list={clips}", f"data.root={clips.parent}"),
+        *("mask=random_cell", f"data.train_list={clips}", f"data.root={root or clips.parent}"),
         *(f"output_dir={output}", "data.repeats=2", "optim.global_batch=8", "resume=auto"),
         *("optim.epochs=100", "optim.warmup_epochs=1", f"max_steps={steps}"),
         *("run.checkpoint_every=7", f"run.workers={workers}"),
@@ -232,9 +237,30 @@ def told(same: bool) -> str:
 def kill_runs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
     """Signals to a run and its decoding processes."""
     clips = write_videos(folder / "videos", 24)
-    straight = folder / "straight"
+
+    def line(output: Path) -> list[str]:
+        return pretraining(clips, output, args.steps)
+
+    return end_as(folder / "straight", line(folder / "straight"), line, args, rng)
+
+
+def end_as(
+    straight: Path,
+    undisturbed_line: list[str],
+    line: Callable[[Path], list[str]],
+    args: argparse.Namespace,
+    rng: random.Random,
+) -> bool:
+    """Whether runs that are killed, and begun again until they end, end as one left alone does.
+
+    Args:
+        straight: directory of the run that is left alone.
+        undisturbed_line: overrides of that run.
+        line: overrides of a run in a directory.
+    """
+    folder = straight.parent
     began = time.monotonic()
-    assert succeeds("pretrain", *pretraining(clips, straight, args.steps))
+    assert succeeds("pretrain", *undisturbed_line)
     undisturbed = time.monotonic() - began
     killed = restarts = trial = 0
     good = True
@@ -242,7 +268,7 @@ def kill_runs(args: argparse.Namespace, rng: random.Random, folder: Path) -> boo
         trial += 1
         output = folder / f"run{trial}"
         while True:
-            process = start("pretrain", *pretraining(clips, output, args.steps))
+            process = start("pretrain", *line(output))
             restarts += 1
             number = rng.choice(SIGNALS)
             try:
@@ -260,6 +286,33 @@ def kill_runs(args: argparse.Namespace, rng: random.Random, folder: Path) -> boo
         shutil.rmtree(output)
     print(f"{killed} kills in {trial} runs of {args.steps} steps, {restarts} starts")
     return good
+
+
+def kill_remote(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """Signals to a run whose pack comes from a bad server, into a cache with room for a third."""
+    use_tests()
+    from tests.remote_servers import Faulty
+
+    videos = write_videos(folder / "videos", 24)
+    out, cache = folder / "pack", folder / "cache"
+    places = (f"list={videos}", f"root={videos.parent}", f"out={out}")
+    assert succeeds("pack", *places, "shard_mb=0.01")
+    shards = list(out.glob("shard-*.tar"))
+    room = sum(path.stat().st_size for path in shards) / 3e9
+    clips, straight = out / "list.txt", folder / "straight"
+    trusted = {"SSL_CERT_FILE": str(folder / "certificates" / "cert.pem")}
+    bad = Faulty(out, drop_every=10)
+    with patch.dict(os.environ, trusted), bad.serving(folder / "certificates") as server:
+
+        def line(output: Path) -> list[str]:
+            given = pretraining(clips, output, args.steps, workers=2, root=server.address)
+            return [*given, f"data.cache_dir={cache}", f"data.cache_gb={room:.9f}"]
+
+        alone = pretraining(clips, straight, args.steps, root=str(out))
+        good = end_as(straight, alone, line, args, rng)
+        asked = len(server.asked)
+    print(f"{len(shards)} shards, {asked} requests, of which {asked // 10} were dropped")
+    return holds("the server dropped some", asked >= 10) and good
 
 
 def decoding_processes(parent: int) -> list[int]:
@@ -853,6 +906,7 @@ def notice_mistakes(args: argparse.Namespace, rng: random.Random, folder: Path) 
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
+    "remote": kill_remote,
     "packs": kill_packs,
     "launched": kill_launched,
     "shared": share_models,

@@ -592,7 +592,7 @@ def test_a_file_system_without_locks_is_packed_to(
         raise OSError(errno.ENOLCK, "No locks available")
 
     source = write_list(tmp_path / "list.txt", ["0.mp4"])
-    monkeypatch.setattr("videomae.video.packing.fcntl.flock", no_locks)
+    monkeypatch.setattr("videomae.run.journal.fcntl.flock", no_locks)
     assert call("pack", f"list={source}", f"root={many}", f"out={tmp_path / 'out'}") == 0
 
 

@@ -365,7 +365,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert "What is done is kept: the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "out/clean.txt").exists()
     progress = tmp_path / "out/progress.jsonl"
-    assert len(progress.read_text().splitlines()) == 2
+    assert len(progress.read_text().splitlines()) == 3  # the settings, and two results
     with progress.open("a") as file:
         file.write('{"path": "/x/2.mp4", "fra')  # what a kill in the middle of a write leaves
     write_video(tmp_path / "1.mp4", frames=20)  # changed since
@@ -403,11 +403,12 @@ def test_a_killed_scan_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = [line for line in progress.read_text().splitlines() if line.endswith("}")]
-    assert len(before) < 30
+    assert len(before) < 31
     assert call("scan", *arguments) == 0
     after = progress.read_text().splitlines()
     assert after[: len(before)] == before
-    assert len({json.loads(line)["path"] for line in after}) == len(after) == 30
+    assert json.loads(after[0])["settings"]["max_bytes"] == MAX_CLIP_BYTES
+    assert len({json.loads(line)["path"] for line in after[1:]}) == len(after[1:]) == 30
     assert (tmp_path / "out/clean.txt").read_text() == source.read_text()
 
 
@@ -416,7 +417,7 @@ def test_what_an_earlier_version_found_is_found_anew(tmp_path: Path) -> None:
     source = write_list(tmp_path / "list.txt", ["0.mp4"])
     scanned(source, tmp_path, tmp_path / "out")
     progress = tmp_path / "out/progress.jsonl"
-    (line,) = progress.read_text().splitlines()
+    _, line = progress.read_text().splitlines()  # after the settings
     wrong = {"ok": False, "error": "damaged (frames out of order)"}
     for version, ok in (({"version": 1}, True), ({}, True), ({"version": VERSION}, False)):
         entry = {key: value for key, value in json.loads(line).items() if key != "version"}

@@ -1,6 +1,7 @@
 """The benchmarks and the soak run, and print what they are for. How fast, no test can tell."""
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -155,6 +156,19 @@ def test_damaged_videos_go_through_everything_that_reads_videos(
     main_of("soak", "damaged", "--damaged", 12)
     assert "damaged: good" in capsys.readouterr().out
     assert ran == ["pretrain", "finetune", "evaluate", "scan", "pack"]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("s3fs") is None or shutil.which("openssl") is None,
+    reason="the packages of videomae[remote], or openssl, are not installed",
+)
+def test_a_run_from_a_bad_server_that_is_killed_ends_as_one_left_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main_of("soak", "remote", "--times", 1, "--steps", 14)
+    said = capsys.readouterr().out
+    assert "run 1: identical" in said
+    assert "remote: good" in said
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed")

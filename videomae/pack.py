@@ -15,7 +15,8 @@ frames, to the same pixels. What was written is held against the source frame by
     PACK/bad_files.jsonl   those, and why
 
 A pack is a root: give it as data.root to any command, with its own list or with any other list of
-the same paths. A killed run goes on with the same command, to the same bytes.
+the same paths. A killed run goes on with the same command, to the same bytes. PACK may be an
+address, s3://bucket/pack, to which each shard goes when it is complete.
 
     stride=4            the data.clip.stride you train with
     crf=22 keyint=32    quality, and frames from one key frame to the next
@@ -38,20 +39,27 @@ def pack(config: PackConfig) -> None:
     """Pack the videos of config.list into config.out, or only read that pack again."""
     from videomae.data.checks import listed_data, read_list
     from videomae.lists.clips import lines_hash, write_without
-    from videomae.run.checks import check_place, require
+    from videomae.run.addresses import is_address
+    from videomae.run.checks import check_place, refuse_address, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
+    from videomae.video.pack_target import PackTarget
     from videomae.video.packing import Packing, is_complete
     from videomae.video.packs import BAD, check_pack, list_of, print_pack
     from videomae.video.transcode import Encoding
 
     if config.check:
         require(config, "out")
-        check_pack(Path(str(config.out)))
+        check_pack(str(config.out))
         return
     require(config, "list", "root", "out")
-    source, out = Path(str(config.list)), Path(str(config.out))
-    check_place("out", out)
+    refuse_address("root", config.root)
+    source, out, target = Path(str(config.list)), Path(str(config.out)), None
+    if is_address(config.out):
+        target = PackTarget(str(config.out))
+        out = target.staging(config.staging)
+    name = target.name if target else str(out)
+    check_place("staging" if target else "out", out)
     data = listed_data(config)
     lines = read_list(str(source), data, labelled=False, key="list")
     transcoding.check_labels(lines, source)
@@ -65,13 +73,13 @@ def pack(config: PackConfig) -> None:
     }
     if lines.left_out:
         settings["forgotten_sha256"] = lines_hash(lines.left_out)
-    if is_complete(out, settings):
-        logger.info(f"{out} is complete; check=true reads it again")
+    if is_complete(target or out, settings):
+        logger.info(f"{name} is complete; check=true reads it again")
         return
     clips = transcoding.distinct_videos(lines)
     more = transcoding.identities_of(source, clips)
     listed = list_of(out, source)
-    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings, more) as packing:
+    with Packing(out, clips, encoding, int(shard_mb * 1e6), settings, more, target) as packing:
         try:
             transcoding.transcode_all(packing, config)
         finally:
@@ -79,8 +87,8 @@ def pack(config: PackConfig) -> None:
         note = f"{len(bad)} of {len(lines)} videos left out: see {BAD}" if bad else None
         without = {clip.line for clip in bad}.union(lines.left_out)
         write_without(listed, source, without, note)
-        packing.finish()
-    print_pack(out, listed)
+        manifest = packing.finish()
+    print_pack(name, manifest, source if target else listed)
 
 
 main = command("pack")(pack)

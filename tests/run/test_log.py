@@ -335,6 +335,12 @@ def test_other_progress_is_logged_once_a_minute(
         "scanning 106 of 1,000  2:29:00 left",
         "scanning 112 of 1,000  2:28:00 left",
     ]
+    with log_to_console(), progress_bar("scanning", total=1000, unit="videos") as bar:
+        for _ in range(7):
+            clock.now += 10.0
+            bar.advance(5)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line[9:] == "scanning 30 of 1,000  0.5 videos/s  0:32:20 left"
 
 
 def test_commands_log_under_the_package_whatever_they_are_run_as() -> None:

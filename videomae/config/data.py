@@ -119,6 +119,16 @@ class DataConfig(ListConfig):
     """Whether pre-training clips from a pack start at a multiple of the pack's stride, where they
     decode fastest. It has an effect only if the pack's stride divides data.clip.stride; not on
     plain video files, and not in fine-tuning."""
+    cache_dir: str | None = setting(
+        None, is_path=True, example="/path/on/this/machine", may_change=True
+    )
+    """Directory on this machine for the shards of packs at addresses (root=s3://...), which all its
+    processes share; null: videomae-USER in the directory for temporary files (TMPDIR)."""
+    cache_gb: float | None = setting(
+        None, above=0, null="nine tenths of the free disk", may_change=True
+    )
+    """Largest size of cache_dir, in 10^9 bytes; null: nine tenths of what is free there. Least
+    recently used shards are removed first."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES, may_change=True)
     """Bytes of memory that reading one clip may take; a video that needs more counts as a bad file.
     Frames are read and resized a few at a time: 1080p takes about 100 MB and 8K less than 1 GB."""

@@ -120,7 +120,10 @@ class PackConfig(ScanConfig):
     """Settings of python -m videomae.pack, which rewrites videos for faster decoding."""
 
     out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
-    """Output directory of the pack."""
+    """Output directory of the pack, or an address that it is written to: s3://, gs:// or hf://."""
+    staging: str | None = setting(None, is_path=True, example="/path/on/this/machine")
+    """Directory on this machine in which a pack for an address is made: complete shards go from
+    here to out. null: below videomae-USER in the directory for temporary files (TMPDIR)."""
     timeout_s: float = setting(1800.0, above=0)
     """Seconds that packing one video may take; a video that takes longer is left out."""
     short_side: int = setting(256, at_least=2)

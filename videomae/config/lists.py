@@ -35,11 +35,13 @@ class LinesConfig:
         must_exist=True,
         example="/path/to/videos",
         may_change=True,
+        may_be_address=True,
         in_features=True,
         on_page=True,
         often=True,
     )
-    """Folder that the paths of the clip list are relative to."""
+    """Folder that the paths of the clip list are relative to; or a pack, which may also lie at an
+    address: s3://, gs://, hf:// or https://."""
     list_format: ListFormat = setting(ListFormat.auto, in_features=True)
     """Format of the lines of the clip list; auto: told from the lines."""
     frame_template: str | None = setting(None, is_path=True, in_features=True)

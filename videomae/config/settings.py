@@ -44,6 +44,8 @@ class Rules:
     """Whether the value is the path or the address of a file or a directory."""
     must_exist: bool = False
     """Whether the file or directory must exist when a command begins."""
+    may_be_address: bool = False
+    """Whether the value may be an address, such as s3://bucket/pack, instead of a path."""
     choices: tuple[str, ...] = ()
     """Values that completion and help propose for the setting; it may have others."""
     example: str = ""

@@ -10,7 +10,7 @@ from videomae.config.lists import ListedConfig
 from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.formats import Clip
-from videomae.video.opening import pack_at
+from videomae.video.opening import pack_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,11 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
         ConfigError: all of them are missing, or files of a pack are. It names list and root.
     """
     first, prefix = clips[:CHECKED], key[: key.rfind(".") + 1]
-    root = Path(data.root or "")
-    pack = pack_at(root)
+    root, pack = Path(data.root or ""), pack_of(data)
     if pack and (damage := pack.damage(thorough=False)):
         raise ConfigError(
-            f"the pack {prefix}root={root} is not whole: {'; '.join(damage[:5])}. Copy it again; "
-            f"python -m videomae.pack out={root} check=true reads all of it"
+            f"the pack {prefix}root={pack.name} is not whole: {'; '.join(damage[:5])}. Copy it "
+            f"again; python -m videomae.pack out={pack.name} check=true reads all of it"
         )
     if not any(pack.holds(clip) if pack else os.path.exists(root / clip.path) for clip in first):
         raise ConfigError(

@@ -21,7 +21,7 @@ from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Part, Video, within_memory
-from videomae.video.opening import open_clip
+from videomae.video.opening import ask_for, open_clip, wait_for
 
 UNLABELLED = -1
 """The label of a clip that has none."""
@@ -100,6 +100,17 @@ class TrainingClips:
     def __getitem__(self, item: Item) -> Example:
         """One video; blank, with weight 0, where its file cannot be read."""
         return self.read(item, torch.empty(self.shape, dtype=torch.uint8))
+
+    def ask(self, videos: Sequence[int]) -> None:
+        """Have the files of some videos fetched, where they lie at an address."""
+        for source, part in self.parts.items():
+            clips = (self.clips[video] for video in videos)
+            ask_for((clip for clip in clips if clip.source == source), part)
+
+    def wait(self, video: int) -> None:
+        """Wait for the file of a video, where it lies at an address."""
+        clip = self.clips[video]
+        wait_for(clip, self.parts[clip.source])
 
     def read(self, item: Item, pixels: Tensor) -> Example:
         """Read one video; its views are written into `pixels`, (V, T, H, W, 3) uint8."""
@@ -209,6 +220,14 @@ class EvaluationClips:
     def __getitem__(self, index: int) -> Example:
         """One video; blank, and marked as bad, where its file cannot be read."""
         return self.read(index, torch.empty(self.shape, dtype=torch.uint8))
+
+    def ask(self, videos: Sequence[int]) -> None:
+        """Have the files of some videos fetched, where they lie at an address."""
+        ask_for((self.clips[video] for video in videos), self.data)
+
+    def wait(self, video: int) -> None:
+        """Wait for the file of a video, where it lies at an address."""
+        wait_for(self.clips[video], self.data)
 
     def read(self, index: int, pixels: Tensor) -> Example:
         """Read one video; its views are written into `pixels`, (V, T, H, W, 3) uint8."""

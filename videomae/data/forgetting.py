@@ -14,7 +14,7 @@ from videomae.config import DataConfig
 from videomae.lists.clips import ClipList
 from videomae.lists.parquet import is_parquet, text_columns
 from videomae.lists.tombstones import IDENTITIES, PATH, Tombstones, read_tombstones
-from videomae.video.opening import pack_at
+from videomae.video.opening import pack_of
 from videomae.video.packs import Pack, key_of
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def with_tombstones(clips: ClipList, path: Path, data: DataConfig, key: str) -> 
         for name, rows in _rows_named(path, wanted, stones):
             known.add(name)
             forgotten |= rows[clips.columns.number("line") - 1]
-    pack = pack_at(Path(data.root or ""))
+    pack = pack_of(data)
     for name in wanted if pack else ():
         if pack and name in pack.columns:
             known.add(name)

@@ -154,6 +154,10 @@ class ExampleBatches:
         self.max_clip_bytes = examples.data.max_clip_bytes
         self.timeout_s = examples.data.timeout_s
 
+    def ask(self, task: Sequence[Item] | Sequence[int]) -> None:
+        """Have the files of a task fetched, where they lie at an address."""
+        self.examples.ask([item.video if isinstance(item, Item) else item for item in task])
+
     def make(
         self, task: Sequence[Item] | Sequence[int], first: int, slot: WorkerSlot
     ) -> Iterator[tuple[Batch, bool]]:
@@ -163,7 +167,9 @@ class ExampleBatches:
         items: Sequence[Any] = task  # of the kind that these examples have
         found = []
         for item, views in zip(items, clip, strict=True):
-            with slot.decoding(item.video if isinstance(item, Item) else item):
+            video = item.video if isinstance(item, Item) else item
+            self.examples.wait(video)
+            with slot.decoding(video):
                 found.append(self.examples.read(item, views))
         yield collate(found, clip.flatten(0, 1)), True
 

@@ -16,7 +16,7 @@ from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
 from videomae.video.interface import DecodeError, Video, within_memory
-from videomae.video.opening import open_clip
+from videomae.video.opening import ask_for, open_clip, wait_for
 
 
 class Windows(NamedTuple):
@@ -65,9 +65,14 @@ class VideoWindows:
         self.timeout_s = data.timeout_s
         self.nbytes = batch * math.prod((data.clip.frames, *data.clip.frame, 3))
 
+    def ask(self, task: int) -> None:
+        """Have the file of a clip fetched, where it lies at an address."""
+        ask_for([self.clips[task]], self.data)
+
     def make(self, task: int, first: int, slot: WorkerSlot) -> Iterator[tuple[Windows, bool]]:
         """Yield a clip's batches from number `first` on, each with whether it is the last."""
         clip, shape = self.clips[task], self.data.clip
+        wait_for(clip, self.data)
         try:
             with slot.decoding(task), within_memory(clip.path):
                 check_given_up(self.given_up, task, clip)

@@ -29,6 +29,9 @@ T = TypeVar("T")
 B = TypeVar("B", bound=NamedTuple)
 AHEAD = 2
 """Number of batches that a process makes in advance."""
+ASKED = 16
+"""Number of tasks ahead of those that are handed out whose files are fetched, where they lie at an
+address."""
 LENT = 1
 """Number of batches whose memory is still in use while the next batch is made."""
 MAX_LOSSES = 2
@@ -41,6 +44,17 @@ def most_memory(workers: int, batch_bytes: int, max_clip_bytes: int) -> int:
     """Return the largest memory of the decoding processes, in bytes, besides what they share."""
     slots = (AHEAD + LENT) * batch_bytes
     return workers * (slots + max_clip_bytes + batch_bytes + OWN_BYTES)
+
+
+def asked_ahead(source: BatchSource[T, B], tasks: Iterable[T]) -> Iterator[T]:
+    """Yield tasks, of which the next ASKED have been asked for."""
+    waiting: deque[T] = deque()
+    for task in tasks:
+        source.ask(task)
+        waiting.append(task)
+        if len(waiting) > ASKED:
+            yield waiting.popleft()
+    yield from waiting
 
 
 class WorkerDied(UserError):  # noqa: N818  # says what is wrong better than an -Error would
@@ -91,7 +105,7 @@ class Loader(Generic[T, B]):
             WorkerDied: processes end again and again, not because of a video.
         """
         if self.workers == 0:
-            for task in self.tasks:
+            for task in asked_ahead(self.source, self.tasks):
                 for batch, _ in self.source.make(task, 0, WorkerSlot()):
                     yield copied(batch, pin=True) if self.pin else batch
             return
@@ -111,7 +125,7 @@ class Loader(Generic[T, B]):
             atexit.unregister(stop)
 
     def _batches(self, crew: Sequence["Worker[T, B]"]) -> Iterator[B]:
-        tasks = enumerate(self.tasks)
+        tasks = enumerate(asked_ahead(self.source, self.tasks))
 
         def assign(worker: Worker[T, B]) -> None:
             for number, task in tasks:

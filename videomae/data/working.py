@@ -59,6 +59,9 @@ class BatchSource(Protocol[Task, Made]):
     def clips(self) -> Sequence[Clip]:
         """The list of clips."""
 
+    def ask(self, task: Task) -> None:
+        """Have the files of a task fetched that lie at an address, ahead of their use."""
+
     def make(self, task: Task, first: int, slot: WorkerSlot) -> Iterator[tuple[Made, bool]]:
         """Yield a task's batches from number `first` on, each with whether it is the last."""
 

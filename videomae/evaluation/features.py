@@ -22,12 +22,14 @@ from videomae.lists.formats import Clip
 from videomae.model.classifier import VideoClassifier
 from videomae.model.mae import VideoMAE
 from videomae.model.pixels import normalise
+from videomae.run.addresses import is_address, shown_address
 from videomae.run.arithmetic import autocast
 from videomae.run.bad_files import BadFile
 from videomae.run.console import progress_bar
 from videomae.run.files import parse_json, replacing, sha256
+from videomae.run.journal import UNIT
 from videomae.run.run import Run
-from videomae.video.opening import pack_at
+from videomae.video.opening import pack_of
 from videomae.video.packs import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -159,7 +161,7 @@ class FeatureCache:
         places = [index for first in mine for index in self._shard(first)]
         pending: list[tuple[int, Tensor, Tensor | None]] = []
         bad: list[BadFile] = []
-        with progress_bar("features", total=len(places)) as bar:
+        with progress_bar("features", total=len(places), unit=UNIT) as bar:
             for batch in _batches(run, self.clips, places, data):
                 tokens = encoder.tokens(batch.clip)
                 means = _finite(tokens.mean(1).cpu())
@@ -295,7 +297,10 @@ def _bad_file(row: list[Any]) -> BadFile:
 def settings_of_features(data: DataConfig) -> dict[str, Any]:
     """Return the settings of a data set that the features of its videos depend on."""
     names = [each.name for each in fields(data) if rules_of(each).in_features]
-    return {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
+    found = {name: getattr(data, name) for name in names} | {"clip": asdict(data.clip)}
+    if is_address(data.root):  # it is written into the files of features
+        found["root"] = shown_address(str(data.root))
+    return found
 
 
 def of_pack(data: DataConfig) -> dict[str, str]:
@@ -303,7 +308,7 @@ def of_pack(data: DataConfig) -> dict[str, str]:
 
     A pack has pixels of its own, and another may take its place.
     """
-    pack = pack_at(Path(data.root or ""))
+    pack = pack_of(data)
     return {"pack": sha256(pack.root / MANIFEST)} if pack else {}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from videomae.config import ConfigError, Precision, RunConfig
 from videomae.config.settings import find
+from videomae.run.addresses import is_address
 from videomae.run.files import DOES_NOT_EXIST, why_missing
 
 
@@ -24,6 +25,11 @@ def require(config: object, *keys: str) -> None:
         meaning = meaning[:1].lower() + meaning[1:]
         if value is None:
             rows.append(f"  {key} is not set: {meaning}; give {key}={known.rules.example}")
+        elif is_address(value) and known.rules.must_exist:
+            if not known.rules.may_be_address:
+                rows.append(
+                    f"  {key}={value} is an address, where a file here is needed: {meaning}"
+                )
         elif known.rules.must_exist and (reason := why_missing(str(value))):
             rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
@@ -33,6 +39,19 @@ def require(config: object, *keys: str) -> None:
         }
         rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
         raise ConfigError("not enough to start with:\n" + "\n".join(rows))
+
+
+def refuse_address(key: str, value: object) -> None:
+    """Check that a setting names a folder on this machine.
+
+    Raises:
+        ConfigError: it is an address.
+    """
+    if is_address(value):
+        raise ConfigError(
+            f"{key}={value} is an address: only packs are read from there, by training and by what "
+            "uses a model. Give a folder on this machine"
+        )
 
 
 def check_place(key: str, path: Path) -> None:

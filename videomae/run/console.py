@@ -116,9 +116,10 @@ def log_to_console(*, is_main: bool = True) -> Iterator[None]:
 class Bar:
     """Progress of a count: a bar on a terminal, else a log message from time to time."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, progress: Progress, task: TaskID, unit: str) -> None:
         self.progress = progress
         self.task = task
+        self.unit = unit
         self._told = time.monotonic()
         self._first: tuple[float, float] | None = None  # when the first were done, and how many
 
@@ -133,7 +134,12 @@ class Bar:
         now, task = self._mark(), self.progress.tasks[0]
         if self.progress.disable and now - self._told >= LOG_EVERY_S:
             self._told = now
-            logger.info(f"{task.description} {task.completed:,.0f} of {self.total:,}{self.left()}")
+            logger.info(
+                f"{task.description} {task.completed:,.0f} of {self.total:,}{self.speed()}"
+                f"{self.left()}"
+            )
+        elif self.unit:
+            self.progress.update(self.task, note=self.speed().strip())
 
     def reach(self, done: int, note: str) -> None:
         """Set the number that is done, and the note at the end of the bar."""
@@ -141,17 +147,29 @@ class Bar:
         self._mark()
 
     def left(self) -> str:
-        """Return the remaining time as text for the end of a log line; empty if it is not known.
+        """Return the remaining time as text for the end of a log line; empty if it is not known."""
+        pace = self._pace()
+        if pace is None:
+            return ""
+        remaining = self.total - self.progress.tasks[0].completed
+        return f"  {timedelta(seconds=round(pace * remaining))} left"
 
-        It is estimated from the speed since the first items were done: the time before, such as the
-        start of processes, does not count.
+    def speed(self) -> str:
+        """Return the speed as text for a log line; empty if it is not known, or without a unit."""
+        pace = self._pace() if self.unit else None
+        return f"  {1 / pace:.3g} {self.unit}/s" if pace else ""
+
+    def _pace(self) -> float | None:
+        """Return the seconds that an item takes; None if they are not known.
+
+        They are those since the first items were done: the time before, such as the start of
+        processes, does not count.
         """
         done = self.progress.tasks[0].completed
         if self._first is None or done <= self._first[1]:
-            return ""
+            return None
         began, first = self._first
-        pace = (time.monotonic() - began) / (done - first)
-        return f"  {timedelta(seconds=round(pace * (self.total - done)))} left"
+        return (time.monotonic() - began) / (done - first)
 
     def _mark(self) -> float:
         """Remember when the first items were done, and return the monotonic time, in seconds."""
@@ -162,10 +180,14 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
+def progress_bar(description: str, total: int, done: int = 0, unit: str = "") -> Iterator[Bar]:
     """Draw a progress bar with the time left while the block runs, if there is a terminal.
 
     It is drawn only where the log is shown: by the main process of a command.
+
+    Args:
+        done: number that is done already.
+        unit: plural of what is counted, for a speed such as "3 videos/s"; empty: none is shown.
     """
     with Progress(
         TextColumn("{task.description}"),
@@ -178,4 +200,5 @@ def progress_bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
         console=console,
         disable=not (logger.isEnabledFor(logging.INFO) and console.is_terminal),
     ) as progress:
-        yield Bar(progress, progress.add_task(description, total=total, completed=done, note=""))
+        task = progress.add_task(description, total=total, completed=done, note="")
+        yield Bar(progress, task, unit)

@@ -9,7 +9,7 @@ from typing import Any
 from videomae.config import TrainConfig
 from videomae.config.settings import rules_of
 from videomae.run.files import sha256
-from videomae.video.opening import pack_at
+from videomae.video.opening import pack_of
 from videomae.video.packs import MANIFEST
 from videomae.weights.weights import WeightsInfo
 
@@ -19,7 +19,7 @@ def hashes_of_inputs(config: TrainConfig, info: WeightsInfo) -> dict[str, str]:
     parts = config.data.parts().items()
     hashes = {f"{name}.train_list": sha256(Path(str(part.train_list))) for name, part in parts}
     for name, part in parts:  # a pack has pixels and starts of its own
-        if pack := pack_at(Path(str(part.root))):
+        if pack := pack_of(part):
             hashes[f"{name}.root"] = sha256(pack.root / MANIFEST)
     if info.parents:
         hashes["weights"] = info.parents[-1].sha256

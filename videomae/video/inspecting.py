@@ -3,8 +3,6 @@
 Used by videomae.scan, and by videomae.prepare scan=strict and scan=quick.
 """
 
-import json
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +13,9 @@ from videomae.config import MAX_CLIP_BYTES
 from videomae.config.lists import LinesConfig
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip, Span
-from videomae.run.console import progress_bar
-from videomae.run.files import append_text, whole_json_lines
+from videomae.run.journal import Journal
 from videomae.run.worker_pool import run_all
 from videomae.video.inspection import Inspection
-
-logger = logging.getLogger(__name__)
 
 STRICT = (sys.executable, "-m", "videomae.video.inspection")
 """The program that decodes one video after another from its first frame to its last."""
@@ -76,17 +71,16 @@ def inspect_resumably(
         max_bytes: bytes of memory that reading a video may take; more counts as damaged.
     """
     stamps = {job: _stamp(job.path) for job in jobs}
-    progress.parent.mkdir(parents=True, exist_ok=True)
-    done = _read_progress(progress, stamps, max_bytes)
-    todo = [job for job in stamps if job not in done]
-    if done:
-        logger.info(f"{len(done):,} of {len(stamps):,} videos are done already: {progress}")
-    with progress_bar("scanning", total=len(stamps), done=len(done)) as bar:
-        workers = min(workers, max(1, len(todo)))
-        for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
-            done[job] = found
-            append_text(progress, _as_line(job, stamps[job], found, max_bytes))
-            bar.advance()
+    settings = {"version": VERSION, "max_bytes": max_bytes, "program": command[-1]}
+    with Journal(progress, settings) as journal:
+        done = _done_before(journal.entries, stamps, max_bytes)
+        todo = [job for job in stamps if job not in done]
+        with journal.bar("scanning", total=len(stamps), done=len(done)) as bar:
+            workers = min(workers, max(1, len(todo)))
+            for job, found in inspect_all(todo, workers, timeout_s, command, max_bytes):
+                done[job] = found
+                journal.note(_entry(job, stamps[job], found, max_bytes))
+                bar.advance()
     return done
 
 
@@ -114,7 +108,7 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
+def _entry(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> dict[str, Any]:
     key: dict[str, Any] = {
         "version": VERSION,
         "path": str(job.path),
@@ -122,18 +116,18 @@ def _as_line(job: Job, stamp: Stamp, found: Inspection, max_bytes: int) -> str:
         "stamp": stamp,
     }
     key |= {"max_bytes": max_bytes} | ({"span": job.span} if job.span else {})
-    return json.dumps(key | {"found": asdict(found)}) + "\n"
+    return key | {"found": asdict(found)}
 
 
-def _read_progress(
-    file: Path, stamps: Mapping[Job, Stamp], max_bytes: int
+def _done_before(
+    entries: Iterable[Mapping[str, Any]], stamps: Mapping[Job, Stamp], max_bytes: int
 ) -> dict[Job, Inspection]:
-    """Read the results of this version and memory limit for files that have not changed since.
+    """Return the results of this version and memory limit for files that have not changed since.
 
     Lines that cannot be parsed are ignored, so that their videos are inspected again.
     """
     done: dict[Job, Inspection] = {}
-    for entry in whole_json_lines(file):
+    for entry in entries:
         if entry.get("version") != VERSION or entry.get("max_bytes") != max_bytes:
             continue
         try:

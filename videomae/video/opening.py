@@ -2,13 +2,14 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.formats import Clip
+from videomae.run.addresses import is_address
 from videomae.run.extensions import FORM, extension, is_extension
 from videomae.run.worker_pool import memory_limited
 from videomae.video.folder import FrameFolder
@@ -73,15 +74,50 @@ def usable_decoders() -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def pack_at(root: Path) -> Pack | None:
-    """Open the pack in the directory `root`; None: `root` is a folder of videos.
+def pack_at(
+    root: str | Path, cache_dir: str | None = None, cache_gb: float | None = None
+) -> Pack | None:
+    """Open the pack at an address or in a directory; None: the directory is a folder of videos.
+
+    Args:
+        cache_dir, cache_gb: see DataConfig.
 
     Raises:
         PackError: the pack cannot be read.
+        AddressError: there is no pack at the address, or it cannot be reached.
     """
-    if not os.path.exists(root / PACK_INDEX):
+    if is_address(root):
+        return Pack.at(str(root), cache_dir, cache_gb)
+    if not os.path.exists(Path(root) / PACK_INDEX):
         return None
-    return Pack(root)
+    return Pack(Path(root))
+
+
+def pack_of(data: DataConfig) -> Pack | None:
+    """Open the pack that data.root names; None: it is a folder of videos.
+
+    Raises:
+        PackError, AddressError: as pack_at.
+    """
+    return pack_at(data.root or "", data.cache_dir, data.cache_gb)
+
+
+def ask_for(clips: Iterable[Clip], data: DataConfig) -> None:
+    """Have what the videos of clips are read from fetched, if data.root is an address."""
+    if is_address(data.root) and (pack := pack_of(data)):
+        pack.ask(clips)
+
+
+def wait_for(clip: Clip, data: DataConfig) -> None:
+    """Wait until the video of a clip can be read, if data.root is an address.
+
+    Call it before a time limit begins: a connection may take its time.
+
+    Raises:
+        AddressError: the connection is lost, or the cache's disk is full.
+    """
+    if is_address(data.root) and (pack := pack_of(data)):
+        pack.wait(clip)
 
 
 @contextmanager
@@ -101,10 +137,9 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
     Raises:
         DecodeError: the video cannot be opened.
     """
-    root = Path(data.root or "")
-    if pack := pack_at(root):
+    if pack := pack_of(data):
         return pack.open(clip, data.max_clip_bytes)
-    path = root / clip.path
+    path = Path(data.root or "") / clip.path
     if clip.start is not None:
         assert data.frame_template is not None  # read_clips has checked it
         template = data.frame_template

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from videomae.lists.tombstones import IDENTITIES
-from videomae.run.files import inside, read_json, sha256
+from videomae.run.files import inside, read_json, replacing, sha256
 
 SCHEMA = pa.schema(
     [
@@ -107,6 +107,15 @@ def _check_file(entry: Mapping[str, Any], pattern: str) -> None:
 def _short(value: object) -> str:
     """Return an untrusted value as short text for an error message."""
     return "missing" if value is None else repr(value)[:60]
+
+
+def write_index(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write the index of a pack, whose rows are in the order of their keys."""
+    columns = {field.name: [row[field.name] for row in rows] for field in schema}
+    with replacing(path) as temporary:
+        table = pa.table(columns, schema=schema)
+        with pa.ipc.new_file(str(temporary), schema) as writer:
+            writer.write_table(table, max_chunksize=max(1, len(table)))
 
 
 def read_index(root: Path, manifest: Mapping[str, Any]) -> Columns:

@@ -1,42 +1,39 @@
 """Write a pack: transcoded videos go into shards in the order of their list.
 
     staging/N.mp4      the video of clip N until its shard is complete
-    progress.jsonl     the settings, then the result for each clip, in any order
+    progress.jsonl     the settings, then the result for each clip, in any order; the hash of each
+                       shard; and which shards are at the address that the pack goes to
 
 A shard is written whole, under its own name, once all of its videos are transcoded. Its bytes
 depend only on the list and the settings. Both files above are removed when the pack is complete.
 """
 
-import fcntl
 import json
 import os
 import shutil
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
-import pyarrow as pa
 
 from videomae.config import ConfigError, UserError
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip
 from videomae.run.files import (
-    append_text,
-    regular,
     remove_temporaries,
     replacing,
     sha256,
-    whole_json_lines,
     write_text,
 )
+from videomae.run.journal import Journal, OtherJobError
 from videomae.video.inspection import Inspection
-from videomae.video.pack_checks import schema_of
+from videomae.video.pack_checks import schema_of, write_index
+from videomae.video.pack_target import PackTarget
 from videomae.video.packs import (
     MANIFEST,
     PACK_FILES,
@@ -46,12 +43,10 @@ from videomae.video.packs import (
     key_of,
     source_of,
 )
+from videomae.video.tar import BLOCK, TAR_END, padded, write_member
 from videomae.video.transcode import Encoding, Transcoded
 
 STAGING, PROGRESS = "staging", "progress.jsonl"
-BLOCK = 512
-"""Bytes of a tar header; the content after it is padded to a multiple of this size."""
-TAR_END = bytes(2 * BLOCK)
 
 
 class PackingError(UserError):
@@ -69,6 +64,7 @@ class Packing:
         settings: settings that must be equal for a pack to be resumed.
         more: further columns of the index for the pack of a Parquet list, a text for each clip;
             None: it is the pack of a text list.
+        target: place at an address to which the files go from `out`; None: they stay there.
 
     Raises:
         PackingError: another process writes there, or the pack was begun with other settings.
@@ -82,12 +78,16 @@ class Packing:
         shard_bytes: int,
         settings: Mapping[str, Any],
         more: Mapping[str, Sequence[str | None]] | None = None,
+        target: PackTarget | None = None,
     ) -> None:
         self.out = out
+        self.target = target
+        self.sent: set[int] = set()  # the shards that are at the target
         self.clips = clips
         self.encoding = encoding
         self.shard_bytes = shard_bytes
-        self.settings = json.loads(json.dumps(settings))
+        self.journal = Journal(out / PROGRESS, settings, alone=True)
+        self.settings = self.journal.settings
         self.done: dict[int, Transcoded] = {}
         self.shards: list[dict[str, Any]] = []
         self.more = more
@@ -101,26 +101,20 @@ class Packing:
         self.out.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             self._check_free()
-        self.progress: IO[str] = regular(path).open("a", encoding="utf-8")
         try:
-            fcntl.flock(self.progress, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.journal.__enter__()
         except BlockingIOError as error:
-            self.progress.close()
             raise PackingError(f"another process packs into {self.out}: wait for it") from error
-        except OSError:
-            pass  # some cluster file systems have no locks
+        except OtherJobError as error:
+            raise PackingError(self._differs(error.settings)) from error
         (self.out / STAGING).mkdir(exist_ok=True)
         remove_temporaries(self.out, PACK_FILES)
-        lines = whole_json_lines(path)
-        if path.stat().st_size == 0:
-            self._note({"settings": self.settings})
-            lines = [{"settings": self.settings}]
-        self._restore(lines)
+        self._restore(self.journal.entries)
         self._fill()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.close()
+        self.journal.__exit__()
 
     def _check_free(self) -> None:
         """Raise PackingError if files of another pack exist before this pack is begun."""
@@ -137,12 +131,12 @@ class Packing:
 
     def add(self, number: int, made: Transcoded) -> None:
         """Record the result for a clip, and write the shards that are complete now."""
-        self._note({"clip": number, "made": asdict(made)})
+        self.journal.note({"clip": number, "made": asdict(made)})
         self.done[number] = made
         self._fill()
 
-    def finish(self) -> None:
-        """Write the last shard, the index and, last of all, the manifest."""
+    def finish(self) -> dict[str, Any]:
+        """Write the last shard, the index and, last of all, the manifest, which is returned."""
         assert self.next == len(self.clips)
         self._close_shard()
         self._write_index()
@@ -161,8 +155,14 @@ class Packing:
             "shards": self.shards,
         }
         write_text(self.out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        if self.target:
+            names = [path.name for name in PACK_FILES for path in self.out.glob(name)]
+            for name in sorted(names, key=MANIFEST.__eq__):  # what completes the pack comes last
+                self.target.put(self.out / name)
+                (self.out / name).unlink()
         shutil.rmtree(self.out / STAGING)
         (self.out / PROGRESS).unlink()
+        return manifest
 
     def _source_bytes(self) -> dict[str, int]:
         """Return the size of each packed file, which may be the source of several ranges."""
@@ -171,14 +171,9 @@ class Packing:
 
     def _write_index(self) -> None:
         """Write the index, sorted by the keys of its rows."""
-        ranges = self.more is not None
-        schema = schema_of(ranges=ranges, identities=list(self.more or ()))
+        schema = schema_of(ranges=self.more is not None, identities=list(self.more or ()))
         order = [row for _, row in sorted(self.rows, key=lambda each: each[0])]
-        columns = {field.name: [row[field.name] for row in order] for field in schema}
-        with replacing(self.out / PACK_INDEX) as temporary:
-            table = pa.table(columns, schema=schema)
-            with pa.ipc.new_file(str(temporary), schema) as writer:
-                writer.write_table(table, max_chunksize=max(1, len(table)))
+        write_index(self.out / PACK_INDEX, order, schema)
 
     def _more_of(self, number: int) -> dict[str, Any]:
         """Return what the pack of a Parquet list says of a clip besides: its range, and more."""
@@ -192,31 +187,29 @@ class Packing:
         """Return the results by clip, in the clips' order."""
         return iter(sorted(self.done.items()))
 
-    def _note(self, entry: Mapping[str, Any]) -> None:
-        append_text(self.out / PROGRESS, json.dumps(entry) + "\n")
+    def _differs(self, begun: Mapping[str, Any] | None) -> str:
+        """Return what is wrong with the settings with which a pack was begun in the directory."""
+        if begun is None:
+            return (
+                f"{self.out / PROGRESS} is damaged, and does not say what is packed there: remove "
+                f"{self.out} and pack anew, or choose another out"
+            )
+        rows = [
+            f"  {key}: {begun.get(key)} there, {value} here"
+            for key, value in self.settings.items()
+            if begun.get(key) != value
+        ]
+        return (
+            f"{self.out} holds a pack begun with other settings:\n"
+            + "\n".join(rows)
+            + "\nGo on with those, or choose another out"
+        )
 
     def _restore(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Restore the results of an earlier process.
 
         Videos that it could not read are tried again, unless a later shard is complete already.
         """
-        settings = next((line["settings"] for line in lines if "settings" in line), None)
-        if not isinstance(settings, dict):
-            raise PackingError(
-                f"{self.out / PROGRESS} is damaged, and does not say what is packed there: remove "
-                f"{self.out} and pack anew, or choose another out"
-            )
-        differing = [key for key in self.settings if settings.get(key) != self.settings[key]]
-        if differing:
-            rows = [
-                f"  {key}: {settings.get(key)} there, {self.settings[key]} here"
-                for key in differing
-            ]
-            raise PackingError(
-                f"{self.out} holds a pack begun with other settings:\n"
-                + "\n".join(rows)
-                + "\nGo on with those, or choose another out"
-            )
         for line in lines:
             with suppress(KeyError, TypeError, ValueError):  # damaged: the video is packed again
                 if "made" in line and type(line["clip"]) is int:
@@ -226,6 +219,7 @@ class Packing:
             for line in lines
             if type(line.get("shard")) is int and isinstance(line.get("sha256"), str)
         }
+        self.sent = {line["sent"] for line in lines if type(line.get("sent")) is int}
         kept = -1
         for shard, members in enumerate(self._layout()):
             if self._is_whole(shard, members):
@@ -245,6 +239,8 @@ class Packing:
         """Tell whether a shard exists with its full size; its bytes are checked when it is read."""
         path = self._path(shard)
         size = sum(map(self._needed, members)) + len(TAR_END)
+        if self.target and shard in self.sent:
+            return self.target.holds(path.name, size)
         return path.is_file() and path.stat().st_size == size
 
     def _forget(self, shard: int) -> None:
@@ -254,6 +250,7 @@ class Packing:
             raise PackingError(f"{path} is a directory in the place of a shard: remove it")
         path.unlink(missing_ok=True)
         self.hashes.pop(shard, None)
+        self.sent.discard(shard)
 
     def _is_staged(self, number: int) -> bool:
         """Tell whether the staged video of a clip is there, with its size and CRC-32."""
@@ -295,7 +292,7 @@ class Packing:
     def _needed(self, number: int) -> int:
         """Return the bytes that a clip takes in its shard."""
         return sum(
-            BLOCK + _padded(length)
+            BLOCK + padded(length)
             for length in (self.done[number].length, len(self._facts(number)))
         )
 
@@ -339,35 +336,47 @@ class Packing:
             }
             self.rows.append((key_of(clip), row | self._more_of(member)))
             offset += self._needed(member)
-        if not path.exists():
+        if not path.exists() and number not in self.sent:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 for member in self.members:
                     name = f"{member:09}"
-                    _write_member(file, f"{name}.mp4", self.staged(member).read_bytes())
-                    _write_member(file, f"{name}.json", self._facts(member))
+                    write_member(file, f"{name}.mp4", self.staged(member).read_bytes())
+                    write_member(file, f"{name}.json", self._facts(member))
                 file.write(TAR_END)
         if number not in self.hashes:
             self.hashes[number] = sha256(path)
-            self._note({"shard": number, "sha256": self.hashes[number]})
+            self.journal.note({"shard": number, "sha256": self.hashes[number]})
         entry = {"name": path.name, "bytes": offset + len(TAR_END), "sha256": self.hashes[number]}
         self.shards.append(entry | {"num_videos": len(self.members)})
+        if self.target and number not in self.sent:
+            self.target.put(path)
+            self.journal.note({"sent": number})
+            self.sent.add(number)
+            path.unlink()
         for member in self.members:
             self.staged(member).unlink(missing_ok=True)
         self.members, self.size = [], 0
 
 
-def is_complete(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Return whether a directory holds the complete pack that these settings make.
+def is_complete(place: Path | PackTarget, settings: Mapping[str, Any]) -> bool:
+    """Return whether a directory, or an address, holds the complete pack that these settings make.
 
     Raises:
         ConfigError: it holds another complete pack.
         PackError: the pack there cannot be read.
+        AddressError: the address cannot be reached.
     """
-    if not os.path.exists(out / MANIFEST):
-        return False
-    if Pack(out).manifest["settings"] != json.loads(json.dumps(settings)):
+    if isinstance(place, PackTarget):
+        name, manifest = place.name, place.manifest(MANIFEST)
+        if manifest is None:
+            return False
+    else:
+        if not os.path.exists(place / MANIFEST):
+            return False
+        name, manifest = str(place), Pack(place).manifest
+    if manifest.get("settings") != json.loads(json.dumps(settings)):
         raise ConfigError(
-            f"{out} holds a pack of another list or of other settings: choose another out"
+            f"{name} holds a pack of another list or of other settings: choose another out"
         )
     return True
 
@@ -386,15 +395,3 @@ def _made_before(values: Mapping[str, Any]) -> Transcoded:
     if not 0 <= made.crc32 < 2**32 or any(not 0 <= count < 2**31 for count in counts):
         raise ValueError(f"numbers that cannot be: {counts}")
     return made
-
-
-def _padded(length: int) -> int:
-    return -(-length // BLOCK) * BLOCK
-
-
-def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
-    """Append a file to a tar archive, without owner or time, so that bytes are reproducible."""
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    file.write(info.tobuf(tarfile.USTAR_FORMAT))
-    file.write(content + bytes(_padded(len(content)) - len(content)))

@@ -15,6 +15,8 @@ import logging
 import os
 import zlib
 from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,14 @@ import pyarrow as pa
 from videomae.config import MAX_CLIP_BYTES, UserError
 from videomae.lists.formats import Clip, span_told
 from videomae.lists.parquet import is_parquet
+from videomae.run.addresses import AddressError, is_address, shown_address
 from videomae.run.console import Facts
 from videomae.run.files import inside, sha256
+from videomae.video.fetching import FetchRequest
 from videomae.video.interface import DecodeError
 from videomae.video.pack_checks import TO_END, read_index, read_manifest
 from videomae.video.packed import PackedVideo
+from videomae.video.remote import RemoteShards
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +73,18 @@ def named(clip: Clip) -> str:
 class Pack:
     """A pack that is open for reading.
 
+    Args:
+        root: directory of its manifest and index.
+        remote: place of its shards, where it lies at an address; None: they lie in `root`.
+
     Raises:
         PackError: its manifest or index cannot be read, or is inconsistent.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, remote: RemoteShards | None = None) -> None:
         self.root = root
+        self.remote = remote
+        self.name = remote.name if remote else str(root)
         try:
             self.manifest = read_manifest(root / MANIFEST)
             self.columns = read_index(root, self.manifest)
@@ -85,6 +96,31 @@ class Pack:
             ) from error
         self.shards: list[dict[str, Any]] = self.manifest["shards"]
         self.files: dict[int, int] = {}
+
+    @classmethod
+    def at(
+        cls, address: str, cache_dir: str | None = None, cache_gb: float | None = None
+    ) -> "Pack":
+        """Open a pack at an address, such as s3://bucket/pack, through the node's cache.
+
+        Args:
+            cache_dir, cache_gb: see DataConfig.
+
+        Raises:
+            AddressError: there is no pack, or it cannot be reached.
+            PackError: its manifest or index is damaged.
+        """
+        request = FetchRequest(address, MANIFEST, cache_dir, cache_gb)
+        try:
+            remote = RemoteShards(request)
+        except AddressError:
+            raise
+        except ValueError as error:
+            raise PackError(
+                f"{shown_address(address)} cannot be read as a pack ({error}): copy it there "
+                "again, or write it again with python -m videomae.pack"
+            ) from error
+        return cls(remote.root, remote)
 
     def __len__(self) -> int:
         return len(self.columns["source"])
@@ -105,32 +141,37 @@ class Pack:
         row = self._find(clip)
         if row is None:
             advice = "" if clip.span is None else ", whose list has other ranges: pack this list"
-            raise DecodeError(f"{named(clip)}: not in the pack {self.root}{advice}")
+            raise DecodeError(f"{named(clip)}: not in the pack {self.name}{advice}")
         number, offset, length, crc32, num_frames = (
             self.columns[name][row].as_py()
             for name in ("shard", "offset", "length", "crc32", "num_frames")
         )
-        path = self.root / self.shards[number]["name"]
+        name = self.shards[number]["name"]
+        path = f"{self.name}/{name}"
         if length > max_bytes:
             raise DecodeError(
                 f"{path}: {named(clip)} has {length} bytes, more than "
                 f"max_clip_bytes={max_bytes} allows"
             )
         try:
-            inside(self.root, path.name)
-            file = self._file(number, path)
+            file = self._file(number, inside(self.root, name))
             room = max(0, os.fstat(file).st_size - offset)  # as an index may claim any length
             content = os.pread(file, min(length, room), offset)
+        except AddressError:
+            raise
         except (OSError, ValueError) as error:
             raise DecodeError(f"{path}: {error}") from error
+        finally:
+            if self.remote:
+                self.remote.give_back(used=True)
         if len(content) != length or zlib.crc32(content) != crc32:
             raise DecodeError(
                 f"{path}: the {length} bytes at {offset} are not those of {named(clip)}; "
-                f"python -m videomae.pack out={self.root} check=true says what is damaged"
+                f"python -m videomae.pack out={self.name} check=true says what is damaged"
             )
         encoding = self.manifest["settings"]["encoding"]
         return PackedVideo(
-            path / clip.path,
+            Path(path) / clip.path,
             content,
             num_frames=num_frames,
             stride=encoding["stride"],
@@ -138,13 +179,33 @@ class Pack:
             max_bytes=max_bytes,
         )
 
+    def ask(self, clips: Iterable[Clip]) -> None:
+        """Have the shards fetched that clips will be read from, where the pack is at an address."""
+        if self.remote:
+            rows = [row for clip in clips if (row := self._find(clip)) is not None]
+            numbers = dict.fromkeys(self.columns["shard"][row].as_py() for row in rows)
+            self.remote.ask(numbers, (self.shards[number]["name"] for number in numbers))
+
+    def wait(self, clip: Clip) -> None:
+        """Wait until the shard of a clip can be read; a clip without one is not waited for.
+
+        Raises:
+            AddressError: the connection is lost, or the cache's disk is full.
+        """
+        if self.remote and (row := self._find(clip)) is not None:
+            number = self.columns["shard"][row].as_py()
+            with suppress(DecodeError):  # of which the reading of the clip tells
+                self.remote.open(number, self.shards[number]["name"])
+
     def damage(self, *, thorough: bool) -> list[str]:
         """Check the pack's files; return a line for each that is missing or damaged.
 
         Args:
             thorough: whether to hash every byte, or else to compare the sizes only.
         """
-        found = []
+        found: list[str] = []
+        if self.remote:  # each file is compared with the manifest when it is fetched
+            return self._damage_there() if thorough else found
         for entry in [*self.shards, self.manifest["index"]]:
             path = self.root / entry["name"]
             if not path.exists():
@@ -155,6 +216,20 @@ class Pack:
                 )
             elif thorough and sha256(path) != entry["sha256"]:
                 found.append(f"{entry['name']} holds other bytes than were written")
+        return found
+
+    def _damage_there(self) -> list[str]:
+        """Fetch every shard of a pack at an address; return a line for each that is damaged."""
+        assert self.remote is not None
+        found = []
+        for number, entry in enumerate(self.shards):
+            try:
+                self.remote.open(number, entry["name"])
+                if sha256(self.root / entry["name"]) != entry["sha256"]:
+                    found.append(f"{entry['name']} holds other bytes than were written")
+                self.remote.give_back(used=True)
+            except DecodeError as error:
+                found.append(str(error))
         return found
 
     def _find(self, clip: Clip) -> int | None:
@@ -172,6 +247,8 @@ class Pack:
         return source, start, TO_END if end is None else end
 
     def _file(self, number: int, path: Path) -> int:
+        if self.remote:
+            return self.remote.open(number, path.name)
         if number not in self.files:
             if len(self.files) >= OPEN_SHARDS:
                 os.close(self.files.pop(next(iter(self.files))))
@@ -184,31 +261,32 @@ def list_of(out: Path, source: Path) -> Path:
     return out / (PARQUET_LIST if is_parquet(source) else LIST)
 
 
-def check_pack(out: Path) -> None:
-    """Read every byte of a pack, and print that it is whole.
+def check_pack(out: str | Path) -> None:
+    """Read every byte of a pack, in a directory or at an address, and print that it is whole.
 
     Raises:
         UserError: files are missing or damaged, which the message names.
     """
-    if damage := Pack(out).damage(thorough=True):
+    found = Pack.at(str(out)) if is_address(out) else Pack(Path(out))
+    if damage := found.damage(thorough=True):
         raise UserError(
-            f"{out} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
+            f"{found.name} is damaged: {'; '.join(damage)}. Copy these files again, or pack anew"
         )
-    logger.info(f"{out}: every byte is as it was written")
+    logger.info(f"{found.name}: every byte is as it was written")
 
 
-def print_pack(out: Path, listed: Path) -> None:
+def print_pack(out: str, manifest: Mapping[str, Any], listed: Path) -> None:
     """Print what a pack holds, and how to use it.
 
     Args:
-        listed: the pack's own list.
+        out: its directory or address, without a password.
+        listed: a list to use it with.
     """
-    manifest = Pack(out).manifest
     size = sum(shard["bytes"] for shard in manifest["shards"])
     left_out = manifest["num_left_out"]
     rows = [
         ("videos", f"{manifest['num_videos']:,}", f"{manifest['num_frames']:,} frames"),
-        ("left out", f"{left_out:,}", str(out / BAD) if left_out else ""),
+        ("left out", f"{left_out:,}", f"{out}/{BAD}" if left_out else ""),
         (
             "size",
             f"{size / 1e6:,.1f} MB",
@@ -219,5 +297,5 @@ def print_pack(out: Path, listed: Path) -> None:
     if manifest["num_videos"]:
         worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
         rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
-    logger.info(Facts(f"{out}", rows))
+    logger.info(Facts(out, rows))
     logger.info(f"use it as a root: data.train_list={listed} data.root={out}")

@@ -19,7 +19,6 @@ from videomae.lists.formats import Clip
 from videomae.lists.parquet import is_parquet, text_columns
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.lists.tombstones import IDENTITIES
-from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import write_text
 from videomae.run.worker_pool import run_all
@@ -66,13 +65,11 @@ def transcode_all(packing: Packing, config: PackConfig) -> None:
     """
     clips = packing.clips
     todo = [number for number in range(len(clips)) if number not in packing.done]
-    if len(todo) < len(clips):
-        logger.info(f"{len(clips) - len(todo):,} of {len(clips):,} videos are packed already")
     workers = min(config.workers or available_cores(), max(1, len(todo)))
     program = [sys.executable, "-m", "videomae.video.transcode"]
     requests = ((n, [*_request(packing, n, config), config.max_clip_bytes]) for n in todo)
     tried = 0
-    with progress_bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
+    with packing.journal.bar("packing", total=len(clips), done=len(clips) - len(todo)) as bar:
         for number, answer in run_all(program, requests, workers, config.timeout_s):
             if isinstance(answer, str):
                 made = Transcoded(Inspection(ok=False, error=answer))
