@@ -43,8 +43,8 @@ def pack(config: PackConfig) -> None:
     from videomae.run.checks import check_place, refuse_address, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
-    from videomae.video.pack_target import PackTarget
-    from videomae.video.packing import Packing, is_complete
+    from videomae.video.pack_target import PackTarget, is_complete
+    from videomae.video.packing import Packing
     from videomae.video.packs import BAD, check_pack, list_of, print_pack
     from videomae.video.transcode import Encoding
 

@@ -468,7 +468,9 @@ def test_a_pack_that_is_written_to_an_address_goes_on_after_a_break_to_the_bytes
     assert "s3://bucket/p is complete" in capsys.readouterr().err
     assert call(*line, "crf=30") == 2
     assert "s3://bucket/p holds a pack of another list" in capsys.readouterr().err
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # below which the cache is by default
     assert call("pack", "out=s3://bucket/p", "check=true") == 0
+    assert list(tmp_path.glob(f"videomae-{os.getuid()}/*/shard-*.tar"))
     assert "s3://bucket/p: every byte is as it was written" in capsys.readouterr().err
 
 

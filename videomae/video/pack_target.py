@@ -5,12 +5,16 @@ as it is complete, and the manifest last of all.
 """
 
 import hashlib
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from videomae.config import ConfigError
 from videomae.run.addresses import AddressError, MissingError, RemoteFolder, shown_address
 from videomae.run.files import MOST_JSON, parse_json
+from videomae.video.packs import MANIFEST, Pack
 from videomae.video.shard_cache import cache_directory
 
 WRITABLE = ("s3://", "gs://", "hf://")
@@ -77,3 +81,26 @@ class PackTarget:
     def put(self, path: Path) -> None:
         """Write a file of this machine to the address."""
         self.folder.put(path)
+
+
+def is_complete(place: Path | PackTarget, settings: Mapping[str, Any]) -> bool:
+    """Return whether a directory, or an address, holds the complete pack that these settings make.
+
+    Raises:
+        ConfigError: it holds another complete pack.
+        PackError: the pack there cannot be read.
+        AddressError: the address cannot be reached.
+    """
+    if isinstance(place, PackTarget):
+        name, manifest = place.name, place.manifest(MANIFEST)
+        if manifest is None:
+            return False
+    else:
+        if not os.path.exists(place / MANIFEST):
+            return False
+        name, manifest = str(place), Pack(place).manifest
+    if manifest.get("settings") != json.loads(json.dumps(settings)):
+        raise ConfigError(
+            f"{name} holds a pack of another list or of other settings: choose another out"
+        )
+    return True

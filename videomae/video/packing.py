@@ -9,7 +9,6 @@ depend only on the list and the settings. Both files above are removed when the 
 """
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
-from videomae.config import ConfigError, UserError
+from videomae.config import UserError
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip
 from videomae.run.files import (
@@ -38,7 +37,6 @@ from videomae.video.packs import (
     MANIFEST,
     PACK_FILES,
     PACK_INDEX,
-    Pack,
     SourceKey,
     key_of,
     source_of,
@@ -356,29 +354,6 @@ class Packing:
         for member in self.members:
             self.staged(member).unlink(missing_ok=True)
         self.members, self.size = [], 0
-
-
-def is_complete(place: Path | PackTarget, settings: Mapping[str, Any]) -> bool:
-    """Return whether a directory, or an address, holds the complete pack that these settings make.
-
-    Raises:
-        ConfigError: it holds another complete pack.
-        PackError: the pack there cannot be read.
-        AddressError: the address cannot be reached.
-    """
-    if isinstance(place, PackTarget):
-        name, manifest = place.name, place.manifest(MANIFEST)
-        if manifest is None:
-            return False
-    else:
-        if not os.path.exists(place / MANIFEST):
-            return False
-        name, manifest = str(place), Pack(place).manifest
-    if manifest.get("settings") != json.loads(json.dumps(settings)):
-        raise ConfigError(
-            f"{name} holds a pack of another list or of other settings: choose another out"
-        )
-    return True
 
 
 def _made_before(values: Mapping[str, Any]) -> Transcoded:
