@@ -20,7 +20,6 @@ Clip lists are converted too, from text to Parquet and back:
     python -m videomae.convert list=clips.txt out=clips.parquet list_format=video_label
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from videomae.run.command import command
 
 def convert(config: ConvertConfig) -> None:
     """Write config.weights to config.out, as config.format says."""
+    from videomae.lists.converting import convert_listed
     from videomae.lists.names import read_names
     from videomae.run.checks import require
     from videomae.run.console import tell
@@ -38,7 +38,7 @@ def convert(config: ConvertConfig) -> None:
     from videomae.weights.load import model_of, pick_classes
 
     if config.list is not None:
-        _convert_list(config)
+        convert_listed(config)
         return
     require(config, "weights", *([] if config.place else ["out"]), "format")
     assert config.format is not None
@@ -67,24 +67,6 @@ def convert(config: ConvertConfig) -> None:
     tell(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
     for note in lost:
         tell(f"  not held by this format: {note}")
-
-
-def _convert_list(config: ConvertConfig) -> None:
-    """Write the clip list config.list to config.out."""
-    from videomae.lists.converting import convert_list
-    from videomae.lists.parquet import is_parquet
-    from videomae.run.checks import require
-    from videomae.run.console import tell
-
-    require(config, *([] if config.place else ["out"]))
-    if config.weights is not None:
-        raise ConfigError(f"weights={config.weights} and list={config.list}: give one of the two")
-    target = Path(str(config.place))
-    if os.path.lexists(target) and not config.overwrite:
-        raise ConfigError(f"out={target} is there: choose another, or give overwrite=true")
-    done = convert_list(Path(str(config.list)), target, config.list_format)
-    read_by = "" if is_parquet(target) else f", to be read with list_format={done.list_format.name}"
-    tell(f"{target}: {done.num_clips:,} clips{read_by}")
 
 
 main = command("convert")(convert)

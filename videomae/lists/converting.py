@@ -4,6 +4,7 @@ python -m videomae.convert list=FILE calls it. What is written is read again and
 takes its place.
 """
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from videomae.config import (
     REGRESSION,
     ClipConfig,
     ConfigError,
+    ConvertConfig,
     DataConfig,
     ListFormat,
 )
@@ -26,6 +28,8 @@ from videomae.lists.columns import NONE
 from videomae.lists.formats import ClipListError, short
 from videomae.lists.parquet import END, ENDING, LABEL, PATH, START, is_parquet, label_type
 from videomae.lists.targets import FORMATS, NOTHING
+from videomae.run.checks import require
+from videomae.run.console import tell
 from videomae.run.files import replacing
 
 FRAMES = (ListFormat.frames_start_total, ListFormat.frames_total_label)
@@ -37,6 +41,24 @@ class Converted(NamedTuple):
     num_clips: int
     list_format: ListFormat
     """Format by which the new list is read, if it is a text."""
+
+
+def convert_listed(config: ConvertConfig) -> None:
+    """Write the clip list config.list to config.out.
+
+    Raises:
+        ConfigError: the settings do not go together, or there is a file already.
+        ClipListError: the list cannot be read, or a text cannot hold it.
+    """
+    require(config, *([] if config.place else ["out"]))
+    if config.weights is not None:
+        raise ConfigError(f"weights={config.weights} and list={config.list}: give one of the two")
+    target = Path(str(config.place))
+    if os.path.lexists(target) and not config.overwrite:
+        raise ConfigError(f"out={target} is there: choose another, or give overwrite=true")
+    done = convert_list(Path(str(config.list)), target, config.list_format)
+    read_by = "" if is_parquet(target) else f", to be read with list_format={done.list_format.name}"
+    tell(f"{target}: {done.num_clips:,} clips{read_by}")
 
 
 def convert_list(source: Path, target: Path, form: ListFormat) -> Converted:
