@@ -140,10 +140,11 @@ class ClipList(Sequence[Clip]):
         paths = self.columns.texts().dictionary_encode()
         found = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
         for name in ("start_frame", "end_frame"):
-            values = pa.array(self.columns.number(name)).dictionary_encode()
-            found = found * len(values.dictionary) + values.indices.to_numpy()
-            found = pa.array(found).dictionary_encode().indices.to_numpy()
-        return found
+            if self.columns.numbers[name].stride() != (0,):  # else one number throughout
+                found = pa.array(found).dictionary_encode().indices.to_numpy().astype(np.int64)
+                values = pa.array(self.columns.number(name)).dictionary_encode()
+                found = found * len(values.dictionary) + values.indices.to_numpy()
+        return pa.array(found).dictionary_encode().indices.to_numpy()
 
     def kept(self) -> Integers:
         """Return the places of the clips that no tombstone names."""
