@@ -37,7 +37,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., en
     """Measure names with the program that does as they say."""
     monkeypatch.setattr(engine, "PROGRAM", DOUBLES)
 
-    def measured(*names: str, timeout_s: float = 30, shard: int = 4) -> engine.Totals:
+    def measured(*names: str, timeout_s: float = 120, shard: int = 4) -> engine.Totals:
         config = EngineConfig(workers=2, shard=shard, timeout_s=timeout_s)
         return LocalEngine(config, {}, Shards(tmp_path)).measure(jobs(tmp_path, *names), 0)
 
@@ -76,8 +76,8 @@ def test_a_crash_counts_and_the_second_one_gives_a_row_with_the_error(
 def test_a_video_that_takes_too_long_is_named(
     tmp_path: Path, measure: Callable[..., engine.Totals]
 ) -> None:
-    measure("a", "hang", timeout_s=4)
-    assert errors(tmp_path, "a", "hang") == {"a": None, "hang": "not measured in time (4 s)"}
+    measure("hang", timeout_s=1)  # which the start of the program may take, too
+    assert errors(tmp_path, "hang") == {"hang": "not measured in time (1 s)"}
 
 
 def test_a_kill_from_outside_does_not_count(

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import composed
 from tests.curate.footage import panned, render, write_info
 from videomae.curate.measurement import measure_sources
+from videomae.curate.shards import Shards
 from videomae.curate.stages import run_stages
 from videomae.curate.subsets import read_record
 from videomae.pack import pack
@@ -137,3 +138,15 @@ def test_forgetting_twice_changes_nothing_more(corpus: tuple[Path, Path]) -> Non
     before = contents(out), (out / "tombstones.jsonl").read_text()
     forget(out, "2.mp4")
     assert (contents(out), (out / "tombstones.jsonl").read_text()) == before
+
+
+def test_thumbnails_are_in_the_side_files_by_clip(corpus: tuple[Path, Path]) -> None:
+    _, out = corpus
+    known = set(ids(out).values())
+    table = Shards(out).side(known, ["thumbnail"])
+    assert table["clip_id"].to_pylist() == sorted(known)
+    assert all(each.startswith(b"\xff\xd8") for each in table["thumbnail"].to_pylist())
+    assert Shards(out).side({"none"}, ["thumbnail"]).num_rows == 0
+    gone = ids(out)["4.mp4"]
+    forget(out, gone)
+    assert Shards(out).side({gone}, ["thumbnail"]).num_rows == 0

@@ -68,7 +68,7 @@ def test_pieces_of_a_fixed_duration(tmp_path: Path) -> None:
     rows = clips_of(video, Settings(fixed=True, threshold=27.0, min_frames=15, fixed_s=1.0))
     ranges = [(row["start_frame"], row["end_frame"]) for row in rows]
     assert ranges == [(0, 25), (25, 50), (50, 70)]
-    assert {row["cut_method"] for row in rows} == {"fixed"}
+    assert {(row["cut_method"], row["is_longest"]) for row in rows} == {("fixed", None)}
 
 
 def test_light_is_that_of_the_picture(tmp_path: Path) -> None:

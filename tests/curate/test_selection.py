@@ -91,9 +91,9 @@ def test_an_error_is_a_reason_under_any_rules(tmp_path: Path) -> None:
 
 
 def test_only_the_longest_scene_counts_unless_all_do(tmp_path: Path) -> None:
-    fill(tmp_path, is_longest=[True, False])
-    assert reasons(selected(tmp_path)) == [[], ["not_longest"]]
-    assert reasons(selected(tmp_path, "scenes=all")) == [[], []]
+    fill(tmp_path, is_longest=[True, False, None])  # the last one is a piece of a fixed duration
+    assert reasons(selected(tmp_path)) == [[], ["not_longest"], []]
+    assert reasons(selected(tmp_path, "scenes=all")) == [[], [], []]
 
 
 def test_a_quantile_is_computed_once_and_stays(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_rule_on_a_column_that_is_not_there_names_the_columns(tmp_path: Path) 
         selected(tmp_path, "+rules.limits.beauty.at_least=1")
     with pytest.raises(ConfigError, match="no numbers are in column codec"):
         selected(tmp_path, "+rules.limits.codec.at_most=1")
-    rows = selected(tmp_path, "+rules.limits.bitrate_kbps.at_most=1")
+    rows = selected(tmp_path, "rules.limits.bitrate_kbps.at_most=1")
     assert reasons(rows) == [["bitrate_kbps_max:not_measured"]]
 
 

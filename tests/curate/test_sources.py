@@ -47,8 +47,11 @@ def test_every_video_below_the_folder_has_a_row_with_its_hash(tmp_path: Path) ->
 
 def test_a_list_of_paths_and_one_file(tmp_path: Path) -> None:
     raw = files(tmp_path, "a.mp4", "b c.mp4")
-    (tmp_path / "list.txt").write_text("# mine\nb c.mp4\n\nnot there.mp4\nb c.mp4\n")
-    listed, missing = rows(tmp_path / "list.txt", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "list.txt").write_text("# mine\nb c.mp4\n\nnot there.mp4\nb c.mp4\npipe.mp4\n/\n")
+    folder, listed, missing, pipe = rows(tmp_path / "list.txt", tmp_path / "out")
+    assert "cannot be read" in pipe["error"]
+    assert "cannot be read" in folder["error"]
     assert listed["source_path"] == "b c.mp4"
     assert missing["error"] == "cannot be read (No such file or directory)"
     assert missing["source_sha256"] is None

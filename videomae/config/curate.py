@@ -213,7 +213,7 @@ class CurateConfig:
     reason: str = ""
     """Reason that the tombstones of forget= keep."""
     used_by: list[str] | None = None
-    """Packs and run directories that forget= looks through for what it removes."""
+    """Packs, run directories and weights files that forget= looks through for what it removes."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

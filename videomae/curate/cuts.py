@@ -13,6 +13,9 @@ import cv2
 from videomae.config import CutsConfig, Scenes
 from videomae.curate.picture import Colours, Picture
 
+CONTENT, FIXED = "content", "fixed"
+"""Values of the column cut_method."""
+
 
 class Cutter(Protocol):
     """Finder of the frames at which clips begin."""
@@ -94,7 +97,7 @@ class CutFilter:
 class ContentCutter:
     """Cutter at changes of the content."""
 
-    method = "content"
+    method = CONTENT
 
     def __init__(self, cuts: CutsConfig) -> None:
         self.change = ContentChange()
@@ -115,7 +118,7 @@ class ContentCutter:
 class FixedCutter:
     """Cutter into pieces of one duration; the last one is what is left."""
 
-    method = "fixed"
+    method = FIXED
     unsettled = None
 
     def __init__(self, cuts: CutsConfig) -> None:

@@ -179,11 +179,12 @@ def used_by(places: Iterable[str], out: Path, found: Forgotten, gone: Set[str]) 
     lists are shortened.
 
     Args:
-        places: directories of packs and of runs.
+        places: directories of packs and of runs, or weights files in the latter.
     """
     hashes = _hashes_of_lists_with(out, gone)
     lines = []
-    for place in map(Path, places):
+    for given in map(Path, places):
+        place = given.parent if given.is_file() else given
         if (place / PACK_INDEX).exists():
             if count := _in_pack(place, found, gone):
                 lines.append(

@@ -15,7 +15,7 @@ import av
 import cv2
 
 from videomae.config import CurateConfig, CutsConfig, Scenes
-from videomae.curate.cuts import cutter
+from videomae.curate.cuts import FIXED, cutter
 from videomae.curate.observers import OBSERVERS, Observer
 from videomae.curate.picture import Picture, Shrinker
 from videomae.curate.shards import write_measured
@@ -178,13 +178,11 @@ class VideoMeasurement:
         if self.clip is not None:
             step = 1 / self.fps if self.fps else 0.0
             self.rows.append(self.clip.finish(round(self.clip.last_s + step, 6)))
-        for row in self.rows:
+        lengths = [row["end_frame"] - row["start_frame"] for row in self.rows]
+        longest = lengths.index(max(lengths)) if lengths else None
+        for number, row in enumerate(self.rows):
             row["cut_method"] = self.cutter.method
-            row["is_longest"] = False
-        if self.rows:
-            max(self.rows, key=lambda row: row["end_frame"] - row["start_frame"])["is_longest"] = (
-                True
-            )
+            row["is_longest"] = None if self.cutter.method == FIXED else number == longest
         self.spent_s += time.perf_counter() - began
         return self.rows
 

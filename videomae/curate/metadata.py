@@ -49,6 +49,8 @@ class Metadata:
 
 def info_file(video: Path) -> Path | None:
     """Return the .info.json beside a video; None if there is none."""
+    if not video.name:  # such as /
+        return None
     for file in (video.with_suffix(INFO), video.with_name(video.name + INFO)):
         if os.path.isfile(file):
             return file

@@ -38,9 +38,10 @@ def select_clips(config: CurateConfig, out: Path) -> None:
     of_table = table_hash(out)
     frozen = bounds.read_frozen(out)
     among = _is_valid(table) & _in_scenes(table, config.scenes)
+    rules = bounds.resolved(config.rules, table, among, frozen)
     rules = [
-        replace(each, frozen_from=each.frozen_from or of_table) if each.quantile else each
-        for each in bounds.resolved(config.rules, table, among, frozen)
+        each if each.quantile is None else replace(each, frozen_from=each.frozen_from or of_table)
+        for each in rules
     ]
     decision = decide(table, rules, config.rules, config.scenes)
     rules_hash = bounds.hash_of(rules, config.rules, config.scenes.value)
@@ -176,9 +177,12 @@ def _is_valid(table: Any) -> Flags:
 
 
 def _in_scenes(table: Any, scenes: Scenes) -> Flags:
-    """Return which clips can be kept: with scenes=longest, the longest of each video."""
+    """Return which clips can be kept: with scenes=longest, the longest scene of each video.
+
+    Pieces of a fixed duration, which are no scenes, all can.
+    """
     if scenes is Scenes.longest:
-        return _flags(pc.fill_null(table["is_longest"], False))
+        return _flags(pc.fill_null(table["is_longest"], True))
     return np.ones(table.num_rows, bool)
 
 

@@ -3,7 +3,8 @@
     measured/KEY.arrow           the clips of one video, written by the process that measured it
     measured/shard-NAME.parquet  those of many videos, put together from the files above
 
-KEY is a hash of the video's content, of the version of the measurement and of its settings. A file
+KEY is a hash of the video's content, of the version of the measurement, of its observers and of its
+settings. A file
 appears under its name when it is complete, so that what exists is done.
 """
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from videomae.curate.observers import side_columns
+from videomae.curate.observers import OBSERVERS, side_columns
 from videomae.curate.table import MEASURED, write_table
 from videomae.run.files import remove_temporaries, replacing
 
@@ -37,7 +38,8 @@ def schema() -> Any:
 
 def key_of(source_sha256: str, settings: dict[str, object]) -> str:
     """Return the key of a video's measurement with these settings."""
-    said = json.dumps([source_sha256, VERSION, settings], sort_keys=True)
+    observers = [each.__name__ for each in OBSERVERS]
+    said = json.dumps([source_sha256, VERSION, observers, settings], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:40]
 
 
@@ -108,6 +110,25 @@ class Shards:
         for table in self._tables([KEY, *columns]):
             parts.append(table.filter(pc.is_in(table[KEY], value_set=wanted)))
         return pa.concat_tables(parts).drop_columns([KEY]).sort_by("clip_id")
+
+    def side(self, clips: Set[str], columns: Sequence[str]) -> Any:
+        """Return clip_id and columns of the side files, such as thumbnail, of some clips.
+
+        Each clip has one row, sorted by clip_id. What is null, or of a clip that is not there, is
+        left out.
+        """
+        wanted = pa.array(sorted(clips), pa.string())
+        kinds = schema()
+        names = ["clip_id", *columns]
+        parts = [pa.schema([kinds.field(name) for name in names]).empty_table()]
+        seen: set[str] = set()
+        for table in self._tables(names):
+            rows = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
+            known = pa.array(sorted(seen), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=known))).drop_null()
+            seen.update(rows["clip_id"].to_pylist())
+            parts.append(rows)
+        return pa.concat_tables(parts).sort_by("clip_id")
 
     def _tables(self, columns: list[str]) -> Iterator[Any]:
         for file in self.shards():

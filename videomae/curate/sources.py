@@ -26,7 +26,14 @@ from videomae.curate.tombstones import Tombstones
 from videomae.lists.text_files import NotTextError, text_lines
 from videomae.lists.walk import ADVICE, FolderContents, printable, told, walk
 from videomae.run.console import Facts, progress_bar
-from videomae.run.files import append_text, read_json, sha256, whole_json_lines, write_text
+from videomae.run.files import (
+    append_text,
+    read_json,
+    regular,
+    sha256,
+    whole_json_lines,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -178,17 +185,19 @@ def _hash_all(sources: Sequence[Source], root: Path, out: Path) -> None:
             bar.advance()
             path = root / source.path
             try:
-                status = path.stat()
+                status = regular(path).stat()
                 source.size = status.st_size
                 stamp = os.path.abspath(path), status.st_size, status.st_mtime_ns
                 found = known.get(stamp)
-                if not isinstance(found, str):
-                    found = sha256(path)
-                    row = dict(zip(("path", "size", "mtime_ns"), stamp, strict=True))
-                    append_text(out / HASHED, json.dumps(row | {"sha256": found}) + "\n")
-                source.sha256 = found
-            except (FileNotFoundError, PermissionError, IsADirectoryError, ValueError) as error:
+                if isinstance(found, str):
+                    source.sha256 = found
+                    continue
+                source.sha256 = sha256(path)
+            except (OSError, ValueError) as error:  # missing, a pipe, a NUL in its name, ...
                 source.error = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+                continue
+            row = dict(zip(("path", "size", "mtime_ns"), stamp, strict=True))
+            append_text(out / HASHED, json.dumps(row | {"sha256": source.sha256}) + "\n")
 
 
 def _table(sources: Sequence[Source], hashtags: Sequence[list[str] | None]) -> Any:

@@ -47,7 +47,8 @@ PLACE = {
     "is_longest": pa.bool_(),
     "cut_method": pa.string(),
 }
-"""Columns of the place of a clip in its video; end_frame is exclusive."""
+"""Columns of the place of a clip in its video; end_frame is exclusive. is_longest is null for a
+piece of a fixed duration, which is no scene."""
 MEDIA = {
     "width_px": pa.int64(),
     "height_px": pa.int64(),
