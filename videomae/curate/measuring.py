@@ -5,6 +5,7 @@ only. It then reads one JSON array [path, source_sha256, settings, target, max_b
 the clips to `target`, and answers each with one line, the JSON object of a Measured.
 """
 
+import errno
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -259,7 +260,8 @@ def answer_request(
         try:
             write_measured(Path(target), rows)
         except OSError as error:
-            return Measured(out_of_disk=(error.errno or 0, os.strerror(error.errno or 0)))
+            number = error.errno or errno.EIO
+            return Measured(out_of_disk=(number, os.strerror(number)))
     return answer
 
 
