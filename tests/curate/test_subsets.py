@@ -117,6 +117,16 @@ def test_labels_by_hashtag(tmp_path: Path) -> None:
     assert Counter(names[row["label"]] for row in table) == {"common": 30, "rare": 6, "middle": 10}
 
 
+def test_a_table_that_has_changed_since_it_was_judged_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists(filled(tmp_path), "sizes=all")
+    assert "the table has changed" not in caplog.text
+    filled(tmp_path, sharpness=[1.0] * 50)
+    write_lists(composed("curate", f"out={tmp_path}", "sizes=all"), tmp_path)
+    assert "the table has changed since stage=select judged it" in caplog.text
+
+
 @pytest.mark.parametrize("given", ["sizes=0", "sizes=[1,none]", "sizes=[-1]", "sizes=true"])
 def test_wrong_sizes_are_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="sizes must be numbers of clips or all"):

@@ -183,6 +183,18 @@ def read_frozen(out: Path) -> dict[str, Rule]:
     return {each.name: each for each in found}
 
 
+def judged_table(out: Path) -> str | None:
+    """Return the hash of the table that rules_used.yaml is about; None if there is no such file."""
+    file = out / USED
+    if not file.exists():
+        return None
+    try:
+        given = yaml.safe_load(short_text(file, MOST_CHARACTERS))
+    except (OSError, NotTextError, yaml.YAMLError):
+        return None
+    return str(given.get("table_hash")) if isinstance(given, dict) else None
+
+
 def as_yaml(facts: Mapping[str, Any], rules: list[Rule], counts: Mapping[str, Any]) -> str:
     """Return the text of rules_used.yaml.
 

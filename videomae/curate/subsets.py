@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from videomae.config import ConfigError, CurateConfig, ListLabels, Order
-from videomae.curate.rules import numeric
-from videomae.curate.table import read_clips_table, write_table
+from videomae.curate.rules import judged_table, numeric
+from videomae.curate.table import read_clips_table, table_hash, write_table
 from videomae.run.files import read_json, sha256, write_text
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def write_lists(config: CurateConfig, out: Path) -> None:
             f"no clip of {out} is kept ({undecided:,} are undecided): run stage=select with other "
             f"rules; {out}/rules_used.yaml says what each drops"
         )
+    if judged_table(out) != table_hash(out):
+        logger.warning("the table has changed since stage=select judged it: run stage=select again")
     sizes = [kept.num_rows if size is None else size for size in config.list_sizes()]
     if (largest := max(sizes)) > kept.num_rows:
         raise ConfigError(

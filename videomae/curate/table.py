@@ -132,7 +132,7 @@ def write_stage(out: Path, stage: str, columns: Any) -> None:
     Args:
         columns: a table with clip_id and the columns of the stage, of all clips or of some.
     """
-    write_table(stage_file(out, stage), columns.sort_by("clip_id"))
+    write_table(stage_file(out, stage), by_clip_id(columns))
     join(out)
 
 
@@ -153,7 +153,7 @@ def joined(out: Path) -> Any:
     columns |= _looked_up(rows["source_sha256"], first, "source_sha256", IDENTITY)
     table = pa.table(columns)
     table = pa.concat_tables([table, _unread(sources)], promote_options="default")
-    table = _without_forgotten(table, Tombstones.read(out)).sort_by("clip_id").combine_chunks()
+    table = by_clip_id(_without_forgotten(table, Tombstones.read(out))).combine_chunks()
     columns = {name: table[name] for name in table.column_names}
     for file in sorted((out / STAGES).glob("*.parquet")):
         if file.stem != MEASURE:
@@ -166,6 +166,13 @@ def joined(out: Path) -> Any:
         for name, kind in COLUMNS.items()
     }
     return pa.table(known | {name: columns[name] for name in columns if name not in COLUMNS})
+
+
+def by_clip_id(table: Any) -> Any:
+    """Return a table sorted by clip_id; one that is sorted already as it is."""
+    ids = table["clip_id"].combine_chunks()
+    ascending = pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py() if len(ids) else True
+    return table if ascending else table.sort_by("clip_id")
 
 
 def _looked_up(keys: Any, table: Any, key: str, names: Any) -> dict[str, Any]:
