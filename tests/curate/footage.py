@@ -1,6 +1,5 @@
 """Rendered videos whose cuts, speed, darkness, bars, blur and frozen parts are known."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,3 @@ def render(path: Path, frames: Iterable[Image], fps: int = FPS, codec: str = "li
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
-
-
-def write_info(video: Path, **fields: Any) -> None:
-    """Write the .info.json of yt-dlp beside a video."""
-    known = {"id": video.stem, "extractor_key": "TikTok", "uploader": f"maker of {video.stem}"}
-    video.with_suffix(".info.json").write_text(json.dumps(known | fields), encoding="utf-8")

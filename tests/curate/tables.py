@@ -1,4 +1,4 @@
-"""Tables of clips that no video is behind, for the stages that do not decode."""
+"""Tables of clips that no video is behind, and metadata, for the stages that do not decode."""
 
 import json
 from pathlib import Path
@@ -81,3 +81,9 @@ def many(out: Path, size: int) -> Path:
     tables.write_table(out / tables.SOURCES, pa.table(sources))
     tables.write_stage(out, tables.MEASURE, pa.table(made))
     return out
+
+
+def write_info(video: Path, **fields: Any) -> None:
+    """Write the .info.json of yt-dlp beside a video."""
+    known = {"id": video.stem, "extractor_key": "TikTok", "uploader": f"maker of {video.stem}"}
+    video.with_suffix(".info.json").write_text(json.dumps(known | fields), encoding="utf-8")

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import composed, run_command
-from tests.curate.footage import panned, render, write_info
+from tests.curate.footage import panned, render
+from tests.curate.tables import write_info
 from videomae.config import EngineConfig, UserError
 from videomae.curate import engine
 from videomae.curate.engine import LocalEngine, VideoJob
@@ -71,6 +72,7 @@ def test_a_crash_counts_and_the_second_one_gives_a_row_with_the_error(
     assert totals.failed == {tmp_path / "crash": "decoder crashed (SIGABRT)"}
     assert totals.videos == 4
     assert (totals.total_s, totals.decode_s) == (6.0, 3.0)
+    assert totals.note().endswith("videos/s, 50% decoding")
 
 
 def test_a_video_that_takes_too_long_is_named(

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import composed
-from tests.curate.footage import panned, render, write_info
+from tests.curate.footage import panned, render
+from tests.curate.tables import write_info
 from videomae.curate.measurement import measure_sources
 from videomae.curate.shards import Shards
 from videomae.curate.stages import run_stages

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import composed
-from tests.curate.footage import write_info
+from tests.curate.tables import write_info
 from videomae.config import ConfigError
 from videomae.curate import sources
 from videomae.curate.hashtags import HashtagRules, read_rules, with_enough_views
