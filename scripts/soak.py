@@ -15,6 +15,8 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     remote    so does a run that reads its pack by https from a server that drops every tenth
               request, and whose cache has room for a third of the pack
     packs     a pack that is killed and begun again has the bytes of one that was left alone
+    curate    curate over damaged and whole videos, of which it or a process of it is killed, and
+              which is begun again, makes the table of one that was left alone, byte for byte
     launched  a run under torchrun and under Slurm, of which a process, the launcher or all
               are killed, or that Slurm requeues, has the curve of one that was left alone
     shared    pre-training and fine-tuning in 1, 2 and 4 processes with every sharding, stopped and
@@ -389,6 +391,58 @@ def kill_packs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bo
         shutil.rmtree(out)
     print(f"{killed} kills of {trial} packs")
     return good
+
+
+def kill_curates(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """SIGKILL to curate or to one of its processes; it is begun again until it ends."""
+    raw = folder / "raw"
+    for number in range(100):
+        path = raw / f"{number}.{list(CONTAINERS)[number % 3]}"
+        path.parent.mkdir(exist_ok=True)
+        write_video(path, number, frames=24 + number)
+        if number % 4 == 0:
+            content = bytearray(path.read_bytes())
+            damage(content, rng)
+            path.write_bytes(content)
+    (folder / "salt").write_text("salt")
+    given = [f"source={raw}", f"salt={folder / 'salt'}", "engine.shard=4", "rules=loose"]
+    files = ("clips.parquet", "sources.parquet", "rules_used.yaml", "stages/measure.parquet")
+
+    def outcome(out: Path) -> list[bytes]:
+        return [(out / name).read_bytes() for name in files]
+
+    straight = folder / "straight"
+    began = time.monotonic()
+    assert succeeds("curate", *given, f"out={straight}")
+    undisturbed = time.monotonic() - began
+    killed: Counter[str] = Counter()
+    trial, good = 0, True
+    while killed.total() < args.times:
+        trial += 1
+        out = folder / f"corpus{trial}"
+        while True:
+            process = start("curate", *given, f"out={out}")
+            while killed.total() < args.times and process.poll() is None:
+                time.sleep(rng.uniform(0.5, undisturbed / 2))
+                workers = children(process.pid)
+                victim = rng.choice([process.pid, *workers])
+                if process.poll() is None:
+                    os.kill(victim, signal.SIGKILL)
+                    killed["the command" if victim == process.pid else "a process of it"] += 1
+            if process.wait() != -signal.SIGKILL:
+                break
+        same = process.returncode == 0 and outcome(out) == outcome(straight)
+        good &= same
+        print(f"curate {trial}: {killed.total()} kills so far, {told(same)}", flush=True)
+        shutil.rmtree(out)
+    print(f"{killed.total()} kills of {trial} corpora: {dict(killed)}")
+    return good
+
+
+def children(parent: int) -> list[int]:
+    """Ids of the processes that a process has started."""
+    files = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(number) for file in files for number in file.read_text().split()]
 
 
 # Several processes
@@ -908,6 +962,7 @@ CAMPAIGNS = {
     "workers": kill_workers,
     "remote": kill_remote,
     "packs": kill_packs,
+    "curate": kill_curates,
     "launched": kill_launched,
     "shared": share_models,
     "rules": keep_rules,

@@ -13,7 +13,7 @@ from videomae.run.schema import COMMANDS
 
 HEAVY = {
     *("torch", "torchvision", "timm", "numpy", "matplotlib", "pyarrow", "av", "decord"),
-    *("tensorboard", "safetensors"),
+    *("tensorboard", "safetensors", "cv2"),
 }
 """Packages whose import takes longer than a command needs to explain itself."""
 LIGHT = sorted(COMMANDS)
@@ -40,7 +40,7 @@ def heavy_after(command: str, *words: str, status: int) -> set[str]:
 
 
 def source_of(command: str) -> Path:
-    """The file of a command's module; report is a room with a command in it."""
+    """The file of a command's module; report and curate are rooms with a command in them."""
     file = ROOT / "videomae" / f"{command}.py"
     return file if file.exists() else ROOT / "videomae" / command / "__main__.py"
 

@@ -23,10 +23,11 @@ BELOW = {
         *("evaluation", "data", "weights", "pictures", "video", "lists", "model", "run"),
         "config",
     ),
+    "curate": ("pictures", "video", "lists", "run", "config"),
     "report": ("evaluation", "data", "weights", "pictures", "video", "lists", "run", "config"),
 }
 """The rooms that each room may import, besides itself; a command may import all of them."""
-ENTRY = {"report.__main__"}
+ENTRY = {"report.__main__", "curate.__main__"}
 """Commands that lie in a room."""
 
 

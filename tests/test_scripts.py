@@ -58,6 +58,12 @@ def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
         )
 
 
+def test_measuring_is_timed_against_decoding(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cv2")
+    main_of("bench_curate", "--seconds", 1, "--times", 1, "--most", 100)
+    assert re.search(r"^measuring costs [\d.]+ times", capsys.readouterr().out, re.MULTILINE)
+
+
 BARE = """
 import sys
 class Refused:

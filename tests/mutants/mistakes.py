@@ -22,6 +22,10 @@ class Mistake(NamedTuple):
 MASK, SAMPLE, LOADER = (f"videomae/data/{name}.py" for name in ("mask", "frame_sampling", "loader"))
 STEP, SCHEDULE = "videomae/train/step.py", "videomae/train/schedule.py"
 LOSS, MAE, LAYERS = (f"videomae/model/{name}.py" for name in ("loss", "mae", "layers"))
+CURATE = {
+    name: f"videomae/curate/{name}.py"
+    for name in ("cuts", "measuring", "picture", "rules", "scores", "selection", "subsets")
+}
 METRICS = "videomae/evaluation/metrics.py"
 THROUGHPUT = "videomae/train/throughput.py"
 GOLDEN_MAE = "model/test_golden.py::test_mae_equals_the_reference"
@@ -380,5 +384,62 @@ MISTAKES = (
         "grad_norm = whole_tensor(get_total_norm(gradients))\n",
         "grad_norm = whole_tensor(get_total_norm(gradients)) * total.float()\n",
         LOGGED,
+    ),
+    # Which clips a corpus holds
+    Mistake(
+        "a clip whose score was not measured is kept",
+        CURATE["selection"],
+        'missing = np.isnan(values) & ~against["error"]',
+        "missing = np.isnan(values) & False",
+        "curate/test_selection.py::test_a_missing_score_is_neither_kept_nor_dropped",
+    ),
+    Mistake(
+        "a largest value drops what lies below it",
+        CURATE["rules"],
+        "else values > self.threshold",
+        "else values < self.threshold",
+        "curate/test_selection.py::test_each_rule_drops_what_lies_beyond_its_threshold_only",
+    ),
+    Mistake(
+        "cuts must be one frame further apart than PySceneDetect's",
+        CURATE["cuts"],
+        "calm = index - last >= self.min_frames",
+        "calm = index - last > self.min_frames",
+        "curate/test_cuts.py::test_changes_become_cuts_as_in_the_library",
+    ),
+    Mistake(
+        "a clip leaves out its last frame",
+        CURATE["measuring"],
+        "self.end, self.last_s = index + 1, time_s",
+        "self.end, self.last_s = index, time_s",
+        "curate/test_measuring.py::test_clips_cover_each_frame_once_and_count_as_the_reader_does",
+    ),
+    Mistake(
+        "motion is that of a pair of frames, not of a second",
+        CURATE["scores"],
+        "/ (time_s - began_s))",
+        "/ 1.0)",
+        "curate/test_measuring.py::test_motion_is_the_planted_speed",
+    ),
+    Mistake(
+        "colours of BT.709 are converted as those of BT.601",
+        CURATE["picture"],
+        "KR_KB.get(colour_space, BT601)",
+        "KR_KB.get(0, BT601)",
+        "curate/test_picture.py::test_halved_frames_are_those_of_the_scaler",
+    ),
+    Mistake(
+        "the death of a process that others killed counts against its video",
+        "videomae/run/worker_pool.py",
+        'OUTSIDE = ("SIGKILL", "SIGTERM",',
+        'OUTSIDE = ("SIGTERM",',
+        "curate/test_engine.py::test_a_kill_from_outside_does_not_count",
+    ),
+    Mistake(
+        "of several hashtags the most frequent counts",
+        CURATE["subsets"],
+        "key=lambda t: (count[t], t)",
+        "key=lambda t: (-count[t], t)",
+        "curate/test_subsets.py::test_balanced_lists_have_as_many_clips_of_each_hashtag_as_can_be",
     ),
 )

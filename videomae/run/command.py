@@ -46,7 +46,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     config_class = COMMANDS[name]
     trains = issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
     go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
-    if name in ("scan", "pack", "prepare"):
+    if name in ("scan", "pack", "prepare", "curate"):
         go_on = ". What is done is kept: the same command goes on"
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:

@@ -128,17 +128,19 @@ class Bar:
         """The number at which the progress is complete."""
         return int(self.progress.tasks[0].total or 0)
 
-    def advance(self, count: int = 1) -> None:
-        """Add `count` to what is done, and log it from time to time where no bar is drawn."""
-        self.progress.advance(self.task, count)
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Add `count` to what is done, and log it from time to time where no bar is drawn.
+
+        Args:
+            note: text for the end of the bar, or of the log line.
+        """
+        self.progress.update(self.task, advance=count, note=note)
         now, task = self._mark(), self.progress.tasks[0]
         if self.progress.disable and now - self._told >= LOG_EVERY_S:
             self._told = now
-            logger.info(
-                f"{task.description} {task.completed:,.0f} of {self.total:,}{self.speed()}"
-                f"{self.left()}"
-            )
-        elif self.unit:
+            done = f"{task.completed:,.0f} of {self.total:,}{self.speed()}{self.left()}"
+            logger.info(f"{task.description} {done}  {note}".rstrip())
+        elif self.unit and not note:
             self.progress.update(self.task, note=self.speed().strip())
 
     def reach(self, done: int, note: str) -> None:

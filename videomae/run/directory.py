@@ -51,11 +51,15 @@ class RunExistsError(UserError):
 
 
 @contextmanager
-def alone(directory: Path, *, is_main: bool = True) -> Iterator[None]:
+def alone(
+    directory: Path, *, is_main: bool = True, key: str = "output_dir", does: str = "training"
+) -> Iterator[None]:
     """Make the directory, and lock it against other runs while the block runs.
 
     Args:
         is_main: whether this is the main process of its run; the others take no lock.
+        key: the setting that names the directory, for the error.
+        does: what the other process does there, for the error.
 
     Raises:
         RunExistsError: another run holds the lock.
@@ -70,8 +74,8 @@ def alone(directory: Path, *, is_main: bool = True) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunExistsError(
-                f"output_dir={directory}: another process is training there right now; wait for "
-                "it, or choose another output_dir"
+                f"{key}={directory}: another process is {does} there right now; wait for it, or "
+                f"choose another {key}"
             ) from error
         except OSError:
             pass  # NFS locks no directories, some cluster file systems nothing: no guard there

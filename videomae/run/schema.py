@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from videomae.config import (
     ConfigError,
     ConvertConfig,
+    CurateConfig,
     DoctorConfig,
     EvaluateConfig,
     ExtractConfig,
@@ -46,6 +47,7 @@ COMMANDS = {
     "prepare": PrepareConfig,
     "scan": ScanConfig,
     "pack": PackConfig,
+    "curate": CurateConfig,
     "doctor": DoctorConfig,
     "report": ReportConfig,
 }

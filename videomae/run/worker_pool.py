@@ -35,6 +35,18 @@ OWN_BYTES = 3 * 10**8
 and memory that was freed but not returned to the system."""
 
 
+OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+"""Signals that others send to a program; one that it causes itself, such as SIGSEGV, is not of
+them."""
+CRASHED = "decoder crashed"
+
+
+def ended_from_outside(reason: str) -> bool:
+    """Return whether an answer that is a reason says that a signal from outside ended the
+    program."""
+    return reason in [f"{CRASHED} ({name})" for name in OUTSIDE]
+
+
 def end_with_parent(number: int = signal.SIGKILL) -> None:
     """Ask the system to send this process a signal when its parent ends, even while it hangs.
 
@@ -185,7 +197,7 @@ def run_all(
                     following = next(waiting, None)
                     if not isinstance(answer, dict) or following is None:
                         ended = retire(program)
-                        answer = answer or f"decoder crashed ({ended})"
+                        answer = answer or f"{CRASHED} ({ended})"
                         if following is not None:
                             launch(*following)
                     else:

@@ -175,6 +175,16 @@ def picture_size(source: Path, name: Path) -> tuple[int, int]:
         raise DecodeError(f"{name}: {str(error).splitlines()[0]}") from error
 
 
+def mean_rate(path: Path) -> float | None:
+    """Return the mean frames per second of a video file; None: not known, or no video."""
+    try:
+        with open_container(check_file(path), path) as container:
+            rate = frame_rate(best_stream(container, path))
+    except (av.FFmpegError, OSError, ValueError, DecodeError):
+        return None
+    return float(rate) if rate else None
+
+
 def frame_rate(stream: VideoStream) -> Fraction | None:
     """Return the mean frames per second; if unknown or above FASTEST, FFmpeg's guess, or None."""
     average, guessed = stream.average_rate, stream.guessed_rate

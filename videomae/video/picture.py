@@ -134,9 +134,9 @@ class ToRGB:
         size, quick = (frame.width, frame.height), is_plain(frame)
         quick &= signs == IDENTITY or not (size[0] % 2 or size[1] % 2)
         if not quick or turned_size(size, signs) != shown:
-            return _pixels(filtered(frame, _filters(frame, signs, shown)))
+            return pixels(filtered(frame, _filters(frame, signs, shown)))
         quarters, mirrored, _ = TURNS[signs]
-        image = np.rot90(_pixels(_to_rgb(frame)), quarters)
+        image = np.rot90(pixels(_to_rgb(frame)), quarters)
         return image[:, ::-1] if mirrored else image
 
 
@@ -176,7 +176,7 @@ def shrunk(frame: av.VideoFrame, size: Size) -> av.VideoFrame:
     return filtered(frame, f"scale={size[0]}:{size[1]}:flags=bicubic,format=yuv420p")
 
 
-def _pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+def pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Return a view of an RGB frame's pixels: (H, W, 3) uint8."""
     (plane,) = frame.planes
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]

@@ -1,0 +1,153 @@
+"""Forgetting: nothing that names or shows a forgotten clip is left, and it does not come back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import composed
+from tests.curate.footage import panned, render
+from tests.curate.tables import write_info
+from videomae.curate.measurement import measure_sources
+from videomae.curate.shards import Shards
+from videomae.curate.stages import run_stages
+from videomae.curate.subsets import read_record
+from videomae.pack import pack
+from videomae.run.files import sha256
+
+NUM_VIDEOS = 6
+
+
+def run(out: Path, *overrides: str) -> None:
+    """Run stages in this process."""
+    out.mkdir(exist_ok=True)
+    run_stages(composed("curate", f"out={out}", "engine.workers=1", *overrides), out)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> tuple[Path, Path]:
+    """Raw videos, one of them twice, and what curate makes of them."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for number in range(NUM_VIDEOS):
+        write_info(render(raw / f"{number}.mp4", panned(number, 8, 2.0)), id=f"id{number}")
+    (raw / "copy of 0.mp4").write_bytes((raw / "0.mp4").read_bytes())
+    run(out, f"source={raw}", "engine.shard=3", "sizes=[3,all]")
+    return raw, out
+
+
+def forget(out: Path, *names: str, used_by: str = "null") -> None:
+    """Forget what these names name."""
+    (out.parent / "deletions.txt").write_text("# asked for\n" + "\n".join(names))
+    run(out, f"forget={out.parent / 'deletions.txt'}", "reason=asked", f"used_by={used_by}")
+
+
+def ids(out: Path) -> dict[str, str]:
+    """The id of the clip of each video."""
+    rows = pq.read_table(out / "clips.parquet").to_pylist()
+    return {row["source_path"]: row["clip_id"] for row in rows}
+
+
+def contents(out: Path) -> dict[str, str]:
+    """The text, or all values, of each file besides the tombstones."""
+    found = {}
+    for file in out.rglob("*"):
+        if file.suffix == ".parquet":
+            found[file.name] = str(pq.read_table(file).to_pylist())
+        elif file.is_file() and file.name != "tombstones.jsonl":
+            found[file.name] = file.read_bytes().decode(errors="replace")
+    return found
+
+
+@pytest.mark.parametrize("by", ["path", "sha256", "video_id", "copy"])
+def test_a_forgotten_video_is_nowhere(corpus: tuple[Path, Path], by: str) -> None:
+    raw, out = corpus
+    known, source = ids(out), sha256(raw / "0.mp4")
+    clip = known.get("0.mp4") or known["copy of 0.mp4"]
+    named = {"path": "0.mp4", "sha256": source, "video_id": "id0", "copy": "copy of 0.mp4"}
+    assert any(clip in text for text in contents(out).values())
+    forget(out, named[by])
+    for name, text in contents(out).items():
+        assert clip not in text, name
+        assert source not in text, name
+        assert "0.mp4" not in text, name
+    assert len(ids(out)) == NUM_VIDEOS - 1
+    stones = [json.loads(line) for line in (out / "tombstones.jsonl").read_text().splitlines()]
+    assert {stone["path"] for stone in stones} == {"0.mp4", "copy of 0.mp4"}
+    assert {(stone["source_sha256"], stone["reason"]) for stone in stones} == {(source, "asked")}
+    run(out, f"source={raw}", "sizes=[all]")
+    assert len(ids(out)) == NUM_VIDEOS - 1
+    assert (raw / "0.mp4").exists()
+
+
+def test_a_forgotten_clip_stays_away_and_is_not_measured_again(
+    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, out = corpus
+    clip = ids(out)["3.mp4"]
+    forget(out, clip, "no such thing")
+    assert not any(clip in text for text in contents(out).values())
+    (stone,) = map(json.loads, (out / "tombstones.jsonl").read_text().splitlines())
+    assert (stone["path"], stone["source_sha256"], stone["clip_id"]) == (None, None, clip)
+    monkeypatch.setattr("videomae.curate.engine.PROGRAM", ("false",))
+    measure_sources(composed("curate", f"source={raw}", f"out={out}"), out)
+    assert "3.mp4" not in ids(out)
+
+
+def test_lists_lose_their_lines_and_keep_the_others_in_order(corpus: tuple[Path, Path]) -> None:
+    _, out = corpus
+    file = out / "lists/random-all-seed0.parquet"
+    before, earlier = pq.read_table(file)["path"].to_pylist(), sha256(file)
+    forget(out, "2.mp4")
+    after = pq.read_table(file)["path"].to_pylist()
+    assert after == [path for path in before if path != "2.mp4"]
+    record = read_record(out)[file.name]
+    assert record == {"clips": NUM_VIDEOS - 1, "sha256": [earlier, sha256(file)]}
+
+
+def test_packs_and_runs_that_used_it_are_named(
+    corpus: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    raw, out = corpus
+    places = {name: out.parent / name for name in ("pack", "other_pack", "run", "other_run")}
+    for place in (places["run"], places["other_run"], out.parent / "neither"):
+        place.mkdir()
+
+    def environment(place: str, value: Any) -> None:
+        (places[place] / "environment.json").write_text(json.dumps(value))
+
+    used = sha256(out / "lists/random-all-seed0.parquet")
+    environment("run", {"sha256": {}, "before": [{"sha256": {"data.train_list": used}}]})
+    environment("other_run", {"sha256": {"data.train_list": "0" * 64}})
+    for name, path in (("pack", "2.mp4"), ("other_pack", "1.mp4")):
+        (out.parent / f"{name}.txt").write_text(f"{path}\n")
+        given = (f"list={out.parent / name}.txt", f"root={raw}", f"out={places[name]}")
+        pack(composed("pack", *given, "workers=1"))
+    forget(out, "2.mp4", used_by=f"[{','.join(map(str, places.values()))},{out.parent}/neither]")
+    said = caplog.text
+    assert f"{places['pack']}: the pack holds 1 forgotten clips" in said
+    assert f"{places['run']}: its weights were trained on forgotten clips (random-" in said
+    assert str(places["other_pack"]) not in said
+    assert str(places["other_run"]) not in said
+    assert "neither is neither a pack nor a run directory" in said
+
+
+def test_forgetting_twice_changes_nothing_more(corpus: tuple[Path, Path]) -> None:
+    _, out = corpus
+    forget(out, "2.mp4")
+    before = contents(out), (out / "tombstones.jsonl").read_text()
+    forget(out, "2.mp4")
+    assert (contents(out), (out / "tombstones.jsonl").read_text()) == before
+
+
+def test_thumbnails_are_in_the_side_files_by_clip(corpus: tuple[Path, Path]) -> None:
+    _, out = corpus
+    known = set(ids(out).values())
+    table = Shards(out).side(known, ["thumbnail"])
+    assert table["clip_id"].to_pylist() == sorted(known)
+    assert all(each.startswith(b"\xff\xd8") for each in table["thumbnail"].to_pylist())
+    assert Shards(out).side({"none"}, ["thumbnail"]).num_rows == 0
+    gone = ids(out)["4.mp4"]
+    forget(out, gone)
+    assert Shards(out).side({gone}, ["thumbnail"]).num_rows == 0

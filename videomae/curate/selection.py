@@ -1,0 +1,224 @@
+"""Stage select: which clips the rules keep, and every reason against each of the others.
+
+The decision is a function of the table and the rules alone. A clip that no rule drops, but of which
+a rule needs a score that was not measured, is undecided: `keep` is null, and the reason says so.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from videomae.config import CurateConfig, RulesConfig, Scenes, Unmeasured
+from videomae.curate import rules as bounds
+from videomae.curate.table import SELECT, read_clips_table, table_hash, write_stage
+from videomae.run.console import Facts
+from videomae.run.files import write_text
+
+logger = logging.getLogger(__name__)
+
+NOT_MEASURED = ":not_measured"
+"""End of a reason that says that the score was not measured."""
+Flags = NDArray[np.bool_]
+
+
+def select_clips(config: CurateConfig, out: Path) -> None:
+    """Write the decision about every clip, and rules_used.yaml.
+
+    Raises:
+        ConfigError: a rule is for a column that is not there.
+    """
+    table = read_clips_table(out)
+    of_table = table_hash(out)
+    frozen = bounds.read_frozen(out)
+    among = _is_valid(table) & _in_scenes(table, config.scenes)
+    rules = bounds.resolved(config.rules, table, among, frozen)
+    rules = [
+        each if each.quantile is None else replace(each, frozen_from=each.frozen_from or of_table)
+        for each in rules
+    ]
+    decision = decide(table, rules, config.rules, config.scenes)
+    rules_hash = bounds.hash_of(rules, config.rules, config.scenes.value)
+    counts = decision.counts()
+    facts = {
+        "table_hash": of_table,
+        "rules_hash": rules_hash,
+        "scenes": config.scenes.value,
+        "unmeasured": config.rules.unmeasured.value,
+        "num_clips": table.num_rows,
+        "num_kept": int(decision.kept.sum()),
+        "num_undecided": int(decision.undecided.sum()),
+    }
+    write_text(out / bounds.USED, bounds.as_yaml(facts, rules, counts))
+    columns = {
+        "clip_id": table["clip_id"],
+        "keep": decision.keep_column(),
+        "reasons": decision.reasons_column(),
+        "rules_hash": pa.array([rules_hash], pa.string()).take(
+            pa.array(np.zeros(table.num_rows, np.int64))
+        ),
+    }
+    write_stage(out, SELECT, pa.table(columns))
+    for rule in rules:
+        if rule.quantile is not None and rule.frozen_from != of_table:
+            logger.info(
+                f"{rule.name}: the quantile {rule.quantile:.1%} stays frozen at "
+                f"{rule.threshold:g}, of an earlier table; rules.freeze_again=true computes it anew"
+            )
+    _print_summary(out, table.num_rows, decision, counts, config.rules.unmeasured)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision about every clip: the reasons against each, and which are not measured."""
+
+    against: dict[str, Flags]
+    """By reason: the clips that it drops."""
+    unknown: dict[str, Flags]
+    """By reason: the clips that it leaves undecided, as the score was not measured."""
+    num_clips: int
+
+    @property
+    def dropped(self) -> Flags:
+        """Clips that some reason drops."""
+        return self._any(self.against)
+
+    @property
+    def undecided(self) -> Flags:
+        """Clips that nothing drops, but of which a score is missing."""
+        return self._any(self.unknown) & ~self.dropped
+
+    @property
+    def kept(self) -> Flags:
+        """Clips that are kept."""
+        return ~self.dropped & ~self.undecided
+
+    def _any(self, flags: Mapping[str, Flags]) -> Flags:
+        found = np.zeros(self.num_clips, bool)
+        for each in flags.values():
+            found |= each
+        return found
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return by reason how many clips it dropped, and how many it alone dropped."""
+        number = sum((each.astype(np.int64) for each in self.against.values()), start=0)
+        return {
+            name: {
+                "dropped": int(flags.sum()),
+                "alone": int((flags & (number == 1)).sum()),
+                "not_measured": int(self.unknown[name].sum()) if name in self.unknown else 0,
+            }
+            for name, flags in self.against.items()
+        }
+
+    def keep_column(self) -> Any:
+        """Return the column keep: null where the clip is undecided."""
+        return pa.array(self.kept, pa.bool_(), mask=self.undecided)
+
+    def reasons_column(self) -> Any:
+        """Return the column reasons: a list of the names of all reasons of each clip."""
+        flags = self.against | {
+            f"{name}{NOT_MEASURED}": each for name, each in self.unknown.items()
+        }
+        names = [name for name, each in flags.items() if each.any()]
+        if not names:
+            offsets = np.zeros(self.num_clips + 1, np.int32)
+            return pa.ListArray.from_arrays(offsets, pa.array([], pa.string()))
+        matrix = np.stack([flags[name] for name in names], axis=1)
+        offsets = np.concatenate([[0], np.cumsum(matrix.sum(1))]).astype(np.int32)
+        which = pa.array(np.nonzero(matrix)[1])
+        return pa.ListArray.from_arrays(offsets, pa.array(names, pa.string()).take(which))
+
+
+def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Scenes) -> Decision:
+    """Return the decision of rules about every clip of a table."""
+    against: dict[str, Flags] = {"error": ~_is_valid(table)}
+    unknown: dict[str, Flags] = {}
+    if scenes is Scenes.longest:
+        against["not_longest"] = ~_in_scenes(table, scenes) & ~against["error"]
+    for rule in rules:
+        values = bounds.numeric(table, rule.column)
+        missing = np.isnan(values) & ~against["error"]
+        drops = rule.drops(values)
+        if config.unmeasured is Unmeasured.drop:
+            drops = drops | missing
+        elif config.unmeasured is Unmeasured.undecided:
+            unknown[rule.name] = missing
+        against[rule.name] = drops
+    if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
+        against["duplicate"] = _flags(pc.is_valid(table["duplicate_of"]))
+        unknown["duplicate"] = _flags(pc.is_null(table["duplicate_group"])) & ~against["error"]
+    if config.contaminated and _has_run(table, "contaminates", "contaminated"):
+        against["contaminates"] = _flags(pc.greater(pc.list_value_length(table["contaminates"]), 0))
+        unknown["contaminates"] = _flags(pc.is_null(table["contaminates"])) & ~against["error"]
+    if config.licences is not None:
+        allowed = pa.array(config.licences, pa.string())
+        against["licence"] = ~_flags(pc.is_in(table["licence"], value_set=allowed))
+    return Decision(against, unknown, table.num_rows)
+
+
+def _has_run(table: Any, column: str, rule: str) -> bool:
+    """Return whether the stage that fills a column has run; say so if it has not."""
+    if table.num_rows == 0 or table[column].null_count < table.num_rows:
+        return True
+    logger.warning(f"rules.{rule} does not count: the stage that fills {column} has not run")
+    return False
+
+
+def _is_valid(table: Any) -> Flags:
+    """Return which clips have no error."""
+    return _flags(pc.is_null(table["error"]))
+
+
+def _in_scenes(table: Any, scenes: Scenes) -> Flags:
+    """Return which clips can be kept: with scenes=longest, the longest scene of each video.
+
+    Pieces of a fixed duration, which are no scenes, all can.
+    """
+    if scenes is Scenes.longest:
+        return _flags(pc.fill_null(table["is_longest"], True))
+    return np.ones(table.num_rows, bool)
+
+
+def _flags(column: Any) -> Flags:
+    found: Flags = pc.fill_null(column, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _print_summary(
+    out: Path,
+    num_clips: int,
+    decision: Decision,
+    counts: Mapping[str, Mapping[str, int]],
+    unmeasured: Unmeasured,
+) -> None:
+    kept, undecided = int(decision.kept.sum()), int(decision.undecided.sum())
+    rows = [
+        ("clips", f"{num_clips:,}", ""),
+        ("kept", f"{kept:,}", ""),
+        ("dropped", f"{int(decision.dropped.sum()):,}", ""),
+        ("undecided", f"{undecided:,}", "a rule needs a score that was not measured"),
+    ]
+    for name, each in counts.items():
+        more = f"{each['alone']:,} by it alone"
+        if each["not_measured"]:
+            more += f"; {each['not_measured']:,} not measured"
+        rows.append((f"  {name}", f"{each['dropped']:,}", more))
+    logger.info(Facts(f"{out / bounds.USED}", rows))
+    for name, each in counts.items():
+        if num_clips and each["dropped"] == num_clips:
+            logger.warning(f"{name} drops every clip: look at its threshold in {bounds.USED}")
+        if num_clips and each["not_measured"] and not kept:
+            logger.warning(
+                f"{name}: not measured of {each['not_measured']:,} clips, which are "
+                f"{bounds.counts_when_unmeasured(unmeasured)}: run the stage that measures it, or "
+                f"switch the rule off"
+            )
+    if num_clips and not kept:
+        logger.warning("no clip is kept")

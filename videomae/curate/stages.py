@@ -1,0 +1,77 @@
+"""The stages of curate, in their order, and which of them a command runs."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+from videomae.config import ConfigError, CurateConfig, CurateStage
+from videomae.curate.table import SOURCES
+from videomae.run.checks import require
+from videomae.run.files import remove_temporaries
+
+logger = logging.getLogger(__name__)
+
+ORDER = (CurateStage.sources, CurateStage.measure, CurateStage.select, CurateStage.subset)
+
+
+def run_stages(config: CurateConfig, out: Path) -> None:
+    """Run the stages that the settings ask for, or forget.
+
+    Raises:
+        ConfigError: a stage lacks a setting, or what an earlier stage writes.
+    """
+    for folder in (out, out / "stages", out / "lists"):
+        remove_temporaries(folder, ["*.parquet", "*.yaml", "*.json", "*.jsonl"])
+    if config.forget is not None:
+        require(config, "forget")
+        from videomae.curate.forgetting import forget
+
+        forget(config, out)
+        return
+    if config.stage is not CurateStage.all:
+        _run(config.stage, config, out)
+        return
+    if config.source is None and not (out / SOURCES).exists():
+        require(config, "source")
+    for stage in ORDER:
+        if stage is CurateStage.sources and config.source is None:
+            continue
+        if stage is CurateStage.subset and not config.list_sizes():
+            continue
+        _run(stage, config, out)
+
+
+def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
+    logger.info(f"stage {stage.value}")
+    if stage is CurateStage.sources:
+        from videomae.curate.sources import find_sources
+
+        require(config, "source")
+        find_sources(config, out)
+    elif stage is CurateStage.measure:
+        check_opencv()
+        from videomae.curate.measurement import measure_sources
+
+        measure_sources(config, out)
+    elif stage is CurateStage.select:
+        from videomae.curate.selection import select_clips
+
+        select_clips(config, out)
+    else:
+        from videomae.curate.subsets import write_lists
+
+        require(config, "sizes")
+        write_lists(config, out)
+
+
+def check_opencv() -> None:
+    """Check that OpenCV is installed, which computes most scores.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        raise ConfigError(
+            "stage=measure needs OpenCV: pip install 'videomae[curate]', or "
+            "opencv-python-headless beside this package"
+        )
