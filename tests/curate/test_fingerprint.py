@@ -3,11 +3,12 @@
 import dataclasses
 
 import numpy as np
+import pdqhash
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.curate.scenes import FPS, fingerprint, panned
+from tests.curate.scenes import FPS, fingerprint, panned, texture
 from videomae.curate import fingerprint as module
 from videomae.curate.fingerprint import (
     GRID_HZ,
@@ -33,7 +34,7 @@ def test_it_holds_five_pictures_and_half_as_many_hashes_a_second() -> None:
     np.testing.assert_allclose(PRINT.times_s, [0, 0.4, 0.8, 1.2, 1.6], atol=1e-6)
     assert PRINT.hashes.shape == (5, len(PRINT.views), 2, 32)
     assert (PRINT.width, PRINT.height) == FRAMES[0].shape[1::-1]
-    assert (PRINT.quality[:, 0] > 90).all()
+    assert (PRINT.quality[:, 0] > 80).all()
 
 
 def test_bytes_come_back() -> None:
@@ -69,11 +70,16 @@ def test_a_head_that_promises_much_is_refused_before_anything_is_allocated() -> 
         Fingerprint.from_bytes(head + b"\0" * 8)
 
 
-def test_a_mirrored_picture_has_the_mirrored_hashes() -> None:
-    turned = fingerprint([np.ascontiguousarray(frame[:, ::-1]) for frame in FRAMES])
-    differing = np.bitwise_count(turned.hashes[:, :, 0] ^ PRINT.hashes[:, :, 1]).sum(-1)
-    assert differing.max() <= 40
-    assert np.bitwise_count(turned.hashes[:, :, 0] ^ PRINT.hashes[:, :, 0]).sum(-1).min() > 60
+@given(st.integers(0, 99))
+def test_hashes_are_those_of_the_library_mirrored_ones_too(seed: int) -> None:
+    square = np.ascontiguousarray(texture(seed, 64, 64))
+    hashes, quality = module.hash_square(square)
+    bits, expected = pdqhash.compute_dihedral(square)
+    mirrored, _ = pdqhash.compute(np.ascontiguousarray(square[:, ::-1]))
+    assert quality == expected
+    assert (hashes[0] == np.packbits(bits[0] != 0)).all()
+    assert (hashes[1] == np.packbits(bits[5] != 0)).all()
+    assert np.bitwise_count(hashes[1] ^ np.packbits(mirrored != 0)).sum() <= 2
 
 
 def test_grey_frames_and_frames_that_are_not_looked_at_change_nothing() -> None:

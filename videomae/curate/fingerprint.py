@@ -35,8 +35,9 @@ INNER = 0.9
 """Side of the centred crop that keeps the frame's shape."""
 MOST_VIEWS = 2 + len(SHAPES)
 HASH_BYTES = 32
-HASHED_PX = 128
-"""Side of the square picture that a view is reduced to before it is hashed."""
+HASHED_PX = 64
+"""Side of the square picture that a view is reduced to before it is hashed, which is PDQ's own: of
+larger ones PDQ takes pixels that lie off the centre, and mirrored copies are 20 bits away."""
 LEAST_QUALITY = 50
 """PDQ's quality (0 to 100) below which a picture is too plain for its hash to mean anything."""
 LARGEST_PX = 1 << 20
@@ -44,8 +45,9 @@ LARGEST_PX = 1 << 20
 _HEAD = struct.Struct("<4sIIIII")
 _MAGIC = b"VMF1"
 _CHECK = struct.Struct("<I")
-_FLIPPED = 5
-"""Where pdqhash.compute_dihedral puts the hash of the picture mirrored left to right."""
+_FREQUENCIES = 16
+_MIRRORED = np.tile((-1.0) ** np.arange(_FREQUENCIES), _FREQUENCIES)
+"""Mirrored left to right, a picture has its cosine transform with every second column negated."""
 
 
 class View(NamedTuple):
@@ -198,7 +200,7 @@ def pixels(view: View, luma: "Image.Image") -> tuple[float, float, float, float]
 
 
 def square_of(luma: "Image.Image", view: View) -> NDArray[np.uint8]:
-    """A view as the small square picture that is hashed, (128, 128, 3)."""
+    """A view as the small square picture that is hashed, (64, 64, 3)."""
     size = (HASHED_PX, HASHED_PX)
     return np.asarray(luma.resize(size, Image.Resampling.BOX, pixels(view, luma)).convert("RGB"))
 
@@ -214,15 +216,15 @@ def hash_views(
     hashes = np.empty((len(views), 2, HASH_BYTES), np.uint8)
     quality = np.empty(len(views), np.uint8)
     for number, view in enumerate(views):
-        bits, quality[number] = pdqhash.compute_dihedral(square_of(luma, view))
-        hashes[number] = np.packbits([bits[0] != 0, bits[_FLIPPED] != 0], axis=1)
+        hashes[number], quality[number] = hash_square(square_of(luma, view))
     return hashes, quality
 
 
-def hash_whole(luma: "Image.Image") -> tuple[NDArray[np.uint8], int]:
-    """PDQ's hash of a whole picture, (32,), and its quality from 0 to 100."""
-    bits, quality = pdqhash.compute(square_of(luma, centred(1, 1)))
-    return np.packbits(bits != 0), quality
+def hash_square(square: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """PDQ hashes of a picture, plain and mirrored, (2, 32), and its quality from 0 to 100."""
+    waves, quality = pdqhash.compute_float(square)
+    both = np.stack([waves, waves * _MIRRORED])
+    return np.packbits(both > np.median(both, axis=1, keepdims=True), axis=1), quality
 
 
 def cells(luma: "Image.Image", views: tuple[View, ...]) -> NDArray[np.uint16]:
@@ -288,7 +290,8 @@ class Fingerprinter:
             self._keys.append((since_s, hashes, quality))
             self._whole.append((hashes[0, 0], int(quality[0])))
         else:
-            self._whole.append(hash_whole(luma))
+            whole, sure = hash_square(square_of(luma, views[0]))
+            self._whole.append((whole[0], sure))
         self._grid.append(cells(luma, views))
 
     def _hold(self, since_s: float) -> None:
