@@ -201,6 +201,16 @@ def test_a_picture_that_all_clips_share_costs_little_and_still_joins_copies(
     assert len({groups.find(str(number)) for number in range(800)}) == 1
 
 
+def test_clips_that_stay_still_do_not_crowd_each_other_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, 32), dtype=np.uint8)
+    found = hashes(np.repeat(picture, 2000, axis=0).view(np.uint64), np.arange(2000) // 100)
+    monkeypatch.setattr(neighbours, "MOST_COMPARED", 0)
+    pairs = near(found, found, 48, same=True)
+    assert len(pairs.whole) == 20 * 19
+
+
 @given(st.integers(1, 7), st.integers(1, 7))
 def test_sums_of_diagonals(n: int, m: int) -> None:
     values = np.random.default_rng(0).normal(size=(n, m)).astype(np.float32)

@@ -19,8 +19,8 @@ TABLES = 32
 KEY_BYTES = 3
 MOST_KEY_BITS = 8 * KEY_BYTES
 CROWD = 64
-"""Hashes of a table's entry up to which all are compared; of more, the next in order of clips.
-Copies of one clip then still form a chain, and a logo that 100,000 clips end with costs little."""
+"""Clips of a table's entry, one hash of each, up to which all are compared; of more, the next in
+order. Copies then still form a chain, and a logo with which all clips end costs little."""
 BLOCK = 1 << 20
 """Comparisons made at once."""
 MOST_HELD = 4 * BLOCK
@@ -131,9 +131,9 @@ def by_tables(whole: Hashes, every: Hashes, most: int) -> Iterator[Numbers]:
     for _ in range(TABLES):
         chosen = random.choice(HASH_BYTES, KEY_BYTES, replace=False)
         keys = keys_of(whole.words, chosen, bits)
-        order = np.argsort(keys, kind="stable")  # of one key: in order of clips
-        first = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=1 << bits))])
-        place = (keys[order] << CLIP_BITS) | whole.clip[order]
+        place, order = np.unique((keys << CLIP_BITS) | whole.clip, return_index=True)
+        counted = np.bincount(place >> CLIP_BITS, minlength=1 << bits)
+        first = np.concatenate([[0], np.cumsum(counted)])
         for low in range(0, len(every), BLOCK):
             block = slice(low, low + BLOCK)
             wanted = keys_of(every.words[block], chosen, bits)
