@@ -34,7 +34,7 @@ QUICK = (
     *("evaluation/test_metrics.py", "evaluation/test_predictions.py"),
     *("train/test_schedule.py", "train/test_optimizer.py", "train/test_step.py"),
     *("train/test_average.py", "train/test_checkpoint.py", "train/test_logged_numbers.py"),
-    *("curate/test_sources.py", "curate/test_selection.py"),
+    *("curate/test_sources.py", "curate/test_selection.py", "curate/test_fingerprint.py"),
     *("test_rooms.py", "test_sizes.py", "test_platforms.py", "mutants/test_mistakes.py"),
 )
 """Files whose tests are marked quick, the long ones aside: two minutes on two cores, by the times

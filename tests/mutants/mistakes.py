@@ -442,4 +442,40 @@ MISTAKES = (
         "key=lambda t: (-count[t], t)",
         "curate/test_subsets.py::test_balanced_lists_have_as_many_clips_of_each_hashtag_as_can_be",
     ),
+    # What is a duplicate
+    Mistake(
+        "clips that look alike are copies, however they move",
+        "videomae/curate/duplicates.py",
+        "if found is None or not is_copy(found, at):",
+        "if found is None:",
+        "curate/test_duplicates.py::test_a_camera_at_another_time_is_no_copy_though_it_looks_alike",
+    ),
+    Mistake(
+        "a copy that begins later is said to begin earlier",
+        "videomae/curate/alignment.py",
+        "(phase - shift * speed)",
+        "(phase + shift * speed)",
+        "curate/test_duplicates.py::test_when_and_how_fast_a_copy_is",
+    ),
+    Mistake(
+        "mirrored motion is turned upside down",
+        "videomae/curate/alignment.py",
+        "cells = cells[..., ::-1]",
+        "cells = cells[..., ::-1, :]",
+        "curate/test_duplicates.py::test_when_and_how_fast_a_copy_is",
+    ),
+    Mistake(
+        "the blurred one of a group is kept",
+        "videomae/curate/duplicates.py",
+        "-sharpness if sharpness is not None",
+        "sharpness if sharpness is not None",
+        "curate/test_duplicates.py::test_the_kept_one_is_the_largest_then_the_sharpest_then_the_first",
+    ),
+    Mistake(
+        "times of contamination are those of the wrong side",
+        "videomae/curate/contamination.py",
+        "found.alignment.turned()",
+        "found.alignment",
+        "curate/test_contamination.py::test_either_side_may_be_the_crop",
+    ),
 )
