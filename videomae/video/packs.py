@@ -141,7 +141,7 @@ class Pack:
         row = self._find(clip)
         if row is None:
             advice = "" if clip.span is None else ", whose list has other ranges: pack this list"
-            raise DecodeError(f"{named(clip)}: not in the pack {self.name}{advice}")
+            raise DecodeError(f"{named(clip)} is not in the pack {self.name}{advice}")
         number, offset, length, crc32, num_frames = (
             self.columns[name][row].as_py()
             for name in ("shard", "offset", "length", "crc32", "num_frames")
