@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.evaluation.metrics import interval_of_mean
+from videomae.evaluation.metrics import interval_of_mean, mean_of_splits
 from videomae.report.about import About, about_page, origin_of
 from videomae.report.gather import (
     ClassProbability,
@@ -549,6 +549,62 @@ def test_the_mean_of_runs_of_several_splits_has_an_interval() -> None:
     for seed, run in enumerate(runs):
         run.config = {"name": "a", "seed": seed}
     assert rows(runs)[-1].cells[TOP1] == "50.00 ± 14.14"
+
+
+def of_splits(directory: Path, *weights: dict[str, Any]) -> Path:
+    """Write the runs of some splits, split1 ..., and the mean of their results; no training."""
+    views = {"segments": 1, "crops": 1}
+    found = {}
+    for number, chosen in enumerate(weights, start=1):
+        single = {"top1": 50.0, "top5": 100.0, "mean_class_accuracy": 50.0, "num_videos": 2}
+        single |= {"num_unreadable": 0, "views": views, "per_class": {"a": 0.0, "b": 100.0}}
+        found[str(number)] = single | {"weights": chosen}
+        split = directory / f"split{number}"
+        split.mkdir(parents=True)
+        (split / "results.json").write_text(json.dumps(found[str(number)]))
+    (directory / "results.json").write_text(json.dumps(mean_of_splits(found)))
+    config = "name: mine\nweights: pretrained\ndata: {prepared: lists, split: all}\n"
+    (directory / "config.yaml").write_text(config)
+    (directory / "environment.json").write_text('{"commit": "abc"}')
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([{"chosen": "last", "step": 3}] * 2, "last, step 3"),
+        ([{"chosen": "best", "step": 3}, {"chosen": "best", "step": 5}], "best, steps 3, 5"),
+    ],
+)
+def test_a_mean_of_splits_is_of_the_weights_of_its_splits(
+    tmp_path: Path, weights: list[dict[str, Any]], said: str
+) -> None:
+    """They are not the ones that the fine-tuning started from."""
+    run = read_run(of_splits(tmp_path / "mine", *weights))
+    assert rows([run])[0].cells[COLUMNS.index("weights")] == said
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    assert rows([evaluation])[0].cells[COLUMNS.index("weights")] == "pretrained"
+
+
+def test_the_section_of_a_mean_of_splits_leads_to_the_splits(tmp_path: Path) -> None:
+    run = read_run(of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 3}] * 2))
+    assert run.missing == []
+    splits = [read_run(tmp_path / "mine" / f"split{n}") for n in (1, 2)]
+    text = page([run, *splits], rows([run, *splits]), [], {}, {}, ABOUT)
+    words = " ".join(" ".join(Tags(text).words).split())
+    assert "fine-tuning of 2 splits, " in words
+    assert "means of the splits" in words
+    ids = [tag["id"] for name, tag in Tags(text).tags if name == "section"]
+    section = text.partition('<section id="run-1">')[2].partition("</section>")[0]
+    links = [tag["href"] for name, tag in Tags(section).tags if name == "a"]
+    assert links == [f"#{each}" for each in ids[1:]]
+    assert "split*" not in section
+    assert [tag for name, tag in Tags(section).tags if tag.get("class") == "num muted"] == []
+    alone = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"report runs='{tmp_path}/mine/split*'" in " ".join(Tags(alone).words)
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    text = page([evaluation], rows([evaluation]), [], {}, {}, ABOUT)
+    assert "evaluation of 2 splits, " in " ".join(" ".join(Tags(text).words).split())
 
 
 def test_the_page_begins_with_its_date_and_each_run_with_its_command() -> None:

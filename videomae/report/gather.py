@@ -206,8 +206,9 @@ def read_run(directory: Path) -> RunRecord:
     _read_warnings(run)
     _read_results(run)
     _read_metrics(run)
-    if run.results and not run.results[0].probe and run.results[0].headline is None:
-        _read_predictions(run, run.results[0])
+    result = run.results[0] if run.results else None
+    if result and not (result.probe or result.headline or result.splits):
+        _read_predictions(run, result)
         if not run.predictions:
             _read_picture(run, "confusion")
     if run.is_pretraining:

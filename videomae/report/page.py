@@ -123,6 +123,7 @@ def _section(
         "directory": str(run.directory),
         "kind": _kind(run),
         "progress": run.progress,
+        "splits": _splits(run, result, anchors),
         "parents": [(str(path), anchors.get(path.resolve())) for path in parents],
         "origin": origin_of(run),
         "warnings": run.warnings,
@@ -150,7 +151,19 @@ def _kind(run: RunRecord) -> str:
         return "pre-training"
     if run.results and run.results[0].probe:
         return "probe"
+    if run.results and (splits := run.results[0].splits):  # which has no curves of its own
+        kind = "fine-tuning" if "chosen" in run.results[0].weights else "evaluation"
+        return f"{kind} of {len(splits)} splits"
     return "fine-tuning" if run.trained else "evaluation"
+
+
+def _splits(
+    run: RunRecord, result: Result | None, anchors: Mapping[Path, str]
+) -> list[tuple[str, str | None]]:
+    """Return the directories of the splits of a mean, each with its anchor if it is on the page."""
+    numbers = [number for number in result.splits if number.isdecimal()] if result else []
+    paths = [run.directory / f"split{number}" for number in numbers]
+    return [(str(path), anchors.get(path.resolve())) for path in paths]
 
 
 def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:
