@@ -15,15 +15,16 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
+from videomae.config import ConfigError
 from videomae.evaluation.metrics import interval_of_mean, mean_of_splits
 from videomae.report.about import About, about_page, origin_of
+from videomae.report.find import find_runs
 from videomae.report.gather import (
     ClassProbability,
     Point,
     Prediction,
     RunRecord,
     Warned,
-    find_runs,
     read_run,
 )
 from videomae.report.page import page
@@ -426,6 +427,24 @@ def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
     assert find_runs(f"{one}, {two}/results.json,{one}") == [one, two]
     assert find_runs([f"{runs}/*ation", f"{runs}/*/results.json"])[0] == runs / "evaluation"
     assert len(find_runs(f"{runs}/**")) == 4
+
+
+def test_a_run_stands_for_its_evaluation_and_for_splits_without_a_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever outputs/* holds: no run and no evaluation is left out."""
+    monkeypatch.chdir(tmp_path)
+    expected = ["a", "a/evaluation", "b/evaluation", "c/split1", "d", "d/evaluation/split1"]
+    for place in (*expected, "d/split1", "d/split2", "[e]/split1", "f/deeper/g"):
+        Path("outputs", place).mkdir(parents=True)
+        Path("outputs", place, "results.json").touch()
+    Path("outputs/c/split2/checkpoints").mkdir(parents=True)
+    found = [str(path.relative_to("outputs")) for path in find_runs("outputs/*")]
+    assert found == ["[e]/split1", *expected]
+    assert find_runs("outputs/c") == [Path("outputs/c/split1")]
+    assert find_runs("outputs/*/results.json") == [Path("outputs/a"), Path("outputs/d")]
+    with pytest.raises(ConfigError, match=r"runs=outputs/f .*: outputs/f/deeper/g$"):
+        find_runs("outputs/f")
 
 
 @pytest.mark.long
