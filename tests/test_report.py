@@ -524,6 +524,39 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
     assert words[words.index("Worst of 400 classes") + 1] == "c0"
 
 
+@pytest.mark.parametrize(("there", "table"), [(4, True), (40, False)])
+def test_the_confusion_is_of_the_classes_that_occur(there: int, table: bool) -> None:
+    """Of 101 classes those with videos, and those that a video was taken for."""
+    predictions = []
+    for label in range(there):
+        guess = ClassProbability(
+            99 if label == 3 else label, f"c{99 if label == 3 else label}", 0.9
+        )
+        predictions.append(Prediction(label + 1, "v.mp4", label, f"c{label}", True, [guess]))
+    run = RunRecord(Path("x"), results=[result(classes=101)], predictions=predictions)
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"the {there + 1} of 101 classes that occur" in " ".join(Tags(text).words)
+    own = text.partition('<table class="confusion">')[2].partition("</table>")[0]
+    assert own.count("<span>") == (there + 1 if table else 0)
+    if table:
+        assert [word for word in Tags(own).words if word][: there + 1] == [
+            "c0",
+            "c1",
+            "c2",
+            "c3",
+            "c99",
+        ]
+
+
+def test_the_page_counts_the_runs_of_its_tables() -> None:
+    """And beside them those that they started from, which have no row."""
+    run = RunRecord(Path("x"), {"name": "a"}, results=[result()])
+    before = RunRecord(Path("y"), {"name": "b"}, results=[result()])
+    text = page([run, before], rows([run]), [], {}, {}, ABOUT)
+    said = "Report of 1 run and of 1 more that it started from, made on"
+    assert said in " ".join(" ".join(Tags(text).words).split())
+
+
 def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
     guess = ClassProbability(0, "a", 1.0)
     listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]

@@ -80,7 +80,7 @@ def report(config: ReportConfig) -> None:
     damaged = [each for run in runs for each in run.damaged]
     for each in damaged:
         logger.info(each)
-    logger.info(f"{len(runs)} runs: {out / PAGE}")
+    logger.info(f"{len(asked)} run{'s' * (len(asked) != 1)}: {out / PAGE}")
     if damaged:
         sys.exit(1)
 

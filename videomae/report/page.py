@@ -74,6 +74,7 @@ def page(
         _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
         for run in runs
     ]
+    rowed = {row.run.directory.resolve() for row in (*table, *pretraining_table) if row.run}
     columns, table = without_empty(COLUMNS, table)
     return environment.get_template("page.html").render(
         about=about,
@@ -87,6 +88,7 @@ def page(
         pretraining_columns=PRETRAINING_COLUMNS,
         pretraining_rows=[_row(row, anchors) for row in pretraining_table],
         sections=sections,
+        num_rows=len(rowed),
     )
 
 
@@ -179,10 +181,15 @@ def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64]
 
 
 def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> dict[str, Any]:
+    """The classes that test videos have or were taken for, as a table or as a picture."""
     if counts is None:
         return {}
-    if len(names) > MOST_IN_TABLE:
-        return {"picture": images.confusion_picture(counts[:, :-1]), "classes": len(names)}
+    known = len(names)
+    own = (counts[:, :-1].any(0) | counts.any(1)).nonzero()[0].tolist()
+    counts, names = counts[np.ix_(own, [*own, known])], [names[label] for label in own]
+    found = {"classes": len(own), "known": known}
+    if len(own) > MOST_IN_TABLE:
+        return found | {"picture": images.confusion_picture(counts[:, :-1])}
     columns = [*names, "unreadable"] if counts[:, -1].any() else list(names)
     shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
     lines = [
@@ -195,7 +202,7 @@ def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> 
         )
         for row, name in enumerate(names)
     ]
-    return {"columns": columns, "rows": lines}
+    return found | {"columns": columns, "rows": lines}
 
 
 def _pairs(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
