@@ -557,6 +557,14 @@ def test_the_page_counts_the_runs_of_its_tables() -> None:
     assert said in " ".join(" ".join(Tags(text).words).split())
 
 
+def test_the_heads_of_the_wide_table_wrap() -> None:
+    """So that its columns and a long path of weights fit 1280 pixels; numbers do not wrap."""
+    text = page([many()], rows([many()]), [], {}, {}, ABOUT)
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert re.search(r"\.num \{[^}]*white-space: nowrap", style)
+    assert re.search(r"\.wide th \{[^}]*white-space: normal", style)
+
+
 def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
     guess = ClassProbability(0, "a", 1.0)
     listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]

@@ -185,7 +185,7 @@ def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> 
     if counts is None:
         return {}
     known = len(names)
-    own = (counts[:, :-1].any(0) | counts.any(1)).nonzero()[0].tolist()
+    own = np.flatnonzero(counts[:, :-1].any(0) | counts.any(1)).tolist()
     counts, names = counts[np.ix_(own, [*own, known])], [names[label] for label in own]
     found = {"classes": len(own), "known": known}
     if len(own) > MOST_IN_TABLE:
