@@ -15,15 +15,16 @@ import pytest
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.evaluation.metrics import interval_of_mean
+from videomae.config import ConfigError
+from videomae.evaluation.metrics import interval_of_mean, mean_of_splits
 from videomae.report.about import About, about_page, origin_of
+from videomae.report.find import find_runs
 from videomae.report.gather import (
     ClassProbability,
     Point,
     Prediction,
     RunRecord,
     Warned,
-    find_runs,
     read_run,
 )
 from videomae.report.page import page
@@ -428,6 +429,24 @@ def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
     assert len(find_runs(f"{runs}/**")) == 4
 
 
+def test_a_run_stands_for_its_evaluation_and_for_splits_without_a_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever outputs/* holds: no run and no evaluation is left out."""
+    monkeypatch.chdir(tmp_path)
+    expected = ["a", "a/evaluation", "b/evaluation", "c/split1", "d", "d/evaluation/split1"]
+    for place in (*expected, "d/split1", "d/split2", "[e]/split1", "f/deeper/g"):
+        Path("outputs", place).mkdir(parents=True)
+        Path("outputs", place, "results.json").touch()
+    Path("outputs/c/split2/checkpoints").mkdir(parents=True)
+    found = [str(path.relative_to("outputs")) for path in find_runs("outputs/*")]
+    assert found == ["[e]/split1", *expected]
+    assert find_runs("outputs/c") == [Path("outputs/c/split1")]
+    assert find_runs("outputs/*/results.json") == [Path("outputs/a"), Path("outputs/d")]
+    with pytest.raises(ConfigError, match=r"runs=outputs/f .*: outputs/f/deeper/g$"):
+        find_runs("outputs/f")
+
+
 @pytest.mark.long
 def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> None:
     found = [{"top1": 50.0}, {"top1": 75.0}]
@@ -505,6 +524,47 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
     assert words[words.index("Worst of 400 classes") + 1] == "c0"
 
 
+@pytest.mark.parametrize(("there", "table"), [(4, True), (40, False)])
+def test_the_confusion_is_of_the_classes_that_occur(there: int, table: bool) -> None:
+    """Of 101 classes those with videos, and those that a video was taken for."""
+    predictions = []
+    for label in range(there):
+        guess = ClassProbability(
+            99 if label == 3 else label, f"c{99 if label == 3 else label}", 0.9
+        )
+        predictions.append(Prediction(label + 1, "v.mp4", label, f"c{label}", True, [guess]))
+    run = RunRecord(Path("x"), results=[result(classes=101)], predictions=predictions)
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"the {there + 1} of 101 classes that occur" in " ".join(Tags(text).words)
+    own = text.partition('<table class="confusion">')[2].partition("</table>")[0]
+    assert own.count("<span>") == (there + 1 if table else 0)
+    if table:
+        assert [word for word in Tags(own).words if word][: there + 1] == [
+            "c0",
+            "c1",
+            "c2",
+            "c3",
+            "c99",
+        ]
+
+
+def test_the_page_counts_the_runs_of_its_tables() -> None:
+    """And beside them those that they started from, which have no row."""
+    run = RunRecord(Path("x"), {"name": "a"}, results=[result()])
+    before = RunRecord(Path("y"), {"name": "b"}, results=[result()])
+    text = page([run, before], rows([run]), [], {}, {}, ABOUT)
+    said = "Report of 1 run and of 1 more that it started from, made on"
+    assert said in " ".join(" ".join(Tags(text).words).split())
+
+
+def test_the_heads_of_the_wide_table_wrap() -> None:
+    """So that its columns and a long path of weights fit 1280 pixels; numbers do not wrap."""
+    text = page([many()], rows([many()]), [], {}, {}, ABOUT)
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert re.search(r"\.num \{[^}]*white-space: nowrap", style)
+    assert re.search(r"\.wide th \{[^}]*white-space: normal", style)
+
+
 def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
     guess = ClassProbability(0, "a", 1.0)
     listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]
@@ -549,6 +609,62 @@ def test_the_mean_of_runs_of_several_splits_has_an_interval() -> None:
     for seed, run in enumerate(runs):
         run.config = {"name": "a", "seed": seed}
     assert rows(runs)[-1].cells[TOP1] == "50.00 ± 14.14"
+
+
+def of_splits(directory: Path, *weights: dict[str, Any]) -> Path:
+    """Write the runs of some splits, split1 ..., and the mean of their results; no training."""
+    views = {"segments": 1, "crops": 1}
+    found = {}
+    for number, chosen in enumerate(weights, start=1):
+        single = {"top1": 50.0, "top5": 100.0, "mean_class_accuracy": 50.0, "num_videos": 2}
+        single |= {"num_unreadable": 0, "views": views, "per_class": {"a": 0.0, "b": 100.0}}
+        found[str(number)] = single | {"weights": chosen}
+        split = directory / f"split{number}"
+        split.mkdir(parents=True)
+        (split / "results.json").write_text(json.dumps(found[str(number)]))
+    (directory / "results.json").write_text(json.dumps(mean_of_splits(found)))
+    config = "name: mine\nweights: pretrained\ndata: {prepared: lists, split: all}\n"
+    (directory / "config.yaml").write_text(config)
+    (directory / "environment.json").write_text('{"commit": "abc"}')
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([{"chosen": "last", "step": 3}] * 2, "last, step 3"),
+        ([{"chosen": "best", "step": 3}, {"chosen": "best", "step": 5}], "best, steps 3, 5"),
+    ],
+)
+def test_a_mean_of_splits_is_of_the_weights_of_its_splits(
+    tmp_path: Path, weights: list[dict[str, Any]], said: str
+) -> None:
+    """They are not the ones that the fine-tuning started from."""
+    run = read_run(of_splits(tmp_path / "mine", *weights))
+    assert rows([run])[0].cells[COLUMNS.index("weights")] == said
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    assert rows([evaluation])[0].cells[COLUMNS.index("weights")] == "pretrained"
+
+
+def test_the_section_of_a_mean_of_splits_leads_to_the_splits(tmp_path: Path) -> None:
+    run = read_run(of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 3}] * 2))
+    assert run.missing == []
+    splits = [read_run(tmp_path / "mine" / f"split{n}") for n in (1, 2)]
+    text = page([run, *splits], rows([run, *splits]), [], {}, {}, ABOUT)
+    words = " ".join(" ".join(Tags(text).words).split())
+    assert "fine-tuning of 2 splits, " in words
+    assert "means of the splits" in words
+    ids = [tag["id"] for name, tag in Tags(text).tags if name == "section"]
+    section = text.partition('<section id="run-1">')[2].partition("</section>")[0]
+    links = [tag["href"] for name, tag in Tags(section).tags if name == "a"]
+    assert links == [f"#{each}" for each in ids[1:]]
+    assert "split*" not in section
+    assert [tag for name, tag in Tags(section).tags if tag.get("class") == "num muted"] == []
+    alone = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"report runs='{tmp_path}/mine/split*'" in " ".join(Tags(alone).words)
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    text = page([evaluation], rows([evaluation]), [], {}, {}, ABOUT)
+    assert "evaluation of 2 splits, " in " ".join(" ".join(Tags(text).words).split())
 
 
 def test_the_page_begins_with_its_date_and_each_run_with_its_command() -> None:

@@ -20,6 +20,7 @@ probable classes of each video) and figures/confusion.png to output_dir (outputs
 """
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from videomae.config import EvaluateConfig
@@ -34,6 +35,7 @@ def evaluate(config: EvaluateConfig) -> None:
     from videomae.run.given import given
     from videomae.run.run import open_run
 
+    began = datetime.now().astimezone()
     told, splits = given(config), config_of_splits(config)
     with open_run(config.run, config.output_dir) as all_splits:
         for split in splits:
@@ -50,7 +52,7 @@ def evaluate(config: EvaluateConfig) -> None:
             model.to(run.device)
             evaluate_model(run, model, test, hashes_of(weights_hash, test.data, model.config))
             del model  # before that of the next split is read
-        write_mean(all_splits, config, splits)
+        write_mean(all_splits, config, splits, began)
 
 
 main = command("evaluate")(evaluate)

@@ -26,6 +26,7 @@ The run directory then holds results.json, predictions.jsonl and figures/confusi
 """
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from videomae.config import FinetuneConfig
@@ -43,6 +44,7 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.train.start import tell_directory
     from videomae.train.trainer import Trainer
 
+    began = datetime.now().astimezone()
     told, splits = given(config), config_of_splits(config)
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)
@@ -53,7 +55,7 @@ def finetune(config: FinetuneConfig) -> None:
             if not outcome.finished:
                 break
         else:
-            write_mean(run, config, splits)
+            write_mean(run, config, splits, began)
     exit_if_stopped(outcome)
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,8 +73,12 @@ def config_of_splits(config: C) -> list[C]:
     return configs
 
 
-def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
-    """Write the results.json with the mean of all splits, if data.split=all."""
+def write_mean(run: Run, config: C, splits: Sequence[C], began: datetime) -> None:
+    """Write the results.json with the mean of all splits, if data.split=all.
+
+    Args:
+        began: when the first of the splits began, with its time zone.
+    """
     if config.data.split != ALL or not run.is_main:
         return
     found = {
@@ -82,7 +87,7 @@ def write_mean(run: Run, config: C, splits: Sequence[C]) -> None:
     }
     mean = mean_of_splits(found)
     directory = run.directory
-    describe_run(run, config, {})
+    describe_run(run, config, {}, began)
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     low, high = mean["top1_interval"]

@@ -4,13 +4,12 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from videomae.config import ConfigError
+from videomae.report.find import holds_run
 from videomae.report.plain_yaml import plain_yaml
 from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
@@ -159,43 +158,6 @@ class RunRecord:
         return value
 
 
-def find_runs(patterns: str | Sequence[str]) -> list[Path]:
-    """Return the directories with a run or an evaluation, each once, in the order of the patterns.
-
-    Args:
-        patterns: globs of such directories or of their results.json; a text may hold several,
-            with commas between them.
-
-    Raises:
-        ConfigError: a pattern matches nothing, or nothing that holds a run.
-    """
-    if isinstance(patterns, str):
-        patterns = patterns.split(",")
-    found: dict[Path, Path] = {}
-    for pattern in (pattern.strip() for pattern in patterns):
-        matches = [Path(match) for match in sorted(glob(pattern, recursive=True))]
-        runs = [path.parent if path.name == RESULTS else path for path in matches]
-        runs = [path for path in runs if os.path.isdir(path) and holds_run(path)]
-        if not matches:
-            raise ConfigError(
-                f"runs={pattern} matches nothing: give run directories or their {RESULTS}, as a "
-                "quoted glob such as runs='outputs/*'"
-            )
-        if not runs:
-            some = ", ".join(map(str, matches[:3])) + (" ..." if len(matches) > 3 else "")
-            raise ConfigError(
-                f"runs={pattern} matches {some}, which hold no run: neither {RESULTS} nor {METRICS}"
-            )
-        for path in runs:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def holds_run(directory: Path) -> bool:
-    """Return whether a directory holds metrics of a run, or results."""
-    return any(os.path.isfile(directory / name) for name in (RESULTS, METRICS))
-
-
 def read_run(directory: Path) -> RunRecord:
     """Return the content of a run directory; missing and damaged files are noted, not errors."""
     run = RunRecord(directory)
@@ -206,8 +168,9 @@ def read_run(directory: Path) -> RunRecord:
     _read_warnings(run)
     _read_results(run)
     _read_metrics(run)
-    if run.results and not run.results[0].probe and run.results[0].headline is None:
-        _read_predictions(run, run.results[0])
+    result = run.results[0] if run.results else None
+    if result and not (result.probe or result.headline or result.splits):
+        _read_predictions(run, result)
         if not run.predictions:
             _read_picture(run, "confusion")
     if run.is_pretraining:
