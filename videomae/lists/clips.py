@@ -28,6 +28,7 @@ from videomae.lists.parquet import (
     PATH,
     is_parquet,
     parquet_rows,
+    place_of,
     write_rows,
 )
 from videomae.lists.plain import plain_lines
@@ -312,12 +313,14 @@ def _check_clips(
         wrong |= (label < 0) | (label >= data.classes)
     if labelled and (found := wrong_target(clips.targets, data)):
         clip = clips[found.place]
-        raise ClipListError(f"{path}:{clip.line}: {clip.target} of {clip.path!r} {found.reason}")
+        raise ClipListError(
+            f"{place_of(path, clip.line)}: {clip.target} of {clip.path!r} {found.reason}"
+        )
     for clip in clips.take(np.flatnonzero(wrong)[:1]):
         if has_label:
             _check_label(clip, path, data.classes)
         raise ClipListError(
-            f"{path}:{clip.line}: {short(clip.path)} is a folder of frames: "
+            f"{place_of(path, clip.line)}: {short(clip.path)} is a folder of frames: "
             f"set {dotted(section, 'frame_template')}, for example "
             f"'{dotted(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
@@ -383,10 +386,11 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
 def _check_label(clip: Clip, path: Path, classes: int | None) -> None:
     if clip.label is None:
         raise ClipListError(
-            f"{path}:{clip.line}: expected 'path label', got {short(clip.path)} without a label"
+            f"{place_of(path, clip.line)}: expected 'path label', got {short(clip.path)} without a "
+            "label"
         )
     if classes is not None and not 0 <= clip.label < classes:
         raise ClipListError(
-            f"{path}:{clip.line}: label {clip.label} of {short(clip.path)} lies outside the "
-            f"{classes} classes 0..{classes - 1} of data.classes"
+            f"{place_of(path, clip.line)}: label {clip.label} of {short(clip.path)} lies outside "
+            f"the {classes} classes 0..{classes - 1} of data.classes"
         )
