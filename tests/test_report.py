@@ -17,16 +17,9 @@ from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
 from videomae.evaluation.metrics import interval_of_mean
 from videomae.report.about import About, about_page, origin_of
-from videomae.report.gather import (
-    ClassProbability,
-    Point,
-    Prediction,
-    RunRecord,
-    Warned,
-    find_runs,
-    read_run,
-)
+from videomae.report.gather import Point, RunRecord, Warned, find_runs, read_run
 from videomae.report.page import page
+from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows, without_empty
