@@ -17,6 +17,7 @@ from videomae.config import (
     UserError,
 )
 from videomae.data.checks import read_list
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import window_loader
 from videomae.data.sliding_windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory, described, key_of
@@ -80,6 +81,7 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
         tombstones=config.tombstones,
     )
     listed = read_list(config.list, data, labelled=False, key="list")
+    warn_of_unmatched({"list": listed})
     for clip in listed:
         path = PurePath(clip.path)
         if path.is_absolute() or ".." in path.parts:

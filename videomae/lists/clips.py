@@ -24,7 +24,6 @@ from videomae.lists.formats import Clip, ClipListError, all_forms, parse_line, s
 from videomae.lists.parquet import (
     ENDING,
     LABEL,
-    MOST_FRAME,
     PATH,
     is_parquet,
     parquet_rows,
@@ -34,6 +33,7 @@ from videomae.lists.parquet import (
 from videomae.lists.plain import plain_lines
 from videomae.lists.targets import check_format, wrong_target
 from videomae.lists.text_files import NotTextError, text_blocks
+from videomae.lists.tombstones import Tombstones
 from videomae.run.files import replacing
 
 ROWS = 1 << 12
@@ -71,6 +71,8 @@ class ClipList(Sequence[Clip]):
         self.targets = targets
         self.left_out: Sequence[int] = ()
         """Lines of the list that were left out, as tombstones name their videos."""
+        self.stones: Sequence[Tombstones] = ()
+        """Tombstones that were looked for in the list, if it was read with any."""
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
@@ -101,7 +103,9 @@ class ClipList(Sequence[Clip]):
             renumbered = np.array([sources.index(source) for source in each.sources])
             own = renumbered[each.columns.number("source")]
             parts.append(each.columns.with_number("source", own))
-        return cls(Columns.joined(parts), sources, _joined_targets(lists))
+        joined = cls(Columns.joined(parts), sources, _joined_targets(lists))
+        joined.stones = [each for clips in lists for each in clips.stones]
+        return joined
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -163,33 +167,17 @@ class ClipList(Sequence[Clip]):
             return self
         kept = self.take(np.flatnonzero(~forgotten))
         kept.left_out = self.columns.number("line")[forgotten].tolist()
+        kept.stones = self.stones
         return kept
-
-    def num_ranges(self) -> int:
-        """Count the clips that are ranges of a video, not all of it."""
-        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
-        return int(np.count_nonzero((start != 0) | (end != NONE)))
-
-    def num_overlapping(self) -> int:
-        """Count the clips that share frames with a clip of the same file that begins no later."""
-        paths = self.columns.texts().dictionary_encode()
-        files = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
-        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
-        order = np.lexsort((start, files))
-        files, start, end = files[order], start[order], end[order]
-        end = np.where(end == NONE, MOST_FRAME, end)
-        apart = MOST_FRAME + 1  # so that a file's frames lie beyond those of the one before
-        number = np.concatenate([[0], np.cumsum(files[1:] != files[:-1])])
-        reached = np.maximum.accumulate(number * apart + end)
-        return int(np.count_nonzero(reached[:-1] > (number * apart + start)[1:]))
 
     def on_lines(self, lines: Sequence[int]) -> Integers:
         """The places of the clips that stand on these lines of their lists."""
         return np.flatnonzero(np.isin(self.columns.number("line"), lines))
 
     def num_shared(self, other: "ClipList") -> int:
-        """How many of the clips have a path that is in another list too."""
-        found = pc.is_in(self.columns.texts(), value_set=other.columns.texts())
+        """How many of the clips have a path that is in another list too, and not forgotten."""
+        kept = other.columns.texts().take(pa.array(other.kept()))
+        found = pc.is_in(self.columns.texts(), value_set=kept)
         return int(found.to_numpy(zero_copy_only=False).sum())
 
     def _clips(self, first: int, last: int) -> list[Clip]:
