@@ -19,15 +19,9 @@ from videomae.config import ConfigError
 from videomae.evaluation.metrics import interval_of_mean, mean_of_splits
 from videomae.report.about import About, about_page, origin_of
 from videomae.report.find import find_runs
-from videomae.report.gather import (
-    ClassProbability,
-    Point,
-    Prediction,
-    RunRecord,
-    Warned,
-    read_run,
-)
+from videomae.report.gather import Point, RunRecord, Warned, read_run
 from videomae.report.page import page
+from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows, without_empty

@@ -201,3 +201,13 @@ def test_the_mean_of_splits_has_an_interval() -> None:
     low, high = found["top1_interval"]
     spread = 100 * np.sqrt(0.25 / 200 + 0.75 * 0.25 / 200) / 2
     assert [low, high] == pytest.approx([62.5 - 1.96 * spread, 62.5 + 1.96 * spread], abs=0.4)
+    assert "num_forgotten" not in found
+
+
+def test_the_mean_of_splits_counts_what_is_forgotten_in_any() -> None:
+    single = {"top1": 50.0, "top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 200}
+    single |= {"num_unreadable": 1, "views": {}, "per_class": {"a": 60.0}}
+    results = {"1": single | {"num_forgotten": 3}, "2": single, "3": single | {"num_forgotten": 0}}
+    found = mean_of_splits(results)
+    assert (found["num_forgotten"], found["num_videos"], found["num_unreadable"]) == (3, 600, 3)
+    assert found["splits"]["1"]["num_forgotten"] == 3

@@ -156,13 +156,15 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found = {name: [each["per_class"].get(name) for each in every] for name in classes}
     seen = {name: [v for v in values if v is not None] for name, values in found.items()}
     accuracies = ("top1", "top5", "mean_class_accuracy")
-    counts = ("num_videos", "num_unreadable")
+    counts = ["num_videos", "num_unreadable"]
+    if any("num_forgotten" in each for each in every):
+        counts.append("num_forgotten")
     means = {key: float(np.mean([each[key] for each in every])) for key in accuracies}
     return {
         "top1": means.pop("top1"),
         "top1_interval": interval_of_mean([(each["top1"], each["num_videos"]) for each in every]),
         **means,
-        **{key: sum(each[key] for each in every) for key in counts},
+        **{key: sum(each.get(key, 0) for each in every) for key in counts},
         "views": every[0]["views"],
         "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},
         "splits": {

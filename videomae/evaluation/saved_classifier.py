@@ -18,6 +18,7 @@ from videomae.config import (
     ModelConfig,
 )
 from videomae.data.checks import labelled_clips
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.evaluation.heads import head_of, output_names, target_of
 from videomae.evaluation.scoring import LabelledVideos, clear_results
 from videomae.lists.clips import ClipList
@@ -102,6 +103,7 @@ def read_test_list(usage: Usage, told: Given) -> LabelledVideos:
     """
     info, data = usage.weights.info, usage.data
     clips = labelled_clips(data, "test_list")
+    warn_of_unmatched({"data.test_list": clips})
     names = _names(usage, clips, told)
     return LabelledVideos(clips, head_of(info, names, data.target, "data.target"), data)
 

@@ -93,9 +93,12 @@ def write_mean(run: Run, config: C, splits: Sequence[C], began: datetime) -> Non
     low, high = mean["top1_interval"]
     many = len(mean["per_class"]) >= CLASSES_FOR_TOP5
     top5 = f"top-5 {mean['top5']:.2f} %   " if many else ""
+    forgotten = ""
+    if "num_forgotten" in mean:
+        forgotten = f", {mean['num_forgotten']} forgotten in all"
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     logger.info(
         f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({low:.2f} to {high:.2f}; splits "
         f"{each})   "
-        f"{top5}mean of classes {mean['mean_class_accuracy']:.2f} %: {path}"
+        f"{top5}mean of classes {mean['mean_class_accuracy']:.2f} %{forgotten}: {path}"
     )

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import yaml
 
 from videomae.report.find import holds_run
 from videomae.report.plain_yaml import plain_yaml
+from videomae.report.predicted import Prediction, predictions_of
 from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
     BAD_FILES,
@@ -53,33 +54,6 @@ class Point(NamedTuple):
     step: int
     value: float | None
     """The number; None: it was not finite."""
-
-
-class ClassProbability(NamedTuple):
-    """A class and the probability that a model gives it."""
-
-    label: int
-    name: str
-    prob: float
-
-
-class Prediction(NamedTuple):
-    """A line of predictions.jsonl: a test video and its most probable classes."""
-
-    line: int
-    """Line number of the video in the test list, from 1."""
-    video: str
-    label: int
-    name: str
-    """Name of the true class."""
-    readable: bool
-    top: list[ClassProbability]
-    """Most probable classes, in order; empty for an unreadable video."""
-
-    @property
-    def correct(self) -> bool:
-        """Whether the most probable class is the true one."""
-        return bool(self.top) and self.top[0].label == self.label
 
 
 class Warned(NamedTuple):
@@ -303,7 +277,7 @@ def _read_predictions(run: RunRecord, result: Result) -> None:
         run.missing.append(f"{path} is not there: evaluate the weights again to see single videos")
         return
     try:
-        run.predictions = list(_predictions(_rows(run, PREDICTIONS), list(result.per_class)))
+        run.predictions = list(predictions_of(_rows(run, PREDICTIONS), list(result.per_class)))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         run.damaged.append(f"{path} is not what an evaluation writes: {error!r}")
         return
@@ -342,15 +316,3 @@ def _read_picture(run: RunRecord, name: str) -> None:
         run.pictures[name] = content
     else:
         run.damaged.append(f"{path} is no PNG picture")
-
-
-def _predictions(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Prediction]:
-    for row in rows:
-        top = [
-            ClassProbability(int(g["label"]), str(g["class"]), float(g["prob"])) for g in row["top"]
-        ]
-        own = int(row["label"]), str(row["class"])
-        for label, name in (own, *((guess.label, guess.name) for guess in top)):
-            if not 0 <= label < len(names) or names[label] != name:
-                raise NotOursError(f"class {label} is not {name!r} in {RESULTS}")
-        yield Prediction(int(row["line"]), str(row["video"]), *own, bool(row["readable"]), top)

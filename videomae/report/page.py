@@ -16,8 +16,9 @@ from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.report import images
 from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
-from videomae.report.gather import Prediction, RunRecord
+from videomae.report.gather import RunRecord
 from videomae.report.plane import plane_of
+from videomae.report.predicted import Prediction
 from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (

@@ -42,6 +42,8 @@ class Result:
     """Name and value of the result, where it is no accuracy."""
     per_value: dict[str, float] = field(default_factory=dict)
     """Mean absolute error of each number of a regression."""
+    num_forgotten: int = 0
+    """Lines of the list that were left out, as tombstones name their videos."""
 
     @property
     def main(self) -> tuple[str, float]:
@@ -79,6 +81,7 @@ class Result:
                 shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
                 headline=headline,
                 per_value={str(k): float(v) for k, v in entry.get("per_value", {}).items()},
+                num_forgotten=int(entry.get("num_forgotten", 0)),
             )
         except KeyError as error:
             raise NotOursError(f"it has no {error}") from error

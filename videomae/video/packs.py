@@ -129,6 +129,12 @@ class Pack:
         """Tell whether the clip's video is in the pack."""
         return self._find(clip) is not None
 
+    def holds_file(self, clip: Clip) -> bool:
+        """Tell whether the clip's file is in the pack, be it with another range of frames."""
+        source = source_of(clip)
+        row = bisect_left(range(len(self)), source, key=lambda row: self.key(row)[0])
+        return row < len(self) and self.key(row)[0] == source
+
     def open(self, clip: Clip, max_bytes: int = MAX_CLIP_BYTES) -> PackedVideo:
         """Open the video of a clip.
 
