@@ -130,7 +130,7 @@ def test_the_stride_comes_and_goes(tmp_path: Path, info: WeightsInfo) -> None:
     written(tmp_path / "m", random_weights(info))
     weights = read_weights(tmp_path / "m")
     assert weights.info.clip == info.clip
-    assert weights.assumed == ()
+    assert weights.info.assumed == ()
     config = transformers.AutoConfig.from_pretrained(tmp_path / "m", local_files_only=True)
     assert config.frame_sampling_rate == 3
     config.save_pretrained(tmp_path / "m")
@@ -151,7 +151,7 @@ def test_the_sampling_comes_and_goes(tmp_path: Path, sampling: Sampling | None) 
 def test_a_stride_that_nobody_tells_is_assumed(directory: Path) -> None:
     weights = read_weights(directory)
     assert weights.info.clip.stride == 4
-    assert weights.assumed == ("stride",)
+    assert weights.info.assumed == ("stride",)
     assert str(model_of(weights)[1]).endswith("the file does not say, so assumed: stride=4")
 
 

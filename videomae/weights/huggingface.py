@@ -18,7 +18,6 @@ from videomae.weights.geometry import geometry
 from videomae.weights.huggingface_config import (
     CONFIG,
     FIXED_EPS,
-    STRIDE,
     HuggingFaceConfig,
     read_object,
     write_config,
@@ -73,13 +72,13 @@ def read_huggingface(
     model = config.completed(found)
     clip = config.clip
     model = settle_positions(tensors, model, clip, directory)
-    info = WeightsInfo(kind=kind, name=directory.resolve().name, model=model, clip=clip)
-    assumed = ("stride",) if values[STRIDE] is None else ()
+    name, assumed = directory.resolve().name, config.assumed
+    info = WeightsInfo(kind=kind, name=name, model=model, clip=clip, assumed=assumed)
     notes: list[str] = []
     if kind is Kind.classifier:
         info = replace(info, sampling=config.sampling)
         info, notes = _with_classes(info, tensors.get("head.weight"), config)
-    return Weights(directory, tuple(files), info, tensors, tuple(notes), assumed)
+    return Weights(directory, tuple(files), info, tensors, tuple(notes))
 
 
 def save_huggingface(
