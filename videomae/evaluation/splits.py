@@ -58,7 +58,9 @@ def config_of_splits(config: C) -> list[C]:
             if not os.path.isdir(weights):
                 raise ConfigError(
                     f"data.split={ALL}: weights={config.weights} holds no split{number}: give the "
-                    f"output_dir of python -m videomae.finetune with data.split={ALL}"
+                    f"output_dir of python -m videomae.finetune with data.split={ALL}; weights of "
+                    f"one split, such as a downloaded file, are evaluated on it: "
+                    f"data.split={number}"
                 )
         configs.append(
             replace(

@@ -23,7 +23,12 @@ from videomae.weights.huggingface_config import (
     write_config,
 )
 from videomae.weights.huggingface_names import official_tensors, transformers_tensors
-from videomae.weights.official import last_norm_eps, settle_positions, state_dict_of
+from videomae.weights.official import (
+    OTHER_POSITIONS,
+    last_norm_eps,
+    settle_positions,
+    state_dict_of,
+)
 from videomae.weights.tensors import WeightsError, copied, open_content
 from videomae.weights.weights import Kind, Weights, WeightsInfo
 
@@ -98,6 +103,7 @@ def save_huggingface(
             "transformers knows only fixed sincos_1d positions made for the clip's own tokens; "
             f"this model has {model.positions.name} ones"
             + (f", made for {model.position_grid} tokens" if model.position_grid else "")
+            + f". {OTHER_POSITIONS}"
         )
     lost = [
         f"{name}={getattr(model, name)}: transformers has {FIXED_EPS} there, fixed; results differ "

@@ -29,6 +29,11 @@ CLIP = ClipConfig(frames=16, stride=4, size=224)
 """Clip of every released model, assumed if a file does not say."""
 ARGS = {"frames": "num_frames", "size": "input_size", "stride": "sampling_rate"}
 """Settings of a clip, with their names in official args."""
+OTHER_POSITIONS = (
+    "format=videomae holds them; for the code of others, train with model.positions=sincos_1d, on "
+    "frames of the size and number that weights= were trained on"
+)
+"""Advice on weights whose positions no other code computes."""
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm in official code."""
 DECODER = ("encoder_to_decoder.weight", "decoder.blocks.0.mlp.fc1.weight", "decoder.head.weight")
@@ -108,7 +113,7 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         made_for = f", made for {model.position_grid} tokens" if model.position_grid else ""
         raise WeightsError(
             "official code makes sincos_1d positions for the clip's own tokens; this model has "
-            f"{model.positions.name} ones{made_for}"
+            f"{model.positions.name} ones{made_for}. {OTHER_POSITIONS}"
         )
     if clip.width not in (None, clip.size):
         raise WeightsError(f"the official format is of square frames, this model sees {clip}")
