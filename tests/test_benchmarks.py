@@ -140,7 +140,7 @@ def test_all_splits_where_that_makes_no_sense(
             (*TRAIN, f"data.prepared={lists}", "resume=step_3"),
             "checkpoint of one split",
         ),
-        ("evaluate", (*TRAIN, f"data.prepared={lists}", f"weights={run}"), "holds no split1"),
+        ("evaluate", (*TRAIN, f"data.prepared={lists}", f"weights={run}"), "on it: data.split=1"),
         ("pretrain", (*PRETRAIN, f"data.prepared={lists}"), "is for finetune and evaluate"),
     ):
         assert call(command, *given, "data.split=all", f"output_dir={run}") == 2, command

@@ -36,7 +36,8 @@ def evaluate(config: EvaluateConfig) -> None:
     from videomae.run.run import open_run
 
     began = datetime.now().astimezone()
-    told, splits = given(config), config_of_splits(config)
+    told = given(config)
+    splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as all_splits:
         for split in splits:
             run = replace(all_splits, directory=Path(split.output_dir))

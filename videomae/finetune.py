@@ -41,13 +41,15 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.train.finetuning import Finetuning
     from videomae.train.outcome import exit_if_stopped
     from videomae.train.own_videos import with_own_videos
-    from videomae.train.start import tell_directory
+    from videomae.train.start import tell_classes, tell_directory
     from videomae.train.trainer import Trainer
 
     began = datetime.now().astimezone()
-    told, splits = given(config), config_of_splits(config)
+    told = given(config)
+    splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)
+        tell_classes(config.data, splits[0].data)
         splits = [with_own_videos(run, split, told) for split in splits]
         for split in splits:
             stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)

@@ -48,7 +48,7 @@ def probe(config: ProbeConfig) -> None:
     from videomae.video.opening import check_decoder
 
     told = given(config)
-    config = replace(config, data=with_prepared(config.data))
+    config = replace(config, data=with_prepared(config.data, told))
     check_precision(config.run)
     require(config, "data.train_list", "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(config.data.decoder)

@@ -15,6 +15,7 @@ from videomae.lists.prepared import ALL, read_prepared, with_prepared
 from videomae.run.directory import RESULTS
 from videomae.run.environment import describe_run
 from videomae.run.files import write_text
+from videomae.run.given import Given
 from videomae.run.overwrite import check_no_training
 from videomae.run.record import made
 from videomae.run.run import Run
@@ -24,17 +25,20 @@ logger = logging.getLogger(__name__)
 C = TypeVar("C", FinetuneConfig, EvaluateConfig)
 
 
-def config_of_splits(config: C) -> list[C]:
+def config_of_splits(config: C, told: Given) -> list[C]:
     """Return the config of each split, with its lists; only one unless data.split=all.
 
     Each split has its own directory, split1 ... below output_dir. An evaluation takes the weights
     of the split's own run, since test videos of one split are training videos of another.
 
+    Args:
+        told: what the command line gave.
+
     Raises:
         ConfigError: there is no such prepared directory or split, or no weights for each.
     """
     if config.data.split != ALL:
-        return [replace(config, data=with_prepared(config.data))]
+        return [replace(config, data=with_prepared(config.data, told))]
     if config.data.target != CLASS:
         raise ConfigError(
             f"data.split={ALL} takes the mean of accuracies, which data.target="
@@ -59,7 +63,9 @@ def config_of_splits(config: C) -> list[C]:
             if not os.path.isdir(weights):
                 raise ConfigError(
                     f"data.split={ALL}: weights={config.weights} holds no split{number}: give the "
-                    f"output_dir of python -m videomae.finetune with data.split={ALL}"
+                    f"output_dir of python -m videomae.finetune with data.split={ALL}; weights of "
+                    f"one split, such as a downloaded file, are evaluated on it: "
+                    f"data.split={number}"
                 )
         configs.append(
             replace(
@@ -67,7 +73,7 @@ def config_of_splits(config: C) -> list[C]:
                 name=f"{config.name}_split{number}",
                 output_dir=str(Path(config.output_dir) / f"split{number}"),
                 weights=weights,
-                data=with_prepared(replace(config.data, split=str(number))),
+                data=with_prepared(replace(config.data, split=str(number)), told),
             )
         )
     return configs

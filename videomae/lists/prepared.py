@@ -14,9 +14,12 @@ from videomae.config.typed import check_types
 from videomae.lists.annotations import MOST_CLASSES
 from videomae.lists.published import PARTS, TEST, TRAIN, VAL
 from videomae.run.files import read_json
+from videomae.run.given import Given
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
+NOTHING = Given()
+"""A command line that gives no setting."""
 ALL = "all"
 """Value of data.split that stands for every split in turn."""
 
@@ -117,8 +120,11 @@ def _check(prepared: Prepared) -> None:
         raise ValueError(wrong[0])
 
 
-def with_prepared(data: DataConfig) -> DataConfig:
+def with_prepared(data: DataConfig, told: Given = NOTHING) -> DataConfig:
     """Return `data` with the settings of data.prepared wherever it has none itself.
+
+    With the names of the classes comes their number, unless the command line gives another; that
+    of an exp gives way, as it is that of the whole data set.
 
     If the data set has no test list, its validation list, on which papers report, is the test list
     and is not used for choosing the best weights.
@@ -137,6 +143,7 @@ def with_prepared(data: DataConfig) -> DataConfig:
         files[TEST] = files.pop(VAL)
     published = lists[TRAIN].published if TRAIN in lists else None
     auto = data.list_format is ListFormat.auto
+    decides = data.class_names is None and not told.itself("data.classes")
     return replace(
         data,
         root=data.root or prepared.root,
@@ -145,7 +152,7 @@ def with_prepared(data: DataConfig) -> DataConfig:
         test_list=data.test_list or files.get(TEST),
         num_train=published or data.num_train,
         class_names=data.class_names or str(directory / CLASSES),
-        classes=data.classes or prepared.classes,
+        classes=prepared.classes if decides else data.classes or prepared.classes,
         list_format=ListFormat[prepared.list_format] if auto else data.list_format,
         frame_template=data.frame_template or prepared.frame_template,
         first_frame=prepared.first_frame if auto else data.first_frame,

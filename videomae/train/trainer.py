@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from videomae.run.log import RunLog
 from videomae.run.overwrite import clear_run
 from videomae.run.record import made
 from videomae.run.run import Run
-from videomae.run.signals import at_once, deferred_interrupts, stop_signals
+from videomae.run.signals import at_once, deferred_interrupts, stop_notice, stop_signals
 from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
@@ -222,9 +222,16 @@ class Trainer:
         self.objective.model.train()
         pending: EnqueuedStep | None = None
         watchdog = Watchdog(run.settings.stall_timeout_s)
+        tell = stop_notice(world)
+
+        def noted(number: int) -> None:
+            tell(number)
+            if number == signal.SIGTERM and world > 1:
+                watchdog.hurry()
+
         with (
             stop_signals() as received,
-            at_once(signal.SIGTERM, watchdog.hurry) if world > 1 else nullcontext(),
+            at_once(noted),
             closing(self._batches(start + 1, last)) as batches,
             traced(profile_to, run.device, last - start) as step_done,
             watchdog,
