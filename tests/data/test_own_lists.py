@@ -186,3 +186,80 @@ def test_the_scan_of_an_earlier_run_is_taken_over(
     with caplog.at_level(logging.INFO):
         make_own_lists(request(folder, earlier=tmp_path / "first"), tmp_path / "second")
     assert "12 of 12 videos are done already" in caplog.text
+
+
+def made(videos: Path, out: Path, earlier: Path | None = None) -> OwnLists:
+    """Lists of a folder; with `earlier`, those of a fine-tuning from that pre-training."""
+    make_own_lists(request(videos, labels=earlier is not None, earlier=earlier), out)
+    return OwnLists.read(out)
+
+
+def test_a_fine_tuning_of_an_unchanged_folder_tests_on_the_videos_held_out_before(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = made(folder, tmp_path / "first")
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    for part in ("train", "test"):
+        assert lines(first, part) == lines(second, part)
+
+
+@pytest.mark.parametrize("way", ["stays", "moved", "copied"])
+def test_after_clips_were_added_no_video_that_pre_training_saw_is_tested_on(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for number in range(24):
+        write_video(folder / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    unaware = made(folder, tmp_path / "unaware")
+    assert lines(unaware, "test") & lines(first, "train"), "the names happen to show nothing"
+    if way == "moved":
+        folder = folder.rename(tmp_path / "elsewhere")
+    if way == "copied":
+        folder = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    assert not lines(second, "test") & lines(first, "train")
+    assert second.num_videos("test") == unaware.num_videos("test")
+    assert "trained on by" not in caplog.text
+
+
+def test_where_only_seen_videos_are_left_to_test_on_it_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for line in lines(first, "test"):
+        (folder / line.rpartition(" ")[0]).unlink()
+    write_video(folder / "b" / "IMG_200.mp4", seed=200)
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    tested = lines(second, "test")
+    assert "b/IMG_200.mp4 1" in tested
+    assert {line[-1] for line in tested - lines(first, "train")} == {"1"}
+    assert "1 of the 2 test videos was trained on by" in caplog.text
+    assert "Pre-train on the folder as it is now" in caplog.text
+
+
+def test_the_same_paths_in_another_folder_were_not_seen(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(folder, tmp_path / "first")
+    other = tmp_path / "other"
+    for number, path in enumerate(sorted(folder.rglob("*.mp4"))):
+        write_video(other / path.relative_to(folder), seed=number + 100, frames=30)
+    second = made(other, tmp_path / "second", tmp_path / "first")
+    assert lines(second, "test") == lines(made(other, tmp_path / "unaware"), "test")
+    for line in lines(second, "test"):
+        (other / line.rpartition(" ")[0]).unlink()
+    made(other, tmp_path / "second", tmp_path / "first")
+    assert "trained on by" not in caplog.text
+
+
+def test_lists_are_made_anew_where_the_weights_have_seen_other_videos(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for line in lines(first, "test"):
+        (folder / line.rpartition(" ")[0]).unlink()
+    for number in range(4):
+        write_video(folder / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    made(folder, tmp_path / "out")
+    second = made(folder, tmp_path / "out", tmp_path / "first")
+    assert not lines(second, "test") & lines(first, "train")

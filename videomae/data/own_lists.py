@@ -10,11 +10,11 @@ import hashlib
 import json
 import logging
 import os
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, Scan
+from videomae.data.own_parts import TEST_SHARE, Seen, seen_by, with_parts
 from videomae.lists.annotations import Annotations, Row
 from videomae.lists.locate import Located, LocatedVideo
 from videomae.lists.matching import Entry, MatchedLists, left_out
@@ -30,8 +30,7 @@ from videomae.lists.own_folder import (
 from videomae.lists.prepared import CLASSES, Prepared, read_prepared
 from videomae.lists.prepared_files import check_unprepared, write_lists
 from videomae.lists.preparing import write_problems
-from videomae.lists.published import PARTS, TEST, TRAIN, VAL
-from videomae.lists.sources import Labelled, held_out, source_of
+from videomae.lists.published import PARTS
 from videomae.lists.walk import told
 from videomae.run.console import Facts
 from videomae.run.cores import available_cores
@@ -43,12 +42,10 @@ logger = logging.getLogger(__name__)
 
 STATE = "folder.json"
 """The file that says which state of the folder the lists were made from."""
-VERSION = 1
+VERSION = 2
 """Version of the rules by which a folder becomes lists."""
 QUICK_FROM = 1000
 """Number of videos from which on a scan is quick unless a setting says otherwise."""
-TEST_SHARE, VAL_SHARE = 0.2, 0.1
-"""Shares of each class that are held out for the test list, and for a validation list."""
 NAMED = 20
 """Problems that are named at the start; problems.jsonl names all."""
 TIMEOUT_S = 600.0
@@ -111,7 +108,8 @@ class ListRequest:
     val: bool
     """Whether a validation list is wanted."""
     earlier: Path | None = None
-    """Directory of lists of an earlier run, whose scan of unchanged files is taken over."""
+    """Directory of the lists that the starting weights were trained on. Its scan of unchanged files
+    is taken over, and what was trained on there is not tested on."""
 
 
 def make_own_lists(request: ListRequest, directory: Path) -> None:
@@ -126,7 +124,8 @@ def make_own_lists(request: ListRequest, directory: Path) -> None:
     if request.labels:
         _check_labelled(folder)
     mode = request.scan or (Scan.quick if len(folder.videos) >= QUICK_FROM else Scan.strict)
-    state = _state(folder, request, mode)
+    seen = seen_by(request.earlier, folder)
+    state = _state(folder, request, mode, seen)
     if _recorded_state(directory) == state:
         logger.info(f"{directory}: the folder has not changed: its lists are used again")
         _tell(OwnLists.read(directory), [])
@@ -141,7 +140,8 @@ def make_own_lists(request: ListRequest, directory: Path) -> None:
         folder = _without_broken(folder, request, mode, directory)
     folder = _without_changed(without_copies(folder), request.videos)
     check_not_empty(folder)
-    _write(_with_parts(folder, request), request.videos, directory)
+    folder = with_parts(folder, seen, labels=request.labels, val=request.val)
+    _write(folder, request.videos, directory)
     write_text(made(directory, STATE), json.dumps(state | {"labelled": folder.labelled}) + "\n")
     _tell(OwnLists.read(directory), [f"{each.what}: {each.where}" for each in folder.problems])
 
@@ -162,10 +162,11 @@ def _check_labelled(folder: OwnFolder) -> None:
     )
 
 
-def _state(folder: OwnFolder, request: ListRequest, mode: Scan) -> dict[str, object]:
+def _state(folder: OwnFolder, request: ListRequest, mode: Scan, seen: Seen) -> dict[str, object]:
     """Return what tells whether lists are of a folder's present state."""
     files = sorted((video.path, *video.stamp) for video in folder.videos)
-    digest = hashlib.sha256(json.dumps([str(folder.root.resolve()), files]).encode()).hexdigest()
+    found = [str(folder.root.resolve()), files, sorted(seen.paths)]
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     return {"version": VERSION, "files": digest, "scan": mode.name, "val": request.val}
 
 
@@ -215,65 +216,6 @@ def _without_changed(folder: OwnFolder, videos: Path) -> OwnFolder:
             "out. A new run looks at them again"
         )
     return folder.without("changed", changed)
-
-
-def _with_parts(folder: OwnFolder, request: ListRequest) -> OwnFolder:
-    """Return the folder with videos held out for a test list, and a validation list if wanted."""
-    parts = {video.part for video in folder.videos}
-    if VAL in parts and TEST not in parts:
-        videos = [
-            replace(video, part=TEST if video.part == VAL else video.part)
-            for video in folder.videos
-        ]
-        folder = replace(folder, videos=videos)
-        logger.info("the split val is what is tested on, as there is no split test")
-        parts = {video.part for video in folder.videos}
-    if len(folder.classes) < 2:
-        return folder
-    if TEST not in parts:
-        folder = _held_out(folder, TEST, TEST_SHARE)
-    if request.val and VAL not in parts:
-        folder = _held_out(folder, VAL, VAL_SHARE)
-    if request.labels:
-        for part in (TEST, *([VAL] if request.val else [])):
-            if all(video.part != part for video in folder.videos):
-                raise OwnFolderError(
-                    f"data.videos={folder.root}: no class has a second video, so that the {part} "
-                    "list would be empty: add videos"
-                )
-    return folder
-
-
-def _held_out(folder: OwnFolder, part: str, share: float) -> OwnFolder:
-    """Return the folder with a share of each class's training videos in another part."""
-    labels = {name: label for label, name in enumerate(folder.classes)}
-    trained = [
-        Labelled(video.path, labels[video.class_name])
-        for video in folder.videos
-        if video.part == TRAIN
-    ]
-    sources = {path: source_of(path, folder.class_depth) for path, _ in trained}
-    chosen, divided = held_out(trained, sources, share)
-    videos = [
-        replace(video, part=part) if video.path in chosen else video for video in folder.videos
-    ]
-    num = len(set(sources.values()) - {None})
-    how = (
-        f"in whole sources, of which the names tell {num:,}" if num else "the names tell no source"
-    )
-    logger.info(f"{len(chosen):,} videos are held out for {part}: {share:.0%} of a class, {how}")
-    if divided and num:
-        names = ", ".join(folder.classes[label] for label in divided[:5])
-        logger.info(
-            f"all videos of a class have one source ({names}{', ...' * (len(divided) > 5)}): they "
-            "are divided one by one, and the result says less of unseen footage"
-        )
-    tested = defaultdict(set)
-    for video in videos:
-        tested[video.part].add(video.class_name)
-    if lacking := sorted(tested[TRAIN] - tested[part]):
-        logger.info(f"classes with one video are not in {part}: {', '.join(lacking[:10])}")
-    return replace(folder, videos=videos)
 
 
 def _write(folder: OwnFolder, videos: Path, directory: Path) -> None:

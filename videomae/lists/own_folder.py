@@ -14,7 +14,7 @@ from pathlib import Path
 from videomae.config import UserError
 from videomae.lists.matching import Problem
 from videomae.lists.own import SPLIT_NAMES
-from videomae.lists.published import PARTS, TEST, TRAIN
+from videomae.lists.published import PARTS, TRAIN
 from videomae.lists.walk import (
     ADVICE,
     IMAGES,
@@ -292,6 +292,6 @@ def _of_class(path: str, name: str) -> bool:
     return any(_key(folder) == _key(name) for folder in path.split("/")[:-1])
 
 
-def has_test(folder: OwnFolder) -> bool:
-    """Tell whether some videos are of a test part already."""
-    return any(video.part == TEST for video in folder.videos)
+def in_words(count: int, noun: str) -> str:
+    """Return a number and its noun, in the plural for all numbers but 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -7,7 +7,7 @@ well the recording was remembered. So a split takes whole sources, where names t
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 YOUTUBE = re.compile(r"([\w-]{11})_(\d{1,6})_(\d{1,6})")
@@ -54,8 +54,20 @@ def source_of(path: str, class_depth: int) -> str | None:
     return found[1]
 
 
+def sources_of(videos: Sequence[Labelled], class_depth: int) -> dict[str, str | None]:
+    """Return the source of each video, by its path; None where nothing tells it.
+
+    Args:
+        class_depth: as in `source_of`.
+    """
+    return {path: source_of(path, class_depth) for path, _ in videos}
+
+
 def held_out(
-    videos: Sequence[Labelled], sources: Mapping[str, str | None], share: float
+    videos: Sequence[Labelled],
+    sources: Mapping[str, str | None],
+    share: float,
+    seen: Set[str] = frozenset(),
 ) -> tuple[set[str], list[int]]:
     """Choose the videos of a test list: a share of each class, in whole sources.
 
@@ -64,6 +76,8 @@ def held_out(
 
     Args:
         sources: the source of each path.
+        seen: paths that should not be chosen, nor others of their sources. They are only for
+            classes that have no others.
 
     Returns:
         the paths, and the labels whose videos are all of one source, which had to be divided.
@@ -86,12 +100,16 @@ def held_out(
             got.update(counts)
             left.subtract(counts)
 
-    order = _shuffled(groups)
-    for key in order:
-        take(groups[key], exact=True)
-    rest = [groups[key] for key in order if groups[key][0].path not in chosen]
-    for group in sorted(rest, key=len):  # a class of large sources only
-        take(group, exact=False)
+    order = [groups[key] for key in _shuffled(groups)]
+    known = [any(path in seen for path, _ in group) for group in order]
+    for wish in (False, True):
+        some = [group for group, is_known in zip(order, known, strict=True) if is_known is wish]
+        for group in some:
+            take(group, exact=True)
+        rest = [group for group in some if group[0].path not in chosen]
+        for group in sorted(rest, key=len):  # a class of large sources only
+            take(group, exact=False)
+        need = {label: 0 if got[label] else count for label, count in need.items()}
     return chosen, divided
 
 
