@@ -126,7 +126,9 @@ def _held_out(
         for video in folder.videos
         if video.part == TRAIN
     ]
-    sources = sources_of(trained, folder.class_depth)
+    every = [Labelled(video.path, labels[video.class_name]) for video in folder.videos]
+    of_any = sources_of(every, folder.class_depth)
+    sources = {path: of_any[path] for path, _ in trained}
     chosen, divided = held_out(trained, sources, share, seen)
     videos = [
         replace(video, part=part) if video.path in chosen else video for video in folder.videos
