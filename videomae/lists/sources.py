@@ -28,8 +28,8 @@ frame seq sequence scene shot part take untitled new whatsapp copy
 vidéo vidéos enregistrement sans titre vídeo vídeos grabación gravação captura clipe sin título
 registrazione filmato senza titolo aufnahme aufnahmen aufzeichnung bildschirmaufnahme ohne titel neu
 opname filmpje inspelning optagelse opptak wideo nagranie filmik záznam felvétel videó înregistrare
-tallenne видео видеозапись запись экрана ролик клип фильм відео запис ролік без названия назви βίντεο
-kay\u0131t kayd\u0131 ekran rekaman klip bản ghi
+tallenne видео видеозапись запись экрана ролик клип фильм відео запис ролік без названия назви
+βίντεο kay\u0131t kayd\u0131 ekran rekaman klip bản ghi
 動画 映像 ビデオ 録画 名称未設定 视频 視頻 影片 录像 錄影 录屏
 屏幕录制 無題 未命名 동영상 영상 비디오 녹화
 فيديو الفيديو تسجيل مقطع ویدیو فیلم ویڈیو וידאו סרטון הקלטה वीडियो ভিডিও วิดีโอ คลิป
