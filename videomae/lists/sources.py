@@ -37,7 +37,8 @@ tallenne видео видеозапись запись экрана ролик 
 """Words that cameras and programs put before a number, in several languages: no name of a
 recording."""
 BETWEEN_WORDS = re.compile(r"[\s_.,()\[\]-]+")
-"""What stands between the words of a file's name. Vowel signs of Indian scripts do not."""
+"""Pattern of the blanks and signs between the words of a file's name; vowel signs of Indian scripts
+are none of them."""
 
 
 class Labelled(NamedTuple):
