@@ -579,8 +579,8 @@ def test_files_that_are_left_out_are_counted_by_reason_and_ending(
     assert rows["not_a_video", ".txt"]["where"] == "such as a/n.txt"
     words = said(capsys)
     assert "2 broken link, such as c (a link that leads nowhere" in words
-    assert "left out: 2 not a video (.txt 2), such as a/n.txt" in words
-    assert "left out: 2 hidden (.mts 1, folder 1), such as a/._1.mts" in words
+    assert "left out: 2 files that are no videos (2 .txt), such as a/n.txt" in words
+    assert "left out: 2 hidden files and folders (1 .mts, 1 folder), such as a/._1.mts" in words
 
 
 def test_a_class_whose_name_is_not_utf8_is_named_and_the_others_are_listed(tmp_path: Path) -> None:
@@ -629,7 +629,7 @@ def test_frames_beside_their_optical_flow_are_taken(
     assert data_of(out).frame_template == "img_{:05}.jpg"
     assert {clip.total for clip in clips_of(out, None, "train")} == {miniatures.FRAMES}
     assert problems(out) == {"optical_flow": [".jpg"]}
-    assert f"{10 * 2 * (miniatures.FRAMES - 1)} optical flow (.jpg" in said(capsys)
+    assert f"{10 * 2 * (miniatures.FRAMES - 1)} images of optical flow (" in said(capsys)
 
 
 def test_unpadded_names_of_kinetics_are_found(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from videomae.data.own_lists import STATE, ListRequest, OwnLists, make_own_lists
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.run.checks import require
 from videomae.run.console import Facts
-from videomae.run.directory import CONFIG, alone
+from videomae.run.directory import CHECKPOINTS, CONFIG, alone
 from videomae.run.files import read_json, write_text
 from videomae.run.given import Given
 from videomae.run.launcher import ProcessLost
@@ -68,7 +68,7 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
         max_clip_bytes=config.data.max_clip_bytes,
         labels=isinstance(config, FinetuneConfig),
         val=isinstance(config, FinetuneConfig) and config.eval_every > 0,
-        earlier=Path(weights) / PREPARED if weights else None,
+        earlier=_lists_of(Path(weights)) if weights else None,
     )
 
     def make() -> None:
@@ -79,6 +79,22 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
     lists = OwnLists.read(directory)
     info = None if weights is None else read_weights(weights, like=config.model).info
     return _fitted(run, _with_lists(config, lists, Path(lists.prepared.root)), told, lists, info)
+
+
+def _lists_of(weights: Path) -> Path | None:
+    """Return the directory of the lists that weights were trained on.
+
+    None where they are of no run of this project on a folder.
+
+    Args:
+        weights: directory of a run, or a file or a checkpoint in one.
+    """
+    run = weights
+    if weights.parent.name == CHECKPOINTS:
+        run = weights.parent.parent
+    elif weights.is_file():
+        run = weights.parent
+    return run / PREPARED if (run / PREPARED / STATE).is_file() else None
 
 
 def _fitted(run: Run, config: C, told: Given, lists: OwnLists, info: WeightsInfo | None) -> C:
