@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from videomae.config import ConfigError
+from videomae.report.data_names import UnknownChoiceError, chosen_data, name_of_lists
 from videomae.report.plain_yaml import plain_yaml
 from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
@@ -201,10 +202,10 @@ def read_run(directory: Path) -> RunRecord:
     run = RunRecord(directory)
     run.config = _mapping(run, CONFIG, plain_yaml)
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
-    run.data = _data_name(run)
     run.bad = _rows(run, BAD_FILES, names_a_video)
     _read_warnings(run)
     _read_results(run)
+    run.data = _data_name(run)
     _read_metrics(run)
     if run.results and not run.results[0].probe and run.results[0].headline is None:
         _read_predictions(run, run.results[0])
@@ -271,23 +272,20 @@ def _rows(run: RunRecord, name: str, check: Check = is_any) -> list[dict[str, An
 def _data_name(run: RunRecord) -> str:
     """Return the name of the data set and its split.
 
-    It is NAME of data=NAME, else the name of the prepared directory or of the list.
+    It is the name that the results hold, else NAME of data=NAME unless its classes were replaced,
+    else the name of the folder of videos, of the prepared directory or of the list.
     """
-    path = run.directory / ".hydra" / "hydra.yaml"
-    name = None
-    if os.path.isfile(path):
+    name = run.results[0].data if run.results else None
+    if name is None:
         try:
-            name = plain_yaml(regular(path).read_text())["hydra"]["runtime"]["choices"]["data"]
-        except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
-            run.damaged.append(f"{path} does not say which data were chosen")
-    if videos := run.setting("data.videos"):
-        name = Path(str(videos)).name
-    elif name in (None, "custom"):
-        prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
-        file = prepared or test_list or run.setting("data.train_list")
-        name = Path(str(file)).stem if file else name or ""
+            name = chosen_data(run.directory)
+        except UnknownChoiceError as error:
+            run.damaged.append(str(error))
+        if videos := run.setting("data.videos"):
+            name = Path(str(videos)).name
+        name = name or name_of_lists(run.setting)
     split = run.setting("data.split")
-    return str(name) if split is None else f"{name}, split {split}"
+    return name if split is None else f"{name}, split {split}"
 
 
 def _read_results(run: RunRecord) -> None:
