@@ -40,7 +40,7 @@ from videomae.run.signals import at_once, deferred_interrupts, stop_signals
 from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
-from videomae.train.guards import low_rate_of_run
+from videomae.train.guards import low_rate_of_run, rising_rate
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
@@ -192,6 +192,7 @@ class Trainer:
         )
         stage.watch(self.plan)
         if run.is_main and steps.start == 0:
+            self.log.warn(0, rising_rate(config.optim, self.plan))
             self.log.warn(0, low_rate_of_run(config, self.plan))
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
