@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import write_list, write_video
 from tests.test_commands import call
 from videomae.report.gather import read_run
+from videomae.report.summary import rows
 
 Error = Callable[..., str]
 PREPARED = "data.prepared=outputs/mine/prepared"
@@ -67,6 +68,20 @@ def test_it_lies_below_the_run_and_has_its_name(place: Path, error_of: Error) ->
     assert "overwrite=true" in said
     assert "name" in said
     assert "resume" not in said
+
+
+def test_a_run_that_max_steps_ended_is_marked(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("data.videos=dance clips", "weights=scratch", "optim.epochs=3", *ONE_VIEW)
+    assert call("finetune", *given, "name=short", "max_steps=1") == 0
+    assert "unfinished: max_steps=1 ended training at step 1 of " in capsys.readouterr().err
+    (row,) = rows([read_run(Path("outputs/short"))])
+    assert [text for text in row.remarks if text.startswith("ended by max_steps=1: step 1,")]
+    assert call("finetune", *given, "name=short", "resume=auto", "max_steps=null") == 0
+    assert "unfinished" not in capsys.readouterr().err
+    (row,) = rows([read_run(Path("outputs/short"))])
+    assert "max_steps" not in " ".join(row.remarks)
 
 
 def test_a_name_or_a_place_of_ones_own_is_kept(place: Path) -> None:

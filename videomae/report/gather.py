@@ -112,6 +112,8 @@ class RunRecord:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     progress: str = ""
     """Progress of the training in words: its state, step and epoch."""
+    ended_early: bool = False
+    """Whether max_steps ended the training before its last epoch."""
     predictions: list[Prediction] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG pictures of figures/ that the report cannot draw from other files, by name."""
@@ -323,7 +325,8 @@ def _read_metrics(run: RunRecord) -> None:
     of = of if isinstance(of, int) else None
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
     state = "finished" if run.finished else "not finished"
-    if run.finished and epochs and of and epochs[-1] < of:
+    run.ended_early = bool(run.finished and epochs and of and epochs[-1] < of)
+    if run.ended_early:
         state = f"ended by max_steps={run.setting('max_steps')}"
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 

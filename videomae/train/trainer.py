@@ -137,7 +137,18 @@ class Trainer:
                 )
             if outcome.finished:
                 stage.at_end(self.log, outcome.step)
+                self._tell_unfinished(outcome.step)
         return outcome
+
+    def _tell_unfinished(self, step: int) -> None:
+        """Log that max_steps ended the training before its schedule."""
+        total = self.plan.total_steps
+        if step < total:
+            logger.info(
+                f"unfinished: max_steps={self.config.max_steps} ended training at step {step:,} of "
+                f"{total:,}, at a rate of {self.plan.lr(step):.3g}; go on by resume=auto with a "
+                "larger max_steps, or max_steps=null"
+            )
 
     def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
         from videomae.train.checkpoint import Checkpoints  # a slow import
