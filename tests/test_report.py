@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
@@ -111,6 +112,8 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
     shown = {name: place for place, name in enumerate(table[0])}
     written = "&lt;i>tiny&lt;/i> \\| run"
     found = {row[0].removeprefix(f"{written} (").removesuffix(")"): row for row in table[2:5]}
+    config = yaml.safe_load((runs / "first" / "config.yaml").read_text())
+    folder = Path(config["data"]["test_list"]).parent
     tops = []
     for name in ("first", "second", "evaluation"):
         results = json.loads((runs / name / "results.json").read_text())
@@ -124,7 +127,9 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
         assert row[-2:] == ["11", "1"]
         views = f"{results['views']['segments']} x {results['views']['crops']}"
         assert row[shown["views"]] == views
-        assert row[shown["data"]] == "test"  # data=custom: the list tells more
+        assert row[shown["data"]] == results.get(
+            "data", folder.name
+        )  # data=custom, and test.txt tells nothing
         chosen = results.get("weights")
         assert row[shown["weights"]] == (
             f"best, step {chosen['step']}" if chosen else str(runs / "first")
@@ -470,7 +475,7 @@ def test_probes_are_rows_of_their_own(
     results = json.loads((tmp_path / "probe" / "results.json").read_text())
     for kind, line in zip(("knn", "linear"), done.stdout.splitlines()[2:], strict=False):
         assert line.startswith(f"| probe, {kind} probe | {results[kind]['top1']:.2f} (")
-        assert " | train | " in line
+        assert f" | {made.name} | " in line  # train.txt tells nothing: its folder
     text = (tmp_path / "there" / "report.html").read_text()
     assert "linear probe" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe", "there"]
@@ -738,6 +743,8 @@ def test_many_and_long_warnings_make_no_large_page() -> None:
     [
         ("{videos: '/home/me/dance clips', train_list: p/train.txt}", "dance clips"),
         ("{train_list: lists/mine.txt}", "mine"),
+        ("{train_list: mine/train.txt, test_list: mine/test.txt}", "mine"),
+        ("{prepared: outputs/mine/prepared, train_list: x.txt}", "mine"),
         ("{prepared: prepared/ucf101, train_list: x.txt, split: 1}", "ucf101, split 1"),
     ],
 )

@@ -166,6 +166,7 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         **means,
         **{key: sum(each.get(key, 0) for each in every) for key in counts},
         "views": every[0]["views"],
+        **({"data": every[0]["data"]} if "data" in every[0] else {}),
         "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},
         "splits": {
             number: {key: value for key, value in each.items() if key not in ("per_class", "views")}

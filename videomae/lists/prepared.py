@@ -12,7 +12,7 @@ from pathlib import Path
 from videomae.config import ConfigError, DataConfig, ListFormat, is_template
 from videomae.config.typed import check_types
 from videomae.lists.annotations import MOST_CLASSES
-from videomae.lists.published import PARTS, TEST, TRAIN, VAL
+from videomae.lists.published import PARTS, PUBLISHED, TEST, TRAIN, VAL
 from videomae.run.files import read_json
 from videomae.run.given import Given
 
@@ -20,6 +20,10 @@ FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
 NOTHING = Given()
 """A command line that gives no setting."""
+MADE_BY_A_RUN = "prepared"
+"""Name of the folder of a run with the lists that it made of data.videos."""
+CUSTOM = "custom"
+"""Name of the data config that stands for no data set."""
 ALL = "all"
 """Value of data.split that stands for every split in turn."""
 
@@ -157,6 +161,31 @@ def with_prepared(data: DataConfig, told: Given = NOTHING) -> DataConfig:
         frame_template=data.frame_template or prepared.frame_template,
         first_frame=prepared.first_frame if auto else data.first_frame,
     )
+
+
+def data_name(data: DataConfig, chosen: str | None) -> str:
+    """Return the name of the data set of data.test_list, for tables of results.
+
+    It is that of the prepared lists: the data set that they are of, else the folder they lie in, or
+    for lists that a run made of data.videos the folder of the videos. Without them, it is the name
+    of the data config, else that of the list or, for test.txt and the like, of its folder.
+
+    Args:
+        data: settings with their lists, as `with_prepared` returns them.
+        chosen: name of the data config; None: unknown, or its lists were replaced.
+    """
+    test_list = Path(str(data.test_list)).absolute()
+    if data.prepared is not None:
+        directory = Path(data.prepared).absolute()
+        if test_list.is_relative_to(directory):
+            prepared = read_prepared(directory)
+            if prepared.dataset in PUBLISHED:
+                return prepared.dataset
+            own = directory.name == MADE_BY_A_RUN
+            return (Path(prepared.root) if own else directory).name
+    if chosen not in (None, CUSTOM):
+        return chosen
+    return test_list.parent.name if test_list.stem in PARTS else test_list.stem
 
 
 def _number(data: DataConfig, prepared: Prepared) -> int | None:

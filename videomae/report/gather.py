@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from videomae.config import ConfigError
+from videomae.report.data_names import UnknownChoiceError, chosen_data, name_of_lists
 from videomae.report.find import holds_run
 from videomae.report.plain_yaml import plain_yaml
 from videomae.report.predicted import Prediction, predictions_of
@@ -84,6 +86,8 @@ class RunRecord:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     progress: str = ""
     """Progress of the training in words: its state, step and epoch."""
+    ended_early: bool = False
+    """Whether max_steps ended the training before its last epoch."""
     predictions: list[Prediction] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG pictures of figures/ that the report cannot draw from other files, by name."""
@@ -137,10 +141,10 @@ def read_run(directory: Path) -> RunRecord:
     run = RunRecord(directory)
     run.config = _mapping(run, CONFIG, plain_yaml)
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
-    run.data = _data_name(run)
     run.bad = _rows(run, BAD_FILES, names_a_video)
     _read_warnings(run)
     _read_results(run)
+    run.data = _data_name(run)
     _read_metrics(run)
     result = run.results[0] if run.results else None
     if result and not (result.probe or result.headline or result.splits):
@@ -208,23 +212,20 @@ def _rows(run: RunRecord, name: str, check: Check = is_any) -> list[dict[str, An
 def _data_name(run: RunRecord) -> str:
     """Return the name of the data set and its split.
 
-    It is NAME of data=NAME, else the name of the prepared directory or of the list.
+    It is the name that the results hold, else NAME of data=NAME unless its classes were replaced,
+    else the name of the folder of videos, of the prepared directory or of the list.
     """
-    path = run.directory / ".hydra" / "hydra.yaml"
-    name = None
-    if os.path.isfile(path):
+    name = run.results[0].data if run.results else None
+    if name is None:
         try:
-            name = plain_yaml(regular(path).read_text())["hydra"]["runtime"]["choices"]["data"]
-        except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
-            run.damaged.append(f"{path} does not say which data were chosen")
-    if videos := run.setting("data.videos"):
-        name = Path(str(videos)).name
-    elif name in (None, "custom"):
-        prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
-        file = prepared or test_list or run.setting("data.train_list")
-        name = Path(str(file)).stem if file else name or ""
+            name = chosen_data(run.directory)
+        except UnknownChoiceError as error:
+            run.damaged.append(str(error))
+        if videos := run.setting("data.videos"):
+            name = Path(str(videos)).name
+        name = name or name_of_lists(run.setting)
     split = run.setting("data.split")
-    return str(name) if split is None else f"{name}, split {split}"
+    return name if split is None else f"{name}, split {split}"
 
 
 def _read_results(run: RunRecord) -> None:
@@ -262,7 +263,8 @@ def _read_metrics(run: RunRecord) -> None:
     of = of if isinstance(of, int) else None
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
     state = "finished" if run.finished else "not finished"
-    if run.finished and epochs and of and epochs[-1] < of:
+    run.ended_early = bool(run.finished and epochs and of and epochs[-1] < of)
+    if run.ended_early:
         state = f"ended by max_steps={run.setting('max_steps')}"
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 

@@ -34,6 +34,8 @@ class Result:
     weights: dict[str, Any] = field(default_factory=dict)
     """Which were chosen in a fine-tuning, and how; of a mean of splits, those of its splits."""
     sha256: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
+    """Name of the data set; None: not recorded, as by a fine-tuning."""
     splits: dict[str, float] = field(default_factory=dict)
     """Top-1 of each split, where the result is a mean of splits."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class Result:
                 probe=probe,
                 weights=_weights(entry),
                 sha256={str(k): str(v) for k, v in entry.get("sha256", {}).items()},
+                data=None if entry.get("data") is None else str(entry["data"]),
                 splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
                 shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
                 headline=headline,

@@ -73,6 +73,8 @@ def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
                 table.append(TableRow(cells, run=run))
             else:
                 remarks = tuple(_remarks(result, most[run.data]))
+                if run.ended_early:
+                    remarks += (run.progress,)
                 table.append(TableRow(tuple(_cells(name, run, result)), remarks, run, result))
         table += _mean(members)
     return table

@@ -142,7 +142,7 @@ class Finetuning(TrainingStage):
                 chance_loss(labels, len(names), optim.label_smoothing),
                 "loss_at_chance",
                 f"guessing among {len(names)} classes",
-                f"nothing of the labels is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                f"nothing of the labels is learned yet at rates up to {plan.highest_lr:.3g}; give "
                 "a larger optim.lr, or a smaller one where the loss has risen, and look at "
                 "figures/training_clips.png for labels that do not belong to their videos",
             )

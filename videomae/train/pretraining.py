@@ -109,7 +109,7 @@ class Pretraining(TrainingStage):
                 mean_loss(model.tubelet, model.patch),
                 "predicts_the_mean",
                 "predicting the mean colours of each tubelet",
-                f"nothing of the videos is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                f"nothing of the videos is learned yet at rates up to {plan.highest_lr:.3g}; give "
                 "a larger optim.lr, or a smaller one where the loss has risen",
             )
             self.stuck_loss = StuckLoss(level, patience)
