@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from videomae.config import EvaluateConfig
-from videomae.lists.prepared import ALL, FILE_NAME, MADE_BY_A_RUN
+from videomae.lists.prepared import ALL, FILE_NAME, OWN_LISTS
 from videomae.run.directory import BEST_WEIGHTS, METRICS, WEIGHTS
 from videomae.run.given import Given
 
@@ -50,6 +50,6 @@ def beside_its_run(config: EvaluateConfig, told: Given) -> EvaluateConfig:
 def lists_of_run(config: EvaluateConfig) -> Path | None:
     """Return the folder of lists that the run of the weights made; None if it made none."""
     directory = run_of_weights(config)
-    if directory is None or not (directory / MADE_BY_A_RUN / FILE_NAME).is_file():
+    if directory is None or not (directory / OWN_LISTS / FILE_NAME).is_file():
         return None
-    return directory / MADE_BY_A_RUN
+    return directory / OWN_LISTS

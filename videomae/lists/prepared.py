@@ -20,7 +20,7 @@ FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
 NOTHING = Given()
 """A command line that gives no setting."""
-MADE_BY_A_RUN = "prepared"
+OWN_LISTS = "prepared"
 """Name of the folder of a run with the lists that it made of data.videos."""
 CUSTOM = "custom"
 """Name of the data config that stands for no data set."""
@@ -181,7 +181,7 @@ def data_name(data: DataConfig, chosen: str | None) -> str:
             prepared = read_prepared(directory)
             if prepared.dataset in PUBLISHED:
                 return prepared.dataset
-            own = directory.name == MADE_BY_A_RUN
+            own = directory.name == OWN_LISTS
             return (Path(prepared.root) if own else directory).name
     if chosen not in (None, CUSTOM):
         return chosen

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from videomae.lists.prepared import CUSTOM, MADE_BY_A_RUN
+from videomae.lists.prepared import CUSTOM, OWN_LISTS
 from videomae.lists.published import PARTS
 from videomae.report.plain_yaml import plain_yaml
 from videomae.run.files import regular
@@ -50,6 +50,6 @@ def name_of_lists(setting: Callable[[str], Any]) -> str:
     """
     if prepared := setting("data.prepared"):
         folder = Path(str(prepared))
-        return (folder.parent.name if folder.name == MADE_BY_A_RUN else "") or folder.name
+        return (folder.parent.name if folder.name == OWN_LISTS else "") or folder.name
     path = Path(str(setting("data.test_list") or setting("data.train_list") or ""))
     return (path.parent.name if path.stem in PARTS else "") or path.stem

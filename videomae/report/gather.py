@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from videomae.config import ConfigError
 from videomae.report.data_names import UnknownChoiceError, chosen_data, name_of_lists
 from videomae.report.find import holds_run
 from videomae.report.plain_yaml import plain_yaml

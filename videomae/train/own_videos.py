@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from videomae.config import ConfigError, FinetuneConfig, ListFormat, PretrainConfig
 from videomae.data.own_lists import STATE, ListRequest, OwnLists, make_own_lists
+from videomae.lists.prepared import OWN_LISTS
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.run.checks import require
 from videomae.run.console import Facts
@@ -37,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig)
 
-PREPARED = "prepared"
-"""Directory of the lists, below output_dir."""
 READY = "ready.json"
 """File by which the main process tells the others that the lists are there."""
 
@@ -60,7 +59,7 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
     checkpoint = check_run(config)
     if checkpoint is not None and (before := _as_before(config, told, checkpoint.parent.parent)):
         return before
-    directory = Path(config.output_dir) / PREPARED
+    directory = Path(config.output_dir) / OWN_LISTS
     weights = None if config.weights in (None, SCRATCH) else str(config.weights)
     request = ListRequest(
         videos=Path(config.data.videos),
@@ -94,7 +93,7 @@ def _lists_of(weights: Path) -> Path | None:
         run = weights.parent.parent
     elif weights.is_file():
         run = weights.parent
-    return run / PREPARED if (run / PREPARED / STATE).is_file() else None
+    return run / OWN_LISTS if (run / OWN_LISTS / STATE).is_file() else None
 
 
 def _fitted(run: Run, config: C, told: Given, lists: OwnLists, info: WeightsInfo | None) -> C:
@@ -190,7 +189,7 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
     Args:
         directory: of that run.
     """
-    if not (directory / PREPARED / STATE).is_file():
+    if not (directory / OWN_LISTS / STATE).is_file():
         return None
     try:
         loaded = OmegaConf.load(directory / CONFIG)
@@ -205,7 +204,7 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
         repeats = config.data.repeats if told.has("data.repeats") else int(loaded.data.repeats)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return None
-    lists = OwnLists.read(directory / PREPARED)
+    lists = OwnLists.read(directory / OWN_LISTS)
     inside = os.path.relpath(lists.prepared.root, os.path.realpath(str(loaded.data.videos)))
     root = Path(str(config.data.videos)).resolve() / inside
     logger.info(f"the run goes on with its own lists and settings: {lists.directory}")
