@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ def test_every_split_in_turn_and_their_mean(
     given = (*TRAIN, *DATA_VIEWS, f"data.prepared={lists}", "data.hflip=true")
     assert call("finetune", *given, "data.split=all", f"output_dir={run}") == 0
     assert "mean of 3 splits: top-1" in " ".join(capsys.readouterr().err.split())
+    began = [
+        datetime.fromisoformat(json.loads((place / "environment.json").read_text())["began"])
+        for place in (run, run / "split1", run / "split2", run / "split3")
+    ]
+    assert began == sorted(began)
     mean = result(run)
     single = {str(n): result(run / f"split{n}") for n in (1, 2, 3)}
     for n, own in single.items():
@@ -134,7 +140,7 @@ def test_all_splits_where_that_makes_no_sense(
             (*TRAIN, f"data.prepared={lists}", "resume=step_3"),
             "checkpoint of one split",
         ),
-        ("evaluate", (*TRAIN, f"data.prepared={lists}", f"weights={run}"), "holds no split1"),
+        ("evaluate", (*TRAIN, f"data.prepared={lists}", f"weights={run}"), "on it: data.split=1"),
         ("pretrain", (*PRETRAIN, f"data.prepared={lists}"), "is for finetune and evaluate"),
     ):
         assert call(command, *given, "data.split=all", f"output_dir={run}") == 2, command

@@ -517,6 +517,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     found, before = (json.loads((x / "results.json").read_text()) for x in (own, directory))
     assert before.pop("weights") == {"chosen": "last", "step": 6}
     assert before.pop("shared_with") == {"data.train_list": 7}
+    assert found.pop("data") == Path(composed("evaluate", *overrides).data.test_list).parent.name
     assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",

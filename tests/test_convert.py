@@ -1,13 +1,16 @@
-"""What `convert` must not do to the files that it reads from, or finds where it is to write."""
+"""What `convert` must not do: harm the files that it reads from or finds where it is to write, and
+turn what it assumed into facts."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import composed
 from tests.model import CLIP, CONFIG, randomise
-from videomae.config import ConfigError, WeightsFormat
+from videomae.config import ClipConfig, ConfigError, WeightsFormat
 from videomae.convert import convert
 from videomae.weights.formats import read_weights, write_weights
 from videomae.weights.load import build_model
@@ -56,6 +59,63 @@ def test_nothing_is_converted_onto_itself_or_into_a_run(
     with pytest.raises(ConfigError, match=f"target={there / target} "):
         convert(composed("convert", *paths, f"format={format}", "overwrite=true", *heads))
     assert contents(there) == before
+
+
+TARGETS = {
+    WeightsFormat.videomae: "next.safetensors",
+    WeightsFormat.official: "next.pth",
+    WeightsFormat.huggingface: "next",
+}
+HEADS = ("num_heads=2", "decoder_num_heads=4")
+
+
+def converted(source: Path, target: Path, format: WeightsFormat, *words: str) -> WeightsInfo:
+    """The description of converted weights, as they are read again."""
+    paths = (f"weights={source}", f"out={target}")
+    convert(composed("convert", *paths, f"format={format.name}", *HEADS, "overwrite=true", *words))
+    return read_weights(target, num_heads=2, decoder_num_heads=4).info
+
+
+@pytest.mark.parametrize("format", list(WeightsFormat))
+def test_what_is_assumed_stays_assumed_and_what_is_given_is_written(
+    there: Path, format: WeightsFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = read_weights(there / "run").tensors
+    for args, assumed in (
+        ({}, {"frames", "size", "stride"}),
+        ({"num_frames": CLIP.frames, "input_size": CLIP.size}, {"stride"}),
+    ):
+        torch.save({"model": tensors, "args": args}, there / "bare.pth")
+        target, given = there / TARGETS[format], f"stride={CLIP.stride + 1}"
+        info = converted(there / "bare.pth", target, format)
+        assert set(info.assumed) == assumed
+        assert "assumed, so not written as known: " in capsys.readouterr().out
+        again = converted(target, there / "back.pth", WeightsFormat.official)
+        assert set(again.assumed) == assumed
+        written = torch.load(there / "back.pth")["args"]
+        assert {"num_frames", "input_size", "sampling_rate"} & written.keys() == args.keys()
+        known = converted(there / "bare.pth", target, format, given)
+        assert set(known.assumed) == assumed - {"stride"}
+        assert known.clip.stride == CLIP.stride + 1
+    capsys.readouterr()
+    assert converted(there / "run", target, format).assumed == ()
+    assert "not written as known" not in capsys.readouterr().out
+
+
+def test_transformers_is_told_no_stride_that_nobody_said(there: Path) -> None:
+    torch.save(read_weights(there / "run").tensors, there / "bare.pth")
+    for words, expected in (
+        ((), {"num_frames": 16, "image_size": 224, "assumed": ["num_frames", "image_size"]}),
+        (
+            ("frames=4", "size=32", "stride=3"),
+            {"num_frames": 4, "image_size": 32, "frame_sampling_rate": 3},
+        ),
+    ):
+        info = converted(there / "bare.pth", there / "next", WeightsFormat.huggingface, *words)
+        config = json.loads((there / "next" / "config.json").read_text())
+        names = ("num_frames", "image_size", "frame_sampling_rate", "assumed")
+        assert {name: config[name] for name in names if name in config} == expected
+    assert info.clip == ClipConfig(frames=4, stride=3, size=32)
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
         assert [name for name, row in rows.items() if "error" in row] == odd
         words = " ".join(capsys.readouterr().err.split())
         assert "2 of 5 videos, 3 unreadable" in words
-        assert "left out: 1 not a file (.mp4 1), such as pipe.mp4" in words
+        assert "left out: 1 pipe or device (1 .mp4), such as pipe.mp4" in words
     assert all((Path("out") / row["file"]).is_file() for row in list(rows.values())[:2])
 
 

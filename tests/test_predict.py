@@ -157,8 +157,8 @@ def test_what_cannot_be_used_in_a_folder_is_named_and_the_rest_goes_on(
     printed = capsys.readouterr()
     assert all(name in printed.out for name in odd)
     words = " ".join(printed.err.split())
-    assert "left out: 1 hidden (.mp4 1), such as ._good.mp4" in words
-    assert "left out: 1 not a video (.txt 1), such as notes.txt" in words
+    assert "left out: 1 hidden file or folder (1 .mp4), such as ._good.mp4" in words
+    assert "left out: 1 file that is no video (1 .txt), such as notes.txt" in words
     assert "2 of 5 videos: predictions.json, 3 cannot be read" in words
 
 

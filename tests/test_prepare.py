@@ -24,10 +24,11 @@ from tests.train import FINETUNE, json_lines
 from videomae.config import ConfigError, DataConfig
 from videomae.lists.annotations import ucf101_group
 from videomae.lists.clips import read_clips
-from videomae.lists.formats import Clip
+from videomae.lists.formats import Clip, ClipListError
 from videomae.lists.names import class_names
 from videomae.lists.prepared import with_prepared
 from videomae.lists.published import PUBLISHED
+from videomae.run.given import given_of
 from videomae.video import inspecting
 
 DATA = composed("finetune", *FINETUNE, "data.classes=null").data
@@ -182,6 +183,34 @@ def test_what_is_missing_extra_empty_and_twice_is_left_out_counted_and_named(
     words = said(capsys)
     assert "6 missing, such as YoYo/v_YoYo_g03_c01.avi" in words
     assert "split 1 train 11 published: 9,537 (-9,526)" in words
+    assert "classes 3 published: 101 (-98)" in words
+
+
+def test_the_prepared_number_of_classes_wins_over_that_of_an_exp(tmp_path: Path) -> None:
+    out = prepared(miniatures.ucf101(tmp_path / "mini"), tmp_path / "out")
+    given = (f"data.prepared={out}", "data.split=1")
+    data = composed("finetune", "+exp=ucf101_vitb_v1", *given).data
+    assert data.classes == 101
+    used = with_prepared(data, given_of(given, "ucf101_vitb_v1"))
+    assert (used.classes, len(class_names(used))) == (3, 3)
+    own = with_prepared(data, given_of([*given, "data.classes=101"], "ucf101_vitb_v1"))
+    with pytest.raises(ClipListError, match=r"names 3 different .* data\.classes is 101"):
+        class_names(own)
+
+
+def test_a_class_without_videos_names_every_list_that_lacks_it(tmp_path: Path) -> None:
+    mini = miniatures.ucf101(tmp_path)
+    for video in (mini.videos / "YoYo").glob("*.avi"):
+        if ucf101_group(video.name) > "g02":
+            video.unlink()  # g01 and g02 are tested on in split 1, and train the other two
+    shutil.rmtree(mini.videos / "ApplyEyeMakeup")
+    out = prepared(mini, tmp_path / "out")
+    rows = json_lines(out / "problems.jsonl")
+    where = {row["what"]: row["where"] for row in rows if row["kind"] == "class_without_videos"}
+    assert where == {
+        "ApplyEyeMakeup": "all lists",
+        "YoYo": "train of split 1, test of split 2, test of split 3",
+    }
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -550,8 +579,8 @@ def test_files_that_are_left_out_are_counted_by_reason_and_ending(
     assert rows["not_a_video", ".txt"]["where"] == "such as a/n.txt"
     words = said(capsys)
     assert "2 broken link, such as c (a link that leads nowhere" in words
-    assert "left out: 2 not a video (.txt 2), such as a/n.txt" in words
-    assert "left out: 2 hidden (.mts 1, folder 1), such as a/._1.mts" in words
+    assert "left out: 2 files that are no videos (2 .txt), such as a/n.txt" in words
+    assert "left out: 2 hidden files and folders (1 .mts, 1 folder), such as a/._1.mts" in words
 
 
 def test_a_class_whose_name_is_not_utf8_is_named_and_the_others_are_listed(tmp_path: Path) -> None:
@@ -600,7 +629,7 @@ def test_frames_beside_their_optical_flow_are_taken(
     assert data_of(out).frame_template == "img_{:05}.jpg"
     assert {clip.total for clip in clips_of(out, None, "train")} == {miniatures.FRAMES}
     assert problems(out) == {"optical_flow": [".jpg"]}
-    assert f"{10 * 2 * (miniatures.FRAMES - 1)} optical flow (.jpg" in said(capsys)
+    assert f"{10 * 2 * (miniatures.FRAMES - 1)} images of optical flow (" in said(capsys)
 
 
 def test_unpadded_names_of_kinetics_are_found(tmp_path: Path) -> None:

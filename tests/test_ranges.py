@@ -1,6 +1,7 @@
 """Ranges of videos: a row of a Parquet list is as good as a file that was cut out of the video."""
 
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -26,9 +27,12 @@ from tests.train import (
     train,
     weights,
 )
-from videomae.config import ClipConfig, DataConfig
+from videomae.config import ClipConfig, ConfigError, DataConfig, Precision
+from videomae.data.checks import read_list, warn_of_shared
+from videomae.evaluation.attention import draw_attention
+from videomae.evaluation.trained import load
 from videomae.lists.clips import read_clips
-from videomae.lists.formats import Clip
+from videomae.lists.formats import Clip, Span, span_told
 from videomae.video.inspection import inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.opening import open_clip, pack_at, usable_decoders
@@ -92,6 +96,12 @@ def ranges(tmp_path_factory: pytest.TempPathFactory) -> Ranges:
     labels = [number % CLASSES for number in range(len(SPANS))]
     listed = write_rows(root / "ranges.parquet", label=labels, score=[0.5] * len(SPANS))
     return Ranges(root, listed, cuts, write_list(cuts / "cuts.txt", lines))
+
+
+def span_of(line: int) -> Span | None:
+    """The range of a line of the list; None: the whole video."""
+    _, start, end = SPANS[line - 1]
+    return None if (start, end) == (None, None) else (start or 0, end)
 
 
 def clips_of(listed: Path) -> Iterator[Clip]:
@@ -245,7 +255,53 @@ def test_the_start_says_how_many_ranges_overlap(
 ) -> None:
     train(pretraining(ranges.root, tmp_path / "run", train_list=ranges.listed, max_steps=1))
     said = capsys.readouterr()
-    assert "data.train_list: 10 ranges of videos, 7 of them overlap another" in said.err + said.out
+    told = "data.train_list: ranges of videos: 10 of 11 lines; lines that share frames with another"
+    assert f"{told}: 10" in " ".join((said.err + said.out).split())
+
+
+def test_ranges_are_named_with_their_frames_wherever_clips_are(
+    ranges: Ranges,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = (f"data.test_list={ranges.listed}", "data.segments=1", "data.crops=1")
+    run = train(finetuning(ranges.root, tmp_path / "run", *given, train_list=ranges.listed))
+    said = capsys.readouterr().err
+    named = [line for line in said.splitlines() if " line " in line][:2]
+    assert named[0].endswith("line 1: a.mp4 (frames 0 to 20): 0")
+    assert named[1].endswith("line 3: a.mp4 (frames 61 to the end): 2")
+    captions: list[str] = []
+    monkeypatch.setattr(
+        "videomae.evaluation.attention.save_attention",
+        lambda path, clips: captions.extend(clip.caption for clip in clips),
+    )
+    trained = load(run, device="cpu")
+    data = replace(DATA, root=str(ranges.root), clip=trained.clip)
+    clips = read_clips(ranges.listed, data, labelled=False)
+    draw_attention(trained.model, clips, {"data": data}, tmp_path / "a.png", Precision.float32)
+    assert captions[0] == "line 1: a.mp4 (frames 0 to 20)"
+    assert call("report", f"runs={run}", f"out={tmp_path / 'page'}") == 0
+    (page,) = (tmp_path / "page").glob("*.html")
+    shown = re.findall(r"line (\d+): (?:deep/)?[abc]\.mp4([^<]*)</div>", page.read_text())
+    assert len(shown) > 2
+    for line, name in shown:
+        assert name == (f" ({span_told(own)})" if (own := span_of(int(line))) else "")
+
+
+def test_shared_files_of_ranges_are_told_as_such(
+    ranges: Ranges, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = replace(DATA, root=str(ranges.root))
+    first, second = (
+        read_list(str(write_rows(tmp_path / f"{n}.parquet", spans)), data, labelled=False, key="k")
+        for n, spans in enumerate(([("a.mp4", 0, 9)], [("a.mp4", 9, 18), ("c.mp4", 0, 9)]))
+    )
+    with caplog.at_level("INFO", logger="videomae"):
+        shared = warn_of_shared(second, "data.test_list", {"data.train_list": first})
+    assert shared == {"data.train_list": 1}
+    said = "1 of 2 videos of data.test_list are of files that data.train_list uses too: the result"
+    assert said in caplog.text
 
 
 def test_a_list_that_cannot_be_read_ends_a_command_with_one_message(
@@ -353,9 +409,26 @@ def test_a_range_that_was_not_packed_says_so(ranges: Ranges, packs: tuple[Pack, 
         with pytest.raises(DecodeError, match=r"not in the pack"):
             open_clip(clip, data)
     with pytest.raises(
-        DecodeError, match=r"frames 3 to the end of a\.mp4: not in the pack .* other"
+        DecodeError, match=r"frames 3 to the end of a\.mp4 is not in the pack .* other"
     ):
         open_clip(Clip("a.mp4", 1, start_frame=3), data)
+
+
+def test_a_list_of_other_ranges_than_the_packs_is_told_so(
+    packs: tuple[Pack, Pack], tmp_path: Path
+) -> None:
+    data = replace(DATA, root=str(packs[0].root))
+    for spans, said in (
+        ([("a.mp4", 1, 7), ("c.mp4", 2, 5)], "made of other ranges of them: line 1 means frames 1"),
+        (
+            [("b.mp4", 1, 7), ("c.mp4", 2, 5)],
+            r"ranges of them: line 2 means frames 2 to 5 of c\.mp4",
+        ),
+        ([("b.mp4", 1, 7), ("zz", None, None)], "Are data.root=.* right"),
+    ):
+        listed = write_rows(tmp_path / "list.parquet", spans)
+        with pytest.raises(ConfigError, match=said):
+            read_list(str(listed), data, labelled=False, key="data.train_list")
 
 
 def test_ranges_that_cannot_be_packed_are_left_out_of_the_packs_list(
@@ -385,7 +458,9 @@ def test_an_index_out_of_order_is_refused(packs: tuple[Pack, Pack]) -> None:
             check_rows(columns | {name: pa.array([value] * len(packs[0]))}, sizes)
 
 
-def test_a_scan_writes_a_clean_list_of_the_same_kind(ranges: Ranges, tmp_path: Path) -> None:
+def test_a_scan_writes_a_clean_list_of_the_same_kind(
+    ranges: Ranges, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spans = [("a.mp4", 0, 12), ("a.mp4", 80, 99), ("c.mp4", None, None)]
     listed = write_rows(tmp_path / "list.parquet", spans, score=[1, 2, 3])
     given = (f"list={listed}", f"root={ranges.root}", f"out={tmp_path / 'out'}")
@@ -396,3 +471,5 @@ def test_a_scan_writes_a_clean_list_of_the_same_kind(ranges: Ranges, tmp_path: P
     assert table["num_frames"] == [12, 0, 11]
     assert table["end_frame"] == [12, 99, None]
     assert "80 to 99 lie outside" in table["error"][1]
+    said = capsys.readouterr()
+    assert "12 frames  a.mp4 (frames 0 to 12)" in said.out + said.err

@@ -11,22 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import run_command, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
-from videomae.evaluation.metrics import interval_of_mean
+from videomae.config import ConfigError
+from videomae.evaluation.metrics import interval_of_mean, mean_of_splits
 from videomae.report.about import About, about_page, origin_of
-from videomae.report.gather import (
-    ClassProbability,
-    Point,
-    Prediction,
-    RunRecord,
-    Warned,
-    find_runs,
-    read_run,
-)
+from videomae.report.find import find_runs
+from videomae.report.gather import Point, RunRecord, Warned, read_run
 from videomae.report.page import page
+from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import choose
 from videomae.report.summary import COLUMNS, TOP1, rows, without_empty
@@ -116,6 +112,8 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
     shown = {name: place for place, name in enumerate(table[0])}
     written = "&lt;i>tiny&lt;/i> \\| run"
     found = {row[0].removeprefix(f"{written} (").removesuffix(")"): row for row in table[2:5]}
+    config = yaml.safe_load((runs / "first" / "config.yaml").read_text())
+    folder = Path(config["data"]["test_list"]).parent
     tops = []
     for name in ("first", "second", "evaluation"):
         results = json.loads((runs / name / "results.json").read_text())
@@ -129,7 +127,9 @@ def test_the_numbers_of_the_table_are_those_of_the_results(
         assert row[-2:] == ["11", "1"]
         views = f"{results['views']['segments']} x {results['views']['crops']}"
         assert row[shown["views"]] == views
-        assert row[shown["data"]] == "test"  # data=custom: the list tells more
+        assert row[shown["data"]] == results.get(
+            "data", folder.name
+        )  # data=custom, and test.txt tells nothing
         chosen = results.get("weights")
         assert row[shown["weights"]] == (
             f"best, step {chosen['step']}" if chosen else str(runs / "first")
@@ -428,6 +428,24 @@ def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
     assert len(find_runs(f"{runs}/**")) == 4
 
 
+def test_a_run_stands_for_its_evaluation_and_for_splits_without_a_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever outputs/* holds: no run and no evaluation is left out."""
+    monkeypatch.chdir(tmp_path)
+    expected = ["a", "a/evaluation", "b/evaluation", "c/split1", "d", "d/evaluation/split1"]
+    for place in (*expected, "d/split1", "d/split2", "[e]/split1", "f/deeper/g"):
+        Path("outputs", place).mkdir(parents=True)
+        Path("outputs", place, "results.json").touch()
+    Path("outputs/c/split2/checkpoints").mkdir(parents=True)
+    found = [str(path.relative_to("outputs")) for path in find_runs("outputs/*")]
+    assert found == ["[e]/split1", *expected]
+    assert find_runs("outputs/c") == [Path("outputs/c/split1")]
+    assert find_runs("outputs/*/results.json") == [Path("outputs/a"), Path("outputs/d")]
+    with pytest.raises(ConfigError, match=r"runs=outputs/f .*: outputs/f/deeper/g$"):
+        find_runs("outputs/f")
+
+
 @pytest.mark.long
 def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> None:
     found = [{"top1": 50.0}, {"top1": 75.0}]
@@ -457,7 +475,7 @@ def test_probes_are_rows_of_their_own(
     results = json.loads((tmp_path / "probe" / "results.json").read_text())
     for kind, line in zip(("knn", "linear"), done.stdout.splitlines()[2:], strict=False):
         assert line.startswith(f"| probe, {kind} probe | {results[kind]['top1']:.2f} (")
-        assert " | train | " in line
+        assert f" | {made.name} | " in line  # train.txt tells nothing: its folder
     text = (tmp_path / "there" / "report.html").read_text()
     assert "linear probe" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe", "there"]
@@ -505,6 +523,47 @@ def test_of_many_classes_the_matrix_is_a_picture_and_the_ends_are_listed() -> No
     assert words[words.index("Worst of 400 classes") + 1] == "c0"
 
 
+@pytest.mark.parametrize(("there", "table"), [(4, True), (40, False)])
+def test_the_confusion_is_of_the_classes_that_occur(there: int, table: bool) -> None:
+    """Of 101 classes those with videos, and those that a video was taken for."""
+    predictions = []
+    for label in range(there):
+        guess = ClassProbability(
+            99 if label == 3 else label, f"c{99 if label == 3 else label}", 0.9
+        )
+        predictions.append(Prediction(label + 1, "v.mp4", label, f"c{label}", True, [guess]))
+    run = RunRecord(Path("x"), results=[result(classes=101)], predictions=predictions)
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"the {there + 1} of 101 classes that occur" in " ".join(Tags(text).words)
+    own = text.partition('<table class="confusion">')[2].partition("</table>")[0]
+    assert own.count("<span>") == (there + 1 if table else 0)
+    if table:
+        assert [word for word in Tags(own).words if word][: there + 1] == [
+            "c0",
+            "c1",
+            "c2",
+            "c3",
+            "c99",
+        ]
+
+
+def test_the_page_counts_the_runs_of_its_tables() -> None:
+    """And beside them those that they started from, which have no row."""
+    run = RunRecord(Path("x"), {"name": "a"}, results=[result()])
+    before = RunRecord(Path("y"), {"name": "b"}, results=[result()])
+    text = page([run, before], rows([run]), [], {}, {}, ABOUT)
+    said = "Report of 1 run and of 1 more that it started from, made on"
+    assert said in " ".join(" ".join(Tags(text).words).split())
+
+
+def test_the_heads_of_the_wide_table_wrap() -> None:
+    """So that its columns and a long path of weights fit 1280 pixels; numbers do not wrap."""
+    text = page([many()], rows([many()]), [], {}, {}, ABOUT)
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert re.search(r"\.num \{[^}]*white-space: nowrap", style)
+    assert re.search(r"\.wide th \{[^}]*white-space: normal", style)
+
+
 def test_samples_are_right_ones_then_wrong_ones_spread_over_the_list() -> None:
     guess = ClassProbability(0, "a", 1.0)
     listed = [Prediction(n, "v", int(n % 4 == 0), "a", True, [guess]) for n in range(1, 41)]
@@ -549,6 +608,62 @@ def test_the_mean_of_runs_of_several_splits_has_an_interval() -> None:
     for seed, run in enumerate(runs):
         run.config = {"name": "a", "seed": seed}
     assert rows(runs)[-1].cells[TOP1] == "50.00 ± 14.14"
+
+
+def of_splits(directory: Path, *weights: dict[str, Any]) -> Path:
+    """Write the runs of some splits, split1 ..., and the mean of their results; no training."""
+    views = {"segments": 1, "crops": 1}
+    found = {}
+    for number, chosen in enumerate(weights, start=1):
+        single = {"top1": 50.0, "top5": 100.0, "mean_class_accuracy": 50.0, "num_videos": 2}
+        single |= {"num_unreadable": 0, "views": views, "per_class": {"a": 0.0, "b": 100.0}}
+        found[str(number)] = single | {"weights": chosen}
+        split = directory / f"split{number}"
+        split.mkdir(parents=True)
+        (split / "results.json").write_text(json.dumps(found[str(number)]))
+    (directory / "results.json").write_text(json.dumps(mean_of_splits(found)))
+    config = "name: mine\nweights: pretrained\ndata: {prepared: lists, split: all}\n"
+    (directory / "config.yaml").write_text(config)
+    (directory / "environment.json").write_text('{"commit": "abc"}')
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([{"chosen": "last", "step": 3}] * 2, "last, step 3"),
+        ([{"chosen": "best", "step": 3}, {"chosen": "best", "step": 5}], "best, steps 3, 5"),
+    ],
+)
+def test_a_mean_of_splits_is_of_the_weights_of_its_splits(
+    tmp_path: Path, weights: list[dict[str, Any]], said: str
+) -> None:
+    """They are not the ones that the fine-tuning started from."""
+    run = read_run(of_splits(tmp_path / "mine", *weights))
+    assert rows([run])[0].cells[COLUMNS.index("weights")] == said
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    assert rows([evaluation])[0].cells[COLUMNS.index("weights")] == "pretrained"
+
+
+def test_the_section_of_a_mean_of_splits_leads_to_the_splits(tmp_path: Path) -> None:
+    run = read_run(of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 3}] * 2))
+    assert run.missing == []
+    splits = [read_run(tmp_path / "mine" / f"split{n}") for n in (1, 2)]
+    text = page([run, *splits], rows([run, *splits]), [], {}, {}, ABOUT)
+    words = " ".join(" ".join(Tags(text).words).split())
+    assert "fine-tuning of 2 splits, " in words
+    assert "means of the splits" in words
+    ids = [tag["id"] for name, tag in Tags(text).tags if name == "section"]
+    section = text.partition('<section id="run-1">')[2].partition("</section>")[0]
+    links = [tag["href"] for name, tag in Tags(section).tags if name == "a"]
+    assert links == [f"#{each}" for each in ids[1:]]
+    assert "split*" not in section
+    assert [tag for name, tag in Tags(section).tags if tag.get("class") == "num muted"] == []
+    alone = page([run], rows([run]), [], {}, {}, ABOUT)
+    assert f"report runs='{tmp_path}/mine/split*'" in " ".join(Tags(alone).words)
+    evaluation = read_run(of_splits(tmp_path / "evaluation", {}, {}))
+    text = page([evaluation], rows([evaluation]), [], {}, {}, ABOUT)
+    assert "evaluation of 2 splits, " in " ".join(" ".join(Tags(text).words).split())
 
 
 def test_the_page_begins_with_its_date_and_each_run_with_its_command() -> None:
@@ -628,6 +743,8 @@ def test_many_and_long_warnings_make_no_large_page() -> None:
     [
         ("{videos: '/home/me/dance clips', train_list: p/train.txt}", "dance clips"),
         ("{train_list: lists/mine.txt}", "mine"),
+        ("{train_list: mine/train.txt, test_list: mine/test.txt}", "mine"),
+        ("{prepared: outputs/mine/prepared, train_list: x.txt}", "mine"),
         ("{prepared: prepared/ucf101, train_list: x.txt, split: 1}", "ucf101, split 1"),
     ],
 )

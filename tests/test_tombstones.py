@@ -26,6 +26,8 @@ from tests.train import (
 )
 from videomae.config import ClipConfig, ConfigError, DataConfig
 from videomae.data.checks import read_list
+from videomae.data.forgetting import warn_of_unmatched
+from videomae.lists.clips import ClipList
 from videomae.lists.tombstones import TombstoneError
 from videomae.video.opening import pack_at
 
@@ -100,17 +102,49 @@ def test_rows_are_named_by_what_their_columns_say(videos: Path, tmp_path: Path) 
         assert marked(tmp_path / "list.parquet", stones, videos) == expected
 
 
-def test_tombstones_that_match_nothing_are_counted_and_said(
+def test_tombstones_that_no_list_matches_are_named(
     videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listed = write_list(tmp_path / "list.txt", ["0.mp4", "1.mp4"])
-    rows = [{"path": "0.mp4"}, {"path": "gone.mp4"}, {"clip_id": "x"}]
+    rows = [{"path": name} for name in ("0.mp4", "1.mp4", "3.mp4", "gone.mp4")]
+    rows += [{"clip_id": "x"}, {"path": "deep/y", "clip_id": "y"}, {"path": "z"}]
+    stones = write_list(tmp_path / "s.jsonl", [json.dumps(row) for row in rows])
+    data = DataConfig(clip=DATA.clip, root=str(videos), tombstones=str(stones))
     with caplog.at_level("INFO", logger="videomae"):
-        stones = write_list(tmp_path / "s.jsonl", [json.dumps(row) for row in rows])
-        assert marked(listed, stones, videos) == [1]
-    assert "data.train_list: 1 lines are forgotten, by 3 tombstones" in caplog.text
-    assert "2 of data.tombstones match no line of data.train_list; 1 of them name" in caplog.text
-    assert "only source_sha256 or clip_id, which neither the list nor a pack has" in caplog.text
+        train_list, test_list = (
+            read_list(
+                str(write_list(tmp_path / f"{key}.txt", names)),
+                *(data,),
+                labelled=False,
+                key=f"data.{key}_list",
+                keeps_forgotten=key == "train",
+            )
+            for key, names in (
+                ("train", ["0.mp4", "2.mp4", "1.mp4"]),
+                ("test", ["3.mp4", "1.mp4", "4.mp4"]),
+            )
+        )
+        assert "WARNING" not in caplog.text
+        warn_of_unmatched({"data.train_list": train_list, "data.test_list": test_list})
+    assert "data.train_list: forgotten lines: 2 of 3; data.tombstones holds 7" in caplog.text
+    assert "data.test_list: forgotten lines: 2 of 3; data.tombstones holds 7" in caplog.text
+    assert (
+        "WARNING: of 7 tombstones in data.tombstones, those that match no line of data.train_list "
+        "or data.test_list: 4 (path=gone.mp4, clip_id=x, path=deep/y clip_id=y and 1 more); 1 of "
+        "them give only source_sha256 or clip_id, which no list and no pack has"
+    ) in caplog.text
+    assert test_list.num_shared(train_list) == 0
+
+
+def test_tombstones_that_a_list_matches_are_not_warned_of(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stones = write_list(tmp_path / "s.txt", ["0.mp4"])
+    data = DataConfig(clip=DATA.clip, root=str(videos), tombstones=str(stones))
+    listed = write_list(tmp_path / "list.txt", ["0.mp4", "1.mp4"])
+    clips = read_list(str(listed), data, labelled=False, key="data.train_list")
+    with caplog.at_level("INFO", logger="videomae"):
+        warn_of_unmatched({"data.train_list": clips, "data.val_list": ClipList.of([])})
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
@@ -193,6 +227,28 @@ def test_a_test_list_is_evaluated_without_them(
     assert [row["line"] for row in rows] == [1, 2, 4, 5, 7, 8, 9, 11]
     assert not names(opened).keys() & set(FORGOTTEN)
     assert (run / "figures/training_clips.png").exists()
+
+
+def test_what_is_forgotten_is_said_once_by_all_that_is_said(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stones = write_list(tmp_path / "stones.txt", ["2.mp4", "9.mp4", "gone.mp4"])
+    lines = [f"{n}.mp4 {n % CLASSES}" for n in range(NUM_VIDEOS)]
+    test_list = write_list(tmp_path / "test.txt", lines[8:])
+    given = (f"data.tombstones={stones}", f"data.test_list={test_list}")
+    train_list = write_list(tmp_path / "train.txt", lines[:8])
+    run = train(finetuning(videos, tmp_path / "run", *given, train_list=train_list))
+    said = capsys.readouterr()
+    told = said.out + said.err
+    assert told.count("match no line") == 1
+    assert "data.train_list or data.test_list: 1 (path=gone.mp4)" in " ".join(told.split())
+    assert "data.train_list: 7 videos of 3 classes" in told
+    assert "2 videos, 1 forgotten, 0 unreadable" in told
+    assert call("report", f"runs={run}", f"out={tmp_path / 'page'}") == 0
+    said = capsys.readouterr()
+    assert "tombstones" not in said.out + said.err
+    (page,) = (tmp_path / "page").glob("*.html")
+    assert "1 forgotten, left out" in page.read_text()
 
 
 # The other commands

@@ -65,8 +65,9 @@ def convert(config: ConvertConfig) -> None:
     lost = write_weights(target, config.format, model.state_dict(), info)
     converting.check_written(target, weights)
     tell(f"{target}: {config.format.name}, {len(report.loaded)} tensors, equal bit by bit")
-    for note in lost:
-        tell(f"  not held by this format: {note}")
+    notes = [f"not held by this format: {note}" for note in lost]
+    for note in (*notes, *converting.assumption(info)):
+        tell(f"  {note}")
 
 
 main = command("convert")(convert)

@@ -9,7 +9,8 @@ override on the command line, such as data.clip.stride=8, is used, and told as a
 
 Each video is decoded once; the mean probability of its views decides. A video that cannot be read
 counts as wrong and is listed in bad_files.jsonl. Writes results.json, predictions.jsonl (the most
-probable classes of each video) and figures/confusion.png to output_dir (outputs/NAME/evaluation).
+probable classes of each video) and figures/confusion.png to output_dir: outputs/NAME/evaluation
+with name=NAME or an exp, else RUN/evaluation where weights=RUN is the directory of a run.
 
     data.prepared=DIR data.split=1  list, root and classes from python -m videomae.prepare
     data.split=all weights=DIR      every split with the weights of DIR/split1 ..., and their mean
@@ -20,6 +21,7 @@ probable classes of each video) and figures/confusion.png to output_dir (outputs
 """
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from videomae.config import EvaluateConfig
@@ -29,12 +31,16 @@ from videomae.run.command import command
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate the classifier at config.weights, or that of each split."""
     from videomae.evaluation import saved_classifier
+    from videomae.evaluation.run_of_weights import beside_its_run
     from videomae.evaluation.scoring import evaluate_model, hashes_of
     from videomae.evaluation.splits import config_of_splits, write_mean
     from videomae.run.given import given
     from videomae.run.run import open_run
 
-    told, splits = given(config), config_of_splits(config)
+    began = datetime.now().astimezone()
+    told = given(config)
+    config = beside_its_run(config, told)
+    splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as all_splits:
         for split in splits:
             run = replace(all_splits, directory=Path(split.output_dir))
@@ -48,9 +54,11 @@ def evaluate(config: EvaluateConfig) -> None:
             if run.is_main:
                 saved_classifier.begin_results(run, split, test.data, model.config, weights_hash)
             model.to(run.device)
-            evaluate_model(run, model, test, hashes_of(weights_hash, test.data, model.config))
+            about = hashes_of(weights_hash, test.data, model.config)
+            name = saved_classifier.name_of_data(split, test.data, told)
+            evaluate_model(run, model, test, about | {"data": name})
             del model  # before that of the next split is read
-        write_mean(all_splits, config, splits)
+        write_mean(all_splits, config, splits, began)
 
 
 main = command("evaluate")(evaluate)

@@ -26,6 +26,7 @@ The run directory then holds results.json, predictions.jsonl and figures/confusi
 """
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from videomae.config import FinetuneConfig
@@ -40,12 +41,15 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.train.finetuning import Finetuning
     from videomae.train.outcome import exit_if_stopped
     from videomae.train.own_videos import with_own_videos
-    from videomae.train.start import tell_directory
+    from videomae.train.start import tell_classes, tell_directory
     from videomae.train.trainer import Trainer
 
-    told, splits = given(config), config_of_splits(config)
+    began = datetime.now().astimezone()
+    told = given(config)
+    splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)
+        tell_classes(config.data, splits[0].data)
         splits = [with_own_videos(run, split, told) for split in splits]
         for split in splits:
             stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)
@@ -53,7 +57,7 @@ def finetune(config: FinetuneConfig) -> None:
             if not outcome.finished:
                 break
         else:
-            write_mean(run, config, splits)
+            write_mean(run, config, splits, began)
     exit_if_stopped(outcome)
 
 

@@ -38,6 +38,7 @@ logger = logging.getLogger("videomae.pack")
 def pack(config: PackConfig) -> None:
     """Pack the videos of config.list into config.out, or only read that pack again."""
     from videomae.data.checks import listed_data, read_list
+    from videomae.data.forgetting import warn_of_unmatched
     from videomae.lists.clips import lines_hash, write_without
     from videomae.run.addresses import is_address
     from videomae.run.checks import check_place, refuse_address, require
@@ -62,6 +63,7 @@ def pack(config: PackConfig) -> None:
     check_place("staging" if target else "out", out)
     data = listed_data(config)
     lines = read_list(str(source), data, labelled=False, key="list")
+    warn_of_unmatched({"list": lines})
     transcoding.check_labels(lines, source)
 
     encoding = Encoding(config.short_side, config.stride, config.keyint, config.crf, config.preset)

@@ -54,7 +54,7 @@ def pretrain(config: PretrainConfig) -> None:
     from videomae.train.trainer import Trainer
 
     told = given(config)
-    config = replace(config, data=with_prepared(config.data))
+    config = replace(config, data=with_prepared(config.data, told))
     if config.data.videos is None:
         require(config, *lists_of(config.data))
     with open_run(config.run, config.output_dir) as run:

@@ -34,6 +34,7 @@ from videomae.run.command import command
 def probe(config: ProbeConfig) -> None:
     """Fit probes on the features of the encoder at config.weights, and write their results."""
     from videomae.data.checks import labelled_clips, warn_of_shared
+    from videomae.data.forgetting import warn_of_unmatched
     from videomae.evaluation import probe_features, probe_results
     from videomae.evaluation.features import FeatureExtractor
     from videomae.evaluation.kept_features import keep_features
@@ -47,7 +48,7 @@ def probe(config: ProbeConfig) -> None:
     from videomae.video.opening import check_decoder
 
     told = given(config)
-    config = replace(config, data=with_prepared(config.data))
+    config = replace(config, data=with_prepared(config.data, told))
     check_precision(config.run)
     require(config, "data.train_list", "data.test_list", "data.root", "data.classes", "weights")
     check_decoder(config.data.decoder)
@@ -56,6 +57,7 @@ def probe(config: ProbeConfig) -> None:
         probe_features.check_output(directory, overwrite=config.overwrite)
         names = class_names(config.data)
         lists = {key: labelled_clips(config.data, key) for key in ("train_list", "test_list")}
+        warn_of_unmatched({f"data.{name}": clips for name, clips in lists.items()})
         others = {"data.train_list": lists["train_list"]}
         warn_of_shared(lists["test_list"], "data.test_list", others)
         if config.weights == SCRATCH:

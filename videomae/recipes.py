@@ -6,7 +6,8 @@
 stage=pretrain or stage=finetune shows those of one command, match=TEXT those whose names hold it.
 Steps are those of the published training list (data.num_train), "?" where its length is unknown;
 lr is optim.lr or optim.base_lr x batch / 256. What a source does not say is under "Unknown:" in the
-exp's file, configs/exp/NAME.yaml. Piped, the table is Markdown; narrow terminals want `| less -S`.
+exp's file, configs/exp/NAME.yaml. Exps of your own are listed too: --config-dir=DIR, for DIR/exp.
+Piped, the table is Markdown; narrow terminals want `| less -S`.
 """
 
 from videomae.config import ConfigError, RecipesConfig
@@ -24,6 +25,7 @@ def recipes(config: RecipesConfig) -> None:
     from rich.text import Text
 
     from videomae.run.console import SafeConsole
+    from videomae.run.given import given
     from videomae.train.recipes import COLUMNS, NUMBERS, WORDS, exps, read_header, row
 
     console = SafeConsole(highlight=False)
@@ -33,10 +35,11 @@ def recipes(config: RecipesConfig) -> None:
         justify: JustifyMethod = "right" if column in NUMBERS else "left"
         no_wrap = column not in WORDS
         table.add_column(column, justify=justify, no_wrap=no_wrap, overflow="fold")
-    for exp in exps():
+    folders = given(config).folders
+    for exp in exps(folders):
         header = read_header(exp)
         if config.match in exp.stem and config.stage in (None, header.stage):
-            table.add_row(*map(Text, row(exp, header)))
+            table.add_row(*map(Text, row(exp, header, folders)))
     if not table.rows:
         of = f" of stage={config.stage.name}" if config.stage else ""
         raise ConfigError(f"no exp{of} has {config.match!r} in its name; without match= all show")

@@ -28,6 +28,7 @@ from videomae.run.console import log_to_console
 def scan(config: ScanConfig) -> None:
     """Decode the videos of config.list, and write a table of them and a list of the undamaged."""
     from videomae.data.checks import listed_data, read_list
+    from videomae.data.forgetting import warn_of_unmatched
     from videomae.lists.clips import write_without
     from videomae.run.checks import check_place, refuse_address, require
     from videomae.run.cores import available_cores
@@ -41,6 +42,7 @@ def scan(config: ScanConfig) -> None:
     scan_files.check_scan_place(out, source)
     data = listed_data(config)
     clips = read_list(str(source), data, labelled=False, key="list")
+    warn_of_unmatched({"list": clips})
 
     jobs = {clip.line: Job.of_clip(clip, data) for clip in clips}
     found = inspect_resumably(

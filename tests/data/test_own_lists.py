@@ -50,6 +50,22 @@ def test_lists_of_two_classes(folder: Path, tmp_path: Path) -> None:
     assert {row[-1] for row in rows[2]} == {"0", "1"}
 
 
+def test_the_line_on_the_held_out_videos_says_true_numbers(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(12):
+        path = tmp_path / "mine" / "ab"[number % 2] / f"place{number % 4}_{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(videos / f"{number}.mp4", path)
+    make_own_lists(request(tmp_path / "mine", scan=Scan.off), tmp_path / "out")
+    assert OwnLists.read(tmp_path / "out").num_videos("test") == 6
+    said = (
+        "6 of 12 videos (50%) are held out for test: about 20% of each class, in whole recordings"
+    )
+    assert f"{said}; names tell 4 recordings" in caplog.text
+
+
 def test_pre_training_leaves_out_what_a_fine_tuning_tests_on(folder: Path, tmp_path: Path) -> None:
     make_own_lists(request(folder, labels=False), tmp_path / "first")
     make_own_lists(request(folder), tmp_path / "second")
@@ -79,7 +95,7 @@ def test_a_class_of_broken_videos_stops_the_run(folder: Path, tmp_path: Path) ->
 
 
 def test_one_class_or_one_video_is_enough_for_pre_training_alone(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(folder / "b")
     for path in sorted((folder / "a").iterdir())[1:]:
@@ -87,6 +103,7 @@ def test_one_class_or_one_video_is_enough_for_pre_training_alone(
         path.unlink()
     make_own_lists(request(folder, labels=False), tmp_path / "out")
     assert OwnLists.read(tmp_path / "out").num_videos("train") == 1
+    assert caplog.text.count("has one video to train on") == 1
     with pytest.raises(OwnFolderError, match="in one class, a, and fine-tuning needs two"):
         make_own_lists(request(folder), tmp_path / "out")
     with pytest.raises(OwnFolderError, match="in no folders of classes"):
@@ -116,16 +133,19 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_an_unchanged_folder_is_not_scanned_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     names = scanned(monkeypatch)
     shutil.copyfile(folder / "a" / "IMG_0.mp4", folder / "a" / "copy.mp4")
     (folder / "b" / "IMG_1.mp4").write_bytes(b"broken")
     make_own_lists(request(folder), tmp_path / "out")
     assert len(names) == 13
+    caplog.clear()
     before = (tmp_path / "out" / "train.txt").read_bytes()
     make_own_lists(request(folder), tmp_path / "out")
     assert len(names) == 13
+    assert "problems.jsonl (2 lines)" in caplog.text
     write_video(folder / "a" / "new.mp4", seed=40)
     make_own_lists(request(folder), tmp_path / "out")
     assert len(names) == 27
@@ -154,6 +174,44 @@ def test_a_folder_that_changes_while_it_is_scanned(
     assert problems(tmp_path / "out") == {}
     lists = OwnLists.read(tmp_path / "out")
     assert lists.num_videos("train") + lists.num_videos("test") == 11
+
+
+def test_a_folder_that_grows_while_it_is_scanned(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = own_lists.inspect_resumably
+
+    def inspect(*given: Any, **more: Any) -> Any:
+        (folder / "b" / "IMG_1.mp4").unlink()  # which the scan then finds broken
+        for name in ("a/new.mp4", "c/1.mp4", "c/2.mp4"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / "a" / "IMG_0.mp4", folder / name)
+        return real(*given, **more)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(own_lists, "inspect_resumably", inspect)
+        make_own_lists(request(folder), tmp_path / "out")
+    assert "changed while it was scanned: 1 file is left out. A new run" in caplog.text
+    said = "does not use 3 new videos, such as a/new.mp4 (new folders: c). A new run looks at"
+    assert said in caplog.text
+    assert problems(tmp_path / "out") == {
+        "b/IMG_1.mp4": "changed",
+        "a/new.mp4": "added",
+        "c/1.mp4": "added",
+        "c/2.mp4": "added",
+    }
+    lists = OwnLists.read(tmp_path / "out")
+    assert lists.num_videos("train") + lists.num_videos("test") == 11
+
+
+def test_too_few_classes_say_what_was_left_out_and_the_whole_command(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "b").rename(folder / "b\nb")
+    with pytest.raises(OwnFolderError, match=r"b\\nb/IMG_1\.mp4: a name that is") as error:
+        make_own_lists(request(folder), tmp_path / "out")
+    assert str(error.value).endswith(f"python -m videomae.pretrain data.videos={folder}")
+    assert len(problems(tmp_path / "out")) == 7
 
 
 @pytest.mark.parametrize(
@@ -186,3 +244,80 @@ def test_the_scan_of_an_earlier_run_is_taken_over(
     with caplog.at_level(logging.INFO):
         make_own_lists(request(folder, earlier=tmp_path / "first"), tmp_path / "second")
     assert "12 of 12 videos are done already" in caplog.text
+
+
+def made(videos: Path, out: Path, earlier: Path | None = None) -> OwnLists:
+    """Lists of a folder; with `earlier`, those of a fine-tuning from that pre-training."""
+    make_own_lists(request(videos, labels=earlier is not None, earlier=earlier), out)
+    return OwnLists.read(out)
+
+
+def test_a_fine_tuning_of_an_unchanged_folder_tests_on_the_videos_held_out_before(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = made(folder, tmp_path / "first")
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    for part in ("train", "test"):
+        assert lines(first, part) == lines(second, part)
+
+
+@pytest.mark.parametrize("way", ["stays", "moved", "copied"])
+def test_after_clips_were_added_no_video_that_pre_training_saw_is_tested_on(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for number in range(24):
+        write_video(folder / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    unaware = made(folder, tmp_path / "unaware")
+    assert lines(unaware, "test") & lines(first, "train"), "the names happen to show nothing"
+    if way == "moved":
+        folder = folder.rename(tmp_path / "elsewhere")
+    if way == "copied":
+        folder = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    assert not lines(second, "test") & lines(first, "train")
+    assert second.num_videos("test") == unaware.num_videos("test")
+    assert "trained on by" not in caplog.text
+
+
+def test_where_only_seen_videos_are_left_to_test_on_it_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for line in lines(first, "test"):
+        (folder / line.rpartition(" ")[0]).unlink()
+    write_video(folder / "b" / "IMG_200.mp4", seed=200)
+    second = made(folder, tmp_path / "second", tmp_path / "first")
+    tested = lines(second, "test")
+    assert "b/IMG_200.mp4 1" in tested
+    assert {line[-1] for line in tested - lines(first, "train")} == {"1"}
+    assert "1 of the 2 test videos was trained on by" in caplog.text
+    assert "Pre-train on the folder as it is now" in caplog.text
+
+
+def test_the_same_paths_in_another_folder_were_not_seen(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(folder, tmp_path / "first")
+    other = tmp_path / "other"
+    for number, path in enumerate(sorted(folder.rglob("*.mp4"))):
+        write_video(other / path.relative_to(folder), seed=number + 100, frames=30)
+    second = made(other, tmp_path / "second", tmp_path / "first")
+    assert lines(second, "test") == lines(made(other, tmp_path / "unaware"), "test")
+    for line in lines(second, "test"):
+        (other / line.rpartition(" ")[0]).unlink()
+    made(other, tmp_path / "second", tmp_path / "first")
+    assert "trained on by" not in caplog.text
+
+
+def test_lists_are_made_anew_where_the_weights_have_seen_other_videos(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = made(folder, tmp_path / "first")
+    for line in lines(first, "test"):
+        (folder / line.rpartition(" ")[0]).unlink()
+    for number in range(4):
+        write_video(folder / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    made(folder, tmp_path / "out")
+    second = made(folder, tmp_path / "out", tmp_path / "first")
+    assert not lines(second, "test") & lines(first, "train")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videomae.evaluation.metrics import Scores, interval_of_mean, mean_of_splits
+from videomae.evaluation.metrics import Scores, interval_of_mean, mean_of_splits, wilson
 
 NAMES = ["jump", "run", "sit", "swim", "wave", "nap", "fly"]
 UNREADABLE = [np.nan] * 7
@@ -115,8 +115,8 @@ def test_more_guesses_are_never_worse(rows: list[tuple[int, list[float]]]) -> No
     assert counts[-1] == int(found.readable.sum())
 
 
-def test_the_interval_is_that_of_resampled_videos() -> None:
-    """Against resampling the videos themselves."""
+def test_the_interval_is_about_that_of_resampled_videos() -> None:
+    """Where there are many videos, resampling them gives the same."""
     rng = np.random.default_rng(0)
     correct = np.arange(200) < 150
     labels = np.zeros(200, dtype=np.int64)
@@ -128,12 +128,40 @@ def test_the_interval_is_that_of_resampled_videos() -> None:
     assert low < 75 < high
 
 
+def test_the_interval_solves_the_equation_of_wilson() -> None:
+    """A bound is a share from which the one that was found is 1.96 standard deviations away."""
+    for right, videos in ((0, 11), (1, 6), (150, 200), (11, 12)):
+        for bound in wilson(right, videos):
+            share = bound / 100
+            off = (right / videos - share) ** 2 - 1.959964**2 * share * (1 - share) / videos
+            assert off == pytest.approx(0, abs=1e-12)
+    assert wilson(0, 11) == pytest.approx([0, 25.88], abs=0.01)
+    assert wilson(11, 11) == pytest.approx([100 - 25.88, 100], abs=0.01)
+
+
+@given(
+    splits=st.lists(
+        st.integers(1, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1
+    )
+)
+def test_an_interval_has_a_width_and_holds_its_number(splits: list[tuple[int, int]]) -> None:
+    """Also where all videos are wrong, or all right."""
+    percents = [(100 * right / videos, videos) for right, videos in splits]
+    low, high = interval_of_mean(percents)
+    mean = np.mean([top1 for top1, _ in percents])
+    assert -1e-9 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= 100 + 1e-9
+    assert high - low > 1
+    if len(splits) == 1:
+        assert [low, high] == pytest.approx(wilson(*splits[0]))
+
+
 def of_splits(right: list[int], videos: list[int]) -> list[tuple[float, int]]:
     """Top-1 in percent and number of videos of each split."""
     return [(100 * own / of, of) for own, of in zip(right, videos, strict=True)]
 
 
-def test_the_interval_of_the_mean_of_splits_is_that_of_resampled_videos() -> None:
+def test_the_interval_of_the_mean_of_splits_is_about_that_of_resampled_videos() -> None:
     """Against resampling the videos themselves, within each split."""
     rng = np.random.default_rng(0)
     right, videos = [30, 75, 190], [60, 100, 200]
@@ -144,20 +172,24 @@ def test_the_interval_of_the_mean_of_splits_is_that_of_resampled_videos() -> Non
     expected = np.percentile(means, [2.5, 97.5])
     found = interval_of_mean(of_splits(right, videos))
     assert found == pytest.approx(expected.tolist(), abs=0.4)
-    assert interval_of_mean(of_splits([7], [7])) == [100, 100]
 
 
-def test_the_interval_of_the_mean_of_splits_holds_the_truth_95_times_of_100() -> None:
-    """Of models whose true accuracies are known."""
+@pytest.mark.parametrize(
+    ("truth", "videos"),
+    [([0.55, 0.7, 0.85], [150, 240, 90]), ([0.02, 0.02, 0.02], [11, 5, 6])],
+)
+def test_the_interval_of_the_mean_of_splits_holds_the_truth_95_times_of_100(
+    truth: list[float], videos: list[int]
+) -> None:
+    """Of models whose true accuracies are known, also of few videos with mostly no right one."""
     rng, times = np.random.default_rng(1), 400
-    truth, videos = [0.55, 0.7, 0.85], [150, 240, 90]
     held = held_by_half = 0
     for _ in range(times):
         low, high = interval_of_mean(of_splits(rng.binomial(videos, truth).tolist(), videos))
         off = abs(100 * np.mean(truth) - (low + high) / 2)
         held += off <= (high - low) / 2
         held_by_half += off <= (high - low) / 4
-    assert 0.92 <= held / times <= 0.98
+    assert 0.92 <= held / times <= 0.99
     assert held_by_half / times < 0.8  # an interval half as wide would be found out
 
 
@@ -169,3 +201,13 @@ def test_the_mean_of_splits_has_an_interval() -> None:
     low, high = found["top1_interval"]
     spread = 100 * np.sqrt(0.25 / 200 + 0.75 * 0.25 / 200) / 2
     assert [low, high] == pytest.approx([62.5 - 1.96 * spread, 62.5 + 1.96 * spread], abs=0.4)
+    assert "num_forgotten" not in found
+
+
+def test_the_mean_of_splits_counts_what_is_forgotten_in_any() -> None:
+    single = {"top1": 50.0, "top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 200}
+    single |= {"num_unreadable": 1, "views": {}, "per_class": {"a": 60.0}}
+    results = {"1": single | {"num_forgotten": 3}, "2": single, "3": single | {"num_forgotten": 0}}
+    found = mean_of_splits(results)
+    assert (found["num_forgotten"], found["num_videos"], found["num_unreadable"]) == (3, 600, 3)
+    assert found["splits"]["1"]["num_forgotten"] == 3

@@ -84,6 +84,22 @@ def test_only_attention_finds_what_one_token_says() -> None:
     assert (logits.argmax(1) == labels[80:]).float().mean() > 0.95
 
 
+def test_fitting_says_how_long_it_takes(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videomae.run.console.LOG_EVERY_S", 0.0)
+    features, labels = separable()
+    recipe = replace(RECIPE, name="linear probe")
+    views, rows = Views(features.__getitem__, labels), torch.arange(60)
+    with caplog.at_level("INFO", logger="videomae"):
+        fit(lambda: LinearProbe(features, 3), views, rows, [1e-3, 1e-2], recipe, CPU)
+    first, *later = [record.getMessage() for record in caplog.records]
+    assert first == "linear probe: fitting on 60 views, 120 steps, 2 learning rates at once"
+    assert len(later) == 120
+    assert "linear probe: fitting 60 of 120" in later[59]
+    assert later[59].endswith(" left")
+
+
 def test_each_rate_is_fitted_as_if_alone() -> None:
     features, labels = separable()
     views, rows = Views(features.__getitem__, labels), torch.arange(60)

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.fuzzing.base import REFUSED, RIGHT, Change, Result, Target, mutate_one, unequal
 from tests.fuzzing.documents import Bait
@@ -67,7 +68,8 @@ def look() -> Result:
     status: Any = 0
     with contextlib.redirect_stdout(_Both(said, out)), contextlib.redirect_stderr(_Both(said, err)):
         try:
-            report(ReportConfig(runs="run", out="report", samples=1))
+            with patch("videomae.run.environment.commit", lambda: "0"):  # git has files of its own
+                report(ReportConfig(runs="run", out="report", samples=1))
         except SystemExit as end:
             status = end.code
     assert Path("report/report.html").stat().st_size > 1000

@@ -64,7 +64,7 @@ def tune_tiny(steps: int, **settings: Any) -> str:
 
 def train(config: TrainConfig) -> None:
     """Run a command in this process; git is not asked for a commit: it has files of its own."""
-    with patch("videomae.run.environment._commit", lambda: "0"):
+    with patch("videomae.run.environment.commit", lambda: "0"):
         train_in_process(config)
 
 

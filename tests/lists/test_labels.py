@@ -26,6 +26,14 @@ def test_two_lists_side_by_side() -> None:
     ]
 
 
+def test_classes_of_neither_list_are_not_among_those_that_differ() -> None:
+    train, other = np.zeros(101, int), np.zeros(101, int)
+    train[[3, 50, 99]], other[[3, 50, 100]] = 4, 2
+    lines = compare_labels({"a": train, "b": other}, [f"class {n}" for n in range(101)])
+    assert lines[4].endswith("; the 4 classes that differ most:")
+    assert [int(line.split()[0]) for line in lines[5:-1]] == [3, 50, 99, 100]
+
+
 @pytest.mark.parametrize("classes", [400])
 def test_of_many_classes_those_that_differ_most(classes: int) -> None:
     train = np.full(classes, 10)

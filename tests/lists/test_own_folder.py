@@ -81,7 +81,7 @@ def test_photographs_are_no_videos(tmp_path: Path) -> None:
 
 def test_an_empty_folder_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(OwnFolderError, match=r"holds no video.*\.txt 1"):
+    with pytest.raises(OwnFolderError, match=r"holds no video.*1 \.txt"):
         read_own_folder(tmp_path)
 
 
@@ -129,3 +129,49 @@ def test_a_class_with_nothing_to_train_on_is_named(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "train/a/1.mp4", "test/a/2.mp4", "test/b/2.mp4")
     with pytest.raises(OwnFolderError, match="class b has videos to test on and none"):
         check_not_empty(folder)
+
+
+def test_why_a_class_has_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+    paths = [f"{part}/{c}/{n}.mp4" for part in ("train", "test") for c in "ab" for n in range(2)]
+    folder_of(tmp_path, *paths)
+    for number in range(2):
+        own, other = (tmp_path / part / f"a/{number}.mp4" for part in ("train", "test"))
+        own.write_bytes(other.read_bytes())
+    said = (
+        r"none left in the split train: 2 files .*train/a/0\.mp4: the same bytes as test/a/0\.mp4"
+    )
+    with pytest.raises(OwnFolderError, match=said):
+        check_not_empty(without_copies(read_own_folder(tmp_path)))
+
+
+def test_folders_inside_the_classes_are_said_to_be_recordings(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "one", "park/a/1.mp4", "park/2.mp4", "home/c/d/1.mp4")
+    said = "folders inside the classes (home/c/d, park/a) are taken as recordings, not as classes"
+    assert folder.notes == [said]
+    paths = [f"{day}/{c}/{n}.mp4" for day in ("day1", "day2") for c in "ab" for n in range(2)]
+    (note,) = folder_of(tmp_path / "two", *paths).notes
+    assert "(day1/a, day1/b, day2/a, ...)" in note
+    assert (
+        "a, b lie in several classes: if they are the classes, put them on top, as a/day1" in note
+    )
+    assert not folder_of(tmp_path / "three", "a/1.mp4", "b/1.mp4").notes
+
+
+def test_a_folder_without_a_video_is_no_class_and_named(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.jpg").touch()
+    (tmp_path / "line\nend").mkdir()
+    (tmp_path / "line\nend" / "1.mp4").write_text("x")
+    (tmp_path / ".hidden").mkdir()
+    folder = folder_of(tmp_path, "a/1.mp4", "b/1.mp4")
+    assert folder.classes == ["a", "b"]
+    assert [each.what for each in folder.problems if each.kind == "no_class"] == [
+        "cat/",
+        "line\\nend/",
+    ]
+
+
+def test_a_folder_without_a_video_in_one_split_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "b").mkdir(parents=True)
+    folder = folder_of(tmp_path, "train/a/1.mp4", "test/a/2.mp4", "test/b/1.mp4")
+    assert [each.what for each in folder.problems] == ["train/b/"]

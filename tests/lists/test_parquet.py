@@ -16,6 +16,7 @@ from videomae.config import MULTILABEL, REGRESSION, ClipConfig, DataConfig
 from videomae.lists import parquet
 from videomae.lists.clips import ClipList, read_clips, write_without
 from videomae.lists.formats import Clip, ClipListError
+from videomae.lists.overlaps import num_overlapping
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32), classes=20)
 MANY = replace(DATA, target=MULTILABEL)
@@ -127,8 +128,6 @@ def test_folders_of_frames_begin_with_the_first_frame(listed: Path) -> None:
         ({"path": ["a", "b"], "start_frame": [0, 9], "end_frame": [5, 3]}, "row 2: frames 9 to 3"),
         ({"path": ["a", "b"], "start_frame": [0.0, 1.5]}, "column start_frame is of type double"),
         ({"path": ["a", "b"], "end_frame": ["1", "2"]}, "column end_frame is of type string"),
-        ({"path": ["a", "b"], "label": ["x", "y"]}, "column label is of type string"),
-        ({"path": ["a", "b"], "label": [True, False]}, "column label is of type bool"),
         ({"path": pa.array([], pa.string())}, "lists no clip"),
     ],
 )
@@ -143,20 +142,26 @@ def test_rows_that_cannot_be_are_named(listed: Path, columns: Any, said: str) ->
     ("data", "labels", "said"),
     [
         (DATA, None, "has no column label: data.target=class needs one of whole numbers"),
-        (DATA, [1, None], "row 2: label is null"),
-        (DATA, [1, 20], "list.parquet:2: label 20 of 'b' lies outside the 20 classes"),
+        (DATA, ["x", "y"], "column label is of type string: data.target=class needs whole numbers"),
+        (DATA, [True, False], "column label is of type bool"),
+        (DATA, [1, None], "row 2: label is null, and data.target=class needs one of each row: "),
+        (DATA, [1, 20], "list.parquet: row 2: label 20 of 'b' lies outside the 20 classes"),
         (DATA, [0.5, 1.0], "column label is of type double: data.target=class needs whole numbers"),
         (DATA, [[1], [2]], "data.target=class needs whole numbers"),
         (MANY, [1, 2], "data.target=multilabel needs lists of whole numbers"),
         (MANY, [[1], None], "row 2: label is null"),
         (MANY, [[1], [2, -1]], "row 2: label '[2, -1]': give numbers of classes, from 0"),
         (MANY, [[1], [2, None]], "row 2: label '[2, None]': give numbers of classes"),
-        (MANY, [[1], [2, 20]], "list.parquet:2: 2,20 of 'b' lies outside the 20 classes"),
+        (MANY, [[1], [2, 20]], "list.parquet: row 2: 2,20 of 'b' lies outside the 20 classes"),
         (VALUES, [1.0, float("nan")], "row 2: label 'nan': give finite numbers"),
         (VALUES, [1.0, None], "row 2: label is null"),
         (VALUES, [[1.0], []], "row 2: label has no number"),
-        (VALUES, [[1.0], [1.0, 2.0]], "list.parquet:2: 1,2 of 'b' are 2 numbers, the first line"),
-        (VALUES, [1.0, 1e31], "list.parquet:2: 1e+31 of 'b' holds a number beyond 1e+30"),
+        (
+            VALUES,
+            [[1.0], [1.0, 2.0]],
+            "list.parquet: row 2: 1,2 of 'b' are 2 numbers, the first line",
+        ),
+        (VALUES, [1.0, 1e31], "list.parquet: row 2: 1e+31 of 'b' holds a number beyond 1e+30"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_named(
@@ -166,6 +171,14 @@ def test_labels_that_cannot_be_learned_are_named(
     with pytest.raises(ClipListError) as error:
         read(listed, data, labelled=True)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["x", "y"], [True, False], [0.5, None], [None, None], [-3, 10**12], [["a"], []], [[-1], None]],
+)
+def test_labels_that_nothing_learns_are_not_looked_at(listed: Path, labels: Any) -> None:
+    assert [clip.path for clip in read(write(listed, path=["a", "b"], label=labels))] == ["a", "b"]
 
 
 def test_bytes_that_are_no_text_are_named(listed: Path) -> None:
@@ -264,15 +277,16 @@ def test_a_list_without_some_rows_keeps_its_columns(listed: Path, tmp_path: Path
 
 
 def overlapping(spans: Sequence[tuple[str, int, int]]) -> int:
-    """How many ranges share a frame with one that stands before them in order of their starts."""
-    ordered = sorted(spans)
+    """How many ranges share a frame with any other."""
     return sum(
-        any(path == p and start < e for p, _, e in ordered[:place])
-        for place, (path, start, _) in enumerate(ordered)
+        any(
+            path == p and start < e and s < end for p, s, e in [*spans[:place], *spans[place + 1 :]]
+        )
+        for place, (path, start, end) in enumerate(spans)
     )
 
 
-def test_ranges_that_overlap_are_counted(listed: Path) -> None:
+def test_each_range_that_shares_frames_is_counted(listed: Path) -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         starts = rng.integers(0, 30, 12)
@@ -280,4 +294,4 @@ def test_ranges_that_overlap_are_counted(listed: Path) -> None:
         paths = [str(name) for name in rng.integers(0, 3, 12)]
         clips = read(write(listed, path=paths, start_frame=starts, end_frame=ends))
         spans = list(zip(paths, starts.tolist(), ends.tolist(), strict=True))
-        assert clips.num_overlapping() == overlapping(spans)
+        assert num_overlapping(clips) == overlapping(spans)

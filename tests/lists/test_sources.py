@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from videomae.lists.sources import Labelled, held_out, source_of
+from videomae.lists.sources import Labelled, held_out, source_of, sources_of
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,18 @@ from videomae.lists.sources import Labelled, held_out, source_of
         ("a/video (3).mp4", None),
         ("a/0007.mp4", None),
         ("a/beach.mp4", None),
+        ("a/видео 3.mp4", None),
+        ("a/Запись экрана_2.mp4", None),
+        ("a/動画 (3).mp4", None),
+        ("a/视频_001.mp4", None),
+        ("a/視頻 2.mp4", None),
+        ("a/Aufnahme 12.mp4", None),
+        ("a/vidéo 1.mp4", None),
+        ("a/vide\u0301o 1.mp4", None),
+        ("a/فيديو 4.mp4", None),
+        ("a/वीडियो 4.mp4", None),
+        ("a/WhatsApp Video (2).mp4", None),
+        ("a/пляж_3.mp4", "пляж"),
     ],
 )
 def test_the_source_that_a_name_tells(path: str, source: str | None) -> None:
@@ -32,7 +44,7 @@ def test_the_source_that_a_name_tells(path: str, source: str | None) -> None:
 
 def split(names: dict[str, int], share: float = 0.2) -> tuple[set[str], list[int]]:
     videos = [Labelled(path, label) for path, label in names.items()]
-    return held_out(videos, {path: source_of(path, 1) for path in names}, share)
+    return held_out(videos, sources_of(videos, 1), share)
 
 
 def test_a_source_is_on_one_side_alone_even_where_several_classes_share_it() -> None:
@@ -48,6 +60,22 @@ def test_a_source_is_on_one_side_alone_even_where_several_classes_share_it() -> 
     assert not tested & trained
     assert not divided
     assert Counter(names[path] for path in chosen) == {0: 4, 1: 4, 2: 4}  # a fifth of 20
+
+
+def test_a_name_that_counts_through_the_classes_and_is_their_only_one_is_a_cameras() -> None:
+    names = {f"{number % 4}/shotsofmine {number}.mp4": number % 4 for number in range(13)}
+    names |= {f"{number % 4}/IMG_{number:04}.mp4": number % 4 for number in range(12)}
+    videos = [Labelled(path, label) for path, label in names.items()]
+    assert set(sources_of(videos, 1).values()) == {None}
+    chosen, divided = split(names)
+    assert Counter(names[path] for path in chosen) == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert not divided
+
+
+def test_a_recording_named_in_one_class_and_folders_in_several_are_believed() -> None:
+    paths = ["0/beach_1.mp4", "0/beach_2.mp4", "0/day/1.mp4", "1/day/1.mp4", "1/IMG_1.mp4"]
+    found = sources_of([Labelled(path, int(path[0])) for path in paths], 1)
+    assert list(found.values()) == ["beach", "beach", "day", "day", None]
 
 
 def test_names_that_tell_nothing_are_divided_one_by_one() -> None:

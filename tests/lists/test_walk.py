@@ -49,8 +49,11 @@ def test_what_is_left_out_is_counted_by_reason_and_ending(tmp_path: Path) -> Non
         LeftOut("not_a_video", "no ending", 1, "README"),
     ]
     lines = list(told(below.left_out))
-    expected = "left out: 4 not a video (.txt 2, .jpg 1, no ending 1), such as more.txt"
-    assert (len(lines), lines[2]) == (3, expected)
+    expected = "left out: 4 files that are no videos (2 .txt, 1 .jpg, 1 without an ending), such as"
+    assert (len(lines), lines[2]) == (3, f"{expected} more.txt")
+    assert lines[0].startswith(
+        "left out: 4 hidden files and folders (2 .mp4, 1 folder, 1 without an ending)"
+    )
     many = [LeftOut("not_a_video", f".{n}", 1, f"x.{n}") for n in range(20)]
     assert "and 12 other endings" in next(told(many))
 
@@ -131,5 +134,10 @@ def test_a_folder_without_a_video_is_an_error_that_says_what_it_holds(tmp_path: 
     (tmp_path / "b").symlink_to("/no/such/disk")
     with pytest.raises(ClipListError) as error:
         clips_below(tmp_path)
-    for words in (f"video={tmp_path} holds no video", ".mp4", ".zip 1", "b: a link that leads"):
+    for words in (
+        f"video={tmp_path} holds no video",
+        ".mp4",
+        "1 file that is no video (1 .zip)",
+        "b: a link that leads",
+    ):
         assert words in str(error.value)

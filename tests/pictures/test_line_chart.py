@@ -91,6 +91,31 @@ def test_values_at_the_axis_are_round(points: Points, expected: Sequence[str]) -
     assert labels(line_chart([("x", points)], smooth=False), "end") == expected
 
 
+@pytest.mark.parametrize("low", [1.386375, 0.0001234567, 123456.25, 9.9e15])
+@pytest.mark.parametrize("spread", [1e-3, 1e-6, 1e-9])
+def test_values_at_the_axis_are_not_cut_off(low: float, spread: float) -> None:
+    """Each begins within the picture, however little a loss changes; a digit is 7 units wide."""
+    svg = line_chart([("x", [(1, low), (9, low * (1 + spread))])], smooth=True)
+    texts = list(ElementTree.fromstring(svg).iter("text"))
+    own = [text for text in texts if text.get("text-anchor") == "end"]
+    assert len(own) > 1
+    for text in own:
+        assert float(text.get("x", "0")) - 7 * len(str(text.text)) >= 0, text.text
+
+
+def test_a_level_of_0_has_no_other_values_at_the_axis() -> None:
+    """A learning rate is not from -0.1 to 0.1."""
+    assert labels(line_chart([("lr", [(1, 0.0)])], smooth=False), "end") == ["0"]
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("points", [[(1, 2.0)], [(n, 1.0 if n == 50 else None) for n in range(99)]])
+def test_a_point_without_neighbours_is_a_dot(points: Points, smooth: bool) -> None:
+    """As the loss of a run of one step."""
+    drawn = dict(paths(line_chart([("x", points)], smooth=smooth)))
+    assert len(places(drawn["s0 dots"])) == 2
+
+
 @given(
     low=st.floats(-1e9, 1e9), size=st.floats(1e-9, 1e9), small=st.sampled_from([1.0, 1e-6, 1e-9])
 )

@@ -80,6 +80,15 @@ def test_each_video_is_a_dot_of_its_class(tmp_path: Path) -> None:
     assert [name for name, _ in found["legend"]] == ["a", "<b>", "c\x1b"]
 
 
+def test_the_colours_are_those_of_the_classes_that_are_there(tmp_path: Path) -> None:
+    """Three of 101 classes: as far from each other as three of three."""
+    _, labels = groups()
+    kept(tmp_path, label=labels * 5)
+    found = plane_of(a_run(tmp_path, tuple(f"c{n}" for n in range(101))))
+    assert found["legend"] == [("c0", 0), ("c5", 120), ("c10", 240)]
+    assert [found["svg"].count(f"--h: {hue}") for hue in (0, 120, 240)] == [20, 20, 20]
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -451,6 +451,8 @@ FREE_DATA = {
     "test_list",
     "tombstones",
     "root",
+    "cache_dir",
+    "cache_gb",
     "num_train",
     "class_names",
     "decoder",

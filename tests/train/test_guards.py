@@ -26,6 +26,7 @@ from videomae.train.guards import (
     chance_loss,
     low_rate,
     mean_loss,
+    rising_rate,
 )
 from videomae.train.schedule import Plan
 from videomae.train.usual_rate import UsualRate
@@ -230,6 +231,25 @@ def test_which_losses_are_stuck(losses: list[float | None], spoken: int | None) 
     guard = StuckLoss(level, Patience(plan(warmup=10), 200, at_end=True))
     messages = {step: guard.step(step, loss) for step, loss in enumerate(losses, start=1)}
     assert [step for step, found in messages.items() if found] == ([spoken] if spoken else [])
+
+
+def test_a_rate_that_rises_to_its_end_is_told_with_both_its_ends(
+    clips: Coloured, tmp_path: Path
+) -> None:
+    small = [word for word in short_run("finetune", 3) if not word.startswith("optim.lr")]
+    rate = ("optim.global_batch=4", "optim.base_lr=1e-7", "max_steps=1")
+    row = told("finetune", tmp_path / "run", clips, *small, *rate)["rising_rate"]
+    assert (row["step"], row["setting"]) == (0, "optim.min_lr")
+    assert "rises from 1.56e-09" in row["text"]
+    assert "to 1.56e-08 at the end (optim.min_lr 1e-06)" in row["text"]
+
+
+def test_which_rates_rise() -> None:
+    optim = composed("finetune").optim
+    for floor, rises in ((0.0, False), (1e-3, False), (2e-3, True)):
+        ours = replace(plan(lr=1e-3), min_lr=floor)
+        assert (rising_rate(optim, ours) is not None) == rises
+        assert ours.highest_lr == max(1e-3, floor)
 
 
 @pytest.mark.parametrize(

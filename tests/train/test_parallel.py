@@ -124,7 +124,7 @@ def test_two_processes_pretrain_like_one(videos: Path, lists: Path, tmp_path: Pa
     assert len(json_lines(two / "bad_files.jsonl")) == 1
     assert len(list((two / "tensorboard").iterdir())) == 1
     only_in_parallel = {"checkpoints/step_4/__1_0.distcp"}
-    pictures = {"figures/loss.png", "figures/reconstruction.png"}
+    pictures = {f"figures/{name}.png" for name in ("loss", "reconstruction", "attention")}
     renamed = {name.replace("step_6", "step_4") for name in files(one)}
     assert files(two) - only_in_parallel - pictures == renamed
     assert json.loads((two / "environment.json").read_text())["processes"] == 2

@@ -2,10 +2,12 @@
 
 import ctypes
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import statistics
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -621,6 +623,36 @@ def test_a_signal_ends_the_run_after_a_checkpoint(
     assert f"stopped by {number.name} after step {step}" in capsys.readouterr().err
     assert not (directory / "weights.safetensors").exists()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_how_a_run_ends_is_said_while_the_step_still_runs(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    said, told = list[str](), threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            told.set()
+
+    def in_a_long_step(step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), number)
+            told.wait(30)
+            assert len(said) == 1
+
+    listener = Listener()
+    signals.logger.addHandler(listener)
+    every_step(monkeypatch, in_a_long_step)
+    try:
+        with pytest.raises(SystemExit):
+            train(pretraining(videos, tmp_path / "run"))
+    finally:
+        signals.logger.removeHandler(listener)
+    assert said[0].startswith("Ctrl-C: " if number == signal.SIGINT else "SIGTERM: ")
+    assert "the run finishes this step, then writes a checkpoint" in said[0]
+    assert ("Ctrl-C again" in said[0]) == (number == signal.SIGINT)
 
 
 def test_a_signal_in_the_last_step_lets_the_run_finish(

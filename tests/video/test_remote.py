@@ -456,9 +456,7 @@ def test_a_pack_that_is_written_to_an_address_goes_on_after_a_break_to_the_bytes
     written: list[str] = []
     monkeypatch.setattr(PackTarget, "put", lambda s, p: (written.append(p.name), put(s, p))[1])
     assert call(*line) == 0
-    assert "data.train_list=s3://bucket/p/list.txt data.root=s3://bucket/p" in (
-        capsys.readouterr().err
-    )
+    assert f"data.train_list={listed} data.root=s3://bucket/p" in (capsys.readouterr().err)
     assert "shard-000000.tar" not in written
     assert written[-1] == "manifest.json"
     assert there(bucket) == {path.name: path.read_bytes() for path in pack.root.iterdir()}

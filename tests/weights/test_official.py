@@ -17,10 +17,18 @@ from torch import Tensor
 
 from tests.conftest import GOLDEN
 from tests.model import CLIP, CONFIG, random_clip, random_mask, randomise
-from videomae.config import ClipConfig, MaskConfig, MaskKind, ModelConfig, Positions
+from videomae.config import (
+    ClipConfig,
+    MaskConfig,
+    MaskKind,
+    ModelConfig,
+    Positions,
+    WeightsFormat,
+)
 from videomae.model import VideoClassifier, VideoMAE, preset
 from videomae.model.positions import position_table
-from videomae.weights.formats import DEEPSPEED, read_weights
+from videomae.run.directory import WEIGHTS
+from videomae.weights.formats import DEEPSPEED, read_weights, write_weights
 from videomae.weights.geometry import geometry
 from videomae.weights.load import build_model, load_encoder, load_model
 from videomae.weights.official import save_official
@@ -478,7 +486,10 @@ def test_what_is_written_comes_back_with_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ({"model": replace(CONFIG, positions=Positions.sincos_3d)}, "has sincos_3d ones"),
+        (
+            {"model": replace(CONFIG, positions=Positions.sincos_3d)},
+            "has sincos_3d ones.*format=videomae holds",
+        ),
         ({"model": replace(CONFIG, position_grid=[1, 3, 3])}, r"made for \[1, 3, 3\] tokens"),
         (
             {"clip": replace(CLIP, width=16)},
@@ -500,6 +511,17 @@ def test_a_directory_of_deepspeed_beside_other_things(tmp_path: Path) -> None:
     (tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt").write_bytes(b"not looked at")
     torch.save({"module": state, "args": ARGS}, tmp_path / DEEPSPEED)
     assert same(load_model(tmp_path, **HEADS), state)
+
+
+def test_a_run_over_splits_names_the_weights_of_each(tmp_path: Path) -> None:
+    info = WeightsInfo(Kind.classifier, "x", CONFIG, CLIP, classes=5)
+    tensors = build_model(info).state_dict()
+    for split in ("split1", "split2"):
+        write_weights(tmp_path / split / WEIGHTS, WeightsFormat.videomae, tensors, info)
+    (tmp_path / "split3").mkdir()  # not trained yet
+    message = f"name one of {tmp_path / 'split1'}, {tmp_path / 'split2'}$"
+    with pytest.raises(WeightsError, match=message):
+        load_model(tmp_path)
 
 
 def test_a_directory_of_checkpoints_names_those_to_choose_from(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class ProbesConfig:
     """Number of epochs of the attentive probe: passes over the training features."""
     min_steps: int = setting(1000, at_least=1)
     """Smallest number of steps of fitting: for a short training list, epochs are added until it is
-    reached."""
+    reached. A smaller one makes the attentive probe faster, which takes minutes on a CPU."""
     batch: int = setting(64, at_least=1)
     """Number of views per step of fitting."""
     weight_decay: float = setting(0.01, at_least=0)

@@ -151,6 +151,10 @@ class EvaluateConfig(FinetuneConfig):
     """Settings of python -m videomae.evaluate: those of a fine-tuning, so that it takes the exps of
     one. Model, clip, sampling and classes are those of the weights."""
 
+    name: str = setting("evaluate", may_change=True)
+    """Name of the evaluation; every exp of a recipe sets one. Without one, and without an exp, it
+    is that of the run whose directory weights= names."""
+
     UNLISTED: ClassVar[tuple[str, ...]] = (
         *OF_TRAINING,
         *("model", "augment", "optim"),
@@ -174,6 +178,8 @@ class EvaluateConfig(FinetuneConfig):
     output_dir: str = setting(
         "outputs/${name}/evaluation", is_path=True, may_change=True, often=True
     )
+    """Output directory of the results. Without a name, and without an exp, it is evaluation/ in the
+    directory of the run that weights= names."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -10,7 +10,9 @@ from videomae.config.lists import ListedConfig
 from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.formats import Clip
+from videomae.lists.overlaps import num_overlapping, num_ranges
 from videomae.video.opening import pack_of
+from videomae.video.packs import named
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,10 @@ def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
 def read_list(
     path: str, data: DataConfig, *, labelled: bool, key: str, keeps_forgotten: bool = False
 ) -> ClipList:
-    """Read a list whose videos a command uses, check its first ones, and log its number of ranges.
+    """Read a list whose videos a command uses, and check its first ones.
+
+    How many of its lines are forgotten and how many are ranges is logged; the command tells by
+    warn_of_unmatched of tombstones that no list of its matches.
 
     Args:
         labelled: whether each clip must have what data.target learns.
@@ -59,17 +64,21 @@ def read_list(
     clips = with_tombstones(
         read_clips(path, data, labelled=labelled, key=key), Path(path), data, key
     )
-    if not len(clips.kept()):
-        raise ConfigError(f"data.tombstones={data.tombstones} names all videos of {key}={path}")
-    check_videos(clips.take(clips.kept()[:CHECKED]), data, key)
-    if not keeps_forgotten:
-        clips = clips.without_forgotten()
-    if num_ranges := clips.num_ranges():
+    kept = clips.without_forgotten()
+    for stones in clips.stones:
         logger.info(
-            f"{key}: {num_ranges:,} ranges of videos, {clips.num_overlapping():,} of them overlap "
-            "another"
+            f"{key}: forgotten lines: {len(kept.left_out):,} of {len(clips):,}; {stones.setting} "
+            f"holds {len(stones):,} tombstones"
         )
-    return clips
+    if not kept:
+        raise ConfigError(f"data.tombstones={data.tombstones} names all videos of {key}={path}")
+    check_videos(kept[:CHECKED], data, key)
+    if count := num_ranges(kept):
+        logger.info(
+            f"{key}: ranges of videos: {count:,} of {len(kept):,} lines; lines that share frames "
+            f"with another: {num_overlapping(kept):,}"
+        )
+    return clips if keeps_forgotten else kept
 
 
 def labelled_clips(data: DataConfig, name: str) -> ClipList:
@@ -111,6 +120,13 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
             f"again; python -m videomae.pack out={pack.name} check=true reads all of it"
         )
     if not any(pack.holds(clip) if pack else os.path.exists(root / clip.path) for clip in first):
+        cut = [clip for clip in first if pack and pack.holds_file(clip)]
+        if pack and cut:
+            raise ConfigError(
+                f"none of the first {len(first)} videos of {key} is in the pack {pack.name}, which "
+                f"was made of other ranges of them: line {cut[0].line} means {named(cut[0])}. Pack "
+                f"this list, or give the list that lies in the pack as {key}"
+            )
         raise ConfigError(
             f"none of the first {len(first)} videos of {key} is there: line {first[0].line} means "
             f"{Path(data.root or '') / first[0].path}. Are {prefix}root={data.root} and "
@@ -119,7 +135,7 @@ def check_videos(clips: Sequence[Clip], data: DataConfig, key: str) -> None:
 
 
 def warn_of_shared(test: ClipList, key: str, others: Mapping[str, ClipList]) -> dict[str, int]:
-    """Warn of test videos that are also in a list for training or model selection.
+    """Warn of test videos whose files are also in a list for training or model selection.
 
     Args:
         key: the setting that names the list of `test`.
@@ -131,8 +147,10 @@ def warn_of_shared(test: ClipList, key: str, others: Mapping[str, ClipList]) -> 
     counts = {other: test.num_shared(clips) for other, clips in others.items()}
     shared = {other: count for other, count in counts.items() if count}
     for other, count in shared.items():
+        ranges = num_ranges(test) or num_ranges(others[other])
+        are = f"are of files that {other} uses too" if ranges else f"are in {other} too"
         logger.info(
-            f"WARNING: {count} of {len(test)} videos of {key} are in {other} too: the result is no "
-            "measure of unseen videos"
+            f"WARNING: {count} of {len(test)} videos of {key} {are}: the result is no measure of "
+            "unseen videos"
         )
     return shared

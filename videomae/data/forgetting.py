@@ -1,7 +1,7 @@
 """Lines of a list that tombstones name: by path, by columns of Parquet, or by a pack's index."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,14 @@ from videomae.video.packs import Pack, key_of
 
 logger = logging.getLogger(__name__)
 
+NAMED = 3
+"""Largest number of tombstones that a warning names."""
+
 
 def with_tombstones(clips: ClipList, path: Path, data: DataConfig, key: str) -> ClipList:
     """Return the clips of a list, with those marked as forgotten that data.tombstones names.
+
+    Their `stones` are the tombstones, for warn_of_unmatched.
 
     Args:
         path: the list.
@@ -36,31 +41,55 @@ def with_tombstones(clips: ClipList, path: Path, data: DataConfig, key: str) -> 
         return clips
     setting = "data.tombstones" if "." in key else "tombstones"
     stones = read_tombstones(Path(data.tombstones), setting)
-    forgotten, known = stones.match(PATH, clips.columns.texts()), {PATH}
+    forgotten = stones.match(PATH, clips.columns.texts())
     wanted = [name for name in IDENTITIES if stones.gives(name)]
     if is_parquet(path) and wanted:
-        for name, rows in _rows_named(path, wanted, stones):
-            known.add(name)
+        for rows in _rows_named(path, wanted, stones):
             forgotten |= rows[clips.columns.number("line") - 1]
     pack = pack_of(data)
     for name in wanted if pack else ():
         if pack and name in pack.columns:
-            known.add(name)
             forgotten |= _packed(clips, pack, stones.match(name, pack.columns[name]))
-    _tell(stones, known, int(forgotten.sum()), key, setting)
-    return clips.forgetting(forgotten) if forgotten.any() else clips
+    marked = clips.forgetting(forgotten) if forgotten.any() else clips
+    marked.stones = (stones,)
+    return marked
 
 
-def _rows_named(
-    path: Path, names: list[str], stones: Tombstones
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield each of these columns that a Parquet list has, and which rows are named by it."""
+def warn_of_unmatched(lists: Mapping[str, ClipList]) -> None:
+    """Warn of tombstones that name no video of any list that a command uses.
+
+    Args:
+        lists: all the lists, by the settings that name them.
+    """
+    read = [stones for clips in lists.values() for stones in clips.stones]
+    found = [stones.unmatched() for stones in read]
+    left = [name for name in (found[0] if found else ()) if all(name in each for each in found)]
+    if not left:
+        return
+    blind = sum(all(each[name] for each in found) for name in left)
+    unknown = [name for name in IDENTITIES if not any(name in stones.known for stones in read)]
+    tail = ""
+    if blind:
+        tail = (
+            f"; {blind:,} of them give only {' or '.join(unknown)}, which no list and no pack has: "
+            "whether their videos are there cannot be told"
+        )
+    keys = " or ".join(key for key, clips in lists.items() if clips.stones)
+    more = f" and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
+    logger.info(
+        f"WARNING: of {len(read[0]):,} tombstones in {read[0].setting}, those that match no line "
+        f"of {keys}: {len(left):,} ({', '.join(left[:NAMED])}{more}){tail}"
+    )
+
+
+def _rows_named(path: Path, names: list[str], stones: Tombstones) -> Iterator[NDArray[np.bool_]]:
+    """Yield which rows each of these columns names, as far as a Parquet list has them."""
     parts = [
         {name: stones.match(name, values) for name, values in piece.items()}
         for piece in text_columns(path, names)
     ]
     for name in parts[0] if parts else ():
-        yield name, np.concatenate([part[name] for part in parts])
+        yield np.concatenate([part[name] for part in parts])
 
 
 def _packed(clips: ClipList, pack: Pack, named: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -76,22 +105,3 @@ def _packed(clips: ClipList, pack: Pack, named: NDArray[np.bool_]) -> NDArray[np
     for place in np.flatnonzero(may_be.to_numpy(zero_copy_only=False)).tolist():
         found[place] = key_of(clips[place]) in keys
     return found
-
-
-def _tell(stones: Tombstones, known: set[str], count: int, key: str, setting: str) -> None:
-    """Log how many lines are forgotten, and how many tombstones meet none."""
-    logger.info(f"{key}: {count:,} lines are forgotten, by {len(stones):,} tombstones")
-    left = int((~stones.matched).sum())
-    if left == 0:
-        return
-    blind = ~stones.matched
-    for name in known:
-        blind &= stones.names[name].is_null().to_numpy(zero_copy_only=False)
-    unknown = [name for name in IDENTITIES if name not in known]
-    tail = ""
-    if blind.any():
-        tail = (
-            f"; {int(blind.sum()):,} of them name only {' or '.join(unknown)}, which neither the "
-            "list nor a pack has: whether their videos are in it cannot be told"
-        )
-    logger.info(f"WARNING: {left:,} of {setting} match no line of {key}{tail}")

@@ -10,11 +10,12 @@ import hashlib
 import json
 import logging
 import os
-from collections import defaultdict
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, Scan
+from videomae.data.own_parts import TEST_SHARE, Seen, seen_by, with_parts
 from videomae.lists.annotations import Annotations, Row
 from videomae.lists.locate import Located, LocatedVideo
 from videomae.lists.matching import Entry, MatchedLists, left_out
@@ -23,16 +24,16 @@ from videomae.lists.own_folder import (
     OwnFolder,
     OwnFolderError,
     check_not_empty,
+    in_words,
     read_own_folder,
     stamps_of,
     without_copies,
 )
 from videomae.lists.prepared import CLASSES, Prepared, read_prepared
 from videomae.lists.prepared_files import check_unprepared, write_lists
-from videomae.lists.preparing import write_problems
-from videomae.lists.published import PARTS, TEST, TRAIN, VAL
-from videomae.lists.sources import Labelled, held_out, source_of
-from videomae.lists.walk import told
+from videomae.lists.preparing import PROBLEMS, write_problems
+from videomae.lists.published import PARTS, TRAIN
+from videomae.lists.walk import printable, told, walk
 from videomae.run.console import Facts
 from videomae.run.cores import available_cores
 from videomae.run.files import read_json, write_text
@@ -43,14 +44,14 @@ logger = logging.getLogger(__name__)
 
 STATE = "folder.json"
 """The file that says which state of the folder the lists were made from."""
-VERSION = 1
+VERSION = 2
 """Version of the rules by which a folder becomes lists."""
 QUICK_FROM = 1000
 """Number of videos from which on a scan is quick unless a setting says otherwise."""
-TEST_SHARE, VAL_SHARE = 0.2, 0.1
-"""Shares of each class that are held out for the test list, and for a validation list."""
 NAMED = 20
 """Problems that are named at the start; problems.jsonl names all."""
+AGAIN = "A new run looks at the folder again (overwrite=true, or another name=)"
+"""Advice for a folder that changed while it was scanned."""
 TIMEOUT_S = 600.0
 """Seconds after which a video counts as broken."""
 
@@ -111,7 +112,8 @@ class ListRequest:
     val: bool
     """Whether a validation list is wanted."""
     earlier: Path | None = None
-    """Directory of lists of an earlier run, whose scan of unchanged files is taken over."""
+    """Directory of the lists that the starting weights were trained on. Its scan of unchanged files
+    is taken over, and what was trained on there is not tested on."""
 
 
 def make_own_lists(request: ListRequest, directory: Path) -> None:
@@ -123,49 +125,59 @@ def make_own_lists(request: ListRequest, directory: Path) -> None:
     """
     check_unprepared(directory, overwrite=True)
     folder = read_own_folder(request.videos)
-    if request.labels:
-        _check_labelled(folder)
+    if request.labels and len(folder.classes) < 2:
+        raise _too_few_classes(folder, _write_problems(folder, directory))
     mode = request.scan or (Scan.quick if len(folder.videos) >= QUICK_FROM else Scan.strict)
-    state = _state(folder, request, mode)
+    seen = seen_by(request.earlier, folder)
+    state = _state(folder, request, mode, seen)
     if _recorded_state(directory) == state:
         logger.info(f"{directory}: the folder has not changed: its lists are used again")
         _tell(OwnLists.read(directory), [])
+        if num := len((directory / PROBLEMS).read_text(encoding="utf-8").splitlines()):
+            left = in_words(num, "line")
+            logger.info(f"all that was left out, as before: {directory / PROBLEMS} ({left})")
         return
+    classes = in_words(len(folder.classes), "class") if folder.labelled else ""
     logger.info(
-        f"data.videos={request.videos}: {len(folder.videos):,} videos"
-        + (f" in {len(folder.classes):,} classes" if folder.labelled else ", without classes")
+        f"data.videos={request.videos}: {in_words(len(folder.videos), 'video')}"
+        + (f" in {classes}" if classes else ", without classes")
     )
     for line in (*folder.notes, *told(folder.below.left_out)):
         logger.info(line)
-    if mode is not Scan.off:
-        folder = _without_broken(folder, request, mode, directory)
-    folder = _without_changed(without_copies(folder), request.videos)
+    folder = _looked_at(folder, request, mode, directory)
+    _write_problems(folder, directory)
     check_not_empty(folder)
-    _write(_with_parts(folder, request), request.videos, directory)
+    folder = with_parts(folder, seen, labels=request.labels, val=request.val)
+    _write(folder, request.videos, directory)
     write_text(made(directory, STATE), json.dumps(state | {"labelled": folder.labelled}) + "\n")
-    _tell(OwnLists.read(directory), [f"{each.what}: {each.where}" for each in folder.problems])
+    lists = OwnLists.read(directory)
+    _tell(lists, [f"{each.what}: {each.where}" for each in folder.problems])
+    if lists.num_videos(TRAIN) == 1:
+        logger.warning(
+            f"data.videos={request.videos} has one video to train on: what is learned from it says "
+            "little of others. Add videos"
+        )
 
 
-def _check_labelled(folder: OwnFolder) -> None:
-    """Check that there are at least two classes.
-
-    Raises:
-        OwnFolderError: saying which there are.
-    """
-    if len(folder.classes) >= 2:
-        return
+def _too_few_classes(folder: OwnFolder, problems: Path) -> OwnFolderError:
+    """Return the error that there are fewer than two classes, and what was left out."""
     one = f"in one class, {folder.classes[0]}" if folder.labelled else "in no folders of classes"
-    raise OwnFolderError(
-        f"data.videos={folder.root}: its {len(folder.videos):,} videos lie {one}, and fine-tuning "
-        "needs two classes at least: make a folder per class, as in videos/jump/1.mp4 and "
-        "videos/run/2.mp4. Pre-training needs no classes: python -m videomae.pretrain data.videos="
+    count, command = in_words(len(folder.videos), "video"), f"data.videos={folder.root}"
+    left = "; ".join(f"{each.what}: {each.where}" for each in folder.problems[:3])
+    return OwnFolderError(
+        f"data.videos={folder.root}: its {count} "
+        f"{'lies' if len(folder.videos) == 1 else 'lie'} {one}, and fine-tuning needs two classes "
+        "at least: make a folder per class, as in videos/jump/1.mp4 and videos/run/2.mp4. "
+        + (f"What was left out ({left}) is in {problems}. " if left else "")
+        + f"Pre-training needs no classes: python -m videomae.pretrain {shlex.quote(command)}"
     )
 
 
-def _state(folder: OwnFolder, request: ListRequest, mode: Scan) -> dict[str, object]:
+def _state(folder: OwnFolder, request: ListRequest, mode: Scan, seen: Seen) -> dict[str, object]:
     """Return what tells whether lists are of a folder's present state."""
     files = sorted((video.path, *video.stamp) for video in folder.videos)
-    digest = hashlib.sha256(json.dumps([str(folder.root.resolve()), files]).encode()).hexdigest()
+    found = [str(folder.root.resolve()), files, sorted(seen.paths)]
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     return {"version": VERSION, "files": digest, "scan": mode.name, "val": request.val}
 
 
@@ -181,10 +193,39 @@ def _recorded_state(directory: Path) -> dict[str, object] | None:
     return dict(found) if whole else None
 
 
-def _without_broken(
-    folder: OwnFolder, request: ListRequest, mode: Scan, directory: Path
-) -> OwnFolder:
-    """Return the folder without the videos that cannot be decoded."""
+def _looked_at(folder: OwnFolder, request: ListRequest, mode: Scan, directory: Path) -> OwnFolder:
+    """Return the folder without broken videos, copies, and what changed while it was looked at."""
+    broken = {} if mode is Scan.off else _broken(folder, request, mode, directory)
+    usable = without_copies(folder.without("broken", broken))
+    now = stamps_of(folder.root, (video.path for video in folder.videos))
+    changed = {
+        video.path: "went away while it was scanned" if stamp is None else "changed meanwhile"
+        for video in folder.videos
+        if (stamp := now[video.path]) != video.stamp
+    }
+    if changed:
+        names = {printable(path) for path in changed}
+        problems = [each for each in usable.problems if each.what not in names]
+        usable = replace(usable, problems=problems).without("changed", changed)
+        left = f"{in_words(len(changed), 'file')} {'is' if len(changed) == 1 else 'are'} left out"
+        logger.warning(
+            f"data.videos={request.videos} changed while it was scanned: {left}. {AGAIN}"
+        )
+    before = set(folder.below.videos)
+    added = sorted(set(walk(request.videos).videos) - before)
+    if added:
+        tops = {path.split("/")[0] for path in before}
+        new = sorted({path.split("/")[0] for path in added if "/" in path} - tops)
+        folders = f" (new folders: {', '.join(map(printable, new[:NAMED]))})" if new else ""
+        logger.warning(
+            f"data.videos={request.videos} grew while it was scanned: this run does not use "
+            f"{in_words(len(added), 'new video')}, such as {printable(added[0])}{folders}. {AGAIN}"
+        )
+    return usable.without("added", dict.fromkeys(added, "came while the folder was scanned"))
+
+
+def _broken(folder: OwnFolder, request: ListRequest, mode: Scan, directory: Path) -> dict[str, str]:
+    """Return the videos that cannot be decoded, each with the reason."""
     progress = directory / f"scan_{mode.name}.jsonl"
     earlier = request.earlier / progress.name if request.earlier else None
     if earlier is not None and earlier.is_file() and not progress.exists():
@@ -197,87 +238,17 @@ def _without_broken(
     found = inspect_resumably(
         jobs, progress, cores, TIMEOUT_S, command, max_bytes=request.max_clip_bytes
     )
-    broken = {path: str(found[job].error) for job, path in jobs.items() if not found[job].ok}
-    return folder.without("broken", broken)
+    return {path: str(found[job].error) for job, path in jobs.items() if not found[job].ok}
 
 
-def _without_changed(folder: OwnFolder, videos: Path) -> OwnFolder:
-    """Return the folder without the videos that changed or went while they were looked at."""
-    now = stamps_of(folder.root, (video.path for video in folder.videos))
-    changed = {
-        video.path: "went away while it was scanned" if stamp is None else "changed meanwhile"
-        for video in folder.videos
-        if (stamp := now[video.path]) != video.stamp
-    }
-    if changed:
-        logger.warning(
-            f"data.videos={videos} changed while it was scanned: {len(changed):,} files are left "
-            "out. A new run looks at them again"
-        )
-    return folder.without("changed", changed)
-
-
-def _with_parts(folder: OwnFolder, request: ListRequest) -> OwnFolder:
-    """Return the folder with videos held out for a test list, and a validation list if wanted."""
-    parts = {video.part for video in folder.videos}
-    if VAL in parts and TEST not in parts:
-        videos = [
-            replace(video, part=TEST if video.part == VAL else video.part)
-            for video in folder.videos
-        ]
-        folder = replace(folder, videos=videos)
-        logger.info("the split val is what is tested on, as there is no split test")
-        parts = {video.part for video in folder.videos}
-    if len(folder.classes) < 2:
-        return folder
-    if TEST not in parts:
-        folder = _held_out(folder, TEST, TEST_SHARE)
-    if request.val and VAL not in parts:
-        folder = _held_out(folder, VAL, VAL_SHARE)
-    if request.labels:
-        for part in (TEST, *([VAL] if request.val else [])):
-            if all(video.part != part for video in folder.videos):
-                raise OwnFolderError(
-                    f"data.videos={folder.root}: no class has a second video, so that the {part} "
-                    "list would be empty: add videos"
-                )
-    return folder
-
-
-def _held_out(folder: OwnFolder, part: str, share: float) -> OwnFolder:
-    """Return the folder with a share of each class's training videos in another part."""
-    labels = {name: label for label, name in enumerate(folder.classes)}
-    trained = [
-        Labelled(video.path, labels[video.class_name])
-        for video in folder.videos
-        if video.part == TRAIN
-    ]
-    sources = {path: source_of(path, folder.class_depth) for path, _ in trained}
-    chosen, divided = held_out(trained, sources, share)
-    videos = [
-        replace(video, part=part) if video.path in chosen else video for video in folder.videos
-    ]
-    num = len(set(sources.values()) - {None})
-    how = (
-        f"in whole sources, of which the names tell {num:,}" if num else "the names tell no source"
-    )
-    logger.info(f"{len(chosen):,} videos are held out for {part}: {share:.0%} of a class, {how}")
-    if divided and num:
-        names = ", ".join(folder.classes[label] for label in divided[:5])
-        logger.info(
-            f"all videos of a class have one source ({names}{', ...' * (len(divided) > 5)}): they "
-            "are divided one by one, and the result says less of unseen footage"
-        )
-    tested = defaultdict(set)
-    for video in videos:
-        tested[video.part].add(video.class_name)
-    if lacking := sorted(tested[TRAIN] - tested[part]):
-        logger.info(f"classes with one video are not in {part}: {', '.join(lacking[:10])}")
-    return replace(folder, videos=videos)
+def _write_problems(folder: OwnFolder, directory: Path) -> Path:
+    """Write every file that was left out, and return the path of that file."""
+    made(directory, PROBLEMS)
+    return write_problems(directory, folder.problems + left_out(folder.below))
 
 
 def _write(folder: OwnFolder, videos: Path, directory: Path) -> None:
-    """Write the lists, the classes and the problems."""
+    """Write the lists and the classes."""
     classes = folder.classes or [UNLABELLED]
     labels = {name: label for label, name in enumerate(classes)}
     entries: dict[tuple[int | None, str], list[Entry]] = {}
@@ -292,8 +263,6 @@ def _write(folder: OwnFolder, videos: Path, directory: Path) -> None:
         test_fraction=TEST_SHARE,
     )
     located = Located([entry.video for own in entries.values() for entry in own], folder.below)
-    write_problems(directory, folder.problems + left_out(folder.below))
-    made(directory, "problems.jsonl")
     annotations = Annotations(classes, {None: [e.row for own in entries.values() for e in own]})
     write_lists(MatchedLists(entries, folder.problems), annotations, located, config, directory)
 
@@ -311,4 +280,4 @@ def _tell(lists: OwnLists, problems: list[str]) -> None:
         logger.info(f"left out: {line}")
     if problems:
         more = f"{len(problems) - NAMED:,} more, and " if len(problems) > NAMED else ""
-        logger.info(f"{more}all that was left out: {lists.directory / 'problems.jsonl'}")
+        logger.info(f"{more}all that was left out: {lists.directory / PROBLEMS}")

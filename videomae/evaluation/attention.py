@@ -51,7 +51,7 @@ def draw_attention(
             continue
         with torch.inference_mode(), autocast(device, precision):
             received = attention_received(model, normalise(batch.clip.to(device)))
-        name = f"line {clip.line}: {clip.path}" + (f": {truth(clip)}" if truth else "")
+        name = f"line {clip.line}: {clip.name}" + (f": {truth(clip)}" if truth else "")
         grid = received.view(token_grid(model.config, model.clip))
         found.append(ClipAttention(batch.clip[0].clone(), grid, name))
     model.train(training)

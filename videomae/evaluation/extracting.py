@@ -17,10 +17,12 @@ from videomae.config import (
     UserError,
 )
 from videomae.data.checks import read_list
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import window_loader
 from videomae.data.sliding_windows import VideoWindows
 from videomae.evaluation.extracted import MANIFEST, FeatureDirectory, described, key_of
 from videomae.evaluation.features import FeatureError, FeatureExtractor, of_pack
+from videomae.lists.parquet import place_of
 from videomae.lists.walk import Selection, clips_below
 from videomae.run.arithmetic import uses_bf16
 from videomae.run.checks import check_precision, require
@@ -79,12 +81,14 @@ def videos_of(config: ExtractConfig) -> tuple[DataConfig, Selection]:
         tombstones=config.tombstones,
     )
     listed = read_list(config.list, data, labelled=False, key="list")
+    warn_of_unmatched({"list": listed})
     for clip in listed:
         path = PurePath(clip.path)
         if path.is_absolute() or ".." in path.parts:
             raise ConfigError(
-                f"{config.list}:{clip.line}: {clip.path!r} lies outside root={config.root}, whose "
-                "folders the features mirror: give a list of paths below root"
+                f"{place_of(Path(config.list), clip.line)}: {clip.path!r} lies outside "
+                f"root={config.root}, whose folders the features mirror: give a list of paths "
+                "below root"
             )
     each_once = list({(clip.path, clip.span): clip for clip in listed}.values())
     return data, Selection(Path(str(config.root)), each_once)

@@ -1,5 +1,6 @@
 """Accuracy of predictions over videos."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 CLASSES_FOR_TOP5 = 10
 """Smallest number of classes for which top-5 is shown to people: of fewer it says little."""
-DRAWS = 10_000
-"""Number of resampled lists of a bootstrap."""
+NORMAL_95 = 1.959964
+"""How many standard deviations around its mean hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,9 @@ class Scores:
         }
 
     def interval(self) -> list[float]:
-        """Where 95 % of the top-1 accuracies of resampled lists lie, in percent: least and most.
-
-        The bootstrap over videos: as many are drawn with replacement, DRAWS times. So drawn, how
-        many are right is binomial.
-        """
+        """Return the 95 % interval of the top-1 in percent, by Wilson: least and most."""
         correct = self.correct(1)
-        drawn = np.random.default_rng(0).binomial(len(correct), correct.mean(), size=DRAWS)
-        low, high = np.percentile(drawn, [2.5, 97.5], method="nearest")
-        return [100 * float(low) / len(correct), 100 * float(high) / len(correct)]
+        return wilson(int(correct.sum()), len(correct))
 
     def confusion(self) -> NDArray[np.int64]:
         """(classes, classes + 1): videos by true and predicted class; last column: unreadable."""
@@ -110,23 +105,44 @@ def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) 
     return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
 
 
-def interval_of_mean(splits: Sequence[tuple[float, int]]) -> list[float]:
-    """Return where 95 % of the means over resampled splits lie, in percent: least and most.
+def wilson(right: int, videos: int) -> list[float]:
+    """Return Wilson's 95 % interval of a share, in percent: least and most.
 
-    The bootstrap over videos within splits: of each split as many videos are drawn with replacement
-    as it has, its top-1 is computed again, and the mean over the splits is taken, DRAWS times. The
-    splits are drawn independently, so that test lists which share videos make it too narrow.
+    It has a width also where none or all are right, and holds the true share about as often as it
+    says also of few videos.
+
+    Args:
+        right: number of right videos.
+        videos: number of videos, at least 1.
+    """
+    share, weight = right / videos, NORMAL_95**2 / videos
+    middle = share + weight / 2
+    off = math.sqrt(weight * (share * (1 - share) + weight / 4))
+    bounds = [100 * (middle + side * off) / (1 + weight) for side in (-1, 1)]
+    return [0.0 if right == 0 else bounds[0], 100.0 if right == videos else bounds[1]]
+
+
+def interval_of_mean(splits: Sequence[tuple[float, int]]) -> list[float]:
+    """Return the 95 % interval of the mean of the top-1 of splits, in percent: least and most.
+
+    How far the mean reaches below and above is put together from Wilson's intervals of the splits
+    (Zou and Donner, 2008: MOVER, as sums of squares); of one split it is Wilson's. The splits are
+    taken as independent, so that test lists which share videos make it too narrow.
 
     Args:
         splits: top-1 of each split in percent, and its number of videos, at least 1.
     """
-    rng = np.random.default_rng(0)
-    means = np.zeros(DRAWS)
+    shares, bounds = [], []
     for top1, videos in splits:
         right = round(top1 * videos / 100)
-        means += rng.binomial(videos, right / videos, size=DRAWS) / videos
-    low, high = np.percentile(100 * means / len(splits), [2.5, 97.5])
-    return [float(low), float(high)]
+        shares.append(100 * right / videos)
+        bounds.append(wilson(right, videos))
+    mean = sum(shares) / len(shares)
+    below, above = (
+        math.hypot(*(each[end] - share for each, share in zip(bounds, shares, strict=True)))
+        for end in (0, 1)
+    )
+    return [mean - below / len(shares), mean + above / len(shares)]
 
 
 def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -140,14 +156,17 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found = {name: [each["per_class"].get(name) for each in every] for name in classes}
     seen = {name: [v for v in values if v is not None] for name, values in found.items()}
     accuracies = ("top1", "top5", "mean_class_accuracy")
-    counts = ("num_videos", "num_unreadable")
+    counts = ["num_videos", "num_unreadable"]
+    if any("num_forgotten" in each for each in every):
+        counts.append("num_forgotten")
     means = {key: float(np.mean([each[key] for each in every])) for key in accuracies}
     return {
         "top1": means.pop("top1"),
         "top1_interval": interval_of_mean([(each["top1"], each["num_videos"]) for each in every]),
         **means,
-        **{key: sum(each[key] for each in every) for key in counts},
+        **{key: sum(each.get(key, 0) for each in every) for key in counts},
         "views": every[0]["views"],
+        **({"data": every[0]["data"]} if "data" in every[0] else {}),
         "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},
         "splits": {
             number: {key: value for key, value in each.items() if key not in ("per_class", "views")}

@@ -99,7 +99,14 @@ def _probs(
         make = partial(AttentiveProbe, model.dim, model.heads, classes)
         take_train, take_test = partial(_stacked, train.tokens), partial(_stacked, test.tokens)
         epochs = settings.attentive_epochs
-    recipe = Recipe(epochs, settings.batch, settings.weight_decay, config.seed, settings.min_steps)
+    recipe = Recipe(
+        epochs,
+        settings.batch,
+        settings.weight_decay,
+        config.seed,
+        settings.min_steps,
+        name=f"{kind.name} probe",
+    )
     chosen = choose_and_fit(
         make, Views(take_train, labels), train.video, settings.lrs, recipe, device
     )

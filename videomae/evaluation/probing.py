@@ -21,6 +21,7 @@ from videomae.evaluation.probes import knn_probs
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.model.mae import VideoMAE
+from videomae.run.console import progress_bar
 from videomae.run.rates import warmup_cosine
 from videomae.run.run import Run
 
@@ -56,6 +57,8 @@ class Recipe:
     seed: int
     min_steps: int = 1
     """Smallest number of steps; for a short list, epochs are added."""
+    name: str = "head"
+    """Name of what is fitted, for the log."""
 
     def passes(self, rows: int) -> int:
         """Return the number of epochs over this many rows."""
@@ -106,18 +109,22 @@ def fit(
     passes = recipe.passes(len(rows))
     total = passes * math.ceil(len(rows) / recipe.batch)
     step = 0
-    for _ in range(passes):
-        for batch in rows[torch.randperm(len(rows), generator=generator)].split(recipe.batch):
-            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-                group["lr"] = warmup_cosine(
-                    step, peak=lr, floor=0.0, warmup=total // WARMUP, total=total
-                )
-            features, labels = views.take(batch).to(device), views.labels[batch].to(device)
-            losses = [F.cross_entropy(head(features), labels) for head in heads]
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(losses).sum().backward()  # each head's gradient is of its own loss
-            optimizer.step()
-            step += 1
+    rates = f"{len(lrs)} learning rates at once" if len(lrs) > 1 else f"learning rate {lrs[0]:g}"
+    logger.info(f"{recipe.name}: fitting on {len(rows):,} views, {total:,} steps, {rates}")
+    with progress_bar(f"{recipe.name}: fitting", total=total) as bar:
+        for _ in range(passes):
+            for batch in rows[torch.randperm(len(rows), generator=generator)].split(recipe.batch):
+                for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+                    group["lr"] = warmup_cosine(
+                        step, peak=lr, floor=0.0, warmup=total // WARMUP, total=total
+                    )
+                features, labels = views.take(batch).to(device), views.labels[batch].to(device)
+                losses = [F.cross_entropy(head(features), labels) for head in heads]
+                optimizer.zero_grad(set_to_none=True)
+                torch.stack(losses).sum().backward()  # each head's gradient is of its own loss
+                optimizer.step()
+                step += 1
+                bar.advance()
     return list(heads.eval())
 
 

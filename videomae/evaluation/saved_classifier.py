@@ -18,9 +18,12 @@ from videomae.config import (
     ModelConfig,
 )
 from videomae.data.checks import labelled_clips
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.evaluation.heads import head_of, output_names, target_of
+from videomae.evaluation.run_of_weights import lists_of_run
 from videomae.evaluation.scoring import LabelledVideos, clear_results
 from videomae.lists.clips import ClipList
+from videomae.lists.prepared import data_name
 from videomae.model.classifier import VideoClassifier
 from videomae.run.checks import check_place, require
 from videomae.run.directory import BAD_FILES, METRICS
@@ -39,6 +42,9 @@ from videomae.weights.weights import Kind
 
 logger = logging.getLogger(__name__)
 
+NO_RESUME = "replace its results by overwrite=true, or choose another name or output_dir"
+"""Advice where output_dir holds results already: an evaluation begins again from its start."""
+
 
 def check_evaluation(config: EvaluateConfig) -> None:
     """Check that an evaluation has all its settings, and that it replaces only what it may.
@@ -47,11 +53,11 @@ def check_evaluation(config: EvaluateConfig) -> None:
         ConfigError: a setting is missing, or cannot work.
         RunExistsError: the output directory holds results already.
     """
-    require(config, "data.test_list", "data.root", "weights")
+    require(config, "data.test_list", "data.root", "weights", prepared=lists_of_run(config))
     check_decoder(config.data.decoder)
     directory = Path(config.output_dir)
     check_place("output_dir", directory)
-    check_unused(directory, overwrite=config.overwrite)
+    check_unused(directory, overwrite=config.overwrite, remedy=NO_RESUME)
 
 
 def read_saved(config: EvaluateConfig, told: Given) -> Usage:
@@ -102,6 +108,7 @@ def read_test_list(usage: Usage, told: Given) -> LabelledVideos:
     """
     info, data = usage.weights.info, usage.data
     clips = labelled_clips(data, "test_list")
+    warn_of_unmatched({"data.test_list": clips})
     names = _names(usage, clips, told)
     return LabelledVideos(clips, head_of(info, names, data.target, "data.target"), data)
 
@@ -143,6 +150,19 @@ def begin_results(
     hashes = {"data.test_list": sha256(Path(str(config.data.test_list))), "weights": weights_hash}
     if not os.path.exists(directory / METRICS):
         describe_run(run, replace(config, data=data, model=model), hashes)
+
+
+def name_of_data(config: EvaluateConfig, data: DataConfig, told: Given) -> str:
+    """Return the name of the data set that is evaluated on.
+
+    The data config of an exp names it only if it has as many classes as the weights.
+
+    Args:
+        data: the data settings that are used.
+        told: what the command line gave.
+    """
+    other = told.itself("data.classes") or config.data.classes not in (None, data.classes)
+    return data_name(data, None if other else told.data)
 
 
 def _names(usage: Usage, clips: ClipList, told: Given) -> list[str]:

@@ -159,9 +159,10 @@ def evaluate_model(
     picture = made(directory, ATTENTION)
     parts = dict.fromkeys(clips.sources, data)
     draw_attention(model, clips, parts, picture, run.settings.precision, head.truth)
+    forgotten = "" if data.tombstones is None else f"{len(clips.left_out)} forgotten, "
     logger.info(
-        f"{headline}   {len(clips)} videos, {len(bad)} unreadable, {num_short} shorter than a "
-        f"clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
+        f"{headline}   {len(clips)} videos, {forgotten}{len(bad)} unreadable, {num_short} "
+        f"shorter than a clip, {data.segments} x {data.crops} views: {directory / RESULTS}"
     )
     return predicted
 

@@ -24,15 +24,16 @@ from videomae.lists.formats import Clip, ClipListError, all_forms, parse_line, s
 from videomae.lists.parquet import (
     ENDING,
     LABEL,
-    MOST_FRAME,
     PATH,
     is_parquet,
     parquet_rows,
+    place_of,
     write_rows,
 )
 from videomae.lists.plain import plain_lines
 from videomae.lists.targets import check_format, wrong_target
 from videomae.lists.text_files import NotTextError, text_blocks
+from videomae.lists.tombstones import Tombstones
 from videomae.run.files import replacing
 
 ROWS = 1 << 12
@@ -70,6 +71,8 @@ class ClipList(Sequence[Clip]):
         self.targets = targets
         self.left_out: Sequence[int] = ()
         """Lines of the list that were left out, as tombstones name their videos."""
+        self.stones: Sequence[Tombstones] = ()
+        """Tombstones that were looked for in the list, if it was read with any."""
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
@@ -100,7 +103,9 @@ class ClipList(Sequence[Clip]):
             renumbered = np.array([sources.index(source) for source in each.sources])
             own = renumbered[each.columns.number("source")]
             parts.append(each.columns.with_number("source", own))
-        return cls(Columns.joined(parts), sources, _joined_targets(lists))
+        joined = cls(Columns.joined(parts), sources, _joined_targets(lists))
+        joined.stones = [each for clips in lists for each in clips.stones]
+        return joined
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -162,33 +167,17 @@ class ClipList(Sequence[Clip]):
             return self
         kept = self.take(np.flatnonzero(~forgotten))
         kept.left_out = self.columns.number("line")[forgotten].tolist()
+        kept.stones = self.stones
         return kept
-
-    def num_ranges(self) -> int:
-        """Count the clips that are ranges of a video, not all of it."""
-        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
-        return int(np.count_nonzero((start != 0) | (end != NONE)))
-
-    def num_overlapping(self) -> int:
-        """Count the clips that share frames with a clip of the same file that begins no later."""
-        paths = self.columns.texts().dictionary_encode()
-        files = self.columns.number("source") * len(paths.dictionary) + paths.indices.to_numpy()
-        start, end = self.columns.number("start_frame"), self.columns.number("end_frame")
-        order = np.lexsort((start, files))
-        files, start, end = files[order], start[order], end[order]
-        end = np.where(end == NONE, MOST_FRAME, end)
-        apart = MOST_FRAME + 1  # so that a file's frames lie beyond those of the one before
-        number = np.concatenate([[0], np.cumsum(files[1:] != files[:-1])])
-        reached = np.maximum.accumulate(number * apart + end)
-        return int(np.count_nonzero(reached[:-1] > (number * apart + start)[1:]))
 
     def on_lines(self, lines: Sequence[int]) -> Integers:
         """The places of the clips that stand on these lines of their lists."""
         return np.flatnonzero(np.isin(self.columns.number("line"), lines))
 
     def num_shared(self, other: "ClipList") -> int:
-        """How many of the clips have a path that is in another list too."""
-        found = pc.is_in(self.columns.texts(), value_set=other.columns.texts())
+        """How many of the clips have a path that is in another list too, and not forgotten."""
+        kept = other.columns.texts().take(pa.array(other.kept()))
+        found = pc.is_in(self.columns.texts(), value_set=kept)
         return int(found.to_numpy(zero_copy_only=False).sum())
 
     def _clips(self, first: int, last: int) -> list[Clip]:
@@ -312,12 +301,14 @@ def _check_clips(
         wrong |= (label < 0) | (label >= data.classes)
     if labelled and (found := wrong_target(clips.targets, data)):
         clip = clips[found.place]
-        raise ClipListError(f"{path}:{clip.line}: {clip.target} of {clip.path!r} {found.reason}")
+        raise ClipListError(
+            f"{place_of(path, clip.line)}: {clip.target} of {clip.path!r} {found.reason}"
+        )
     for clip in clips.take(np.flatnonzero(wrong)[:1]):
         if has_label:
             _check_label(clip, path, data.classes)
         raise ClipListError(
-            f"{path}:{clip.line}: {short(clip.path)} is a folder of frames: "
+            f"{place_of(path, clip.line)}: {short(clip.path)} is a folder of frames: "
             f"set {dotted(section, 'frame_template')}, for example "
             f"'{dotted(section, 'frame_template')}=\"img_{{:05}}.jpg\"'"
         )
@@ -383,10 +374,11 @@ def _parse_lines(lines: Any, first: int, path: Path, data: DataConfig, section: 
 def _check_label(clip: Clip, path: Path, classes: int | None) -> None:
     if clip.label is None:
         raise ClipListError(
-            f"{path}:{clip.line}: expected 'path label', got {short(clip.path)} without a label"
+            f"{place_of(path, clip.line)}: expected 'path label', got {short(clip.path)} without a "
+            "label"
         )
     if classes is not None and not 0 <= clip.label < classes:
         raise ClipListError(
-            f"{path}:{clip.line}: label {clip.label} of {short(clip.path)} lies outside the "
-            f"{classes} classes 0..{classes - 1} of data.classes"
+            f"{place_of(path, clip.line)}: label {clip.label} of {short(clip.path)} lies outside "
+            f"the {classes} classes 0..{classes - 1} of data.classes"
         )

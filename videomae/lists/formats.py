@@ -46,6 +46,11 @@ Span = tuple[int, int | None]
 """Range of frames: the first, from 0, and the one after the last; None: the end of the video."""
 
 
+def name_of(path: str, span: Span | None) -> str:
+    """Return the path of a video, and the range of its frames if it is one, for messages."""
+    return path if span is None else f"{path} ({span_told(span)})"
+
+
 def span_told(span: Span) -> str:
     """Return a range of frames in words, for messages."""
     start, end = span
@@ -88,7 +93,7 @@ class Clip(NamedTuple):
     @property
     def name(self) -> str:
         """The path, and the range of the video's frames if it is one, for messages."""
-        return self.path if self.span is None else f"{self.path} ({span_told(self.span)})"
+        return name_of(self.path, self.span)
 
 
 def parse_line(line: str, number: int, path: Path, data: DataConfig, section: str) -> Clip:

@@ -44,11 +44,14 @@ def compare_labels(counts: Mapping[str, Counts], names: Sequence[str]) -> list[s
     (first, train), (second, other) = counts.items()
     train_share, other_share = train / train.sum(), other / other.sum()
     apart = np.abs(train_share - other_share)
+    order = np.argsort(-apart, kind="stable")
+    if len(names) > SHOWN:  # classes of neither list would show nothing
+        order = order[(train + other)[order] > 0][:SHOWN]
     lines.append(
         f"the labels' shares of the two lists differ by {50 * apart.sum():.1f} % in all"
-        + (f"; the {SHOWN} classes that differ most:" if len(names) > SHOWN else ":")
+        + (f"; the {len(order)} classes that differ most:" if len(names) > SHOWN else ":")
     )
-    classes = np.sort(np.argsort(-apart, kind="stable")[:SHOWN])
+    classes = np.sort(order)
     width = max(len(names[label]) for label in classes)
     most = max(train_share[classes].max(), other_share[classes].max())
     for label in classes:

@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from videomae.config import ListFormat
 from videomae.lists.annotations import Row
-from videomae.lists.walk import NO_VIDEO, UNLISTABLE, FolderContents, is_utf8, printable, walk
+from videomae.lists.walk import FLOW, NO_VIDEO, UNLISTABLE, FolderContents, is_utf8, printable, walk
 
-FLOW = "optical_flow"
-"""Reason of LeftOut for optical flow images, which lie beside the frames of a video."""
 FLOW_PREFIX = re.compile(r"(flow_?)?[xy]_?|flow_?", re.IGNORECASE)
 """Pattern of the prefix before the number in names of optical flow images: flow_x_, y_ and so
 on."""

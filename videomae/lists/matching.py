@@ -1,6 +1,6 @@
 """Matching of annotations with located videos, to the entries of clip lists and to problems."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -123,18 +123,24 @@ def _is_empty(root: Path, video: LocatedVideo) -> bool:
         return True
 
 
-def classes_without_videos(annotations: Annotations, lists: MatchedLists) -> Iterable[Problem]:
-    """Return a problem for each class that is missing from a list that is not empty, each once."""
-    found: dict[str, Problem] = {}
-    for split in annotations.splits:
-        for part in PARTS:
-            there = {entry.row.label for entry in lists.entries.get((split, part), [])}
-            where = part if split is None else f"{part} of split {split}"
-            for label, name in enumerate(annotations.classes):
-                if there and label not in there:
-                    problem = Problem("class_without_videos", printable(name), where)
-                    found.setdefault(name, problem)
-    return found.values()
+def classes_without_videos(annotations: Annotations, lists: MatchedLists) -> Iterator[Problem]:
+    """Return a problem for each class that is missing from a list that is not empty.
+
+    It names every such list.
+    """
+    labels = {
+        part if split is None else f"{part} of split {split}": {
+            entry.row.label for entry in lists.entries.get((split, part), [])
+        }
+        for split in annotations.splits
+        for part in PARTS
+    }
+    filled = {where: there for where, there in labels.items() if there}
+    for label, name in enumerate(annotations.classes):
+        if lacking := [where for where, there in filled.items() if label not in there]:
+            everywhere = len(lacking) == len(filled) > 1
+            where = "all lists" if everywhere else ", ".join(lacking)
+            yield Problem("class_without_videos", printable(name), where)
 
 
 def left_out(below: FolderContents) -> list[Problem]:

@@ -7,14 +7,14 @@ folders are in videomae.lists.own, and lists that one writes.
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from videomae.config import UserError
 from videomae.lists.matching import Problem
 from videomae.lists.own import SPLIT_NAMES
-from videomae.lists.published import PARTS, TEST, TRAIN
+from videomae.lists.published import PARTS, TRAIN
 from videomae.lists.walk import (
     ADVICE,
     IMAGES,
@@ -120,7 +120,9 @@ def _with_videos(folder: OwnFolder, inner: Sequence[list[str]], parts: dict[str,
         for name, own in spellings.items()
         if len(own) > 1
     ]
-    videos, problems = [], []
+    if labelled:
+        notes += _notes_of_recordings(inner, skip + 1)
+    videos, problems = [], _no_classes(folder.root, inner, parts) if labelled else []
     for path in inner:
         whole = "/".join(path)
         stamp = _stamp(folder.root / whole)
@@ -142,6 +144,44 @@ def _with_videos(folder: OwnFolder, inner: Sequence[list[str]], parts: dict[str,
         problems=folder.problems + problems,
         notes=folder.notes + notes,
     )
+
+
+def _notes_of_recordings(inner: Sequence[list[str]], class_depth: int) -> list[str]:
+    """Return what to say of folders inside the classes, which are taken for recordings."""
+    classes = defaultdict(set)
+    for path in inner:
+        if len(path) > class_depth + 1:
+            classes["/".join(path[class_depth:-1])].add(path[class_depth - 1])
+    if not classes:
+        return []
+    whole = sorted(f"{own}/{name}" for name, owners in classes.items() for own in owners)
+    shown = ", ".join(whole[:3]) + ", ..." * (len(whole) > 3)
+    note = f"folders inside the classes ({shown}) are taken as recordings, not as classes"
+    if shared := sorted(name for name, owners in classes.items() if len(owners) > 1):
+        first = f"{shared[0]}/{min(classes[shared[0]])}"
+        note += (
+            f". {', '.join(shared[:3])}{', ...' * (len(shared) > 3)} lie in several classes: if "
+            f"they are the classes, put them on top, as {first}"
+        )
+    return [note]
+
+
+def _no_classes(root: Path, inner: Sequence[list[str]], parts: Mapping[str, str]) -> list[Problem]:
+    """Return a problem for each folder beside those of the classes in which no video was found."""
+    found = {tuple(path[: 2 if parts else 1]) for path in inner}
+    problems = []
+    for top in parts or [""]:
+        try:
+            with os.scandir(root / top) as entries:
+                names = sorted(each.name for each in entries if each.is_dir())
+        except OSError:  # it is named as a folder that cannot be read
+            continue
+        for name in names:
+            if not name.startswith(".") and ((top, name) if top else (name,)) not in found:
+                what = printable(f"{top}/{name}/" if top else f"{name}/")
+                why = "no video that a list can name was found in it, so that it is no class"
+                problems.append(Problem("no_class", what, why))
+    return problems
 
 
 def _is_listable(path: str, below: FolderContents) -> bool:
@@ -282,16 +322,32 @@ def check_not_empty(folder: OwnFolder) -> None:
             )
     trained = {video.class_name for video in folder.videos if video.part == TRAIN}
     if folder.parts and folder.labelled and (untrained := sorted(there - trained)):
-        raise OwnFolderError(
-            f"data.videos={folder.root}: the class {untrained[0]} has videos to test on and none "
-            f"in the split {TRAIN}: add some, or move its folder away"
-        )
+        raise OwnFolderError(_said_of_untrained(folder, untrained[0]))
+
+
+def _said_of_untrained(folder: OwnFolder, name: str) -> str:
+    """Return the error of a class that has test videos alone, and what became of the others."""
+    gone = [
+        each
+        for each in folder.problems
+        if _of_class(each.what, name)
+        and SPLIT_NAMES.get(each.what.split("/")[0].casefold()) == TRAIN
+    ]
+    none = f"data.videos={folder.root}: the class {name} has videos to test on and none"
+    if not gone:
+        return f"{none} in the split {TRAIN}: add some, or move its folder away"
+    said = "; ".join(f"{each.what}: {each.where}" for each in gone[:3]) + "; ..." * (len(gone) > 3)
+    return (
+        f"{none} left in the split {TRAIN}: {in_words(len(gone), 'file')} there could not be used "
+        f"({said}). Add others there, or move the folders of the class away"
+    )
 
 
 def _of_class(path: str, name: str) -> bool:
     return any(_key(folder) == _key(name) for folder in path.split("/")[:-1])
 
 
-def has_test(folder: OwnFolder) -> bool:
-    """Tell whether some videos are of a test part already."""
-    return any(video.part == TEST for video in folder.videos)
+def in_words(count: int, noun: str) -> str:
+    """Return a number and its noun, in the plural for all numbers but 1."""
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{'' if count == 1 else ending}"

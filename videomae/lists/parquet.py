@@ -68,6 +68,11 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ENDING
 
 
+def place_of(path: Path, line: int) -> str:
+    """Return the place of a clip in a list, its row or its line, as messages begin with it."""
+    return f"{path}: row {line}" if is_parquet(path) else f"{path}:{line}"
+
+
 def parquet_rows(path: Path, data: DataConfig, *, labelled: bool) -> Iterator[ListedRows]:
     """Yield the rows of a list, piece by piece.
 
@@ -287,25 +292,23 @@ class _RowReader:
         self.names = [PATH, *optional, *[LABEL] * (one_class or (labelled and LABEL in kinds))]
 
     def _check_label(self) -> None:
-        """Check that the labels are of a type that data.target can learn."""
+        """Check that the labels, where they are needed, are of a type that data.target learns."""
         kind, target = self.label, self.data.target
-        if kind is None:
-            if self.labelled:
-                raise ClipListError(
-                    f"{self.path} has no column {LABEL}: data.target={target} needs one of "
-                    f"{WANTED.get(target, 'its targets')}"
-                )
+        if not self.labelled:
             return
+        if kind is None:
+            raise ClipListError(
+                f"{self.path} has no column {LABEL}: data.target={target} needs one of "
+                f"{WANTED.get(target, 'its targets')}"
+            )
         several = _is_list(kind)
         inner = kind.value_type if several else kind
         whole, number = pa.types.is_integer(inner), pa.types.is_floating(inner)
         fits = {CLASS: whole and not several, MULTILABEL: whole and several}
-        known = whole or number or (pa.types.is_null(inner) and not self.labelled)
-        if not (fits.get(target, known) if self.labelled else known):
-            wanted = WANTED.get(target, "numbers") if self.labelled else "numbers"
+        if not fits.get(target, whole or number):
             raise ClipListError(
                 f"{self.path}: column {LABEL} is of type {kind}: data.target={target} needs "
-                f"{wanted}"
+                f"{WANTED.get(target, 'numbers')}"
             )
 
     def rows(self, batch: Any, first: int) -> ListedRows:
@@ -318,7 +321,11 @@ class _RowReader:
         if LABEL in self.names:
             column = batch.column(LABEL)
             if self.labelled:
-                _refuse(self.path, column.is_null(), first, "label is null: give it, or leave it")
+                _refuse(
+                    *(self.path, column.is_null(), first),
+                    f"label is null, and data.target={self.data.target} needs one of each row: "
+                    "fill it in, or leave the row out",
+                )
             if pa.types.is_integer(column.type) and self.data.target != REGRESSION:
                 numbers["label"] = _whole(column)
             else:

@@ -12,11 +12,18 @@ from pathlib import Path
 from videomae.config import ConfigError, DataConfig, ListFormat, is_template
 from videomae.config.typed import check_types
 from videomae.lists.annotations import MOST_CLASSES
-from videomae.lists.published import PARTS, TEST, TRAIN, VAL
+from videomae.lists.published import PARTS, PUBLISHED, TEST, TRAIN, VAL
 from videomae.run.files import read_json
+from videomae.run.given import Given
 
 FILE_NAME = "prepared.json"
 CLASSES = "classes.txt"
+NOTHING = Given()
+"""A command line that gives no setting."""
+OWN_LISTS = "prepared"
+"""Name of the folder of a run with the lists that it made of data.videos."""
+CUSTOM = "custom"
+"""Name of the data config that stands for no data set."""
 ALL = "all"
 """Value of data.split that stands for every split in turn."""
 
@@ -117,8 +124,11 @@ def _check(prepared: Prepared) -> None:
         raise ValueError(wrong[0])
 
 
-def with_prepared(data: DataConfig) -> DataConfig:
+def with_prepared(data: DataConfig, told: Given = NOTHING) -> DataConfig:
     """Return `data` with the settings of data.prepared wherever it has none itself.
+
+    With the names of the classes comes their number, unless the command line gives another; that
+    of an exp gives way, as it is that of the whole data set.
 
     If the data set has no test list, its validation list, on which papers report, is the test list
     and is not used for choosing the best weights.
@@ -137,6 +147,7 @@ def with_prepared(data: DataConfig) -> DataConfig:
         files[TEST] = files.pop(VAL)
     published = lists[TRAIN].published if TRAIN in lists else None
     auto = data.list_format is ListFormat.auto
+    decides = data.class_names is None and not told.itself("data.classes")
     return replace(
         data,
         root=data.root or prepared.root,
@@ -145,11 +156,36 @@ def with_prepared(data: DataConfig) -> DataConfig:
         test_list=data.test_list or files.get(TEST),
         num_train=published or data.num_train,
         class_names=data.class_names or str(directory / CLASSES),
-        classes=data.classes or prepared.classes,
+        classes=prepared.classes if decides else data.classes or prepared.classes,
         list_format=ListFormat[prepared.list_format] if auto else data.list_format,
         frame_template=data.frame_template or prepared.frame_template,
         first_frame=prepared.first_frame if auto else data.first_frame,
     )
+
+
+def data_name(data: DataConfig, chosen: str | None) -> str:
+    """Return the name of the data set of data.test_list, for tables of results.
+
+    It is that of the prepared lists: the data set that they are of, else the folder they lie in, or
+    for lists that a run made of data.videos the folder of the videos. Without them, it is the name
+    of the data config, else that of the list or, for test.txt and the like, of its folder.
+
+    Args:
+        data: settings with their lists, as `with_prepared` returns them.
+        chosen: name of the data config; None: unknown, or its lists were replaced.
+    """
+    test_list = Path(str(data.test_list)).absolute()
+    if data.prepared is not None:
+        directory = Path(data.prepared).absolute()
+        if test_list.is_relative_to(directory):
+            prepared = read_prepared(directory)
+            if prepared.dataset in PUBLISHED:
+                return prepared.dataset
+            own = directory.name == OWN_LISTS
+            return (Path(prepared.root) if own else directory).name
+    if chosen not in (None, CUSTOM):
+        return chosen
+    return test_list.parent.name if test_list.stem in PARTS else test_list.stem
 
 
 def _number(data: DataConfig, prepared: Prepared) -> int | None:

@@ -14,7 +14,7 @@ from videomae.lists.annotations import Annotations, reader_of
 from videomae.lists.locate import Located, locate
 from videomae.lists.matching import IN_TWO_PARTS, MatchedLists, Problem
 from videomae.lists.own import of_folders, read_csv
-from videomae.lists.published import PARTS, PUBLISHED, TRAIN, UNUSED, VAL
+from videomae.lists.published import CLASSES, PARTS, PUBLISHED, TRAIN, UNUSED, VAL
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.run.console import Facts
 from videomae.run.files import write_text
@@ -86,17 +86,15 @@ def print_counts(
 ) -> None:
     """Log the numbers of videos of the lists beside the published ones, and the problems by
     kind."""
-    rows = [("classes", f"{len(annotations.classes):,}", "")]
+    classes = len(annotations.classes)
+    rows = [("classes", f"{classes:,}", _beside(CLASSES.get(dataset), classes))]
     for split in annotations.splits:
         for part in PARTS:
             found = len(lists.entries.get((split, part), []))
             published = PUBLISHED.get(dataset, {}).get(split, {}).get(part)
             if found or published:
-                note = "" if published is None else f"published: {published:,}"
-                if published not in (None, found):
-                    note += f" ({found - published:+,})"
                 name = part if split is None else f"split {split} {part}"
-                rows.append((name, f"{found:,}", note))
+                rows.append((name, f"{found:,}", _beside(published, found)))
     logger.info(Facts(f"{dataset!s}: videos", rows))
     for note in annotations.notes:
         logger.info(note)
@@ -109,6 +107,13 @@ def print_counts(
         logger.info(line)
     if counts or located.below.left_out:
         logger.info(f"all of them: {problems}")
+
+
+def _beside(published: int | None, found: int) -> str:
+    """Return a published count, and by how much the found one differs; empty: there is none."""
+    if published is None:
+        return ""
+    return f"published: {published:,}" + f" ({found - published:+,})" * (found != published)
 
 
 def check_lists(

@@ -20,3 +20,12 @@ PUBLISHED: dict[str, dict[int | None, dict[str, int]]] = {
     Dataset.ssv2: {None: {TRAIN: 168_913, VAL: 24_777}},
 }
 """Videos of the published lists, by split (None: there is one only) and part."""
+CLASSES: dict[str, int] = {
+    Dataset.ucf101: 101,
+    Dataset.hmdb51: 51,
+    Dataset.k400: 400,
+    Dataset.k600: 600,
+    Dataset.k710: 710,
+    Dataset.ssv2: 174,
+}
+"""Classes of the published data sets."""

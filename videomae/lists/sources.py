@@ -6,8 +6,9 @@ well the recording was remembered. So a split takes whole sources, where names t
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 YOUTUBE = re.compile(r"([\w-]{11})_(\d{1,6})_(\d{1,6})")
@@ -20,12 +21,24 @@ NUMBERED = re.compile(
     re.IGNORECASE,
 )
 """Names that end in the number of a clip: beach_000123, v_Archery_g01_c02, beach (2)."""
-SAYS_NOTHING = re.compile(
-    r"(img|vid|mvi|mov|dsc[nf]?|gopr|g[hpx]|pxl|movie|videos?|clips?|file|output|out|sample|"
-    r"screen|recording|rec|train|test|val|frame|seq|sequence|scene|shot|part|[a-z])?[\W_]*",
-    re.IGNORECASE,
-)
-"""Words that cameras and programs put before a number: no name of a recording."""
+WORDS = """
+img vid mvi mov dsc dscn dscf gopr gh gp gx pxl movie movies video videos clip clips film films file
+output out sample screen recording recordings screencast capture captures footage rec train test val
+frame seq sequence scene shot part take untitled new whatsapp copy
+vidéo vidéos enregistrement sans titre vídeo vídeos grabación gravação captura clipe sin título
+registrazione filmato senza titolo aufnahme aufnahmen aufzeichnung bildschirmaufnahme ohne titel neu
+opname filmpje inspelning optagelse opptak wideo nagranie filmik záznam felvétel videó înregistrare
+tallenne видео видеозапись запись экрана ролик клип фильм відео запис ролік без названия назви
+βίντεο kay\u0131t kayd\u0131 ekran rekaman klip bản ghi
+動画 映像 ビデオ 録画 名称未設定 视频 視頻 影片 录像 錄影 录屏
+屏幕录制 無題 未命名 동영상 영상 비디오 녹화
+فيديو الفيديو تسجيل مقطع ویدیو فیلم ویڈیو וידאו סרטון הקלטה वीडियो ভিডিও วิดีโอ คลิป
+"""
+"""Words that cameras and programs put before a number, in several languages: no name of a
+recording."""
+BETWEEN_WORDS = re.compile(r"[\s_.,()\[\]-]+")
+"""Pattern of the blanks and signs between the words of a file's name; vowel signs of Indian scripts
+are none of them."""
 
 
 class Labelled(NamedTuple):
@@ -45,17 +58,61 @@ def source_of(path: str, class_depth: int) -> str | None:
     *folders, name = path.split("/")
     if inner := folders[class_depth:]:
         return "/".join(inner)
-    stem = name.rpartition(".")[0] or name
+    stem = unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
     if found := YOUTUBE.fullmatch(stem):
         return found[1]
     found = COUNTED.fullmatch(stem) or NUMBERED.fullmatch(stem)
-    if found is None or SAYS_NOTHING.fullmatch(found[1]):
-        return None
-    return found[1]
+    return None if found is None or _says_nothing(found[1]) else found[1]
+
+
+def _plain(text: str) -> str:
+    """Return a text with accents encoded in one way, in no case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+SAYS_NOTHING = frozenset(_plain(WORDS).split())
+"""WORDS, as `_plain` makes them."""
+
+
+def _says_nothing(name: str) -> bool:
+    """Tell whether a name is made of words of cameras and programs, or of a letter, alone."""
+    words = filter(None, BETWEEN_WORDS.split(_plain(name)))
+    return all(word in SAYS_NOTHING or re.fullmatch("[a-z]", word) for word in words)
+
+
+def sources_of(videos: Sequence[Labelled], class_depth: int) -> dict[str, str | None]:
+    """Return the source of each video, by its path; None where nothing tells it.
+
+    A name that counts clips in several classes may be a camera's, in a language that is not known
+    here. It is believed only if at least half of those classes have another such name.
+
+    Args:
+        class_depth: as in `source_of`.
+    """
+    sources = {path: source_of(path, class_depth) for path, _ in videos}
+    sizes = Counter(sources.values())
+    classes, others = defaultdict(set), defaultdict(set)
+    for path, label in videos:
+        source = sources[path]
+        if source is not None:
+            if path.count("/") <= class_depth:
+                classes[source].add(label)
+            if sizes[source] > 1:
+                others[label].add(source)
+    doubtful = {
+        source
+        for source, labels in classes.items()
+        if len(labels) > 1
+        and 2 * sum(len(others[label] - {source}) > 0 for label in labels) < len(labels)
+    }
+    return {path: None if source in doubtful else source for path, source in sources.items()}
 
 
 def held_out(
-    videos: Sequence[Labelled], sources: Mapping[str, str | None], share: float
+    videos: Sequence[Labelled],
+    sources: Mapping[str, str | None],
+    share: float,
+    seen: Set[str] = frozenset(),
 ) -> tuple[set[str], list[int]]:
     """Choose the videos of a test list: a share of each class, in whole sources.
 
@@ -64,6 +121,8 @@ def held_out(
 
     Args:
         sources: the source of each path.
+        seen: paths that should not be chosen, nor others of their sources. They are only for
+            classes that have no others.
 
     Returns:
         the paths, and the labels whose videos are all of one source, which had to be divided.
@@ -86,12 +145,16 @@ def held_out(
             got.update(counts)
             left.subtract(counts)
 
-    order = _shuffled(groups)
-    for key in order:
-        take(groups[key], exact=True)
-    rest = [groups[key] for key in order if groups[key][0].path not in chosen]
-    for group in sorted(rest, key=len):  # a class of large sources only
-        take(group, exact=False)
+    order = [groups[key] for key in _shuffled(groups)]
+    known = [any(path in seen for path, _ in group) for group in order]
+    for wish in (False, True):
+        some = [group for group, is_known in zip(order, known, strict=True) if is_known is wish]
+        for group in some:
+            take(group, exact=True)
+        rest = [group for group in some if group[0].path not in chosen]
+        for group in sorted(rest, key=len):  # a class of large sources only
+            take(group, exact=False)
+        need = {label: 0 if got[label] else count for label, count in need.items()}
     return chosen, divided
 
 

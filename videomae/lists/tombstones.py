@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from videomae.config import UserError
-from videomae.lists.formats import short
+from videomae.lists.formats import MOST_SHOWN, short
 from videomae.lists.text_files import NotTextError, text_lines
 from videomae.run.files import parse_json
 
@@ -31,13 +31,17 @@ class Tombstones:
 
     Args:
         rows: for each tombstone the names that it gives.
+        setting: the setting that named their file.
     """
 
-    def __init__(self, rows: list[dict[str, str]]) -> None:
+    def __init__(self, rows: list[dict[str, str]], setting: str) -> None:
+        self.setting = setting
         self.names = {
             name: pa.array([row.get(name) for row in rows], pa.large_string()) for name in NAMES
         }
         self.matched: NDArray[np.bool_] = np.zeros(len(rows), bool)
+        self.known: set[str] = set()
+        """Names that the videos have, and by which they were looked for."""
 
     def __len__(self) -> int:
         return len(self.matched)
@@ -54,10 +58,26 @@ class Tombstones:
             values: Arrow array of large_string, a name of each video, or null.
         """
         stones = self.names[name]
+        self.known.add(name)
         found = pc.is_in(values, value_set=stones.drop_null()).to_numpy(zero_copy_only=False)
         if found.any():
             met = pc.is_in(stones, value_set=values.filter(pa.array(found)))
             self.matched |= met.to_numpy(zero_copy_only=False)
+        return found
+
+    def unmatched(self) -> dict[str, bool]:
+        """Return the tombstones that met no video, in words.
+
+        Returns:
+            whether each gives only names that the videos do not have, so that it cannot meet any.
+        """
+        found = {}
+        left = pa.array(~self.matched)
+        columns = [self.names[name].filter(left).to_pylist() for name in NAMES]
+        for values in zip(*columns, strict=True):
+            given = {n: value for n, value in zip(NAMES, values, strict=True) if value is not None}
+            words = " ".join(f"{name}={value[:MOST_SHOWN]}" for name, value in given.items())
+            found[words] = not self.known & given.keys()
         return found
 
 
@@ -83,7 +103,7 @@ def read_tombstones(path: Path, key: str) -> Tombstones:
         raise TombstoneError(
             f"{key}={path} cannot be read ({error}): give JSON lines, or a text file of paths"
         ) from error
-    return Tombstones(rows)
+    return Tombstones(rows, key)
 
 
 def _names_of(line: str, place: str) -> dict[str, str]:

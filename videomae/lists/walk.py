@@ -38,8 +38,17 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 FOLDER, NO_ENDING = "folder", "no ending"
 """Values of LeftOut.ending for a folder, and for a file without an extension."""
 HIDDEN, NO_VIDEO, NO_FILE, LINKED_AGAIN = "hidden", "not_a_video", "not_a_file", "linked_again"
-EMPTY = "empty"
+EMPTY, FLOW = "empty", "optical_flow"
 """Reasons for which a file or folder is left out and counted: values of LeftOut.reason."""
+NOUNS = {
+    HIDDEN: ("hidden file or folder", "hidden files and folders"),
+    NO_VIDEO: ("file that is no video", "files that are no videos"),
+    NO_FILE: ("pipe or device", "pipes and devices"),
+    LINKED_AGAIN: ("folder that is linked again", "folders that are linked again"),
+    EMPTY: ("empty folder", "empty folders"),
+    FLOW: ("image of optical flow", "images of optical flow"),
+}
+"""Noun for one, and for several, of what is left out for each of these reasons."""
 BROKEN_LINK, UNREADABLE = "broken_link", "folder_cannot_be_read"
 UNLISTABLE = "name_no_list_can_hold"
 ADVICE = {
@@ -198,13 +207,19 @@ def told(left_out: Sequence[LeftOut]) -> Iterator[str]:
     """Yield a log line for each reason for which files were left out."""
     for reason, group in groupby(left_out, key=lambda each: each.reason):
         parts = list(group)
-        shown = ", ".join(f"{part.ending} {part.num_files:,}" for part in parts[:ENDINGS_SHOWN])
+        shown = ", ".join(map(_counted, parts[:ENDINGS_SHOWN]))
         more = len(parts) - ENDINGS_SHOWN
         shown += f", and {more} other endings" if more > 0 else ""
+        kinds = "" if reason in (EMPTY, LINKED_AGAIN) else f" ({shown})"
         count = sum(part.num_files for part in parts)
-        yield (
-            f"left out: {count:,} {reason.replace('_', ' ')} ({shown}), such as {parts[0].example}"
-        )
+        noun = NOUNS[reason][count != 1]
+        yield f"left out: {count:,} {noun}{kinds}, such as {parts[0].example}"
+
+
+def _counted(part: LeftOut) -> str:
+    """Return the number of files of an extension, such as "3 .txt"."""
+    words = {FOLDER: "folder" if part.num_files == 1 else "folders", NO_ENDING: "without an ending"}
+    return f"{part.num_files:,} {words.get(part.ending, part.ending)}"
 
 
 @dataclass(frozen=True)

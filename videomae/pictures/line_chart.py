@@ -23,7 +23,11 @@ if TYPE_CHECKING:  # drawing comes late in a run, and may never come
 
 WIDTH, HEIGHT = 400, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 44
-"""Margins of a chart, in the units of WIDTH and HEIGHT."""
+"""Margins of a chart, in the units of WIDTH and HEIGHT; the left one at least."""
+MARGIN, DIGIT = 8, 7
+"""Width beside the values at the axis, and of each of their digits, in the same units."""
+LEAST_SPREAD = 1e-5
+"""Smallest range of an axis, as a share of its values: of less, each would have many digits."""
 MOST_POINTS = 400
 """Largest number of points of a drawn curve; in a longer curve, neighbours are averaged."""
 MOST_DOTS = 40
@@ -115,30 +119,46 @@ def _drawing(curves: Sequence[Curve], values: NDArray[np.float64], smooth: bool)
             _draw(ax, few, f"s{number}" + " fine" * smooth)
             if smooth:
                 _draw(ax, _thinned(running_mean(curve)), f"s{number}")
-            elif len(few) <= MOST_DOTS:
-                dots = np.repeat(few, 3, axis=0)
+            marked = few if len(few) <= MOST_DOTS and not smooth else few[_alone(few)]
+            if len(marked):
+                dots = np.repeat(marked, 3, axis=0)
                 dots[2::3] = np.nan  # a line from each point to itself, with round ends
                 _draw(ax, dots, f"s{number} dots")
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     return file.getvalue()
 
 
+def _alone(curve: Curve) -> NDArray[np.bool_]:
+    """Return which points of a curve have no neighbours, so that no line leads to them."""
+    finite = np.concatenate([[False], np.isfinite(curve[:, 1]), [False]])
+    alone: NDArray[np.bool_] = finite[1:-1] & ~finite[:-2] & ~finite[2:]
+    return alone
+
+
 def _axes(figure: "Figure", last: float, values: NDArray[np.float64]) -> "Axes":
     """Return axes from step 0 to the last step and from the lowest to the highest value."""
     from matplotlib.ticker import MaxNLocator
 
-    size = (1 - (LEFT + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
-    ax = figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, *size))
     low, high = float(values.min()), float(values.max())
+    largest = max(abs(low), abs(high))
     if low == high:  # a level line in the middle
-        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
-    ax.set(xlim=(0, max(last, 1)), ylim=(low, high))
-    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-    ax.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        low, high = low - (largest or 1) / 10, high + (largest or 1) / 10
+    elif high - low < largest * LEAST_SPREAD:
+        middle = (low + high) / 2
+        low, high = (middle + side * largest * LEAST_SPREAD / 2 for side in (-1, 1))
     ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     slack = (high - low) / 1e6  # for rounding
     ticks = [float(tick) for tick in ticks if low - slack <= tick <= high + slack]
-    ax.set_yticks(ticks, tick_labels(ticks))
+    if largest == 0:  # a learning rate that is still 0: there is no other value to tell
+        ticks = [0.0]
+    texts = tick_labels(ticks)
+    left = max(LEFT, MARGIN + DIGIT * max(map(len, texts), default=0))
+    size = (1 - (left + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
+    ax = figure.add_axes((left / WIDTH, BOTTOM / HEIGHT, *size))
+    ax.set(xlim=(0, max(last, 1)), ylim=(low, high))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    ax.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+    ax.set_yticks(ticks, texts)
     ax.set_xlabel("step", fontsize=12, labelpad=4)
     ax.tick_params(length=0, labelsize=12)
     ax.tick_params("x", pad=9)

@@ -3,14 +3,15 @@
     python -m videomae.report runs='outputs/*' out=outputs/report
 
 runs= is a quoted glob of run directories, of directories that videomae.evaluate or videomae.probe
-wrote, or of their results.json; several as runs='[outputs/ucf101*,outputs/k400/evaluation]'. The
-table goes to stdout: top-1 with its 95 % interval, data, weights, views, and below runs that differ
-in their seed or split their mean. out/report.html needs nothing else, offline too: the table,
-warnings of the training, curves, confused classes, the best and worst of them, features of videos
-in a plane, maps of attention, test videos with what was predicted, reconstructions (also of the
-pre-training that a run started from), unreadable videos, commands, settings and hashes. Frames are
-decoded from the videos that the run's config names; paths in it are those of the directory where
-the run was started.
+wrote, or of their results.json; several as runs='[outputs/ucf101*,outputs/k400/evaluation]'. A
+directory stands for the evaluation below it too, and for the splits of data.split=all that are
+there while their mean is not. The table goes to stdout: top-1 with its 95 % interval, data,
+weights, views, and below runs that differ in their seed or split their mean. out/report.html needs
+nothing else, offline too: the table, warnings of the training, curves, confused classes, the best
+and worst of them, features of videos in a plane, maps of attention, test videos with what was
+predicted, reconstructions (also of the pre-training that a run started from), unreadable videos,
+commands, settings and hashes. Frames are decoded from the videos that the run's config names; paths
+in it are those of the directory where the run was started.
 
     samples=6                     right and wrong test videos that are shown of each evaluation
 
@@ -34,7 +35,8 @@ PAGE = "report.html"
 def report(config: ReportConfig) -> None:
     """Print the tables of config.runs and write the page."""
     from videomae.report.about import about_page
-    from videomae.report.gather import chain, find_runs, read_run
+    from videomae.report.find import find_runs
+    from videomae.report.gather import chain, read_run
     from videomae.report.origins import check_page, data_of, hashes_of_test_list
     from videomae.report.page import page
     from videomae.report.samples import choose, read_samples
@@ -78,7 +80,7 @@ def report(config: ReportConfig) -> None:
     damaged = [each for run in runs for each in run.damaged]
     for each in damaged:
         logger.info(each)
-    logger.info(f"{len(runs)} runs: {out / PAGE}")
+    logger.info(f"{len(asked)} run{'s' * (len(asked) != 1)}: {out / PAGE}")
     if damaged:
         sys.exit(1)
 

@@ -2,16 +2,17 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from videomae.config import ConfigError
+from videomae.report.data_names import UnknownChoiceError, chosen_data, name_of_lists
+from videomae.report.find import holds_run
 from videomae.report.plain_yaml import plain_yaml
+from videomae.report.predicted import Prediction, predictions_of
 from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
     BAD_FILES,
@@ -56,33 +57,6 @@ class Point(NamedTuple):
     """The number; None: it was not finite."""
 
 
-class ClassProbability(NamedTuple):
-    """A class and the probability that a model gives it."""
-
-    label: int
-    name: str
-    prob: float
-
-
-class Prediction(NamedTuple):
-    """A line of predictions.jsonl: a test video and its most probable classes."""
-
-    line: int
-    """Line number of the video in the test list, from 1."""
-    video: str
-    label: int
-    name: str
-    """Name of the true class."""
-    readable: bool
-    top: list[ClassProbability]
-    """Most probable classes, in order; empty for an unreadable video."""
-
-    @property
-    def correct(self) -> bool:
-        """Whether the most probable class is the true one."""
-        return bool(self.top) and self.top[0].label == self.label
-
-
 class Warned(NamedTuple):
     """A warning of a training, and how often it was given."""
 
@@ -111,6 +85,8 @@ class RunRecord:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     progress: str = ""
     """Progress of the training in words: its state, step and epoch."""
+    ended_early: bool = False
+    """Whether max_steps ended the training before its last epoch."""
     predictions: list[Prediction] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG pictures of figures/ that the report cannot draw from other files, by name."""
@@ -159,55 +135,19 @@ class RunRecord:
         return value
 
 
-def find_runs(patterns: str | Sequence[str]) -> list[Path]:
-    """Return the directories with a run or an evaluation, each once, in the order of the patterns.
-
-    Args:
-        patterns: globs of such directories or of their results.json; a text may hold several,
-            with commas between them.
-
-    Raises:
-        ConfigError: a pattern matches nothing, or nothing that holds a run.
-    """
-    if isinstance(patterns, str):
-        patterns = patterns.split(",")
-    found: dict[Path, Path] = {}
-    for pattern in (pattern.strip() for pattern in patterns):
-        matches = [Path(match) for match in sorted(glob(pattern, recursive=True))]
-        runs = [path.parent if path.name == RESULTS else path for path in matches]
-        runs = [path for path in runs if os.path.isdir(path) and holds_run(path)]
-        if not matches:
-            raise ConfigError(
-                f"runs={pattern} matches nothing: give run directories or their {RESULTS}, as a "
-                "quoted glob such as runs='outputs/*'"
-            )
-        if not runs:
-            some = ", ".join(map(str, matches[:3])) + (" ..." if len(matches) > 3 else "")
-            raise ConfigError(
-                f"runs={pattern} matches {some}, which hold no run: neither {RESULTS} nor {METRICS}"
-            )
-        for path in runs:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def holds_run(directory: Path) -> bool:
-    """Return whether a directory holds metrics of a run, or results."""
-    return any(os.path.isfile(directory / name) for name in (RESULTS, METRICS))
-
-
 def read_run(directory: Path) -> RunRecord:
     """Return the content of a run directory; missing and damaged files are noted, not errors."""
     run = RunRecord(directory)
     run.config = _mapping(run, CONFIG, plain_yaml)
     run.environment = _mapping(run, ENVIRONMENT, parse_json)
-    run.data = _data_name(run)
     run.bad = _rows(run, BAD_FILES, names_a_video)
     _read_warnings(run)
     _read_results(run)
+    run.data = _data_name(run)
     _read_metrics(run)
-    if run.results and not run.results[0].probe and run.results[0].headline is None:
-        _read_predictions(run, run.results[0])
+    result = run.results[0] if run.results else None
+    if result and not (result.probe or result.headline or result.splits):
+        _read_predictions(run, result)
         if not run.predictions:
             _read_picture(run, "confusion")
     if run.is_pretraining:
@@ -271,23 +211,20 @@ def _rows(run: RunRecord, name: str, check: Check = is_any) -> list[dict[str, An
 def _data_name(run: RunRecord) -> str:
     """Return the name of the data set and its split.
 
-    It is NAME of data=NAME, else the name of the prepared directory or of the list.
+    It is the name that the results hold, else NAME of data=NAME unless its classes were replaced,
+    else the name of the folder of videos, of the prepared directory or of the list.
     """
-    path = run.directory / ".hydra" / "hydra.yaml"
-    name = None
-    if os.path.isfile(path):
+    name = run.results[0].data if run.results else None
+    if name is None:
         try:
-            name = plain_yaml(regular(path).read_text())["hydra"]["runtime"]["choices"]["data"]
-        except (OSError, LookupError, ValueError, TypeError, RecursionError, yaml.YAMLError):
-            run.damaged.append(f"{path} does not say which data were chosen")
-    if videos := run.setting("data.videos"):
-        name = Path(str(videos)).name
-    elif name in (None, "custom"):
-        prepared, test_list = run.setting("data.prepared"), run.setting("data.test_list")
-        file = prepared or test_list or run.setting("data.train_list")
-        name = Path(str(file)).stem if file else name or ""
+            name = chosen_data(run.directory)
+        except UnknownChoiceError as error:
+            run.damaged.append(str(error))
+        if videos := run.setting("data.videos"):
+            name = Path(str(videos)).name
+        name = name or name_of_lists(run.setting)
     split = run.setting("data.split")
-    return str(name) if split is None else f"{name}, split {split}"
+    return name if split is None else f"{name}, split {split}"
 
 
 def _read_results(run: RunRecord) -> None:
@@ -325,7 +262,8 @@ def _read_metrics(run: RunRecord) -> None:
     of = of if isinstance(of, int) else None
     reached = f", epoch {epochs[-1]:.4g} of {of}" if epochs and of else ""
     state = "finished" if run.finished else "not finished"
-    if run.finished and epochs and of and epochs[-1] < of:
+    run.ended_early = bool(run.finished and epochs and of and epochs[-1] < of)
+    if run.ended_early:
         state = f"ended by max_steps={run.setting('max_steps')}"
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 
@@ -340,7 +278,7 @@ def _read_predictions(run: RunRecord, result: Result) -> None:
         run.missing.append(f"{path} is not there: evaluate the weights again to see single videos")
         return
     try:
-        run.predictions = list(_predictions(_rows(run, PREDICTIONS), list(result.per_class)))
+        run.predictions = list(predictions_of(_rows(run, PREDICTIONS), list(result.per_class)))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         run.damaged.append(f"{path} is not what an evaluation writes: {error!r}")
         return
@@ -379,15 +317,3 @@ def _read_picture(run: RunRecord, name: str) -> None:
         run.pictures[name] = content
     else:
         run.damaged.append(f"{path} is no PNG picture")
-
-
-def _predictions(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Prediction]:
-    for row in rows:
-        top = [
-            ClassProbability(int(g["label"]), str(g["class"]), float(g["prob"])) for g in row["top"]
-        ]
-        own = int(row["label"]), str(row["class"])
-        for label, name in (own, *((guess.label, guess.name) for guess in top)):
-            if not 0 <= label < len(names) or names[label] != name:
-                raise NotOursError(f"class {label} is not {name!r} in {RESULTS}")
-        yield Prediction(int(row["line"]), str(row["video"]), *own, bool(row["readable"]), top)

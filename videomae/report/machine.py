@@ -23,7 +23,7 @@ from rich.text import Text
 
 from videomae.config import ConfigError, DoctorConfig, UserError
 from videomae.data.checks import listed_data
-from videomae.data.forgetting import with_tombstones
+from videomae.data.forgetting import warn_of_unmatched, with_tombstones
 from videomae.lists.clips import read_clips
 from videomae.run.console import SafeConsole
 from videomae.run.cores import available_cores
@@ -280,6 +280,7 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
         listed = Path(str(config.list))
         clips = read_clips(listed, data, labelled=False, key="list")
         clips = with_tombstones(clips, listed, data, "list").without_forgotten()
+        warn_of_unmatched({"list": clips})
     except UserError as error:
         yield Finding(ERROR, "list", str(error))
         return
@@ -299,7 +300,7 @@ def videos(config: DoctorConfig) -> Iterator[Finding]:
             continue
         took = 1000 * (time.perf_counter() - began)
         height, width = frames.shape[1:3]
-        text = f"{clip.path}: {count} frames of {width} x {height} px"
+        text = f"{clip.name}: {count} frames of {width} x {height} px"
         text += f", {video.fps:.4g} per second" if video.fps else ""
         yield Finding(OK, what, f"{text}, {len(frames)} of them in {took:.0f} ms")
     if damaged:

@@ -16,8 +16,9 @@ from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.report import images
 from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
-from videomae.report.gather import Prediction, RunRecord
+from videomae.report.gather import RunRecord
 from videomae.report.plane import plane_of
+from videomae.report.predicted import Prediction
 from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -74,6 +75,7 @@ def page(
         _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
         for run in runs
     ]
+    rowed = {row.run.directory.resolve() for row in (*table, *pretraining_table) if row.run}
     columns, table = without_empty(COLUMNS, table)
     return environment.get_template("page.html").render(
         about=about,
@@ -87,6 +89,7 @@ def page(
         pretraining_columns=PRETRAINING_COLUMNS,
         pretraining_rows=[_row(row, anchors) for row in pretraining_table],
         sections=sections,
+        num_rows=len(rowed),
     )
 
 
@@ -123,6 +126,7 @@ def _section(
         "directory": str(run.directory),
         "kind": _kind(run),
         "progress": run.progress,
+        "splits": _splits(run, result, anchors),
         "parents": [(str(path), anchors.get(path.resolve())) for path in parents],
         "origin": origin_of(run),
         "warnings": run.warnings,
@@ -150,7 +154,19 @@ def _kind(run: RunRecord) -> str:
         return "pre-training"
     if run.results and run.results[0].probe:
         return "probe"
+    if run.results and (splits := run.results[0].splits):  # which has no curves of its own
+        kind = "fine-tuning" if "chosen" in run.results[0].weights else "evaluation"
+        return f"{kind} of {len(splits)} splits"
     return "fine-tuning" if run.trained else "evaluation"
+
+
+def _splits(
+    run: RunRecord, result: Result | None, anchors: Mapping[Path, str]
+) -> list[tuple[str, str | None]]:
+    """Return the directories of the splits of a mean, each with its anchor if it is on the page."""
+    numbers = [number for number in result.splits if number.isdecimal()] if result else []
+    paths = [run.directory / f"split{number}" for number in numbers]
+    return [(str(path), anchors.get(path.resolve())) for path in paths]
 
 
 def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64] | None, list[str]]:
@@ -166,10 +182,15 @@ def _confusion(run: RunRecord, result: Result | None) -> tuple[NDArray[np.int64]
 
 
 def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> dict[str, Any]:
+    """The classes that test videos have or were taken for, as a table or as a picture."""
     if counts is None:
         return {}
-    if len(names) > MOST_IN_TABLE:
-        return {"picture": images.confusion_picture(counts[:, :-1]), "classes": len(names)}
+    known = len(names)
+    own = np.flatnonzero(counts[:, :-1].any(0) | counts.any(1)).tolist()
+    counts, names = counts[np.ix_(own, [*own, known])], [names[label] for label in own]
+    found = {"classes": len(own), "known": known}
+    if len(own) > MOST_IN_TABLE:
+        return found | {"picture": images.confusion_picture(counts[:, :-1])}
     columns = [*names, "unreadable"] if counts[:, -1].any() else list(names)
     shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
     lines = [
@@ -182,7 +203,7 @@ def _confusion_table(counts: NDArray[np.int64] | None, names: Sequence[str]) -> 
         )
         for row, name in enumerate(names)
     ]
-    return {"columns": columns, "rows": lines}
+    return found | {"columns": columns, "rows": lines}
 
 
 def _pairs(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

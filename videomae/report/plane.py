@@ -58,8 +58,8 @@ def plane_of(run: RunRecord) -> dict[str, Any]:
     if len(kept.labels) < 3:
         return {}
     points, method = flattened(kept.features)
-    hues = {label: 360 * place / len(names) for place, label in enumerate(range(len(names)))}
     present, counts = np.unique(kept.labels, return_counts=True)
+    hues = {label: 360 * place / len(present) for place, label in enumerate(present.tolist())}
     order = sorted(present[np.argsort(-counts, kind="stable")][:MOST_NAMES].tolist())
     return {
         "svg": _drawing(points, kept.labels, names, hues),

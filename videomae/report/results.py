@@ -32,8 +32,10 @@ class Result:
     probe: str | None = None
     """Its kind, if it is the result of one."""
     weights: dict[str, Any] = field(default_factory=dict)
-    """Which were chosen in a fine-tuning, and how."""
+    """Which were chosen in a fine-tuning, and how; of a mean of splits, those of its splits."""
     sha256: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
+    """Name of the data set; None: not recorded, as by a fine-tuning."""
     splits: dict[str, float] = field(default_factory=dict)
     """Top-1 of each split, where the result is a mean of splits."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class Result:
     """Name and value of the result, where it is no accuracy."""
     per_value: dict[str, float] = field(default_factory=dict)
     """Mean absolute error of each number of a regression."""
+    num_forgotten: int = 0
+    """Lines of the list that were left out, as tombstones name their videos."""
 
     @property
     def main(self) -> tuple[str, float]:
@@ -73,17 +77,33 @@ class Result:
                 },
                 interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
                 probe=probe,
-                weights=dict(entry.get("weights", {})),
+                weights=_weights(entry),
                 sha256={str(k): str(v) for k, v in entry.get("sha256", {}).items()},
+                data=None if entry.get("data") is None else str(entry["data"]),
                 splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
                 shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
                 headline=headline,
                 per_value={str(k): float(v) for k, v in entry.get("per_value", {}).items()},
+                num_forgotten=int(entry.get("num_forgotten", 0)),
             )
         except KeyError as error:
             raise NotOursError(f"it has no {error}") from error
         except (TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
             raise NotOursError(str(error)) from error
+
+
+def _weights(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which weights were chosen; of a mean of splits, which in each, equal ones once."""
+    if "weights" in entry:
+        return dict(entry["weights"])
+    every = [dict(split.get("weights", {})) for split in entry.get("splits", {}).values()]
+    joined = {}
+    for key in every[0] if every else ():
+        values = [each[key] for each in every if key in each]
+        same = all(value == values[0] for value in values)
+        if len(values) == len(every):
+            joined[key] = values[0] if same else ", ".join(map(str, values))
+    return joined
 
 
 def _per_class(entry: Mapping[str, Any], headline: object) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from videomae.data.forgetting import with_tombstones
 from videomae.lists.clips import read_clips
 from videomae.lists.formats import Clip
 from videomae.lists.tombstones import TombstoneError
-from videomae.report.gather import Prediction
+from videomae.report.predicted import Prediction
 from videomae.run.files import regular, sha256
 from videomae.video.interface import DecodeError
 from videomae.video.opening import open_clip, reading_here

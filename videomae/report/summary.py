@@ -73,6 +73,8 @@ def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
                 table.append(TableRow(cells, run=run))
             else:
                 remarks = tuple(_remarks(result, most[run.data]))
+                if run.ended_early:
+                    remarks += (run.progress,)
                 table.append(TableRow(tuple(_cells(name, run, result)), remarks, run, result))
         table += _mean(members)
     return table
@@ -119,7 +121,8 @@ def _remarks(result: Result, most: int) -> Iterator[str]:
 def weights_of(run: RunRecord, result: Result) -> str:
     """Return the evaluated weights in words: last or best of a fine-tuning, or their path."""
     if "chosen" in result.weights:
-        return f"{result.weights['chosen']}, step {result.weights.get('step', '?')}"
+        step = str(result.weights.get("step", "?"))
+        return f"{result.weights['chosen']}, step{'s' if ',' in step else ''} {step}"
     if run.trained:  # a run of before there was a choice, or an evaluation took its results' place
         return NONE if result.sha256 else "last"
     return str(run.setting("weights") or NONE)

@@ -1,6 +1,7 @@
 """Checks of settings and output paths before a command begins and writes anything."""
 
 import os
+import shlex
 from pathlib import Path
 
 from videomae.config import ConfigError, Precision, RunConfig
@@ -9,11 +10,12 @@ from videomae.run.addresses import is_address
 from videomae.run.files import DOES_NOT_EXIST, why_missing
 
 
-def require(config: object, *keys: str) -> None:
+def require(config: object, *keys: str, prepared: Path | None = None) -> None:
     """Check that some settings of a config are set, and that the files they name exist.
 
     Args:
         keys: dotted names, such as data.train_list.
+        prepared: a prepared directory that suits the command, for the error; None: none is known.
 
     Raises:
         ConfigError: something is missing; the error names all of it, and the overrides to give.
@@ -33,9 +35,14 @@ def require(config: object, *keys: str) -> None:
         elif known.rules.must_exist and (reason := why_missing(str(value))):
             rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
+        lists = "data.prepared=DIR gives lists and root: python -m videomae.prepare --help"
+        if prepared is not None:
+            lists = (
+                f"the run of these weights made lists: {shlex.quote(f'data.prepared={prepared}')}"
+            )
         tips = {
             "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
-            "  data.t": "data.prepared=DIR gives lists and root: python -m videomae.prepare --help",
+            "  data.t": lists,
         }
         rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
         raise ConfigError("not enough to start with:\n" + "\n".join(rows))

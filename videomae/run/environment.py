@@ -24,27 +24,36 @@ from videomae.run.text import redacted
 PACKAGES = ("torch", "torchvision", "timm", "decord", "decord2", "numpy", "hydra-core", "omegaconf")
 
 
-def describe_run(run: Run, config: object, hashes: Mapping[str, str]) -> None:
+def describe_run(
+    run: Run, config: object, hashes: Mapping[str, str], began: datetime | None = None
+) -> None:
     """Write environment.json, which marks the directory of a run, then config.yaml and .hydra/.
 
     Args:
         hashes: SHA-256 of the lists and of the starting weights, by setting.
+        began: when the run began, with its time zone; None: now.
     """
     directory = run.directory
     begin_record(directory)
     texts = {CONFIG: as_yaml(config)} | composition()
     for name in (ENVIRONMENT, *texts):
         made(directory, name)
-    write_environment(directory, run.device, hashes)
+    write_environment(directory, run.device, hashes, began)
     for name, text in texts.items():
         write_text(directory / name, text)
 
 
-def write_environment(directory: Path, device: torch.device, hashes: Mapping[str, str]) -> None:
+def write_environment(
+    directory: Path,
+    device: torch.device,
+    hashes: Mapping[str, str],
+    began: datetime | None = None,
+) -> None:
     """Write environment.json; an earlier one, as of a resumed run, is kept below "before".
 
     Args:
         hashes: SHA-256 of the lists and of the starting weights, by setting.
+        began: when the run began, with its time zone; None: now.
     """
     versions = {}
     for package in PACKAGES:
@@ -55,7 +64,7 @@ def write_environment(directory: Path, device: torch.device, hashes: Mapping[str
     cuda = device.type == "cuda"
     facts: dict[str, object] = {
         "command": [redacted(argument) for argument in sys.argv],
-        "began": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "began": (began or datetime.now().astimezone()).isoformat(timespec="seconds"),
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

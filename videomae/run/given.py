@@ -7,13 +7,14 @@ stays as it is.
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from videomae.config import ConfigError, OptimConfig
+from videomae.config import ConfigError, OptimConfig, config_dir
 from videomae.run.overrides import split
 
 SMALL = "small"
@@ -32,6 +33,8 @@ class Given:
     """Names in `keys` by which a config of a group was chosen, as by model=vit_small."""
     data: str | None = None
     """The name of the data config, which an exp or the command line chose; None: not known."""
+    folders: tuple[Path, ...] = ()
+    """Folders of configs that the command line names, by --config-dir or hydra.searchpath."""
 
     def has(self, key: str) -> bool:
         """Tell whether a setting was given, by itself or with its group."""
@@ -81,7 +84,9 @@ def remember(config: object, hydra: HydraConf | DictConfig) -> None:
     """
     choices = hydra.runtime.choices
     told = given_of(hydra.overrides.task, choices.get("exp"))
-    _given[id(config)] = replace(told, data=choices.get("data"))
+    paths = [Path(each.path) for each in hydra.runtime.config_sources if each.schema == "file"]
+    folders = tuple(path for path in paths if path != config_dir())
+    _given[id(config)] = replace(told, data=choices.get("data"), folders=folders)
     weakref.finalize(config, _given.pop, id(config), None)
 
 

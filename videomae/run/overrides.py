@@ -55,21 +55,21 @@ def literal(words: Sequence[str], config_class: type) -> list[str]:
     between values and Hydra's functions.
     """
     sweeps = bool(SWEEPS & set(words))
-    quoted = []
+    read = []
     for word in words:
         found = split(word)
         known = _known(found.key, config_class) if found and found.value else None
         if found and found.value and known and known.rules.is_path:
             word = str(found._replace(value=_as_path(found.value, sweeps)))
-        quoted.append(word)
-    return quoted
+        read.append(word)
+    return read
 
 
 def _as_path(value: str, sweeps: bool) -> str:
     if sweeps and FUNCTION.fullmatch(value):
         return value
     values = _elements(value) if sweeps else [value]
-    return ",".join(_quoted(each) for each in values)
+    return ",".join(quoted(each) for each in values)
 
 
 def _elements(value: str) -> list[str]:
@@ -77,7 +77,8 @@ def _elements(value: str) -> list[str]:
     return re.findall(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""", value)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Return a text as Hydra reads it back, in quotes if it needs them."""
     whole = re.fullmatch(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", value, re.DOTALL)
     plain = PLAIN.fullmatch(value) and not NOT_TEXT.fullmatch(value)
     if plain or value == "null" or "${" in value or whole:
@@ -98,11 +99,17 @@ def _known(key: str, config_class: type) -> Known | None:
 
 
 def check_names(words: Sequence[str], config_class: type) -> None:
-    """Check that the settings and the configs that overrides name exist.
+    """Check that the settings, the configs and the folders of configs that are named exist.
 
     Raises:
         ConfigError: one does not; the error proposes the nearest names.
     """
+    for folder in _config_dirs(words):
+        if not Path(folder).is_dir():
+            raise ConfigError(
+                f"--config-dir={folder} is no folder: give one that holds folders of settings, "
+                "such as exp and data"
+            )
     folders = folders_of(words)
     for word in words:
         found = split(word)

@@ -66,18 +66,23 @@ MADE_BY_A_RUN = (
 environment.json counts as written by a run."""
 OCTAL = re.compile(rb"\\([0-7]{3})")
 """Pattern of an octal escape, as /proc/self/mountinfo writes blanks in names."""
+GO_ON = "go on with it by resume=auto, replace it by overwrite=true, or choose another output_dir"
+"""Advice where output_dir holds a run that a training could go on with."""
 RESULTS_OF_A_RUN = (WEIGHTS, RESULTS)
 REMOVED_LAST = (METRICS, ENVIRONMENT)
 """Files that mark the directory of a run: with them, an interrupted removal can be continued."""
 
 
-def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> None:
+def check_unused(
+    directory: Path, *, overwrite: bool, restart: bool = False, remedy: str = GO_ON
+) -> None:
     """Check that a new run would neither mix with nor replace the files of a directory.
 
     Args:
         overwrite: whether files that this package's commands wrote there may be replaced.
         restart: whether the files of a run that was killed before its first checkpoint may be
             replaced. Such a directory holds environment.json, which a run writes first.
+        remedy: advice where the directory holds a run, for the error.
 
     Raises:
         RunExistsError: it would.
@@ -103,8 +108,7 @@ def check_unused(directory: Path, *, overwrite: bool, restart: bool = False) -> 
     kept = RESULTS_OF_A_RUN if restart else MADE_BY_A_RUN
     if found := [name for name in found if name in kept]:
         raise RunExistsError(
-            f"output_dir={directory} already holds a run ({', '.join(found)}): go on with it by "
-            "resume=auto, replace it by overwrite=true, or choose another output_dir"
+            f"output_dir={directory} already holds a run ({', '.join(found)}): {remedy}"
         )
 
 

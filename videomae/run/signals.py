@@ -1,5 +1,6 @@
 """Signals that ask a run to stop: they are noted, and the run stops after the current step."""
 
+import logging
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ from threading import Thread
 from types import FrameType
 
 from videomae.run.parallel import UNDER_TORCHRUN
+
+logger = logging.getLogger(__name__)
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ECHO_S = 2.0
@@ -48,19 +51,18 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def at_once(handled: int, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` in a thread whenever the signal `handled` comes, while the block runs.
+def at_once(act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` in a thread with the number of each signal that comes, while the block runs.
 
     Python's own handlers run in the main thread, which may be waiting for a device or another
-    process. The signal must have a Python handler.
+    process. Only signals that have a Python handler count.
     """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
 
     def listen() -> None:
         while number := receiver.recv(1)[0]:
-            if number == handled:
-                act()
+            act(number)
 
     thread = Thread(target=listen, name="signals", daemon=True)
     thread.start()
@@ -73,6 +75,29 @@ def at_once(handled: int, act: Callable[[], None]) -> Iterator[None]:
         thread.join()
         receiver.close()
         sender.close()
+
+
+def stop_notice(world: int) -> Callable[[int], None]:
+    """Return a function that logs how a run ends when the first signal asks it to.
+
+    Args:
+        world: number of processes of the run.
+    """
+    told = list[int]()
+
+    def tell(number: int) -> None:
+        if told or number not in STOPPING:
+            return
+        told.append(number)
+        steps = "this step" if world == 1 else "this step and perhaps the next one"
+        by_hand = number == signal.SIGINT
+        logger.info(
+            f"{'Ctrl-C' if by_hand else signal.Signals(number).name}: the run finishes {steps}, "
+            "then writes a checkpoint and ends"
+            + ("; Ctrl-C again ends it without the checkpoint" if by_hand else "")
+        )
+
+    return tell
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from videomae.config import (
 )
 from videomae.data.checks import read_list, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips, ValidationClips
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
 from videomae.evaluation.head import Head
@@ -87,8 +88,9 @@ class Finetuning(TrainingStage):
         self.run = run
         self.lists = read_lists(config)
         self.clips = self.lists.train
-        self.head = new_head(config.data, self.clips)
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
+        warn_of_unmatched(others | {"data.test_list": self.lists.test})
+        self.head = new_head(config.data, self.clips)
         self.shared = warn_of_shared(self.lists.test, "data.test_list", others)
         self.checkpoint = check_run(config)
         self._weights, parents = starting_weights(config, self.checkpoint)
@@ -140,7 +142,7 @@ class Finetuning(TrainingStage):
                 chance_loss(labels, len(names), optim.label_smoothing),
                 "loss_at_chance",
                 f"guessing among {len(names)} classes",
-                f"nothing of the labels is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                f"nothing of the labels is learned yet at rates up to {plan.highest_lr:.3g}; give "
                 "a larger optim.lr, or a smaller one where the loss has risen, and look at "
                 "figures/training_clips.png for labels that do not belong to their videos",
             )
@@ -269,7 +271,7 @@ def starting_model(
 def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> None:
     """Say how the labels of the lists are spread, and name some clips and picture them decoded."""
     other = {"data.val_list": lists.val} if lists.val else {"data.test_list": lists.test}
-    both = {"data.train_list": lists.train} | other
+    both = {"data.train_list": lists.train.without_forgotten()} | other
     for line in head.compare(both):
         logger.info(line)
     kept = dataset.clips.kept()
@@ -280,7 +282,7 @@ def show_data(run: Run, dataset: TrainingClips, lists: Lists, head: Head) -> Non
         bad = batch.bad
         found = f"cannot be read: {bad[0].error}" if bad else head.truth(clip)
         shown.append(batch.clip[0])
-        captions.append(f"line {clip.line}: {clip.path}: {found}")
+        captions.append(f"line {clip.line}: {clip.name}: {found}")
         logger.info(f"  {captions[-1]}")
     path = made(run.directory, "figures/training_clips.png")
     save_clips(path, torch.stack(shown), captions)

@@ -64,6 +64,21 @@ def low_rate_of_run(config: TrainConfig, plan: Plan) -> GuardMessage | None:
     return low_rate(config.optim, plan, usual_rate(config, plan.num_clips))
 
 
+def rising_rate(optim: OptimConfig, plan: Plan) -> GuardMessage | None:
+    """Find a learning rate that rises to its end, as an optim.base_lr below optim.min_lr makes it.
+
+    With optim.lr, the plan refuses it.
+    """
+    if plan.min_lr <= plan.peak_lr:
+        return None
+    text = (
+        f"the learning rate rises from {plan.peak_lr:.3g} after the warm-up ({rate_in_words(optim)}"
+        f") to {plan.min_lr:.3g} at the end (optim.min_lr {optim.min_lr:g}): give a larger rate by "
+        "optim.lr, or a smaller optim.min_lr, such as 0"
+    )
+    return GuardMessage("rising_rate", text, "optim.min_lr")
+
+
 class Patience:
     """The step from which on a run is judged: some steps after its warm-up, or its end.
 

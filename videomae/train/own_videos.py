@@ -19,10 +19,11 @@ from yaml import YAMLError
 
 from videomae.config import ConfigError, FinetuneConfig, ListFormat, PretrainConfig
 from videomae.data.own_lists import STATE, ListRequest, OwnLists, make_own_lists
+from videomae.lists.prepared import OWN_LISTS
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.run.checks import require
 from videomae.run.console import Facts
-from videomae.run.directory import CONFIG, alone
+from videomae.run.directory import CHECKPOINTS, CONFIG, alone
 from videomae.run.files import read_json, write_text
 from videomae.run.given import Given
 from videomae.run.launcher import ProcessLost
@@ -37,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig)
 
-PREPARED = "prepared"
-"""Directory of the lists, below output_dir."""
 READY = "ready.json"
 """File by which the main process tells the others that the lists are there."""
 
@@ -60,7 +59,7 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
     checkpoint = check_run(config)
     if checkpoint is not None and (before := _as_before(config, told, checkpoint.parent.parent)):
         return before
-    directory = Path(config.output_dir) / PREPARED
+    directory = Path(config.output_dir) / OWN_LISTS
     weights = None if config.weights in (None, SCRATCH) else str(config.weights)
     request = ListRequest(
         videos=Path(config.data.videos),
@@ -68,7 +67,7 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
         max_clip_bytes=config.data.max_clip_bytes,
         labels=isinstance(config, FinetuneConfig),
         val=isinstance(config, FinetuneConfig) and config.eval_every > 0,
-        earlier=Path(weights) / PREPARED if weights else None,
+        earlier=_lists_of(Path(weights)) if weights else None,
     )
 
     def make() -> None:
@@ -79,6 +78,22 @@ def with_own_videos(run: Run, config: C, told: Given) -> C:
     lists = OwnLists.read(directory)
     info = None if weights is None else read_weights(weights, like=config.model).info
     return _fitted(run, _with_lists(config, lists, Path(lists.prepared.root)), told, lists, info)
+
+
+def _lists_of(weights: Path) -> Path | None:
+    """Return the directory of the lists that weights were trained on.
+
+    None where they are of no run of this project on a folder.
+
+    Args:
+        weights: directory of a run, or a file or a checkpoint in one.
+    """
+    run = weights
+    if weights.parent.name == CHECKPOINTS:
+        run = weights.parent.parent
+    elif weights.is_file():
+        run = weights.parent
+    return run / OWN_LISTS if (run / OWN_LISTS / STATE).is_file() else None
 
 
 def _fitted(run: Run, config: C, told: Given, lists: OwnLists, info: WeightsInfo | None) -> C:
@@ -174,7 +189,7 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
     Args:
         directory: of that run.
     """
-    if not (directory / PREPARED / STATE).is_file():
+    if not (directory / OWN_LISTS / STATE).is_file():
         return None
     try:
         loaded = OmegaConf.load(directory / CONFIG)
@@ -189,7 +204,7 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
         repeats = config.data.repeats if told.has("data.repeats") else int(loaded.data.repeats)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return None
-    lists = OwnLists.read(directory / PREPARED)
+    lists = OwnLists.read(directory / OWN_LISTS)
     inside = os.path.relpath(lists.prepared.root, os.path.realpath(str(loaded.data.videos)))
     root = Path(str(config.data.videos)).resolve() / inside
     logger.info(f"the run goes on with its own lists and settings: {lists.directory}")

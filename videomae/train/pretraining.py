@@ -10,6 +10,7 @@ import torch
 from videomae.config import Precision, PretrainConfig, token_grid
 from videomae.data.checks import read_list, training_clips, warn_of_shared
 from videomae.data.dataset import TrainingClips
+from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import Batch, single_examples
 from videomae.data.mask import Masking
 from videomae.evaluation.attention import draw_attention
@@ -67,6 +68,9 @@ class Pretraining(TrainingStage):
             config = replace(config, model=model)
         self.config: PretrainConfig = config
         self.probe = epoch_probe(run, config)
+        probed = self.probe.lists.items() if self.probe else ()
+        lists = {"data.train_list": self.clips}
+        warn_of_unmatched(lists | {f"probe.{name}_list": clips for name, clips in probed})
         self.epochs_apart = config.probe.every_epochs if self.probe else 0
         self.masking = Masking(config.mask, token_grid(config.model, config.data.clip))
         self.flops = pretraining_flops(config.model, *self.masking.num_tokens())
@@ -105,7 +109,7 @@ class Pretraining(TrainingStage):
                 mean_loss(model.tubelet, model.patch),
                 "predicts_the_mean",
                 "predicting the mean colours of each tubelet",
-                f"nothing of the videos is learned yet at a peak rate of {plan.peak_lr:.3g}; give "
+                f"nothing of the videos is learned yet at rates up to {plan.highest_lr:.3g}; give "
                 "a larger optim.lr, or a smaller one where the loss has risen",
             )
             self.stuck_loss = StuckLoss(level, patience)

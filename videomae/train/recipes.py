@@ -1,9 +1,10 @@
-"""The exps under configs/exp: the header of each file, its arithmetic, and its row of a table.
+"""The exps of the package and of the user: header of each file, its arithmetic, its table row.
 
 python -m videomae.recipes prints the table.
 """
 
 import re
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from omegaconf import open_dict
 
 from videomae.config import ConfigError, RecipeStage, TrainConfig, config_dir
 from videomae.run.given import SMALL
+from videomae.run.overrides import quoted
 from videomae.run.schema import config_object, register
 from videomae.train.schedule import Plan, peak_lr
 
@@ -57,9 +59,17 @@ def read_header(exp: Path) -> Header:
     return Header(RecipeStage[command_line[1]], command_line[2].split(), facts)
 
 
-def exps() -> list[Path]:
-    """Return the files of all exps."""
-    return sorted((config_dir() / "exp").glob("*.yaml"))
+def exps(folders: Sequence[Path] = ()) -> list[Path]:
+    """Return the files of all exps; of two with one name, the one that +exp=NAME chooses.
+
+    Args:
+        folders: folders of configs beside that of the package, in the order of their search.
+    """
+    found: dict[str, Path] = {}
+    for folder in (config_dir(), *folders):
+        for path in (folder / "exp").glob("*.yaml"):
+            found.setdefault(path.stem, path)
+    return [found[name] for name in sorted(found)]
 
 
 def plan_of(config: TrainConfig) -> Plan | None:
@@ -75,10 +85,16 @@ def plan_of(config: TrainConfig) -> Plan | None:
     )
 
 
-def row(exp: Path, header: Header) -> tuple[str, ...]:
-    """Return the row of one exp, by COLUMNS; it is composed as its command composes it."""
+def row(exp: Path, header: Header, folders: Sequence[Path] = ()) -> tuple[str, ...]:
+    """Return the row of one exp, by COLUMNS; it is composed as its command composes it.
+
+    Args:
+        folders: folders of configs beside that of the package.
+    """
     register(header.stage.name)
-    composed = compose(header.stage.name, header.overrides, return_hydra_config=True)
+    places = ", ".join(quoted(f"file://{folder}") for folder in folders)
+    words = [*header.overrides, f"hydra.searchpath=[{places}]"]
+    composed = compose(header.stage.name, words, return_hydra_config=True)
     data = composed.hydra.runtime.choices["data"]
     with open_dict(composed):
         del composed["hydra"]

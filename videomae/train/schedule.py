@@ -126,6 +126,11 @@ class Plan:
         """Number of clips that pass through the model in one step."""
         return self.global_batch * self.repeats
 
+    @property
+    def highest_lr(self) -> float:
+        """Highest learning rate of the schedule, also where the rate rises to its end."""
+        return max(self.peak_lr, self.min_lr)
+
     def lr(self, step: int) -> float:
         """Return the learning rate of `step`, from 1, for parameters whose lr_scale is 1."""
         return warmup_cosine(

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from videomae.config import ConfigError, TrainConfig
+from videomae.config import ConfigError, DataConfig, TrainConfig
 from videomae.data.augment import augmentation_of
 from videomae.run.checks import check_place, check_precision
 from videomae.run.extensions import extension
@@ -66,6 +66,15 @@ def tell_directory(config: TrainConfig, told: Given) -> None:
         logger.info(
             f"output_dir={config.output_dir} is that of exp={told.exp}, whose model may be another "
             f"than {config.model.name}: name={told.exp}_{config.model.name} gives this run its own"
+        )
+
+
+def tell_classes(asked: DataConfig, used: DataConfig) -> None:
+    """Log that data.prepared has another number of classes than the exp, and decides it."""
+    if asked.classes not in (None, used.classes):
+        logger.info(
+            f"data.classes={used.classes}, as data.prepared={used.prepared} has them, in place of "
+            f"{asked.classes}"
         )
 
 

@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +36,11 @@ from videomae.run.log import RunLog
 from videomae.run.overwrite import clear_run
 from videomae.run.record import made
 from videomae.run.run import Run
-from videomae.run.signals import at_once, deferred_interrupts, stop_signals
+from videomae.run.signals import at_once, deferred_interrupts, stop_notice, stop_signals
 from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
-from videomae.train.guards import low_rate_of_run
+from videomae.train.guards import low_rate_of_run, rising_rate
 from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
@@ -137,7 +137,18 @@ class Trainer:
                 )
             if outcome.finished:
                 stage.at_end(self.log, outcome.step)
+                self._tell_unfinished(outcome.step)
         return outcome
+
+    def _tell_unfinished(self, step: int) -> None:
+        """Log that max_steps ended the training before its schedule."""
+        total = self.plan.total_steps
+        if step < total:
+            logger.info(
+                f"unfinished: max_steps={self.config.max_steps} ended training at step {step:,} of "
+                f"{total:,}, at a rate of {self.plan.lr(step):.3g}; go on by resume=auto with a "
+                "larger max_steps, or max_steps=null"
+            )
 
     def _checkpoints(self, hashes: dict[str, str]) -> "Checkpoints":
         from videomae.train.checkpoint import Checkpoints  # a slow import
@@ -192,6 +203,7 @@ class Trainer:
         )
         stage.watch(self.plan)
         if run.is_main and steps.start == 0:
+            self.log.warn(0, rising_rate(config.optim, self.plan))
             self.log.warn(0, low_rate_of_run(config, self.plan))
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
@@ -222,9 +234,16 @@ class Trainer:
         self.objective.model.train()
         pending: EnqueuedStep | None = None
         watchdog = Watchdog(run.settings.stall_timeout_s)
+        tell = stop_notice(world)
+
+        def noted(number: int) -> None:
+            tell(number)
+            if number == signal.SIGTERM and world > 1:
+                watchdog.hurry()
+
         with (
             stop_signals() as received,
-            at_once(signal.SIGTERM, watchdog.hurry) if world > 1 else nullcontext(),
+            at_once(noted),
             closing(self._batches(start + 1, last)) as batches,
             traced(profile_to, run.device, last - start) as step_done,
             watchdog,

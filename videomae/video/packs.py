@@ -129,6 +129,12 @@ class Pack:
         """Tell whether the clip's video is in the pack."""
         return self._find(clip) is not None
 
+    def holds_file(self, clip: Clip) -> bool:
+        """Tell whether the clip's file is in the pack, be it with another range of frames."""
+        source = source_of(clip)
+        row = bisect_left(range(len(self)), source, key=lambda row: self.key(row)[0])
+        return row < len(self) and self.key(row)[0] == source
+
     def open(self, clip: Clip, max_bytes: int = MAX_CLIP_BYTES) -> PackedVideo:
         """Open the video of a clip.
 
@@ -141,7 +147,7 @@ class Pack:
         row = self._find(clip)
         if row is None:
             advice = "" if clip.span is None else ", whose list has other ranges: pack this list"
-            raise DecodeError(f"{named(clip)}: not in the pack {self.name}{advice}")
+            raise DecodeError(f"{named(clip)} is not in the pack {self.name}{advice}")
         number, offset, length, crc32, num_frames = (
             self.columns[name][row].as_py()
             for name in ("shard", "offset", "length", "crc32", "num_frames")

@@ -102,7 +102,7 @@ def print_summary(out: Path, clean: Path, results: Sequence[tuple[Clip, Inspecti
     if good:
         by_length = sorted(good, key=lambda each: each[1].num_frames)
         for name, (clip, found) in (("shortest", by_length[0]), ("longest", by_length[-1])):
-            rows.append((name, f"{found.num_frames:,} frames", clip.path))
+            rows.append((name, f"{found.num_frames:,} frames", clip.name))
         middle = statistics.median(found.num_frames for _, found in good)
         rows.append(("median", f"{middle:,.0f} frames", ""))
     logger.info(Facts(f"{out / TABLE}", rows))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from videomae.config import ConfigError, PackConfig, UserError
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
-from videomae.lists.parquet import is_parquet, text_columns
+from videomae.lists.parquet import is_parquet, place_of, text_columns
 from videomae.lists.tolerance import JUDGED_FROM, too_many_bad
 from videomae.lists.tombstones import IDENTITIES
 from videomae.run.cores import available_cores
@@ -47,7 +47,9 @@ def check_labels(lines: ClipList, source: Path) -> None:
     large = np.flatnonzero(lines.labels() > MOST_LABEL)
     if len(large):
         clip = lines[int(large[0])]
-        raise ConfigError(f"{source}:{clip.line}: label {clip.label} is above {MOST_LABEL}")
+        raise ConfigError(
+            f"{place_of(source, clip.line)}: label {clip.label} is above {MOST_LABEL}"
+        )
 
 
 def distinct_videos(lines: ClipList) -> list[Clip]:

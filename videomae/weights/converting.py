@@ -15,8 +15,7 @@ from videomae.run.directory import WEIGHTS
 from videomae.weights import huggingface
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
-from videomae.weights.usage import CLIP
-from videomae.weights.weights import Kind, Weights, WeightsInfo
+from videomae.weights.weights import ASSUMABLE, Kind, Weights, WeightsInfo
 
 ENDINGS = {
     WeightsFormat.videomae: (".safetensors",),
@@ -60,12 +59,12 @@ def check_not_source(config: ConvertConfig, target: Path, weights: Weights) -> N
 
 def with_settings(weights: Weights, config: ConvertConfig) -> Weights:
     """Return weights with the frames, stride and size that the settings give."""
-    given = {name: value for name in CLIP if (value := getattr(config, name)) is not None}
+    given = {name: value for name in ASSUMABLE if (value := getattr(config, name)) is not None}
     clip = replace(weights.info.clip, **given)
     if "size" in given:
         clip = replace(clip, width=None)
-    assumed = tuple(name for name in weights.assumed if name not in given)
-    return replace(weights, info=replace(weights.info, clip=clip), assumed=assumed)
+    assumed = tuple(name for name in weights.info.assumed if name not in given)
+    return replace(weights, info=replace(weights.info, clip=clip, assumed=assumed))
 
 
 def described(info: WeightsInfo) -> str:
@@ -79,6 +78,15 @@ def described(info: WeightsInfo) -> str:
         f"{model.name}, {what}: depth {model.depth}, {model.dim} wide, {model.heads} heads, "
         f"LayerNorm eps {' and '.join(f'{value:g}' for value in sorted(eps))}, {info.clip}"
     )
+
+
+def assumption(info: WeightsInfo) -> list[str]:
+    """Return a line that says what of the clip is not written as a fact, if there is any."""
+    if not info.assumed:
+        return []
+    wanted = " ".join(f"{name}=N" for name in info.assumed)
+    named = ", ".join(info.assumed)
+    return [f"assumed, so not written as known: {named} (give {wanted} if you know)"]
 
 
 def check_written(target: Path, weights: Weights) -> None:

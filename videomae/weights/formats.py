@@ -79,6 +79,12 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
         endings = (".safetensors", ".pth", ".pt", ".bin")
         if files := sorted(file.name for file in path.iterdir() if file.suffix in endings):
             raise WeightsError(f"no weights at {path}, but in it: name one of {', '.join(files)}")
+        splits = sorted(file.parent for file in path.glob(f"split[0-9]*/{WEIGHTS}"))
+        if splits:
+            raise WeightsError(
+                f"{path} is a run over the splits of a data set, with weights for each: name one "
+                f"of {', '.join(map(str, splits))}"
+            )
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: give weights= {EXPECTED}")
     if container_of(path) is Container.safetensors and MARK in open_safetensors(path)[0]:

@@ -18,13 +18,17 @@ from videomae.weights.geometry import geometry
 from videomae.weights.huggingface_config import (
     CONFIG,
     FIXED_EPS,
-    STRIDE,
     HuggingFaceConfig,
     read_object,
     write_config,
 )
 from videomae.weights.huggingface_names import official_tensors, transformers_tensors
-from videomae.weights.official import last_norm_eps, settle_positions, state_dict_of
+from videomae.weights.official import (
+    OTHER_POSITIONS,
+    last_norm_eps,
+    settle_positions,
+    state_dict_of,
+)
 from videomae.weights.tensors import WeightsError, copied, open_content
 from videomae.weights.weights import Kind, Weights, WeightsInfo
 
@@ -73,13 +77,13 @@ def read_huggingface(
     model = config.completed(found)
     clip = config.clip
     model = settle_positions(tensors, model, clip, directory)
-    info = WeightsInfo(kind=kind, name=directory.resolve().name, model=model, clip=clip)
-    assumed = ("stride",) if values[STRIDE] is None else ()
+    name, assumed = directory.resolve().name, config.assumed
+    info = WeightsInfo(kind=kind, name=name, model=model, clip=clip, assumed=assumed)
     notes: list[str] = []
     if kind is Kind.classifier:
         info = replace(info, sampling=config.sampling)
         info, notes = _with_classes(info, tensors.get("head.weight"), config)
-    return Weights(directory, tuple(files), info, tensors, tuple(notes), assumed)
+    return Weights(directory, tuple(files), info, tensors, tuple(notes))
 
 
 def save_huggingface(
@@ -99,6 +103,7 @@ def save_huggingface(
             "transformers knows only fixed sincos_1d positions made for the clip's own tokens; "
             f"this model has {model.positions.name} ones"
             + (f", made for {model.position_grid} tokens" if model.position_grid else "")
+            + f". {OTHER_POSITIONS}"
         )
     lost = [
         f"{name}={getattr(model, name)}: transformers has {FIXED_EPS} there, fixed; results differ "

@@ -31,6 +31,11 @@ has a setting of that name. Only this project writes it there; transformers igno
 SAMPLING = "frame_sampling"
 """Key of config.json for how the frames of a classifier's clip are chosen, dense or segment. Only
 this project writes and reads it; transformers keeps it, and ignores it."""
+ASSUMED = "assumed"
+"""Key of config.json for those of num_frames and image_size, which transformers needs, that nobody
+has said. Only this project writes and reads it; transformers keeps it, and ignores it."""
+CLIP_KEYS = {"frames": "num_frames", "size": "image_size"}
+"""Settings of a clip that config.json always has, with their names there."""
 DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 6,
@@ -40,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "num_frames": 16,
     STRIDE: None,
     SAMPLING: None,
+    ASSUMED: [],
     "num_channels": 3,
     "hidden_act": "gelu",
     "use_mean_pooling": True,
@@ -96,6 +102,12 @@ class HuggingFaceConfig:
             size=height,
             width=None if width == height else width,
         )
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Settings of the clip that the file does not hold, or names as assumed."""
+        named = [ours for ours, theirs in CLIP_KEYS.items() if theirs in self.values[ASSUMED]]
+        return (*named, "stride") if self.values[STRIDE] is None else tuple(named)
 
     @property
     def sampling(self) -> Sampling | None:
@@ -205,6 +217,8 @@ def _check_settings(config: HuggingFaceConfig) -> None:
         "num_frames": _is_count(values["num_frames"]),
         STRIDE: values[STRIDE] is None or _is_count(values[STRIDE]),
         SAMPLING: values[SAMPLING] in (None, *(each.value for each in Sampling)),
+        ASSUMED: isinstance(values[ASSUMED], list)
+        and all(name in CLIP_KEYS.values() for name in values[ASSUMED]),
         "image_size": len(sides) == 2 and all(map(_is_count, sides)),
         "layer_norm_eps": type(eps) in (int, float) and 0 < eps < math.inf,
     }
@@ -254,7 +268,6 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
         "hidden_size": model.dim,
-        STRIDE: clip.stride,
         "image_size": height if height == width else [height, width],
         "intermediate_size": model.mlp_dim,
         "layer_norm_eps": model.norm_eps,
@@ -269,6 +282,10 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
         "tubelet_size": model.tubelet,
         "use_mean_pooling": info.kind is Kind.classifier,
     }
+    if "stride" not in info.assumed:
+        config[STRIDE] = clip.stride
+    if named := [theirs for ours, theirs in CLIP_KEYS.items() if ours in info.assumed]:
+        config[ASSUMED] = named
     if info.sampling is not None:
         config[SAMPLING] = info.sampling.value
     if info.kind is Kind.classifier:

@@ -311,9 +311,9 @@ def _load(
 ) -> LoadReport:
     """Copy tensors to the parameters of the same names; WeightsError if one does not fit."""
     tensors, notes = dict(tensors), list(weights.notes)
-    if weights.assumed:
+    if assumed := weights.info.assumed:
         clip = vars(weights.info.clip)
-        said = ", ".join(f"{name}={clip[name]}" for name in weights.assumed)
+        said = ", ".join(f"{name}={clip[name]}" for name in assumed)
         notes.append(f"the file does not say, so assumed: {said}")
     grid, to = (
         token_grid(weights.info.model, weights.info.clip),

@@ -27,6 +27,13 @@ STATE_DICT_KEYS = ("model", "module", "state_dict")
 """Keys under which a checkpoint may hold its weights; the first wins. Source: V2's fine-tuning."""
 CLIP = ClipConfig(frames=16, stride=4, size=224)
 """Clip of every released model, assumed if a file does not say."""
+ARGS = {"frames": "num_frames", "size": "input_size", "stride": "sampling_rate"}
+"""Settings of a clip, with their names in official args."""
+OTHER_POSITIONS = (
+    "format=videomae holds them; for the code of others, train with model.positions=sincos_1d, on "
+    "frames of the size and number that weights= were trained on"
+)
+"""Advice on weights whose positions no other code computes."""
 NORM_EPS = 1e-6
 """Epsilon of every LayerNorm in official code."""
 DECODER = ("encoder_to_decoder.weight", "decoder.blocks.0.mlp.fc1.weight", "decoder.head.weight")
@@ -79,6 +86,7 @@ def read_official(
         name=path.stem,
         model=model,
         clip=clip,
+        assumed=assumed,
         classes=shapes["head.weight"][0] if kind is Kind.classifier else None,
         mask=_mask(settings) if kind is Kind.pretrain else None,
     )
@@ -88,7 +96,7 @@ def read_official(
             drop_path=_share(settings, "drop_path"),
             head_drop=_share(settings, "head_drop_rate", "fc_drop_rate"),
         )
-    return Weights(path, (file,), info, tensors, assumed=assumed)
+    return Weights(path, (file,), info, tensors)
 
 
 def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) -> list[str]:
@@ -105,16 +113,14 @@ def save_official(path: Path, tensors: Mapping[str, Tensor], info: WeightsInfo) 
         made_for = f", made for {model.position_grid} tokens" if model.position_grid else ""
         raise WeightsError(
             "official code makes sincos_1d positions for the clip's own tokens; this model has "
-            f"{model.positions.name} ones{made_for}"
+            f"{model.positions.name} ones{made_for}. {OTHER_POSITIONS}"
         )
     if clip.width not in (None, clip.size):
         raise WeightsError(f"the official format is of square frames, this model sees {clip}")
     args: dict[str, Any] = {
-        "num_frames": clip.frames,
-        "input_size": clip.size,
-        "sampling_rate": clip.stride,
-        "tubelet_size": model.tubelet,
+        theirs: getattr(clip, ours) for ours, theirs in ARGS.items() if ours not in info.assumed
     }
+    args["tubelet_size"] = model.tubelet
     if info.kind is Kind.classifier:
         args |= {"nb_classes": info.classes, "drop_path": info.drop_path}
         args |= {"head_drop_rate": info.head_drop}
@@ -220,11 +226,7 @@ def _clip(
     """
     found = {
         ours: settings[theirs]
-        for ours, theirs in (
-            ("frames", "num_frames"),
-            ("size", "input_size"),
-            ("stride", "sampling_rate"),
-        )
+        for ours, theirs in ARGS.items()
         if type(settings.get(theirs)) is int and settings[theirs] > 0
     }
     assumed = {"frames": CLIP.frames, "size": CLIP.size, "stride": CLIP.stride}

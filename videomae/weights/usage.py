@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 
 from videomae.config import ClipConfig, DataConfig, ModelConfig
 from videomae.run.given import Given
-from videomae.weights.weights import SIZES, Weights, WeightsInfo
+from videomae.weights.weights import ASSUMABLE, SIZES, Weights, WeightsInfo
 
-CLIP = ("frames", "stride", "size")
-"""Settings of a clip that weights are trained with; the width goes with the size."""
 FREE = ("norm_eps", "fc_norm_eps", "positions", "position_grid")
 """Settings of a model that its tensors do not show, so that other values can be tried; the number
 of heads is another, which the weights are read with."""
@@ -37,10 +35,10 @@ def usage_of(weights: Weights, data: DataConfig, told: Given) -> Usage:
     """
     trained = used = weights.info.clip
     held, lacking, differing, unknown = list[str](), list[str](), list[str](), list[str]()
-    for name in CLIP:
+    for name in ASSUMABLE:
         key, value = f"data.clip.{name}", getattr(data.clip, name)
         chosen = {name: value} | ({"width": data.clip.width} if name == "size" else {})
-        is_held = name not in weights.assumed
+        is_held = name not in weights.info.assumed
         if told.itself(key):
             differing += difference(key, value, getattr(trained, name) if is_held else None)
             unknown += [name] if not is_held and name != "stride" else []
@@ -66,10 +64,12 @@ def usage_of(weights: Weights, data: DataConfig, told: Given) -> Usage:
         source = f"data={told.data}" if told.data else "the config"
         source = f"exp={told.exp}" if told.exp else source
         lines.append(f"not said by the weights, so from {source}: {', '.join(lacking)}")
-    weights = replace(
-        weights, info=replace(weights.info, clip=trained), assumed=tuple(sorted(unknown))
+    info = replace(weights.info, clip=trained, assumed=tuple(sorted(unknown)))
+    return Usage(
+        replace(weights, info=info),
+        replace(data, clip=used, sampling=sampling),
+        (*lines, *differing),
     )
-    return Usage(weights, replace(data, clip=used, sampling=sampling), (*lines, *differing))
 
 
 def with_stride(weights: Weights, stride: int | None) -> tuple[Weights, ClipConfig, list[str]]:
@@ -84,10 +84,11 @@ def with_stride(weights: Weights, stride: int | None) -> tuple[Weights, ClipConf
     clip = weights.info.clip
     if stride is None:
         return weights, clip, []
-    trained = None if "stride" in weights.assumed else clip.stride
-    assumed = tuple(name for name in weights.assumed if name != "stride")
+    trained = None if "stride" in weights.info.assumed else clip.stride
+    assumed = tuple(name for name in weights.info.assumed if name != "stride")
     told = difference("stride", stride, trained)
-    return replace(weights, assumed=assumed), replace(clip, stride=stride), told
+    weights = replace(weights, info=replace(weights.info, assumed=assumed))
+    return weights, replace(clip, stride=stride), told
 
 
 def difference(key: str, value: object, trained: object) -> list[str]:

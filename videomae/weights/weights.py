@@ -32,6 +32,8 @@ SIZES = ("dim", "depth", "mlp_dim", "patch", "tubelet")
 """Settings of an encoder that the shapes of its tensors also determine."""
 DECODER_SIZES = ("decoder_dim", "decoder_depth", "decoder_mlp_dim")
 """Settings of a decoder that the shapes of its tensors also determine."""
+ASSUMABLE = ("frames", "stride", "size")
+"""Settings of a clip that a file of others may leave out; the width goes with the size."""
 
 
 class Kind(Enum):
@@ -64,6 +66,9 @@ class WeightsInfo:
     """Sizes of the model."""
     clip: ClipConfig
     """Clips that the model was trained on."""
+    assumed: tuple[str, ...] = ()
+    """Settings of clip that nobody has said, so that those of released models stand there: any of
+    ASSUMABLE."""
     step: int | None = None
     """Number of optimiser steps that made the weights; null: not known."""
     classes: int | None = None
@@ -95,6 +100,8 @@ class WeightsInfo:
         values = asdict(self) | {"normalisation": {"mean": MEAN, "std": STD}}
         if self.target == CLASS:  # as weights have always been
             del values["target"], values["head"]
+        if not self.assumed:
+            del values["assumed"]
         return {MARK: as_json(values)}
 
     @classmethod
@@ -111,12 +118,16 @@ class WeightsInfo:
         mask, parents = values["mask"], values["parents"]
         if not all(map(is_link, parents)):
             raise ValueError(f"parents={reprlib.repr(parents)}")
+        assumed = values.get("assumed", [])
+        if not is_assumed(assumed):
+            raise ValueError(f"assumed={reprlib.repr(assumed)}")
         info = cls(
             **values
             | {
                 "kind": Kind(values["kind"]),
                 "model": model_config(values["model"]),
                 "clip": ClipConfig(**values["clip"]),
+                "assumed": tuple(assumed),
                 "sampling": values["sampling"] and Sampling(values["sampling"]),
                 "mask": mask and MaskConfig(**mask | {"kind": MaskKind(mask["kind"])}),
                 "parents": tuple(Link(**link) for link in parents),
@@ -141,9 +152,6 @@ class Weights:
     """Tensors by official name, float32 on the CPU."""
     notes: tuple[str, ...] = ()
     """Lines of text on what was changed, or could not be read."""
-    assumed: tuple[str, ...] = ()
-    """Settings of info.clip that the file does not hold, so that those of released models stand
-    there: any of frames, size and stride."""
 
     def sha256(self) -> str:
         """Return the SHA-256 of the files' bytes, one after the other, in hexadecimal."""
@@ -194,6 +202,11 @@ def is_link(value: object) -> bool:
     """Tell whether a parsed JSON value has the form of a Link."""
     keys = ("name", "sha256")
     return isinstance(value, dict) and value.keys() == set(keys) and all_text(value.values())
+
+
+def is_assumed(value: object) -> bool:
+    """Tell whether a parsed JSON value lists settings of a clip that may be assumed."""
+    return isinstance(value, list) and all(name in ASSUMABLE for name in value)
 
 
 def all_text(values: Iterable[object]) -> bool:

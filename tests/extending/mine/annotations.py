@@ -1,3 +1,4 @@
+# mine/annotations.py
 """dataset=mine.annotations:read: a folder with labels.json, {"train": {"VIDEO": "CLASS", ...}}."""
 
 import json

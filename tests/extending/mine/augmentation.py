@@ -1,3 +1,4 @@
+# mine/augmentation.py
 """augment.transform=mine.augmentation:draw: views that are turned by a random quarter."""
 
 from dataclasses import dataclass

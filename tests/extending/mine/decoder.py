@@ -1,3 +1,4 @@
+# mine/decoder.py
 """data.decoder=mine.decoder:ArrayVideo: videos that are NumPy files, (T, H, W, 3) uint8."""
 
 from collections.abc import Iterator, Sequence

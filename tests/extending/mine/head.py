@@ -1,3 +1,4 @@
+# mine/head.py
 """data.target=mine.head:Ordinal: classes that have an order, such as how well a move was done.
 
 Of K classes it has K - 1 outputs: is the video above class 0, above class 1, ... (Frank and Hall,

@@ -1,3 +1,4 @@
+# mine/objective.py
 """optim.objective=mine.objective:AbsoluteError in pre-training, :Focal in fine-tuning."""
 
 import torch
