@@ -388,7 +388,8 @@ def test_an_output_dir_that_holds_a_run(
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     said = refused(capsys, place.here, command, *given, f"output_dir={run}")
     assert f"output_dir={run} already holds a run" in said
-    for words in ("weights.safetensors", "overwrite=true", "another output_dir"):
+    other = "another name or output_dir" if command == "evaluate" else "another output_dir"
+    for words in ("weights.safetensors", "overwrite=true", other):
         assert words in said
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 

@@ -462,8 +462,10 @@ def test_results_hold_what_was_promised(finetuned: tuple[Path, list[str]]) -> No
         "per_class",
         "weights",
         "shared_with",
+        "data",
         "sha256",
     ]
+    assert results["data"] == directory.parent.name  # of test.txt, whose folder tells more
     assert results["weights"] == {"chosen": "last", "step": 6}
     assert results["sha256"]["weights"] == sha256(directory / "weights.safetensors")
     assert (results["num_videos"], results["num_unreadable"]) == (7, 0)
@@ -517,7 +519,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     found, before = (json.loads((x / "results.json").read_text()) for x in (own, directory))
     assert before.pop("weights") == {"chosen": "last", "step": 6}
     assert before.pop("shared_with") == {"data.train_list": 7}
-    assert found.pop("data") == Path(composed("evaluate", *overrides).data.test_list).parent.name
+    assert found["data"] == Path(composed("evaluate", *overrides).data.test_list).parent.name
     assert found == before
     assert {path.name for path in own.iterdir()} == {
         "results.json",

@@ -36,6 +36,7 @@ from videomae.run.command import command
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tune and evaluate as `config` says, on one split or on each."""
     from videomae.evaluation.splits import config_of_splits, write_mean
+    from videomae.lists.prepared import data_name
     from videomae.run.given import given
     from videomae.run.run import open_run
     from videomae.train.finetuning import Finetuning
@@ -52,7 +53,9 @@ def finetune(config: FinetuneConfig) -> None:
         tell_classes(config.data, splits[0].data)
         splits = [with_own_videos(run, split, told) for split in splits]
         for split in splits:
-            stage = Finetuning(replace(run, directory=Path(split.output_dir)), split)
+            alone = replace(run, directory=Path(split.output_dir))
+            chosen = None if told.itself("data.classes") else told.data
+            stage = Finetuning(alone, split, data_name(split.data, chosen))
             outcome = Trainer(stage.run, stage.config, stage).train()
             if not outcome.finished:
                 break

@@ -147,6 +147,56 @@ def test_a_name_that_exists_is_let_through(word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("optim.epochs=abc", "a whole number"),
+        ("optim.epochs=1.5", "a whole number"),
+        ("optim.epochs=", "a whole number"),
+        ("seed=null", "a whole number"),
+        ("max_steps=many", "a whole number"),
+        ("optim.base_lr=fast", "a number"),
+        ("run.compile=maybe", "true or false"),
+        ("data.sampling=odd", "one of dense, segment"),
+        ("++data.sampling=odd", "one of dense, segment"),
+        ("data.sources.a.stride=x", "a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_the_setting_means(
+    word: str, expected: str
+) -> None:
+    key, _, value = word.lstrip("+").partition("=")
+    with pytest.raises(ConfigError) as raised:
+        check_names([word], PretrainConfig)
+    said = str(raised.value)
+    assert said.startswith(f"{key} must be {expected}, got {value or 'nothing'}: ")
+    assert len(said.partition(": ")[2]) > 10
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optim.epochs=3",
+        "optim.epochs=1_0",
+        "optim.epochs=1,2",  # a sweep
+        "optim.epochs=${seed}",
+        "optim.lr=null",
+        "optim.lr=NULL",
+        "optim.lr=1e-3",
+        "optim.lr=nan",  # its bounds are looked at later
+        "run.compile=yes",
+        "run.compile=0",
+        "data.sampling=segment",
+        "+data.sampling=segment",
+        "max_steps=null",
+        "data.sources.a.stride=2",
+        "name=3",
+    ],
+)
+def test_values_that_hydra_reads_are_let_through(word: str) -> None:
+    check_names([word], PretrainConfig)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--config-dir", "{}"],

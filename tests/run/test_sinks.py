@@ -98,6 +98,7 @@ def test_a_service_that_does_not_answer_stops_no_training(
     assert "has not answered for 0 s: training goes on" in said
     assert "has not ended within 0 s" in said
     never.set()
+    sink._sender._thread.join(60)  # no thread of this test writes into the log of another
 
 
 def test_what_it_refuses_ends_the_run_before_it_begins(

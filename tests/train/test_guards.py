@@ -103,7 +103,7 @@ def test_a_loss_that_stays_at_chance_is_told(clips: Coloured, tmp_path: Path) ->
     run = short_run("finetune", 10, "optim.lr=1e-7")
     row = told("finetune", tmp_path / "run", clips, *run)["loss_at_chance"]
     assert (row["step"], row["setting"]) == (40, "optim.lr")
-    for words in ("the last 16 steps, 1.386,", "among 4 classes, 1.386", "peak rate of 1e-07"):
+    for words in ("the last 16 steps, 1.386,", "among 4 classes, 1.386", "at rates up to 1e-07"):
         assert words in row["text"]
 
 

@@ -334,6 +334,45 @@ def test_a_bucket_that_is_not_there_and_missing_credentials_are_named(
             Pack.at("s3://nowhere/p", str(tmp_path / "cache"))
 
 
+def test_refused_credentials_are_named_at_once_with_the_way_to_give_others(
+    certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    shutil.copytree(certificates, tmp_path / "nginx", dirs_exist_ok=True)
+    (tmp_path / "store" / "private").mkdir(parents=True)
+    (tmp_path / "store" / "private" / "a").write_text("content")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(addresses, "ATTEMPTS", 1)  # another one would not be at once
+    with nginx_server(certificates, tmp_path / "store") as server:
+        for given in (server, server.replace("://", "://user:wrong@")):
+            with pytest.raises(
+                AddressError, match=r"may not be .*\(.*401.*\): .* ~/\.netrc"
+            ) as raised:
+                RemoteFolder(f"{given}/private").read("a", 100)
+            assert "wrong" not in str(raised.value)
+        right = server.replace("://", "://user:password@")
+        assert RemoteFolder(f"{right}/private").read("a", 100) == b"content"
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login user password password\n")
+        netrc.chmod(0o600)
+        assert RemoteFolder(f"{server}/private").read("a", 100) == b"content"
+
+
+def test_keys_that_the_object_store_refuses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "ATTEMPTS", 1)
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)  # it looks at keys
+    with s3_server() as store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+        for key, value in (S3_KEYS | {"AWS_ACCESS_KEY_ID": "another"}).items():
+            monkeypatch.setenv(key, value)
+        folder = RemoteFolder("s3://bucket/pack")
+        with pytest.raises(AddressError, match=r"a may not be looked at with .* AWS_ACCESS_KEY"):
+            folder.read("a", 100)
+        with pytest.raises(AddressError, match=r"may not be written with .*Id you provided does"):
+            folder.try_writing()
+
+
 def test_a_lost_connection_is_tried_again_and_then_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from videomae.config.clip import ClipConfig
 from videomae.config.files import Scan
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
-from videomae.config.settings import check, setting
+from videomae.config.settings import check, input_path, setting
 
 CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
 """Targets that fine-tuning can learn; package.module:Name is a head of the user's own."""
@@ -38,44 +38,16 @@ class DataConfig(ListConfig):
     """Several training lists instead of train_list and root, each under a name that you choose
     (pre-training). data.sources.NAME.train_list=FILE adds one or changes it; '~data.sources.NAME'
     removes one."""
-    val_list: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/val.txt",
-        may_change=True,
-        on_page=True,
-        often=True,
-    )
+    val_list: str | None = input_path("/path/to/val.txt", may_change=True, on_page=True, often=True)
     """Validation list, on which fine-tuning chooses its best weights; see eval_every."""
-    test_list: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/test.txt",
-        may_change=True,
-        on_page=True,
-        often=True,
+    test_list: str | None = input_path(
+        "/path/to/test.txt", may_change=True, on_page=True, often=True
     )
     """Test list, on which fine-tuning and evaluation measure the accuracy."""
-    tombstones: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/tombstones.jsonl",
-        may_change=True,
-        new=True,
-    )
+    tombstones: str | None = input_path("/path/to/tombstones.jsonl", may_change=True, new=True)
     """File that names videos which must not be used any more: JSON lines with path, source_sha256
     or clip_id, or a text file of paths. None of them is opened."""
-    videos: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/videos",
-        may_change=True,
-        often=True,
-    )
+    videos: str | None = input_path("/path/to/videos", may_change=True, often=True)
     """Folder of your own videos, one folder per class or unlabelled: pretrain and finetune scan it,
     make the lists, and fit what is not given to the number of videos. See docs/own_videos.md."""
     scan: Scan | None = setting(None, may_change=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from videomae.config.settings import check, check_bounds, dotted, setting
+from videomae.config.settings import check, check_bounds, dotted, input_path, setting
 
 MAX_CLIP_BYTES = 2**31
 """Default limit of the memory for reading one clip, in bytes."""
@@ -29,11 +29,8 @@ class ListFormat(Enum):
 class LinesConfig:
     """Settings that say what the lines of a clip list mean."""
 
-    root: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/videos",
+    root: str | None = input_path(
+        "/path/to/videos",
         may_change=True,
         may_be_address=True,
         in_features=True,
@@ -78,14 +75,8 @@ class LinesConfig:
 class ListConfig(LinesConfig):
     """Settings of a training list: its file, the root of its paths and the format of its lines."""
 
-    train_list: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/train.txt",
-        may_change=True,
-        on_page=True,
-        often=True,
+    train_list: str | None = input_path(
+        "/path/to/train.txt", may_change=True, on_page=True, often=True
     )
     """Training list: the clip list of the videos to train on."""
 
@@ -94,18 +85,9 @@ class ListConfig(LinesConfig):
 class ListedConfig(LinesConfig):
     """Settings of a command that reads the videos of a clip list."""
 
-    list: str | None = setting(
-        None, is_path=True, must_exist=True, example="/path/to/list.txt", often=True
-    )
+    list: str | None = input_path("/path/to/list.txt", often=True)
     """Clip list of the videos to read."""
-    tombstones: str | None = setting(
-        None,
-        is_path=True,
-        must_exist=True,
-        example="/path/to/tombstones.jsonl",
-        may_change=True,
-        new=True,
-    )
+    tombstones: str | None = input_path("/path/to/tombstones.jsonl", may_change=True, new=True)
     """File that names videos which must not be used any more: JSON lines with path, source_sha256
     or clip_id, or a text file of paths. None of them is opened."""
 

@@ -108,6 +108,16 @@ def setting(
     return field(default=default, kw_only=kw_only, metadata=metadata)
 
 
+def input_path(example: str, **rules: Any) -> Any:
+    """Make a field of a config class for a file or folder that must be there; null: none is given.
+
+    Args:
+        example: a path, for help and messages.
+        rules: other fields of `Rules`, by name.
+    """
+    return setting(None, is_path=True, must_exist=True, example=example, **rules)
+
+
 def rules_of(each: Field[Any]) -> Rules:
     """Return the rules of a field of a config class."""
     found: Rules = each.metadata.get(RULES, Rules())

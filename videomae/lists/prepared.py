@@ -166,14 +166,17 @@ def with_prepared(data: DataConfig, told: Given = NOTHING) -> DataConfig:
 def data_name(data: DataConfig, chosen: str | None) -> str:
     """Return the name of the data set of data.test_list, for tables of results.
 
-    It is that of the prepared lists: the data set that they are of, else the folder they lie in, or
-    for lists that a run made of data.videos the folder of the videos. Without them, it is the name
-    of the data config, else that of the list or, for test.txt and the like, of its folder.
+    It is that of the folder data.videos, or of the prepared lists: the data set that they are of,
+    else the folder that they lie in, or that of the videos where a run made them of data.videos.
+    Without them, it is the name of the data config, else that of the list or, for test.txt and the
+    like, of its folder.
 
     Args:
         data: settings with their lists, as `with_prepared` returns them.
         chosen: name of the data config; None: unknown, or its lists were replaced.
     """
+    if data.videos is not None:
+        return Path(data.videos).absolute().name
     test_list = Path(str(data.test_list)).absolute()
     if data.prepared is not None:
         directory = Path(data.prepared).absolute()

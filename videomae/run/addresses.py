@@ -171,9 +171,9 @@ class RemoteFolder:
                 if type(error).__module__ == "builtins" and not isinstance(error, OSError):
                     raise
                 said = _said(error)
-                if _is_denied(error):
+                if (denied := _denial(error)) is not None:
                     raise AddressError(
-                        f"{what} may not be {verb} with these credentials ({said}): "
+                        f"{what} may not be {verb} with these credentials ({_said(denied)}): "
                         f"{LOGIN[self.scheme]}"
                     ) from error
                 if _is_missing(error):
@@ -233,15 +233,15 @@ def _is_missing(error: BaseException) -> bool:
     return cause is None or _is_missing(cause) or not (from_web or isinstance(cause, OSError))
 
 
-def _is_denied(error: BaseException) -> bool:
-    """Return whether an error, or one that it came from, is about missing credentials."""
-    cause = error.__cause__
-    return (
+def _denial(error: BaseException) -> BaseException | None:
+    """Return the error, or the one that it came from, that is about credentials; None: neither."""
+    if (
         isinstance(error, PermissionError)
         or _status(error) in DENIED
         or type(error).__name__.startswith(CREDENTIALS)
-        or (cause is not None and _is_denied(cause))
-    )
+    ):
+        return error
+    return None if error.__cause__ is None else _denial(error.__cause__)
 
 
 def _said(error: BaseException) -> str:

@@ -8,8 +8,12 @@ a misspelt setting, group or config names the nearest ones that exist.
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+
+from omegaconf import BooleanNode, EnumNode, FloatNode, IntegerNode
+from omegaconf.errors import ValidationError
 
 from videomae.config import ConfigError, TrainConfig, config_dir
 from videomae.config.settings import Known, all_settings
@@ -25,6 +29,21 @@ NEAREST = 3
 """Largest number of names that an error proposes."""
 MIN_SIMILARITY = 0.6
 """Smallest similarity of a name that an error proposes, from 0 to 1."""
+
+
+class Expected(NamedTuple):
+    """A type of values: the node of OmegaConf that reads them, and words for it."""
+
+    node: type[IntegerNode | FloatNode | BooleanNode]
+    words: str
+
+
+EXPECTED = {
+    int: Expected(IntegerNode, "a whole number"),
+    float: Expected(FloatNode, "a number"),
+    bool: Expected(BooleanNode, "true or false"),
+}
+"""Words for the types of numbers and booleans."""
 
 
 class Override(NamedTuple):
@@ -99,10 +118,11 @@ def _known(key: str, config_class: type) -> Known | None:
 
 
 def check_names(words: Sequence[str], config_class: type) -> None:
-    """Check that the settings, the configs and the folders of configs that are named exist.
+    """Check that what is named exists: settings, configs, folders; and that values have a type.
 
     Raises:
-        ConfigError: one does not; the error proposes the nearest names.
+        ConfigError: a name does not exist, with the nearest names; or a value is not of the type
+            of its setting.
     """
     for folder in _config_dirs(words):
         if not Path(folder).is_dir():
@@ -120,11 +140,33 @@ def check_names(words: Sequence[str], config_class: type) -> None:
         if key in groups and not _is_section(found.value):
             if folders is not None:
                 _check_choices(key, found.value or "", groups[key])
+        elif (known := _known(key, config_class)) and PLAIN.fullmatch(found.value or ""):
+            if found.value is not None:
+                _check_type(known, key, found.value)
         elif not _exists(key, config_class):
             names = [each.key for each in all_settings(config_class)] + list(groups)
             raise ConfigError(
                 f"there is no setting {key}{did_you_mean(key, names)}; --help lists all of them"
             )
+
+
+def _check_type(known: Known, key: str, value: str) -> None:
+    """Check that a number, a boolean or a choice can be read as one."""
+    kinds = get_args(known.kind) or (known.kind,)
+    if value.lower() == "null" and type(None) in kinds:
+        return
+    kind = next((each for each in kinds if each is not type(None)), None)
+    try:
+        if kind in EXPECTED:
+            expected = EXPECTED[kind].words
+            EXPECTED[kind].node(value=value, is_optional=False)
+        elif isinstance(kind, type) and issubclass(kind, Enum):
+            expected = f"one of {', '.join(kind.__members__)}"
+            EnumNode(kind, value=value, is_optional=False)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{key} must be {expected}, got {value or 'nothing'}: {known.meaning}"
+        ) from error
 
 
 def _is_section(value: str | None) -> bool:

@@ -74,6 +74,9 @@ class Lists(NamedTuple):
 class Finetuning(TrainingStage):
     """Classify whole videos, from pre-trained weights, with an evaluation at the end.
 
+    Args:
+        tested_on: name of the data set of the test list, for the results.
+
     Raises:
         ConfigError: settings are missing or contradict each other, or videos are not there.
         ClipListError: a list cannot be read.
@@ -84,8 +87,9 @@ class Finetuning(TrainingStage):
     one_class: OneClass | None = None
     at_chance: NoBetterThanChance | None = None
 
-    def __init__(self, run: Run, config: FinetuneConfig) -> None:
+    def __init__(self, run: Run, config: FinetuneConfig, tested_on: str) -> None:
         self.run = run
+        self.tested_on = tested_on
         self.lists = read_lists(config)
         self.clips = self.lists.train
         others = {"data.train_list": self.lists.train, "data.val_list": self.lists.val}
@@ -191,7 +195,7 @@ class Finetuning(TrainingStage):
             chosen = best_of(run.directory, lower_is_better=lower) if run.is_main else {}
             about = {"weights": {"chosen": "best", **chosen}}
             about["weights"]["chosen_on"] = str(config.data.val_list)
-        about |= {"shared_with": self.shared}
+        about |= {"shared_with": self.shared, "data": self.tested_on}
         about |= hashes_of(sha256(file), config.data, config.model)
         test = LabelledVideos(lists.test, self.head, config.data)
         predicted = evaluate_model(run, trained, test, about)
