@@ -117,24 +117,31 @@ class Shards:
         Each clip has one row, sorted by clip_id. What is null, or of a clip that is not there, is
         left out.
         """
-        wanted = pa.array(sorted(clips), pa.string())
+        wanted = set(clips)
         kinds = schema()
         names = ["clip_id", *columns]
         parts = [pa.schema([kinds.field(name) for name in names]).empty_table()]
-        seen: set[str] = set()
-        for table in self._tables(names):
-            rows = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
-            known = pa.array(sorted(seen), pa.string())
-            rows = rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=known))).drop_null()
-            seen.update(rows["clip_id"].to_pylist())
-            parts.append(rows)
+        for file in self._files():
+            if not wanted:
+                break
+            held = wanted.intersection(_read_columns(file, ["clip_id"])["clip_id"].to_pylist())
+            if held:  # few of the files hold one: only these are read whole
+                table = _read_columns(file, names)
+                rows = table.filter(pc.is_in(table["clip_id"], value_set=pa.array(sorted(held))))
+                rows = rows.drop_null()
+                wanted.difference_update(rows["clip_id"].to_pylist())
+                parts.append(rows)
         return pa.concat_tables(parts).sort_by("clip_id")
 
     def _tables(self, columns: list[str]) -> Iterator[Any]:
-        for file in self.shards():
-            yield pq.read_table(file, columns=columns).replace_schema_metadata(None)
-        for key in sorted(self.loose() - self.in_shards()):
-            yield _read_loose(self.file(key)).select(columns)
+        for file in self._files():
+            yield _read_columns(file, columns)
+
+    def _files(self) -> list[Path]:
+        """Return all files, without those whose video a shard holds too."""
+        loose = self.loose()
+        loose -= self.in_shards() if loose else set()
+        return [*self.shards(), *map(self.file, sorted(loose))]
 
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
         """Remove all clips of source files, and single clips, with what the side files hold."""
@@ -159,6 +166,13 @@ def _keys(file: Path) -> list[str]:
     """Return the keys of the videos in a shard."""
     found: list[str] = json.loads(pq.read_schema(file).metadata[KEYS])
     return found
+
+
+def _read_columns(file: Path, columns: list[str]) -> Any:
+    """Return columns of a shard, or of the file of one measured video."""
+    if file.suffix == ".arrow":
+        return _read_loose(file).select(columns)
+    return pq.read_table(file, columns=columns).replace_schema_metadata(None)
 
 
 def _read_loose(file: Path) -> Any:
