@@ -21,7 +21,7 @@ from tests.curate.tables import fill, many
 from videomae.config import ConfigError
 from videomae.curate import page as pages
 from videomae.curate.corpus import Corpus
-from videomae.curate.judging import allotted, draw
+from videomae.curate.judging import Judged, agreements, allotted, draw
 from videomae.curate.shards import Shards, write_measured
 from videomae.curate.stages import run_stages
 from videomae.curate.table import write_stage
@@ -414,3 +414,56 @@ def test_an_empty_table_and_one_without_thumbnails_have_a_page(tmp_path: Path) -
     out = fill(tmp_path / "empty", sharpness=[])
     run(out, "stage=select", "rules=tiktok")
     assert "<b>0</b>clips" in (run(out, "stage=page") / "index.html").read_text()
+
+
+def test_it_says_of_how_many_thumbnails_faces_are_blurred(tmp_path: Path) -> None:
+    """Stage persons blurs those of the clips that it looked at."""
+    out = fill(tmp_path, sharpness=[1.0, 2.0, 3.0])
+    ids = pq.read_table(out / "clips.parquet")["clip_id"]
+    run(out, "stage=select", "rules=none")
+    said = re.compile(r"<b>faces are (.*?)</b>")
+    assert said.findall((run(out, "stage=page") / "index.html").read_text()) == ["not blurred"]
+    write_stage(out, "persons", pa.table({"clip_id": ids, "faces_max": [0, 2, None]}))
+    (out / "stages" / "persons.json").write_text('{"blur_faces": true}')
+    index = (run(out, "stage=page") / "index.html").read_text()
+    assert said.findall(index) == ["blurred in 2 of them, and in the others not blurred"]
+    assert "Of 2 clips that were looked through, a face was found in 1." in index
+    (out / "stages" / "persons.json").write_text('{"blur_faces": false}')
+    assert said.findall((run(out, "stage=page") / "index.html").read_text()) == ["not blurred"]
+
+
+def test_intervals_of_drawn_labels_hold_the_truth(tmp_path: Path) -> None:
+    """A person keeps 90 % of what is kept and 15 % of the rest; 60 draws of 100 of 4,000 clips."""
+    out = many(tmp_path, 4000)
+    run(out, "stage=select", "rules.sharpness_min=400", "rules.motion_min=0.05")
+    found = Corpus.read(out)
+    chance = np.where(found.kept, 0.9, 0.15)
+    wanted = np.random.default_rng(0).random(found.num_clips) < chance
+    decided, sharp = found.candidates, found.flags(found.dropping["sharpness_min"])
+    truth = [
+        wanted[found.kept].mean(),
+        (wanted & found.kept).sum() / (wanted & decided).sum(),
+        (~wanted)[sharp & decided].mean(),
+        (~wanted & sharp & decided).sum() / (~wanted & decided).sum(),
+    ]
+    held = np.zeros(len(truth))
+    for seed in range(60):
+        rows, weights = draw(found, 100, seed)
+        both = agreements(Judged(rows, wanted[rows], weights, 0), found)[:2]
+        shares = [share for each in both for share in (each.precision, each.recall)]
+        for n, (share, true) in enumerate(zip(shares, truth, strict=True)):
+            assert share is not None
+            held[n] += share.least <= 100 * true <= share.most
+    assert both[1].name == "sharpness_min"
+    assert (held / 60 >= 0.88).all(), held / 60
+
+
+def test_a_clip_of_several_reasons_is_drawn_for_the_rarest(tmp_path: Path) -> None:
+    """A rare reason beside a frequent one, which all of its clips have too."""
+    out = fill(
+        tmp_path, sharpness=[float(n < 8) for n in range(400)], luma_mean=[1.0] * 8 + [0] * 392
+    )
+    run(out, "stage=select", "rules.sharpness_min=2", "rules.luma_max=0.5")
+    found = Corpus.read(out)
+    rows, _ = draw(found, 12, 0)
+    assert len(set(rows.tolist()) & set(found.dropping["luma_max"].tolist())) == 6

@@ -160,7 +160,8 @@ def groups_of(corpus: Corpus) -> list[Rows]:
 def _duplicates(corpus: Corpus, config: PageConfig) -> list[ClipPage]:
     groups = groups_of(corpus)
     distance = corpus.values("duplicate_distance")
-    sections, clips = [], 0
+    sections: list[Section] = []
+    clips = 0
     for group in groups:
         rows = group[:MOST_OF_GROUP].tolist()
         clips += len(rows)

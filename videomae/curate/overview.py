@@ -1,6 +1,7 @@
 """The first file of the page: the funnel, the scores, and how hashtags and licences are spread."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from videomae.curate.corpus import Corpus, Flags
+from videomae.curate.corpus import Corpus, Flags, Rows
 from videomae.curate.rules import DERIVED
-from videomae.curate.table import COLUMNS, MODELS, SCORES
+from videomae.curate.table import COLUMNS, MODELS, SCORES, STAGES
 from videomae.pictures.histogram import value_histogram
 from videomae.pictures.line_chart import shown
+from videomae.run.files import read_json
 
 CHARTED = (
     *("duration_s", "short_side_px", "fps", "bitrate_kbps"),
@@ -128,8 +130,6 @@ class Spread:
     """Number of equally frequent values that are as spread as all clips are."""
     even_kept: str
     """Number of equally frequent values that are as spread as the kept clips are."""
-    largest: int = 1
-    """Number of clips of the most frequent value."""
 
 
 def spread(corpus: Corpus, column: str) -> Spread | None:
@@ -147,7 +147,7 @@ def spread(corpus: Corpus, column: str) -> Spread | None:
     if pa.types.is_list(values.type):
         without += pc.sum(pc.equal(pc.list_value_length(values), 0)).as_py() or 0
     even = [_even(list(each.values())) for each in counts]
-    return Spread(column, rows, len(order), without, *even, largest=counts[0][order[0]])
+    return Spread(column, rows, len(order), without, even[0], even[1])
 
 
 def _counted(values: Any, flags: Flags | None) -> dict[str, int]:
@@ -188,6 +188,15 @@ def people(corpus: Corpus) -> list[str]:
                 f"Of {int(there.sum()):,} clips that were looked through, {said} {seen:,}."
             )
     return found or ["No stage has looked for people: any thumbnail may show some."]
+
+
+def faces_blurred(corpus: Corpus, out: Path, rows: Rows) -> int:
+    """Return in how many thumbnails faces are blurred: stage persons did it where it looked."""
+    record = out / STAGES / "persons.json"
+    settings = read_json(record) if record.exists() else {}
+    if not isinstance(settings, dict) or settings.get("blur_faces") is not True:
+        return 0
+    return int((~np.isnan(corpus.values("faces_max")[rows])).sum())
 
 
 def totals(corpus: Corpus) -> list[tuple[str, int]]:

@@ -64,12 +64,14 @@ def write_page(config: CurateConfig, out: Path) -> None:
     pages = clip_pages(corpus, config.page)
     pages["judge"] = [_to_judge(labels, corpus)]
     pages["judged"] = _disagreements(corpus, judged, config.page.per_page)
-    cards = Cards(corpus, out, rows_of_pages([each for some in pages.values() for each in some]))
+    planned = [page for some in pages.values() for page in some]
+    shown = rows_of_pages(planned)
+    cards = Cards(corpus, out, shown)
     found = agreements(judged, corpus) if judged is not None else []
     templates = html.environment("videomae.curate")
     with _in_place_of(out / PAGE) as folder:
         _write(folder / LABELS, labels.text)
-        for page in (each for some in pages.values() for each in some):
+        for page in planned:
             text = templates.get_template("clips.html").render(
                 name=corpus.name, page=page, sections=cards.sections(page), labels=LABELS
             )
@@ -78,7 +80,9 @@ def write_page(config: CurateConfig, out: Path) -> None:
             name=corpus.name, spreads=_spreads(corpus)
         )
         _write(folder / "balance.html", text)
-        text = templates.get_template(INDEX).render(_index(corpus, pages, cards, judged, found))
+        facts = _index(corpus, pages, cards, judged, found)
+        blurred = overview.faces_blurred(corpus, out, shown)
+        text = templates.get_template(INDEX).render(facts, blurred=blurred)
         _write(folder / INDEX, text)
     _print_summary(out, cards, found)
 

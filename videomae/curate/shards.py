@@ -117,31 +117,32 @@ class Shards:
         Each clip has one row, sorted by clip_id. What is null, or of a clip that is not there, is
         left out.
         """
-        wanted = set(clips)
+        wanted = pa.array(sorted(clips), pa.string())
         kinds = schema()
         names = ["clip_id", *columns]
         parts = [pa.schema([kinds.field(name) for name in names]).empty_table()]
-        for file in self._files():
-            if not wanted:
-                break
-            held = wanted.intersection(_read_columns(file, ["clip_id"])["clip_id"].to_pylist())
-            if held:  # few of the files hold one: only these are read whole
-                table = _read_columns(file, names)
-                rows = table.filter(pc.is_in(table["clip_id"], value_set=pa.array(sorted(held))))
-                rows = rows.drop_null()
-                wanted.difference_update(rows["clip_id"].to_pylist())
-                parts.append(rows)
+        seen: set[str] = set()
+        for table in self._tables(names, clips):
+            rows = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
+            known = pa.array(sorted(seen), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=known))).drop_null()
+            seen.update(rows["clip_id"].to_pylist())
+            parts.append(rows)
         return pa.concat_tables(parts).sort_by("clip_id")
 
-    def _tables(self, columns: list[str]) -> Iterator[Any]:
-        for file in self._files():
-            yield _read_columns(file, columns)
+    def _tables(self, columns: list[str], clips: Set[str] | None = None) -> Iterator[Any]:
+        """Yield columns of all files; of those alone that hold some clips, where these are given.
 
-    def _files(self) -> list[Path]:
-        """Return all files, without those whose video a shard holds too."""
+        Few clips lie in few of the files, and of the others only the ids are read.
+        """
         loose = self.loose()
         loose -= self.in_shards() if loose else set()
-        return [*self.shards(), *map(self.file, sorted(loose))]
+        for file in [*self.shards(), *map(self.file, sorted(loose))]:
+            if clips is not None:
+                held = _read_columns(file, ["clip_id"])["clip_id"].to_pylist()
+                if clips.isdisjoint(held):
+                    continue
+            yield _read_columns(file, columns)
 
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
         """Remove all clips of source files, and single clips, with what the side files hold."""

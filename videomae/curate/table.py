@@ -189,8 +189,9 @@ def without_forgotten(table: Any, tombstones: Tombstones) -> Any:
         ("clip_id", tombstones.clips),
         ("source_sha256", tombstones.sources),
     ):
-        known = pa.array(sorted(forgotten), pa.string())
-        table = table.filter(pc.invert(pc.is_in(table[name], value_set=known)))
+        if forgotten:
+            known = pa.array(sorted(forgotten), pa.string())
+            table = table.filter(pc.invert(pc.is_in(table[name], value_set=known)))
     return table
 
 
