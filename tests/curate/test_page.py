@@ -201,7 +201,7 @@ def test_groups_of_duplicates_begin_with_what_stands_for_them(made: Path) -> Non
     ids = re.findall(r"<code>([0-9a-f]{64})</code>", text)
     rows = {row["clip_id"]: row for row in pq.read_table(made / "clips.parquet").to_pylist()}
     assert [rows[each]["duplicate_of"] for each in ids] == [None, ids[0], ids[0]]
-    assert "1 groups" in text
+    assert ">1 group.<" in text
     assert "shows test/&lt;u&gt;.avi" in (made / "page" / "contaminated-1.html").read_text()
 
 
@@ -467,3 +467,18 @@ def test_a_clip_of_several_reasons_is_drawn_for_the_rarest(tmp_path: Path) -> No
     found = Corpus.read(out)
     rows, _ = draw(found, 12, 0)
     assert len(set(rows.tolist()) & set(found.dropping["luma_max"].tolist())) == 6
+
+
+def test_clips_that_came_after_the_decision_are_counted_apart(made: Path) -> None:
+    file = made / "stages" / "select.parquet"
+    decided = pq.read_table(file)
+    write_stage(made, "select", decided.slice(0, NUM - 5))
+    index = (run(made, "stage=page") / "index.html").read_text()
+    totals = {name: int(number) for number, name in re.findall(r"<b>(\d+)</b>([\w ]+)<", index)}
+    rows = pq.read_table(made / "clips.parquet").to_pylist()
+    assert totals["not judged yet"] == 5
+    assert totals["kept"] == sum(row["keep"] is True for row in rows)
+    parts = ("kept", "dropped", "undecided", "not judged yet")
+    assert sum(totals[name] for name in parts) == totals["clips"] == NUM
+    clips = pq.read_table(made / "clips.parquet")["clip_id"].to_pylist()[NUM - 5 :]
+    assert not any(clip in (made / "page" / "labels.csv").read_text() for clip in clips)

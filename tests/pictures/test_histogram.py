@@ -30,13 +30,20 @@ def heights(points: list[tuple[float, float]]) -> list[float]:
 
 
 def test_all_values_are_an_area_and_some_a_line_below_it() -> None:
-    values = np.repeat([0.0, 1.0, 2.0], [100, 25, 50])
-    drawn = paths(value_histogram("x", values, values > 0.5, [1.5]))
+    values = np.repeat([0.0, 0.5, 1.0], [100, 25, 50])
+    drawn = paths(value_histogram("x", values, values > 0.2, [0.75]))
     every, some = heights(drawn["s0 area"]), heights(drawn["s1"])
     assert [each for each in every if each] == [1, 0.25, 0.5]
     assert [each for each in some if each] == [0.25, 0.5]
     assert len(every) == BINS
     assert {x for x, _ in drawn["limit"]} == {299.5}  # three quarters of 52 to 382
+
+
+def test_each_of_a_few_whole_numbers_has_a_bin() -> None:
+    values = np.repeat([0.0, 1.0, 3.0], [100, 25, 50])
+    drawn = paths(value_histogram("x", values, values > 9, [2.5]))
+    assert heights(drawn["s0 area"]) == [1, 0.25, 0, 0.5]
+    assert {x for x, _ in drawn["limit"]} == {299.5}  # three quarters, from -0.5 to 3.5
 
 
 @given(values=st.lists(NUMBERS, max_size=20), limits=st.lists(st.floats(-10, 10), max_size=2))

@@ -108,7 +108,7 @@ def _paged(
         for start in range(0, len(chosen), config.per_page)
     ]
     few = f"{len(chosen):,} of them, drawn at random, are shown." if len(rows) > len(chosen) else ""
-    return _files(name, title, parts, [f"{len(rows):,} clips. {few}".strip()])
+    return _files(name, title, parts, [f"{numbered(len(rows), 'clip')}. {few}".strip()])
 
 
 def _files(
@@ -140,6 +140,11 @@ def _at_threshold(corpus: Corpus, file: str, name: str) -> ClipPage:
         for title, rows in sides
     ]
     return ClipPage(file, f"The threshold of {name}", sections, notes)
+
+
+def numbered(number: int, noun: str) -> str:
+    """Return a number with a noun, which has an s unless it is one."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def groups_of(corpus: Corpus) -> list[Rows]:
@@ -176,11 +181,12 @@ def _duplicates(corpus: Corpus, config: PageConfig) -> list[ClipPage]:
         sections.append(Section(f"{len(group):,} clips", rows, more, lines))
     parts: list[list[Section]] = []
     ends = np.cumsum([len(section.rows) for section in sections])
-    numbered = zip(((end - 1) // config.per_page for end in ends), sections, strict=True)
-    for _, some in groupby(numbered, key=lambda each: each[0]):
+    placed = zip(((end - 1) // config.per_page for end in ends), sections, strict=True)
+    for _, some in groupby(placed, key=lambda each: each[0]):
         parts.append([section for _, section in some])
     few = f"The {len(sections):,} largest are shown." if len(sections) < len(groups) else ""
-    return _files("duplicates", "Groups of duplicates", parts, [f"{len(groups):,} groups. {few}"])
+    notes = [f"{numbered(len(groups), 'group')}. {few}".strip()]
+    return _files("duplicates", "Groups of duplicates", parts, notes)
 
 
 def _contaminated(corpus: Corpus, config: PageConfig) -> list[ClipPage]:

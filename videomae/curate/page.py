@@ -21,6 +21,7 @@ from videomae.curate.clip_pages import (
     Section,
     clip_pages,
     groups_of,
+    numbered,
     rows_of_pages,
 )
 from videomae.curate.corpus import Corpus, is_unmeasured
@@ -215,7 +216,9 @@ def _disagreements(corpus: Corpus, judged: Judged | None, most: int) -> list[Cli
         ("The rules keep them, you do not", ~judged.wanted & kept),
     ):
         rows = judged.rows[flags]
-        note = f"{len(rows):,} clips." + (f" {most} are shown." if len(rows) > most else "")
+        note = f"{numbered(len(rows), 'clip')}." + (
+            f" {most} are shown." if len(rows) > most else ""
+        )
         sections.append(Section(title, rows[:most].tolist(), note))
     return [ClipPage("judged.html", "Where you and the rules disagree", sections)]
 
@@ -280,7 +283,7 @@ def _print_summary(out: Path, cards: Cards, found: list[Agreement]) -> None:
         ("clips that are shown", f"{len(cards.clips):,}", ""),
         ("of them without a thumbnail", f"{len(cards.clips) - len(cards.thumbnails):,}", ""),
     ]
-    for each in found:
+    for each in found[:1]:  # the rules are on the page
         for name, share in (("precision", each.precision), ("recall", each.recall)):
             if share is not None:
                 span = (

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 40
+"""Number of bins; of whole numbers in a shorter range, each has a bin of its own."""
+MOST_WHOLE, LEAST_VALUE = 1e9, 1e-100
+"""Largest whole number that has a bin of its own, and the smallest number that is told from 0."""
 TAIL = 0.005
 """Share of the values at either end that may lie beyond the range that is drawn; they are counted
 in the first and in the last bin."""
@@ -74,15 +77,18 @@ def value_histogram(
 
 
 def bin_edges(values: Values, limits: Sequence[float]) -> Values:
-    """Return the edges of BINS bins over nearly all values and all limits.
+    """Return the edges of the bins over nearly all values and all limits.
 
     Args:
         values: at least one value, all finite.
     """
     low, high = np.quantile(values, [TAIL, 1 - TAIL], method="nearest").tolist()
     low, high = min([low, *limits]), max([high, *limits])
-    if high - low <= max(abs(low), abs(high)) * 1e-9:  # one value, in the middle
-        off = abs(low) / 2 or 0.5
+    largest = max(abs(low), abs(high))
+    if high - low < BINS and largest < MOST_WHOLE and (values == np.round(values)).all():
+        return np.arange(math.floor(low), math.ceil(high) + 2) - 0.5
+    if high - low <= max(largest * 1e-9, LEAST_VALUE):  # one value, in the middle
+        off = max(abs(low) / 2, 0.5 if largest < LEAST_VALUE else 0.0)
         low, high = low - off, high + off
     edges: Values = np.linspace(low, high, BINS + 1)
     return edges
