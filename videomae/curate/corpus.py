@@ -41,6 +41,7 @@ class Corpus:
     """clips.parquet, sorted by clip_id. An id is a hash, so that the first of some clips are drawn
     at random."""
     sources: Any
+    """The column copy_of of sources.parquet."""
     rules: Mapping[str, Rule]
     """Rules with a threshold by their name, in their order."""
     rules_hash: str
@@ -54,6 +55,7 @@ class Corpus:
         Raises:
             ConfigError: stage select has not judged the table, or was stopped.
         """
+        sources = read_sources(out).select(["copy_of"])
         table = without_forgotten(read_clips_table(out), Tombstones.read(out))
         used = used_facts(out)
         if not stage_file(out, SELECT).exists() or not used:
@@ -70,7 +72,7 @@ class Corpus:
             )
         changed = used.get("table_hash") != table_hash(out)
         name = out.resolve().name
-        return cls(name, table, read_sources(out), read_frozen(out), rules_hash, changed)
+        return cls(name, table, sources, read_frozen(out), rules_hash, changed)
 
     @property
     def num_clips(self) -> int:
