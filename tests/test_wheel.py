@@ -52,6 +52,8 @@ def test_a_wheel_holds_the_package_and_its_configs_only(wheel: Path) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "videomae").rglob("*.py")}
     assert modules <= inside
     assert "videomae/report/templates/page.html" in inside
+    assert "videomae/pictures/templates/style.css" in inside
+    assert "videomae/curate/templates/index.html" in inside
 
 
 def test_a_source_archive_holds_every_page_and_what_it_leads_to(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videomae.evaluation.metrics import Scores, interval_of_mean, mean_of_splits, wilson
+from videomae.evaluation.metrics import Scores, interval_of_mean, mean_of_splits
+from videomae.run.shares import wilson
 
 NAMES = ["jump", "run", "sit", "swim", "wave", "nap", "fly"]
 UNREADABLE = [np.nan] * 7

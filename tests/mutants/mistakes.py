@@ -442,6 +442,28 @@ MISTAKES = (
         "key=lambda t: (-count[t], t)",
         "curate/test_subsets.py::test_balanced_lists_have_as_many_clips_of_each_hashtag_as_can_be",
     ),
+    # What the page tells
+    Mistake(
+        "the weights of judged clips do not count",
+        "videomae/run/shares.py",
+        "return Share(100 * have / total, ",
+        "return Share(100 * sum(right) / len(right), ",
+        "curate/test_page.py::test_weights_count",
+    ),
+    Mistake(
+        "what a sample outside misses is not allowed for",
+        "videomae/run/shares.py",
+        "most_ratio = (product + root) / above[0] if above[0] else math.inf",
+        "most_ratio = found_out / found_in if found_in else math.inf",
+        "run/test_shares.py::test_what_a_small_sample_misses_is_allowed_for",
+    ),
+    Mistake(
+        "a dropped clip counts for its most frequent reason",
+        "videomae/curate/judging.py",
+        "for rows in sorted(corpus.dropping.values(), key=len):",
+        "for rows in sorted(corpus.dropping.values(), key=len)[::-1]:",
+        "curate/test_page.py::test_a_clip_of_several_reasons_is_drawn_for_the_rarest",
+    ),
     # What is a duplicate
     Mistake(
         "clips that look alike are copies, however they move",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from videomae.pictures.line_chart import Points, line_chart, tick_labels
 
-PAGE = ROOT / "videomae/report/templates/page.html"
+STYLE = ROOT / "videomae/pictures/templates/style.css"
 
 
 def paths(svg: str) -> list[tuple[str, str]]:
@@ -140,7 +140,7 @@ def test_steps_at_the_axis_are_whole(last: int, expected: Sequence[str]) -> None
 def test_the_page_colours_a_chart() -> None:
     """It has no colour, font or id of its own, and the page's style sheet knows its classes."""
     curves = [("<x>", [(1, 1.0), (2, 3.0)]), ("y", [(1, 2.0), (2, None)])]
-    style = PAGE.read_text().partition("</style>")[0]
+    style = STYLE.read_text()
     for svg in (line_chart(curves, smooth=smooth) for smooth in (False, True)):
         assert svg.startswith('<svg viewBox="0 0 400 236" role="img" aria-label="&lt;x&gt;, y over')
         attributes = {

@@ -20,6 +20,7 @@ class CurateStage(Enum):
     measure = "measure"
     select = "select"
     subset = "subset"
+    page = "page"
 
 
 class Scenes(Enum):
@@ -167,6 +168,18 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
+class PageConfig:
+    """Settings of the page to look at."""
+
+    per_page: int = setting(100, at_least=1, at_most=1000)
+    """Number of clips on each file of the page."""
+    most_pages: int = setting(3, at_least=1)
+    """Most files that show the clips of one reason, the kept clips or the groups of duplicates."""
+    to_judge: int = setting(100, at_least=1, at_most=10_000)
+    """About how many clips the page offers to judge."""
+
+
+@dataclass(frozen=True)
 class CurateConfig:
     """Settings of python -m videomae.curate, which makes clip lists of raw videos."""
 
@@ -179,7 +192,7 @@ class CurateConfig:
     out: str | None = setting(None, is_path=True, example="corpus", often=True)
     """Output directory, for the table clips.parquet, the lists and the work that is done so far."""
     stage: CurateStage = setting(CurateStage.all, often=True)
-    """Stage to run: sources, measure, select or subset; all: each for which the settings
+    """Stage to run: sources, measure, select, subset or page; all: each for which the settings
     suffice."""
     scenes: Scenes = setting(Scenes.longest, often=True)
     """Clips of a video. longest: its scenes, of which only the longest can be kept; all: its
@@ -208,6 +221,11 @@ class CurateConfig:
     """Column over whose values by=balanced spreads the clips, such as hashtags or cluster."""
     labels: ListLabels = ListLabels.none
     """Labels of the lists. none: no labels; hashtags: a class for each hashtag."""
+    page: PageConfig = setting(factory=PageConfig)
+    """Settings of the page to look at."""
+    judged: str | None = setting(None, is_path=True, must_exist=True, often=True)
+    """CSV file of clips that you have judged, for precision and recall on the page; null:
+    out/page/labels.csv, where it is filled in."""
     forget: str | None = setting(None, is_path=True, must_exist=True, often=True)
     """Text file of paths, SHA-256 of files, ids of clips or ids of videos that are forgotten."""
     reason: str = ""
@@ -219,6 +237,7 @@ class CurateConfig:
         check_seed(self.seed)
         for part, section in ((self, ""), (self.cuts, "cuts"), (self.engine, "engine")):
             check_bounds(part, section)
+        check_bounds(self.page, "page")
         self.list_sizes()
         self.orders()
 

@@ -15,6 +15,7 @@ Raw files are never altered, and nothing is downloaded. The stages are
                motion, frozen pictures, a small thumbnail
     select     keep or not, and every reason against a clip, by the rules; no decoding
     subset     lists of so many of the kept clips, each holding the smaller ones
+    page       a page to look at: out/page/index.html
 
 Written are out/clips.parquet, a row a clip, out/sources.parquet, out/rules_used.yaml and, for
 data.train_list=, out/lists/*.parquet. No clip loses its row: what is dropped has its reasons. A
@@ -26,6 +27,8 @@ The same command goes on where it was stopped.
                                   pieces of cuts.fixed_s seconds
     rules=tiktok|loose|none       rules; each can be changed, as rules.sharpness_min=5% (a quantile)
     hashtags=FILE                 which hashtags count and mean the same: see docs/curate.md
+    judged=FILE                   clips that you have judged (see out/page/judge.html): precision
+                                  and recall of the rules, on the page
     forget=FILE used_by='[DIR]'   remove videos from all that was written, keep tombstones, and name
                                   the packs and runs that used them
 

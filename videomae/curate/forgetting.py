@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from videomae.config import ConfigError, CurateConfig
+from videomae.curate.page import forget_page, write_page
 from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
 from videomae.curate.subsets import LISTS, RECORD, note_list, read_record
@@ -61,10 +62,11 @@ def forget(config: CurateConfig, out: Path) -> None:
     found = find(names, sources, clips)
     stones = list(_tombstones(found, sources, clips, config.reason))
     Tombstones.read(out).write(out, stones)  # first: what follows can be done again
+    gone = _clips_of(found, clips)
+    had_page = forget_page(out, gone)
     write_table(out / SOURCES, _without(sources, "source_path", found.paths))
     _forget_hashes(out, found)
     Shards(out).forget(found.sources, found.clips)
-    gone = _clips_of(found, clips)
     for file in sorted((out / STAGES).glob("*.parquet")):
         write_table(file, _without(pq.read_table(file), "clip_id", gone))
     users = used_by(config.used_by or (), out, found, gone)
@@ -81,6 +83,11 @@ def forget(config: CurateConfig, out: Path) -> None:
     logger.info(Facts(f"{out}: forgotten; the raw files are left alone", rows))
     for line in users:
         logger.warning(line)
+    if had_page:
+        try:
+            write_page(config, out)
+        except ConfigError as error:
+            logger.warning(f"{out}/page is removed, and not made anew: {error}")
 
 
 def find(names: Iterable[str], sources: Any, clips: Any) -> Forgotten:

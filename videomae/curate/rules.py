@@ -183,16 +183,22 @@ def read_frozen(out: Path) -> dict[str, Rule]:
     return {each.name: each for each in found}
 
 
-def judged_table(out: Path) -> str | None:
-    """Return the hash of the table that rules_used.yaml is about; None if there is no such file."""
+def used_facts(out: Path) -> dict[str, Any]:
+    """Return what rules_used.yaml holds; nothing if there is no such file."""
     file = out / USED
     if not file.exists():
-        return None
+        return {}
     try:
         given = yaml.safe_load(short_text(file, MOST_CHARACTERS))
     except (OSError, NotTextError, yaml.YAMLError):
-        return None
-    return str(given.get("table_hash")) if isinstance(given, dict) else None
+        return {}
+    return given if isinstance(given, dict) else {}
+
+
+def judged_table(out: Path) -> str | None:
+    """Return the hash of the table that rules_used.yaml is about; None if there is no such file."""
+    given = used_facts(out)
+    return str(given.get("table_hash")) if given else None
 
 
 def as_yaml(facts: Mapping[str, Any], rules: list[Rule], counts: Mapping[str, Any]) -> str:

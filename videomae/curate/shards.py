@@ -122,7 +122,7 @@ class Shards:
         names = ["clip_id", *columns]
         parts = [pa.schema([kinds.field(name) for name in names]).empty_table()]
         seen: set[str] = set()
-        for table in self._tables(names):
+        for table in self._tables(names, clips):
             rows = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
             known = pa.array(sorted(seen), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=known))).drop_null()
@@ -130,11 +130,19 @@ class Shards:
             parts.append(rows)
         return pa.concat_tables(parts).sort_by("clip_id")
 
-    def _tables(self, columns: list[str]) -> Iterator[Any]:
-        for file in self.shards():
-            yield pq.read_table(file, columns=columns).replace_schema_metadata(None)
-        for key in sorted(self.loose() - self.in_shards()):
-            yield _read_loose(self.file(key)).select(columns)
+    def _tables(self, columns: list[str], clips: Set[str] | None = None) -> Iterator[Any]:
+        """Yield columns of all files; of those alone that hold some clips, where these are given.
+
+        Few clips lie in few of the files, and of the others only the ids are read.
+        """
+        loose = self.loose()
+        loose -= self.in_shards() if loose else set()
+        for file in [*self.shards(), *map(self.file, sorted(loose))]:
+            if clips is not None:
+                held = _read_columns(file, ["clip_id"])["clip_id"].to_pylist()
+                if clips.isdisjoint(held):
+                    continue
+            yield _read_columns(file, columns)
 
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
         """Remove all clips of source files, and single clips, with what the side files hold."""
@@ -159,6 +167,13 @@ def _keys(file: Path) -> list[str]:
     """Return the keys of the videos in a shard."""
     found: list[str] = json.loads(pq.read_schema(file).metadata[KEYS])
     return found
+
+
+def _read_columns(file: Path, columns: list[str]) -> Any:
+    """Return columns of a shard, or of the file of one measured video."""
+    if file.suffix == ".arrow":
+        return _read_loose(file).select(columns)
+    return pq.read_table(file, columns=columns).replace_schema_metadata(None)
 
 
 def _read_loose(file: Path) -> Any:

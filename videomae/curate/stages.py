@@ -11,7 +11,13 @@ from videomae.run.files import remove_temporaries
 
 logger = logging.getLogger(__name__)
 
-ORDER = (CurateStage.sources, CurateStage.measure, CurateStage.select, CurateStage.subset)
+ORDER = (
+    CurateStage.sources,
+    CurateStage.measure,
+    CurateStage.select,
+    CurateStage.subset,
+    CurateStage.page,
+)
 
 
 def run_stages(config: CurateConfig, out: Path) -> None:
@@ -57,6 +63,11 @@ def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
         from videomae.curate.selection import select_clips
 
         select_clips(config, out)
+    elif stage is CurateStage.page:
+        check_opencv()
+        from videomae.curate.page import write_page
+
+        write_page(config, out)
     else:
         from videomae.curate.subsets import write_lists
 
@@ -72,6 +83,6 @@ def check_opencv() -> None:
     """
     if importlib.util.find_spec("cv2") is None:
         raise ConfigError(
-            "stage=measure needs OpenCV: pip install 'videomae[curate]', or "
+            "curate needs OpenCV: pip install 'videomae[curate]', or "
             "opencv-python-headless beside this package"
         )

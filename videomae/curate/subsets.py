@@ -58,7 +58,7 @@ def write_lists(config: CurateConfig, out: Path) -> None:
         logger.info(f"left out of the lists: {undecided:,} clips that are undecided")
     labels = _labels(kept, config, out)
     ids = kept["clip_id"].to_pylist()
-    random = _random_order(ids, config.seed)
+    random = random_order(ids, config.seed)
     record = read_record(out)
     for order in config.orders():
         places = ORDERS[order](kept, random, config)
@@ -117,7 +117,7 @@ def _labels(kept: Any, config: CurateConfig, out: Path) -> Any:
     return pa.array(places, pa.int64())
 
 
-def _random_order(ids: Sequence[str], seed: int) -> Places:
+def random_order(ids: Sequence[str], seed: int) -> Places:
     """Return the places of the clips in a random order, which their ids and the seed decide."""
     hashes = [hashlib.sha256(f"{seed}:{each}".encode()).digest()[:8] for each in ids]
     return np.argsort(np.frombuffer(b"".join(hashes), ">u8"), kind="stable")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.run.shares import wilson
+
 CLASSES_FOR_TOP5 = 10
 """Smallest number of classes for which top-5 is shown to people: of fewer it says little."""
-NORMAL_95 = 1.959964
-"""How many standard deviations around its mean hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,6 @@ def average_precision(scores: NDArray[np.float32], positive: NDArray[np.bool_]) 
     found = positive.cumsum()[last_of_equals]
     precision = found / (np.flatnonzero(last_of_equals) + 1)
     return float((np.diff(found, prepend=0) * precision).sum() / found[-1])
-
-
-def wilson(right: int, videos: int) -> list[float]:
-    """Return Wilson's 95 % interval of a share, in percent: least and most.
-
-    It has a width also where none or all are right, and holds the true share about as often as it
-    says also of few videos.
-
-    Args:
-        right: number of right videos.
-        videos: number of videos, at least 1.
-    """
-    share, weight = right / videos, NORMAL_95**2 / videos
-    middle = share + weight / 2
-    off = math.sqrt(weight * (share * (1 - share) + weight / 4))
-    bounds = [100 * (middle + side * off) / (1 + weight) for side in (-1, 1)]
-    return [0.0 if right == 0 else bounds[0], 100.0 if right == videos else bounds[1]]
 
 
 def interval_of_mean(splits: Sequence[tuple[float, int]]) -> list[float]:

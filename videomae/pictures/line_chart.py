@@ -3,7 +3,7 @@
 The style sheet of the page gives colours and fonts; a chart has none of its own, and no ids, so
 that it follows the page's light and dark mode and a page can hold several. Its parts have classes:
 `lines` for the horizontal grid lines, and for a curve its number, `s0`, `s1`, ..., with `fine` for
-a thin line and `dots` for single points.
+a thin line and `dots` for single points, `area` for a filled one, and `limit` for a threshold.
 """
 
 import io
@@ -66,7 +66,7 @@ def line_chart(curves: Sequence[tuple[str, Points]], *, smooth: bool) -> str:
     if not values.size:
         return ""
     svg = _drawing(arrays, values, smooth)
-    return _for_page(svg, ", ".join(name for name, _ in curves) + " over steps")
+    return for_page(svg, ", ".join(name for name, _ in curves) + " over steps")
 
 
 def shown(value: float) -> str:
@@ -151,15 +151,20 @@ def _axes(figure: "Figure", last: float, values: NDArray[np.float64]) -> "Axes":
     ticks = [float(tick) for tick in ticks if low - slack <= tick <= high + slack]
     if largest == 0:  # a learning rate that is still 0: there is no other value to tell
         ticks = [0.0]
-    texts = tick_labels(ticks)
-    left = max(LEFT, MARGIN + DIGIT * max(map(len, texts), default=0))
-    size = (1 - (left + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
-    ax = figure.add_axes((left / WIDTH, BOTTOM / HEIGHT, *size))
+    ax = bare_axes(figure, ticks, tick_labels(ticks))
     ax.set(xlim=(0, max(last, 1)), ylim=(low, high))
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     ax.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-    ax.set_yticks(ticks, texts)
     ax.set_xlabel("step", fontsize=12, labelpad=4)
+    return ax
+
+
+def bare_axes(figure: "Figure", ticks: Sequence[float], texts: Sequence[str]) -> "Axes":
+    """Return axes of horizontal grid lines alone, with the texts of the ticks at their left."""
+    left = max(LEFT, MARGIN + DIGIT * max(map(len, texts), default=0))
+    size = (1 - (left + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / HEIGHT)
+    ax = figure.add_axes((left / WIDTH, BOTTOM / HEIGHT, *size))
+    ax.set_yticks(ticks, texts)
     ax.tick_params(length=0, labelsize=12)
     ax.tick_params("x", pad=9)
     ax.tick_params("y", pad=6)
@@ -174,7 +179,7 @@ def _draw(ax: "Axes", curve: Curve, kind: str) -> None:
     ax.plot(*curve.T, gid=kind, clip_on=False)
 
 
-def _for_page(svg: str, label: str) -> str:
+def for_page(svg: str, label: str) -> str:
     """Return an SVG document as an element of a page, with classes instead of ids."""
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
@@ -182,7 +187,7 @@ def _for_page(svg: str, label: str) -> str:
             element.remove(definitions)
         style, kind = element.get("style", ""), element.get("id", "")
         kept = {key: value for key, value in element.items() if key in KEPT}
-        if kind == GRID or re.match(r"s\d", kind):
+        if kind == GRID or re.match(r"s\d|limit", kind):
             kept["class"] = kind
         if anchor := re.search(r"text-anchor: (\w+)", style):
             kept["text-anchor"] = anchor[1]

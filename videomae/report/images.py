@@ -1,12 +1,13 @@
 """Small pictures as data URIs, which are part of the page itself."""
 
-import base64
 import io
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
+
+from videomae.pictures.html import data_uri
 
 
 def confusion_picture(counts: NDArray[np.int64]) -> Markup:
@@ -35,12 +36,3 @@ def _encoded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, quality=85)
     return buffer.getvalue()
-
-
-def data_uri(content: bytes, kind: str) -> Markup:
-    """Return a picture as a data URI.
-
-    Args:
-        kind: image format, such as png.
-    """
-    return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(content).decode())

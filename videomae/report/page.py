@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from videomae.config import FinetuneConfig, PretrainConfig
 from videomae.config.settings import all_settings
 from videomae.evaluation.metrics import CLASSES_FOR_TOP5
+from videomae.pictures import html
 from videomae.report import images
 from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
@@ -29,7 +28,7 @@ from videomae.report.summary import (
     weights_of,
     without_empty,
 )
-from videomae.run.text import escaped, redacted
+from videomae.run.text import redacted
 
 MOST_IN_TABLE = 25
 """Largest number of classes for which the confusion matrix is a table, else it is a picture."""
@@ -63,42 +62,30 @@ def page(
         about: what the page says of itself.
     """
     anchors = {run.directory.resolve(): f"run-{n}" for n, run in enumerate(runs, start=1)}
-    environment = Environment(
-        loader=PackageLoader("videomae.report"),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [
         _section(run, anchors, parents.get(run.directory, ()), samples.get(run.directory, ()))
         for run in runs
     ]
     rowed = {row.run.directory.resolve() for row in (*table, *pretraining_table) if row.run}
     columns, table = without_empty(COLUMNS, table)
-    return environment.get_template("page.html").render(
-        about=about,
-        title=title_of(runs),
-        commits=commits_of(runs),
-        warned=[section for section in sections if section["warnings"]],
-        most_warnings=MOST_WARNINGS,
-        columns=columns,
-        numbers=NUMBERS,
-        rows=[_row(row, anchors) for row in table],
-        pretraining_columns=PRETRAINING_COLUMNS,
-        pretraining_rows=[_row(row, anchors) for row in pretraining_table],
-        sections=sections,
-        num_rows=len(rowed),
+    return (
+        html.environment("videomae.report")
+        .get_template("page.html")
+        .render(
+            about=about,
+            title=title_of(runs),
+            commits=commits_of(runs),
+            warned=[section for section in sections if section["warnings"]],
+            most_warnings=MOST_WARNINGS,
+            columns=columns,
+            numbers=NUMBERS,
+            rows=[_row(row, anchors) for row in table],
+            pretraining_columns=PRETRAINING_COLUMNS,
+            pretraining_rows=[_row(row, anchors) for row in pretraining_table],
+            sections=sections,
+            num_rows=len(rowed),
+        )
     )
-
-
-def _printable(value: Any) -> Any:
-    """Return a value for the template, with control characters of a text as escapes.
-
-    Markup, which is made by this package, does not change.
-    """
-    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _row(row: TableRow, anchors: Mapping[Path, str]) -> dict[str, Any]:
@@ -137,7 +124,7 @@ def _section(
         "plane": plane_of(run),
         "missing": run.missing,
         "damaged": run.damaged,
-        "pictures": {name: images.data_uri(png, "png") for name, png in run.pictures.items()},
+        "pictures": {name: html.data_uri(png, "png") for name, png in run.pictures.items()},
         "confusion": _confusion_table(counts, names),
         "pairs": _pairs(run.predictions),
         "classes": _classes(result, counts),
