@@ -1,0 +1,77 @@
+"""The Ray cluster of the Ray engine: connecting to one, or starting one on this machine."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import RayError
+
+from videomae.config import ConfigError, EngineConfig
+from videomae.run.cores import available_cores
+
+logger = logging.getLogger(__name__)
+
+CLIENT = "ray://"
+"""Beginning of the address of a cluster that this machine is no node of."""
+OBJECTS_BYTES = 80_000_000
+"""Memory for objects of a Ray that is started here; tasks answer in a few kilobytes."""
+
+
+@contextmanager
+def connected(config: EngineConfig) -> Iterator[None]:
+    """Connect to the cluster at engine.address, or start a Ray on this machine, while the block
+    runs.
+
+    A Ray that is started here sends no usage statistics, has no dashboard, and leaves no files.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if config.address is not None:
+        _connect(config.address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            address="local",
+            num_cpus=config.workers or available_cores(),
+            include_dashboard=False,
+            object_store_memory=OBJECTS_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    if address.startswith(CLIENT):
+        raise ConfigError(
+            f"engine.address={address}: run the command on a node of the cluster, with "
+            "engine.address=auto"
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise ConfigError(
+            f"engine.address={address}: no Ray cluster of which this machine is a node answers "
+            f"there: {error}"
+        ) from error
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    logger.info(f"Ray cluster {address}: {len(nodes)} nodes, {live_cpus()} CPUs")
+
+
+def live_cpus() -> int:
+    """Return the number of CPUs of the nodes that are alive."""
+    return int(ray.cluster_resources().get("CPU", 0))
