@@ -68,10 +68,11 @@ def _connect(address: str) -> None:
             f"engine.address={address}: no Ray cluster of which this machine is a node answers "
             f"there: {error}"
         ) from error
+    nodes = live_nodes()
+    logger.info(f"Ray cluster {address}: {len(nodes)} nodes, {sum(nodes.values())} CPUs")
+
+
+def live_nodes() -> dict[str, int]:
+    """Return the number of CPUs by id of each node that is alive."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    logger.info(f"Ray cluster {address}: {len(nodes)} nodes, {live_cpus()} CPUs")
-
-
-def live_cpus() -> int:
-    """Return the number of CPUs of the nodes that are alive."""
-    return int(ray.cluster_resources().get("CPU", 0))
+    return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes}

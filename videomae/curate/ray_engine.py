@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from videomae.config import ConfigError, UserError
 from videomae.curate import engine
 from videomae.curate.engine import Attempt, Engine, Lost, Totals, VideoJob, told
 from videomae.curate.measuring import UNREADABLE
-from videomae.curate.ray_cluster import connected, live_cpus
+from videomae.curate.ray_cluster import connected, live_nodes
 from videomae.curate.ray_task import MOST_S, BatchAnswers, BatchOrder, measure_batch, versions
 from videomae.curate.shards import RAY, VERSION
 from videomae.run.files import write_text
@@ -38,6 +38,8 @@ POLL_S = 1.0
 """Seconds between two looks at the tasks, at most."""
 GRACE_S = 60.0
 """Seconds that a task may take beyond its limits before it counts as lost."""
+TOKEN_S = 30.0
+"""Seconds that a node has to see the file by which it knows that it shares the folder."""
 SEEN_S = 90.0
 """Seconds after which a file that another node has written must be seen here; NFS takes a while."""
 SAY_EVERY_S = 60.0
@@ -52,9 +54,11 @@ class RunningBatch:
 
     jobs: Sequence[VideoJob]
     mark: Path
-    """File that the task makes when it begins."""
+    """File that the task writes its node's id to when it begins."""
     began: float | None = None
     """Monotonic time at which the mark was seen, in seconds; None: the task waits for a CPU."""
+    node: str = ""
+    """Id of the node that the task runs on; empty: it waits."""
 
 
 class RayEngine(Engine):
@@ -82,6 +86,7 @@ class RayEngine(Engine):
         write_text(self.folder / "token", self.token)
         try:
             with connected(self.config):
+                self.totals.began = time.monotonic()
                 self.task = ray.remote(max_retries=0, num_cpus=1)(measure_batch)
                 return super().measure(jobs, done)
         finally:
@@ -92,18 +97,22 @@ class RayEngine(Engine):
         patience = Patience()
         try:
             while waiting or running:
-                cpus = live_cpus()
-                # more than are free, so that a cluster that grows on demand does
-                most = 1 if alone else self.config.workers or max(1, 2 * cpus)
+                nodes = live_nodes()
+                # more than have a CPU, so that a cluster that grows on demand does
+                most = 1 if alone else self.config.workers or max(1, 2 * sum(nodes.values()))
                 while waiting and len(running) < most:
                     batch = self._batch(waiting, 1 if alone else most)
                     running[self.task.remote(self._order(batch))] = batch
                 ready, _ = ray.wait(list(running), timeout=POLL_S)
                 for reference in ready:
                     yield from self._collect(reference, running.pop(reference), waiting)
-                patience.look(running.values(), cpus)
-                for reference in self._late(running, patience.stopped_s):
-                    yield from self._lose(running.pop(reference), "its task did not answer in time")
+                forsaken = patience.look(running.values(), nodes)
+                for reference, reason in self._dead(running, nodes, patience.stopped_s).items():
+                    ray.cancel(reference, force=True)
+                    yield from self._lose(running.pop(reference), reason)
+                for reference in [each for each in running if forsaken and not running[each].node]:
+                    ray.cancel(reference, force=True)
+                    waiting.extendleft(reversed(running.pop(reference).jobs))
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -124,6 +133,7 @@ class RayEngine(Engine):
             program=engine.PROGRAM,
             mark=str(batch.mark),
             token=self.token,
+            token_s=TOKEN_S,
             versions=self.versions,
         )
 
@@ -177,23 +187,28 @@ class RayEngine(Engine):
             time.sleep(POLL_S)
             os.listdir(file.parent)  # NFS looks anew
 
-    def _late(self, running: dict[Any, RunningBatch], stopped_s: float) -> list[Any]:
-        """Return the tasks that have begun and should have answered long ago, and cancel them.
+    def _dead(
+        self, running: dict[Any, RunningBatch], nodes: Container[str], stopped_s: float
+    ) -> dict[Any, str]:
+        """Return the tasks that will not answer, each with the reason.
+
+        Ray does not always end a task whose node has died.
 
         Args:
+            nodes: ids of the nodes that are alive.
             stopped_s: seconds in which this process was stopped, which do not count.
         """
-        now, late = time.monotonic(), []
+        now, found = time.monotonic(), {}
         for reference, batch in running.items():
-            if batch.began is None:
-                batch.began = now if batch.mark.exists() else None
-            else:
+            if batch.began is None and batch.mark.exists():
+                batch.began, batch.node = now, batch.mark.read_text(encoding="utf-8")
+            elif batch.began is not None:
                 batch.began += stopped_s
-                if now - batch.began > MOST_S + self.config.timeout_s + GRACE_S:
-                    late.append(reference)
-        for reference in late:
-            ray.cancel(reference, force=True)
-        return late
+                if batch.node not in nodes:
+                    found[reference] = f"its node {batch.node} is dead"
+                elif now - batch.began > MOST_S + self.config.timeout_s + GRACE_S:
+                    found[reference] = f"its node {batch.node} did not answer in time"
+        return found
 
 
 class Patience:
@@ -204,17 +219,24 @@ class Patience:
         self.stopped_s = 0.0
         """Seconds before the last look in which this process was stopped."""
         self.had_cpu = self.worked = self.said = time.monotonic()
+        self.nodes: set[str] = set()
 
-    def look(self, running: Collection[RunningBatch], cpus: int) -> None:
-        """Take note of the tasks and of the CPUs that the cluster has now.
+    def look(self, running: Collection[RunningBatch], nodes: dict[str, int]) -> bool:
+        """Take note of the tasks and of the nodes that are alive now, with their CPUs.
+
+        Returns:
+            whether tasks that have not begun may never begin: Ray may have given them to a node
+            that has died meanwhile.
 
         Raises:
-            UserError: it has had none for NO_CPU_S.
+            UserError: the cluster has had no CPU for NO_CPU_S.
         """
         self.stopped_s = self.watch.stopped_s()
         now = time.monotonic()
+        forsaken, self.nodes = not self.nodes <= nodes.keys(), set(nodes)
+        has_cpu = any(nodes.values())
+        self.had_cpu = now if has_cpu else self.had_cpu + self.stopped_s
         waits = [batch.began is None for batch in running]
-        self.had_cpu = now if cpus else self.had_cpu + self.stopped_s
         self.worked = self.worked if waits and all(waits) else now
         if now - self.had_cpu > NO_CPU_S:
             raise UserError(
@@ -223,5 +245,7 @@ class Patience:
             )
         if now - max(self.worked, self.said) > SAY_EVERY_S:
             self.said = now
-            lacks = "has no free CPU" if cpus else "has no node with a CPU"
+            lacks = "has no free CPU" if has_cpu else "has no node with a CPU"
             logger.warning(f"{len(waits)} tasks wait: the Ray cluster {lacks}")
+            forsaken |= ray.available_resources().get("CPU", 0) >= 1
+        return forsaken

@@ -10,12 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from videomae.run.files import write_text
 from videomae.run.worker_pool import Answer, run_all
 
 MOST_S = 20.0
 """Seconds after which a task begins no other video."""
-TOKEN_S = 30.0
-"""Seconds that a node has to see the token file; NFS takes a while."""
 MEASURING = ("videomae", "av", "opencv-python-headless", "numpy", "pyarrow")
 """Packages by whose versions the results may differ."""
 
@@ -31,9 +30,11 @@ class BatchOrder:
     program: str
     """Module that is run as the program."""
     mark: str
-    """File to make when the task begins; the token lies beside it."""
+    """File to write the node's id to when the task begins; the token lies beside it."""
     token: str
     """Content of the token file, by which a node sees that it shares the folder."""
+    token_s: float
+    """Seconds that the node has to see the token file."""
     versions: dict[str, str]
     """Versions that the results may depend on, of the command."""
 
@@ -58,7 +59,7 @@ def measure_batch(order: BatchOrder) -> BatchAnswers:
     refused = _no_token(order) or _misfit(order.program, tuple(order.versions.items()))
     if refused is not None:
         return BatchAnswers(node, [], refused)
-    Path(order.mark).touch()
+    write_text(Path(order.mark), ray.get_runtime_context().get_node_id())
     until = time.monotonic() + MOST_S
 
     def requests() -> Iterator[tuple[int, Any]]:
@@ -89,7 +90,7 @@ def versions(measurement: int) -> dict[str, str]:
 
 def _no_token(order: BatchOrder) -> str | None:
     """Return why the folder of the command is not the one that this node sees; None: it is."""
-    file, end = Path(order.mark).parent / "token", time.monotonic() + TOKEN_S
+    file, end = Path(order.mark).parent / "token", time.monotonic() + order.token_s
     while True:
         try:
             found = file.read_text(encoding="utf-8")
