@@ -4,4 +4,4 @@ from importlib.util import find_spec
 
 if find_spec("cv2") is None:
     collect_ignore = ["test_cuts.py", "test_measuring.py", "test_engine.py", "test_forget.py"]
-    collect_ignore += ["test_genuine_footage.py", "test_picture.py"]
+    collect_ignore += ["test_genuine_footage.py", "test_picture.py", "test_ray_engine.py"]

@@ -6,29 +6,37 @@ python -m tests.curate.ray_double OUT '{"address": null, "workers": 2}' NAME...
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from tests.curate.doubled import DOUBLES, errors, jobs
 from videomae.config import EngineConfig, EngineName, UserError
-from videomae.curate import engine, ray_engine, ray_task
-from videomae.curate.ray_engine import RayEngine
+from videomae.curate import engine, ray_engine
+from videomae.curate.ray_engine import RayEngine, RunningBatch
+from videomae.curate.ray_task import BatchOrder
 from videomae.curate.shards import Shards
 
 
-def main(out: Path, settings: dict[str, object], names: list[str]) -> None:
-    """Measure names as they say; `constants` among the settings are those of the engine."""
-    for name, value in dict(settings.pop("constants", {})).items():  # type: ignore[call-overload]
-        setattr(
-            next(each for each in (engine, ray_task, ray_engine) if hasattr(each, name)),
-            name,
-            value,
-        )
-    engine.PROGRAM = DOUBLES
+class Replacing(RayEngine):
+    """A Ray engine in whose tasks some fields are others."""
+
+    replaced: dict[str, Any]
+
+    def _order(self, batch: RunningBatch) -> BatchOrder:
+        return replace(super()._order(batch), **self.replaced)
+
+
+def main(out: Path, settings: dict[str, Any], names: list[str]) -> None:
+    """Measure names as they say."""
+    replaced = settings.pop("replaced", {})
     logging.basicConfig(level=logging.INFO)
-    config = EngineConfig(name=EngineName.ray, **settings)  # type: ignore[arg-type]
-    found: dict[str, object] = {}
+    made = Replacing(EngineConfig(name=EngineName.ray, **settings), {}, Shards(out))
+    made.replaced = replaced
+    found: dict[str, Any] = {}
     try:
-        totals = RayEngine(config, {}, Shards(out)).measure(jobs(out, *names), 0)
+        totals = made.measure(jobs(out, *names), 0)
         found |= {"videos": totals.videos, "total_s": totals.total_s, "note": totals.note()}
     except (UserError, OSError) as error:
         found["refused"] = f"{type(error).__name__}: {error}"
@@ -36,4 +44,5 @@ def main(out: Path, settings: dict[str, object], names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:])
+    with patch.object(engine, "PROGRAM", DOUBLES), patch.object(ray_engine, "TOKEN_S", 1.0):
+        main(Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 CLIENT = "ray://"
 """Beginning of the address of a cluster that this machine is no node of."""
+ANSWER_S = 10.0
+"""Seconds that the head of a cluster may take to accept a connection."""
 OBJECTS_BYTES = 80_000_000
 """Memory for objects of a Ray that is started here; tasks answer in a few kilobytes."""
 
@@ -39,7 +42,10 @@ def connected(config: EngineConfig) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    place = os.environ.get("RAY_TMPDIR", "/tmp")  # as Ray: its sockets need a short path
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir=place, ignore_cleanup_errors=True
+    ) as folder:
         ray.init(
             address="local",
             num_cpus=config.workers or available_cores(),
@@ -62,8 +68,11 @@ def _connect(address: str) -> None:
             "engine.address=auto"
         )
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit():  # Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), ANSWER_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(
             f"engine.address={address}: no Ray cluster of which this machine is a node answers "
             f"there: {error}"
