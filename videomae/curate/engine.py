@@ -161,7 +161,7 @@ class Engine:
         self.kills[job] += lost.counts
         if self.kills[job] >= MOST_KILLS:
             raise UserError(
-                f"{job.path}: its process was ended {MOST_KILLS} times, at last so: {lost.reason}: "
+                f"{job.path}: its process was killed {MOST_KILLS} times (at last: {lost.reason}): "
                 "the machine may lack memory (engine.workers=1, a smaller engine.max_clip_bytes), "
                 "or remove the video. What is done is kept: the same command goes on"
             )

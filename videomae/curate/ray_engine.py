@@ -94,7 +94,7 @@ class RayEngine(Engine):
 
     def attempt(self, jobs: Sequence[VideoJob], *, alone: bool) -> Attempt:
         waiting, running = deque(jobs), dict[Any, RunningBatch]()
-        patience = Patience()
+        cluster = ClusterWatch()
         try:
             while waiting or running:
                 nodes = live_nodes()
@@ -106,8 +106,8 @@ class RayEngine(Engine):
                 ready, _ = ray.wait(list(running), timeout=POLL_S)
                 for reference in ready:
                     yield from self._collect(reference, running.pop(reference), waiting)
-                forsaken = patience.look(running.values(), nodes)
-                for reference, reason in self._dead(running, nodes, patience.stopped_s).items():
+                forsaken = cluster.look(running.values(), nodes)
+                for reference, reason in self._dead(running, nodes, cluster.stopped_s).items():
                     ray.cancel(reference, force=True)
                     yield from self._lose(running.pop(reference), reason)
                 for reference in [each for each in running if forsaken and not running[each].node]:
@@ -211,7 +211,7 @@ class RayEngine(Engine):
         return found
 
 
-class Patience:
+class ClusterWatch:
     """Says when the cluster has nothing free, and ends the wait for one that has no CPU at all."""
 
     def __init__(self) -> None:
