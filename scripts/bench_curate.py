@@ -3,20 +3,27 @@
 
 python scripts/bench_curate.py
 python scripts/bench_curate.py --video phone.mp4 --times 5
+python scripts/bench_curate.py --engines --videos 16 --seconds 15
 
 Without --video it renders one as phones make them: 576 x 1024 at 30 frames a second, four scenes.
 Prints seconds of CPU a minute of video for decoding every frame, for decoding it as scan does, and
 for measuring; and the share of measuring in decoding. Exits 1 if measuring costs more than --most
 times decoding.
+
+--engines measures copies of that video with both engines, one and two at once, and prints videos a
+second: since the first answers, and with the start of the engine.
 """
 
 import argparse
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 
 import av
 import cv2
@@ -62,6 +69,43 @@ def decode(path: Path) -> None:
             pass
 
 
+def variant(video: Path, target: Path) -> None:
+    """Write the same pictures in a file with another hash."""
+    with av.open(str(video)) as source, av.open(str(target), "w") as container:
+        container.metadata["title"] = target.stem
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+
+
+def compare_engines(video: Path, videos: int, folder: Path) -> None:
+    """Print the throughput of both engines, with one video at once and with two."""
+    (folder / "raw").mkdir()
+    for number in range(videos):
+        variant(video, folder / "raw" / f"{number}.mp4")
+    for engine in ("local", "ray"):
+        for workers in (1, 2):
+            out = f"out={folder / f'{engine}{workers}'}"
+            given = [f"engine.name={engine}", f"engine.workers={workers}", out]
+            curate = [sys.executable, "-m", "videomae.curate", *given]
+            subprocess.run(
+                [*curate, "stage=sources", f"source={folder / 'raw'}"], check=True, stderr=DEVNULL
+            )
+            began = time.monotonic()
+            done = subprocess.run(
+                [*curate, "stage=measure"], check=True, capture_output=True, text=True
+            )
+            took = time.monotonic() - began
+            said = re.search(r"([\d.]+) videos/s, \d+% decoding", done.stderr + done.stdout)
+            print(
+                f"{engine:<5} {workers} at once: {said and said[0]}; {videos / took:.2f} videos/s "
+                f"with the start, {took:.0f} s in all",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,12 +114,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="of the rendered video (20)")
     parser.add_argument("--times", type=int, default=3, help="of each measurement (3)")
     parser.add_argument("--most", type=float, default=2.0, help="times the cost of decoding (2)")
+    parser.add_argument("--engines", action="store_true", help="compare the engines")
+    parser.add_argument("--videos", type=int, default=16, help="of --engines (16)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     cuts = CutsConfig()
     settings = Settings(False, cuts.threshold, cuts.min_frames, cuts.fixed_s)
     with tempfile.TemporaryDirectory() as folder:
         video = args.video or render(Path(folder) / "phone.mp4", args.seconds)
+        if args.engines:
+            compare_engines(video, args.videos, Path(folder))
+            return
         source = sha256(video)
         seconds = inspect_video(video).duration_s
         if seconds is None:

@@ -15,8 +15,9 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
     remote    so does a run that reads its pack by https from a server that drops every tenth
               request, and whose cache has room for a third of the pack
     packs     a pack that is killed and begun again has the bytes of one that was left alone
-    curate    curate over damaged and whole videos, of which it or a process of it is killed, and
-              which is begun again, makes the table of one that was left alone, byte for byte
+    curate    curate over damaged and whole videos, of which it, a process of it or a node of its
+              Ray cluster is killed, and which is begun again, makes the table of one that was left
+              alone, byte for byte, with both engines
     launched  a run under torchrun and under Slurm, of which a process, the launcher or all
               are killed, or that Slurm requeues, has the curve of one that was left alone
     shared    pre-training and fine-tuning in 1, 2 and 4 processes with every sharding, stopped and
@@ -59,7 +60,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -393,8 +394,16 @@ def kill_packs(args: argparse.Namespace, rng: random.Random, folder: Path) -> bo
     return good
 
 
+Victims = Callable[[subprocess.Popen[bytes]], dict[str, Callable[[], object]]]
+"""What can be killed while a command runs: by its name, how it is killed."""
+
+
 def kill_curates(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
-    """SIGKILL to curate or to one of its processes; it is begun again until it ends."""
+    """SIGKILL to curate or to one of its processes, and on a Ray of two nodes also to a node; it is
+    begun again until it ends."""
+    use_tests()
+    from tests.curate.ray_nodes import cluster, processes
+
     raw = folder / "raw"
     for number in range(100):
         path = raw / f"{number}.{list(CONTAINERS)[number % 3]}"
@@ -406,36 +415,65 @@ def kill_curates(args: argparse.Namespace, rng: random.Random, folder: Path) -> 
             path.write_bytes(content)
     (folder / "salt").write_text("salt")
     given = [f"source={raw}", f"salt={folder / 'salt'}", "engine.shard=4", "rules=loose"]
+    assert succeeds("curate", *given, f"out={folder / 'straight'}")
+
+    def killed(victim: int) -> Callable[[], object]:
+        return lambda: os.kill(victim, signal.SIGKILL)
+
+    def local(process: subprocess.Popen[bytes]) -> dict[str, Callable[[], object]]:
+        own = {f"a process {each}": killed(each) for each in children(process.pid)}
+        return {"the command": process.kill} | own
+
+    good = end_as_straight("local", given, local, args, rng, folder)
+    with cluster(2) as nodes, patch.dict(os.environ, nodes.environment):
+
+        def on_ray(process: subprocess.Popen[bytes]) -> dict[str, Callable[[], object]]:
+            sessions = [node.pid for node in nodes.nodes]
+            names = {"a measuring process": "videomae.curate", "a Ray worker": "ray::measure"}
+            found: dict[str, Callable[[], object]] = {"the command": process.kill}
+            for name, said in names.items():
+                running = [each for session in sessions for each in processes(session, said)]
+                found |= {name: killed(rng.choice(running))} if running else {}
+            return found | {"a node": lambda: (nodes.kill(nodes.nodes[1]), nodes.add())}
+
+        line = [*given, "engine.name=ray", f"engine.address={nodes.address}"]
+        return end_as_straight("ray", line, on_ray, args, rng, folder) and good
+
+
+def end_as_straight(
+    engine: str,
+    given: list[str],
+    victims: Victims,
+    args: argparse.Namespace,
+    rng: random.Random,
+    folder: Path,
+) -> bool:
+    """Whether curate, killed and begun again, makes the tables of the run that was left alone."""
     files = ("clips.parquet", "sources.parquet", "rules_used.yaml", "stages/measure.parquet")
-
-    def outcome(out: Path) -> list[bytes]:
-        return [(out / name).read_bytes() for name in files]
-
-    straight = folder / "straight"
-    began = time.monotonic()
-    assert succeeds("curate", *given, f"out={straight}")
-    undisturbed = time.monotonic() - began
     killed: Counter[str] = Counter()
     trial, good = 0, True
     while killed.total() < args.times:
         trial += 1
-        out = folder / f"corpus{trial}"
+        out = folder / f"{engine}{trial}"
         while True:
             process = start("curate", *given, f"out={out}")
             while killed.total() < args.times and process.poll() is None:
-                time.sleep(rng.uniform(0.5, undisturbed / 2))
-                workers = children(process.pid)
-                victim = rng.choice([process.pid, *workers])
+                time.sleep(rng.uniform(0.5, 12))
+                found = victims(process)
+                name = rng.choice(sorted(found))
                 if process.poll() is None:
-                    os.kill(victim, signal.SIGKILL)
-                    killed["the command" if victim == process.pid else "a process of it"] += 1
+                    with suppress(ProcessLookupError):
+                        found[name]()
+                    killed[name.rstrip(" 0123456789")] += 1
             if process.wait() != -signal.SIGKILL:
                 break
-        same = process.returncode == 0 and outcome(out) == outcome(straight)
+        same = process.returncode == 0 and all(
+            (out / name).read_bytes() == (folder / "straight" / name).read_bytes() for name in files
+        )
         good &= same
-        print(f"curate {trial}: {killed.total()} kills so far, {told(same)}", flush=True)
+        print(f"{engine} {trial}: {killed.total()} kills so far, {told(same)}", flush=True)
         shutil.rmtree(out)
-    print(f"{killed.total()} kills of {trial} corpora: {dict(killed)}")
+    print(f"{engine}: {killed.total()} kills of {trial} corpora: {dict(killed)}")
     return good
 
 

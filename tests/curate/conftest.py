@@ -10,4 +10,4 @@ if find_spec("cv2") is None:
         "test_forget.py",
         "test_page.py",
     ]
-    collect_ignore += ["test_genuine_footage.py", "test_picture.py"]
+    collect_ignore += ["test_genuine_footage.py", "test_picture.py", "test_ray_engine.py"]

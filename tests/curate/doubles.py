@@ -24,6 +24,8 @@ def answer(path: str, sha256: str, settings: dict[str, Any], target: str, most: 
         os.abort()
     if "hang" in name:
         time.sleep(60)
+    if "slow" in name:
+        time.sleep(1)
     if ("killed" in name and count <= 2) or "cursed" in name:
         os.kill(os.getpid(), signal.SIGKILL)
     if "full" in name:

@@ -17,20 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import composed, run_command
+from tests.curate.doubled import DOUBLES, errors, jobs, tries
 from tests.curate.footage import panned, render
 from tests.curate.tables import write_info
 from videomae.config import EngineConfig, UserError
 from videomae.curate import engine
-from videomae.curate.engine import LocalEngine, VideoJob
+from videomae.curate.engine import LocalEngine
 from videomae.curate.measuring import error_row
-from videomae.curate.shards import Shards, key_of, write_measured
+from videomae.curate.shards import Shards, write_measured
 from videomae.curate.stages import run_stages
-
-DOUBLES = (sys.executable, "-m", "tests.curate.doubles")
-
-
-def jobs(root: Path, *names: str) -> list[VideoJob]:
-    return [VideoJob(root / name, name, key_of(name, {}), key_of(name, {"s": 1})) for name in names]
 
 
 @pytest.fixture
@@ -43,18 +38,6 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., en
         return LocalEngine(config, {}, Shards(tmp_path)).measure(jobs(tmp_path, *names), 0)
 
     return measured
-
-
-def tries(path: Path) -> int:
-    """How often the measurement of a video was begun."""
-    return len(Path(f"{path}.tries").read_text().splitlines())
-
-
-def errors(out: Path, *names: str) -> dict[str, str | None]:
-    """The error of each video's row."""
-    keys = {key for job in jobs(out, *names) for key in (job.key, job.failure_key)}
-    rows = Shards(out).read(keys).to_pylist()
-    return {row["source_sha256"]: row["error"] for row in rows}
 
 
 def test_a_crash_counts_and_the_second_one_gives_a_row_with_the_error(

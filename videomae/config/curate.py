@@ -56,6 +56,14 @@ class ListLabels(Enum):
     hashtags = "hashtags"
 
 
+class EngineName(Enum):
+    """The engines of stage measure. local: processes of this machine; ray: tasks of a Ray
+    cluster."""
+
+    local = "local"
+    ray = "ray"
+
+
 def _check_threshold(key: str, value: Any) -> None:
     """Check that a threshold is null, a finite number or a quantile such as 5%."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -157,14 +165,27 @@ class CutsConfig:
 class EngineConfig:
     """Settings of the processes that measure videos."""
 
+    name: EngineName = setting(EngineName.local, often=True)
+    """Where videos are measured. local: in processes of this machine; ray: in tasks of a Ray
+    cluster."""
+    address: str | None = None
+    """Address of a running Ray cluster that this machine is a node of, such as auto or HOST:PORT;
+    null: engine.name=ray starts a Ray on this machine."""
     workers: int | None = setting(None, at_least=1, often=True)
-    """Number of processes that measure videos; null: one per CPU core."""
+    """Number of videos that are measured at once; null: one per CPU core of the machine or the
+    cluster."""
     shard: int = setting(64, at_least=1)
     """Number of measured videos that are put together into one file."""
     timeout_s: float = setting(600.0, above=0)
     """Seconds that measuring one video may take."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES)
     """Bytes of memory that measuring one video may take."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.address is None or self.name is EngineName.ray,
+            f"engine.address={self.address} needs engine.name=ray",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Engine of stage measure on one machine: processes that measure one video after another.
+"""Engines of stage measure: what they have in common, and the one that uses this machine alone.
 
 A process that dies, or takes too long, by its video's fault costs that video: it is tried once more
 while nothing else runs, and then gets a row with an error. A process that others end, such as by
@@ -6,6 +6,7 @@ SIGKILL, costs nothing: its video is measured again.
 """
 
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -22,8 +23,8 @@ from videomae.run.worker_pool import Answer, ended_from_outside, run_all
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = (sys.executable, "-m", "videomae.curate.measuring")
-"""The program that measures one video after another."""
+PROGRAM = "videomae.curate.measuring"
+"""Module that is run as the program that measures one video after another."""
 MOST_KILLS = 20
 """How often in all a process may be ended from outside while it measures one video."""
 
@@ -70,8 +71,21 @@ class Totals:
         return f"{rate:.2f} videos/s{share}"
 
 
-class LocalEngine:
-    """Measures videos in processes of this machine.
+@dataclass(frozen=True)
+class Lost:
+    """The end of a measurement that its video did not cause: the video is measured again."""
+
+    reason: str
+    counts: bool = True
+    """Whether it counts towards MOST_KILLS; not so where other videos were lost with it."""
+
+
+Attempt = Iterator[tuple[VideoJob, Answer | Lost]]
+"""Videos with their answers, in the order of the answers."""
+
+
+class Engine:
+    """Measures videos; a subclass says where.
 
     Args:
         settings: settings of the measurement, as the program takes them.
@@ -85,6 +99,14 @@ class LocalEngine:
         self.kills: Counter[VideoJob] = Counter()
         self.totals = Totals()
 
+    def attempt(self, jobs: Sequence[VideoJob], *, alone: bool) -> Attempt:
+        """Measure videos, each once, and yield what became of each.
+
+        Args:
+            alone: whether nothing else may be measured while one of them is.
+        """
+        raise NotImplementedError
+
     def measure(self, jobs: Sequence[VideoJob], done: int) -> Totals:
         """Measure videos, and put their results into the shards.
 
@@ -96,16 +118,15 @@ class LocalEngine:
             UserError: something ends the process of one video again and again.
         """
         waiting = _Groups(self.shards, jobs, self.config.shard)
-        workers = min(self.config.workers or available_cores(), max(1, len(jobs)))
         with progress_bar("measuring", total=done + len(jobs), done=done) as bar:
             suspects: dict[VideoJob, str] = {}
-            for job, answer in self._answers(jobs, workers):
+            for job, answer in self._answers(jobs, alone=False):
                 if isinstance(answer, str):
                     suspects[job] = answer
                     continue
                 waiting.finish(job, self._take(job, answer))
                 bar.advance(note=self.totals.note())
-            for job, answer in self._answers(list(suspects), 1):
+            for job, answer in self._answers(list(suspects), alone=True):
                 if isinstance(answer, str):
                     self._give_up(job, answer)
                     waiting.finish(job, job.failure_key)
@@ -114,34 +135,35 @@ class LocalEngine:
                 bar.advance(note=self.totals.note())
         return self.totals
 
-    def _answers(self, jobs: Sequence[VideoJob], workers: int) -> Iterator[tuple[VideoJob, Answer]]:
-        """Yield each job with its answer; those whose process others end are tried again."""
+    def _answers(
+        self, jobs: Sequence[VideoJob], *, alone: bool
+    ) -> Iterator[tuple[VideoJob, Answer]]:
+        """Yield each job with its answer; those that were lost are tried again."""
         waiting = list(jobs)
         while waiting:
             again = []
-            requests = ((job, self._request(job)) for job in waiting)
-            for job, answer in run_all(PROGRAM, requests, workers, self.config.timeout_s):
-                if isinstance(answer, str) and self.shards.file(job.key).exists():
+            for job, answer in self.attempt(waiting, alone=alone):
+                if not isinstance(answer, dict) and self.shards.file(job.key).exists():
                     yield job, dict(Measured().__dict__)  # it had finished, and could not say so
-                elif isinstance(answer, str) and ended_from_outside(answer):
-                    self._count_kill(job)
+                elif isinstance(answer, Lost):
+                    self._count_kill(job, answer)
                     again.append(job)
                 else:
                     yield job, answer
             waiting = again
 
-    def _request(self, job: VideoJob) -> list[object]:
-        target = str(self.shards.file(job.key))
-        limit = self.config.max_clip_bytes
-        return [str(job.path), job.source_sha256, self.settings, target, limit]
+    def request(self, job: VideoJob) -> list[object]:
+        """Return the request to the program that measures this video."""
+        path, target = (os.path.abspath(each) for each in (job.path, self.shards.file(job.key)))
+        return [path, job.source_sha256, self.settings, target, self.config.max_clip_bytes]
 
-    def _count_kill(self, job: VideoJob) -> None:
-        self.kills[job] += 1
+    def _count_kill(self, job: VideoJob, lost: Lost) -> None:
+        self.kills[job] += lost.counts
         if self.kills[job] >= MOST_KILLS:
             raise UserError(
-                f"{job.path}: its process was killed {MOST_KILLS} times: the machine may lack "
-                "memory (engine.workers=1, a smaller engine.max_clip_bytes), or remove the video. "
-                "What is done is kept: the same command goes on"
+                f"{job.path}: its process was killed {MOST_KILLS} times (at last: {lost.reason}): "
+                "the machine may lack memory (engine.workers=1, a smaller engine.max_clip_bytes), "
+                "or remove the video. What is done is kept: the same command goes on"
             )
 
     def _take(self, job: VideoJob, answer: dict[str, object]) -> str | None:
@@ -158,6 +180,23 @@ class LocalEngine:
         reason = reason.replace("decod", "measur", 1) if reason.startswith("not") else reason
         write_measured(self.shards.file(job.failure_key), [error_row(job.source_sha256, reason)])
         self.totals.add(job, Measured(clips=1, error=reason))
+
+
+class LocalEngine(Engine):
+    """Measures videos in processes of this machine."""
+
+    def attempt(self, jobs: Sequence[VideoJob], *, alone: bool) -> Attempt:
+        workers = 1 if alone else min(self.config.workers or available_cores(), len(jobs))
+        command = (sys.executable, "-m", PROGRAM)
+        requests = ((job, self.request(job)) for job in jobs)
+        for job, answer in run_all(command, requests, workers, self.config.timeout_s):
+            yield job, told(answer)
+
+
+def told(answer: Answer) -> Answer | Lost:
+    """Return a program's answer; one that says that others have ended the program as Lost."""
+    outside = isinstance(answer, str) and ended_from_outside(answer)
+    return Lost(str(answer)) if outside else answer
 
 
 class _Groups:

@@ -1,5 +1,6 @@
 """Stage measure: measure every video of sources.parquet once, and make a table of the results."""
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from videomae.config import ConfigError, CurateConfig
-from videomae.curate.engine import LocalEngine, Totals, VideoJob
+from videomae.config import ConfigError, CurateConfig, EngineConfig, EngineName
+from videomae.curate.engine import Engine, LocalEngine, Totals, VideoJob
 from videomae.curate.measuring import error_row, settings_of
 from videomae.curate.shards import Shards, key_of
 from videomae.curate.sources import read_sources, root_of
@@ -50,10 +51,27 @@ def measure_sources(config: CurateConfig, out: Path) -> None:
     todo = [job for job in jobs if not {job.key, job.failure_key} & done]
     if len(todo) < len(jobs):
         logger.info(f"{len(jobs) - len(todo):,} of {len(jobs):,} videos are measured already")
-    totals = LocalEngine(config.engine, settings, shards).measure(todo, len(jobs) - len(todo))
+    totals = _engine(config.engine)(config.engine, settings, shards).measure(
+        todo, len(jobs) - len(todo)
+    )
     shards.compact(shards.loose() - packed)
     write_stage(out, MEASURE, _table(shards, jobs, totals))
     _print_summary(totals)
+
+
+def _engine(config: EngineConfig) -> type[Engine]:
+    """Return the class of the engine that the settings name.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    if config.name is EngineName.local:
+        return LocalEngine
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("engine.name=ray needs Ray: pip install 'videomae[curate,ray]'")
+    from videomae.curate.ray_engine import RayEngine
+
+    return RayEngine
 
 
 def _table(shards: Shards, jobs: list[VideoJob], totals: Totals) -> Any:

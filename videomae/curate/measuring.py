@@ -34,6 +34,8 @@ AFTER_CHANGE = 7
 """Frames after a change of the content at which a frame is sampled: each clip has one, then."""
 CHANGED = "changed"
 """Beginning of the error of a file that is not the one that stage sources saw."""
+UNREADABLE = f"{CHANGED}: it cannot be read any more"
+"""Beginning of the error of a file that was there for stage sources, and cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def measure_video(
     try:
         now = sha256(path)
     except OSError as error:
-        return [], Measured(error=f"{CHANGED}: it cannot be read any more ({error.strerror})")
+        return [], Measured(error=f"{UNREADABLE} ({error.strerror})")
     if now != source_sha256:
         reason = "it is not the file that stage=sources saw: run stage=sources again"
         return [], Measured(error=f"{CHANGED}: {reason}")

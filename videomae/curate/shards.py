@@ -10,6 +10,7 @@ appears under its name when it is complete, so that what exists is done.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from videomae.curate.table import MEASURED, write_table
 from videomae.run.files import remove_temporaries, replacing
 
 MEASURED_FOLDER = "measured"
+RAY = "ray"
+"""Folder below MEASURED_FOLDER that shows the nodes of a Ray cluster that they share it."""
 VERSION = 1
 """Version of the measurement: what other versions measured is measured again."""
 KEY = "key"
@@ -68,6 +71,7 @@ class Shards:
     def clean_up(self) -> None:
         """Remove temporary files of killed processes, and files that a shard holds already."""
         remove_temporaries(self.folder, ["*.arrow", "*.parquet"])
+        shutil.rmtree(self.folder / RAY, ignore_errors=True)
         for key in self.in_shards():
             self.file(key).unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ Arrow, a million lines at a time.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from videomae.config import CLASS, MULTILABEL, REGRESSION, ConfigError, DataConfig, ListFormat
-from videomae.lists.columns import Columns
+
+if TYPE_CHECKING:  # it brings torch, which processes that decode for scan and curate do without
+    from videomae.lists.columns import Columns
 
 NOTHING = "-"
 """In place of classes: the video is of none."""
@@ -76,7 +78,7 @@ def check_format(data: DataConfig) -> None:
         )
 
 
-def wrong_target(targets: Columns | None, data: DataConfig) -> WrongTarget | None:
+def wrong_target(targets: "Columns | None", data: DataConfig) -> WrongTarget | None:
     """Return the first target that data.target cannot learn; None: it can learn all of them.
 
     Args:
@@ -90,7 +92,7 @@ def wrong_target(targets: Columns | None, data: DataConfig) -> WrongTarget | Non
     return _wrong_values(targets) if data.target == REGRESSION else None
 
 
-def _wrong_labels(targets: Columns, classes: int | None) -> WrongTarget | None:
+def _wrong_labels(targets: "Columns", classes: int | None) -> WrongTarget | None:
     some = False
     for first, counts, words in _taken_apart(targets):
         numbers = _classes(words)
@@ -103,7 +105,7 @@ def _wrong_labels(targets: Columns, classes: int | None) -> WrongTarget | None:
     return None if some else WrongTarget(0, "and all other lines name no class: nothing to learn")
 
 
-def _wrong_values(targets: Columns) -> WrongTarget | None:
+def _wrong_values(targets: "Columns") -> WrongTarget | None:
     wanted = 0
     for first, counts, words in _taken_apart(targets):
         wanted = wanted or int(counts[0])
@@ -118,13 +120,13 @@ def _wrong_values(targets: Columns) -> WrongTarget | None:
     return None
 
 
-def all_values(targets: Columns) -> NDArray[np.float64]:
+def all_values(targets: "Columns") -> NDArray[np.float64]:
     """The numbers of a whole list of video_values: (clips, values)."""
     parts = [_numbers(words).reshape(len(n), -1) for _, n, words in _taken_apart(targets)]
     return np.concatenate(parts)
 
 
-def all_labels(targets: Columns, classes: int) -> NDArray[np.bool_]:
+def all_labels(targets: "Columns", classes: int) -> NDArray[np.bool_]:
     """Which classes each clip of a list of video_labels has: (clips, classes)."""
     found = np.zeros((len(targets), classes), bool)
     for first, counts, words in _taken_apart(targets):
@@ -134,7 +136,7 @@ def all_labels(targets: Columns, classes: int) -> NDArray[np.bool_]:
     return found
 
 
-def _taken_apart(targets: Columns) -> Iterator[tuple[int, NDArray[np.int64], Any]]:
+def _taken_apart(targets: "Columns") -> Iterator[tuple[int, NDArray[np.int64], Any]]:
     """Place of the first line, how many words each line has, and all their words, in Arrow."""
     texts = targets.texts()
     for first in range(0, len(texts), ROWS):
