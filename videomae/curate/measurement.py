@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from videomae.config import ConfigError, CurateConfig
+from videomae.config import ConfigError, CurateConfig, EngineConfig
 from videomae.curate.engine import LocalEngine, Totals, VideoJob
 from videomae.curate.measuring import error_row, settings_of
 from videomae.curate.shards import Shards, key_of
@@ -44,16 +44,29 @@ def measure_sources(config: CurateConfig, out: Path) -> None:
         )
     ]
     shards = Shards(out)
-    shards.clean_up()
+    totals = measure_jobs(jobs, config.engine, settings, shards)
+    write_stage(out, MEASURE, _table(shards, jobs, totals))
+    _print_summary(totals)
+
+
+def measure_jobs(
+    jobs: list[VideoJob], engine: EngineConfig, settings: dict[str, object], shards: Shards
+) -> Totals:
+    """Measure the videos that are not measured yet, and put all into shards."""
+    outdated = shards.clean_up()
+    if outdated:
+        logger.info(
+            f"{outdated:,} videos were measured by another version, or without a column of today: "
+            "they are measured again"
+        )
     packed = shards.in_shards()
     done = packed | shards.loose()
     todo = [job for job in jobs if not {job.key, job.failure_key} & done]
     if len(todo) < len(jobs):
         logger.info(f"{len(jobs) - len(todo):,} of {len(jobs):,} videos are measured already")
-    totals = LocalEngine(config.engine, settings, shards).measure(todo, len(jobs) - len(todo))
+    totals = LocalEngine(engine, settings, shards).measure(todo, len(jobs) - len(todo))
     shards.compact(shards.loose() - packed)
-    write_stage(out, MEASURE, _table(shards, jobs, totals))
-    _print_summary(totals)
+    return totals
 
 
 def _table(shards: Shards, jobs: list[VideoJob], totals: Totals) -> Any:
