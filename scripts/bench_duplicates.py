@@ -44,6 +44,7 @@ from videomae.curate.fingerprint import (
     Fingerprinter,
     views_of,
 )
+from videomae.curate.picture import Shrinker
 
 FOOTAGE = {
     "tuning": (
@@ -82,8 +83,6 @@ MOST_EDITED = 3
 """Clips of one source that are edited."""
 COPIED_PX = 960
 """Long side to which a larger source is reduced before it is edited: phone video is not larger."""
-LONG_SIDE = 512
-"""Frames are made as small as this before they are looked at, as the command does."""
 OWN = ("off-centre crop", "cropped 20 %", "mirrored, cropped, text")
 """Edits beyond the eleven that the bar counts."""
 
@@ -253,16 +252,14 @@ class Cost:
 
 
 def fingerprint(path: Path, cost: Cost) -> Fingerprint:
-    """Decode a clip and take its fingerprint."""
-    maker = Fingerprinter()
+    """Decode a clip and take its fingerprint, of the pictures that the command takes it of."""
+    maker, shrink = Fingerprinter(), Shrinker()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        share = min(1.0, LONG_SIDE / max(stream.width, stream.height))
-        size = max(1, round(stream.width * share)), max(1, round(stream.height * share))
         for index, frame in enumerate(container.decode(stream)):
             if frame.time is None or not maker.wants(frame.time):
                 continue
-            luma = frame.reformat(*size, format="gray").to_ndarray()
+            luma = shrink(frame, sampled=False).luma
             began = time.process_time()
             maker.add(luma, index, frame.time)
             cost.cpu_s += time.process_time() - began

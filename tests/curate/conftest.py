@@ -1,8 +1,8 @@
-"""Tests that decode for curate need OpenCV, which the extra `curate` brings."""
+"""Tests that decode for curate need OpenCV and pdqhash, which the extra `curate` brings."""
 
 from importlib.util import find_spec
 
-if find_spec("cv2") is None:
+if find_spec("cv2") is None or find_spec("pdqhash") is None:
     collect_ignore = [
         "test_cuts.py",
         "test_measuring.py",
@@ -11,3 +11,5 @@ if find_spec("cv2") is None:
         "test_page.py",
     ]
     collect_ignore += ["test_genuine_footage.py", "test_picture.py", "test_ray_engine.py"]
+    collect_ignore += ["test_fingerprint.py", "test_duplicates.py", "test_duplicate_groups.py"]
+    collect_ignore += ["test_contamination.py", "test_contaminating.py"]

@@ -73,7 +73,7 @@ def test_a_head_that_promises_much_is_refused_before_anything_is_allocated() -> 
 @given(st.integers(0, 99))
 def test_hashes_are_those_of_the_library_mirrored_ones_too(seed: int) -> None:
     square = np.ascontiguousarray(texture(seed, 64, 64))
-    hashes, quality = module.hash_square(square)
+    (hashes,), (quality,) = module.hash_squares([square])
     bits, expected = pdqhash.compute_dihedral(square)
     mirrored, _ = pdqhash.compute(np.ascontiguousarray(square[:, ::-1]))
     assert quality == expected
@@ -82,13 +82,28 @@ def test_hashes_are_those_of_the_library_mirrored_ones_too(seed: int) -> None:
     assert np.bitwise_count(hashes[1] ^ np.packbits(mirrored != 0)).sum() <= 2
 
 
+@given(st.integers(1, 90), st.integers(1, 90))
+def test_cells_are_the_means_of_their_parts_of_the_picture(width: int, height: int) -> None:
+    luma = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    views = views_of(width, height)
+    found = module.cells(luma, views) / 256
+    fine = np.kron(luma, np.ones((8, 8)))  # each pixel 8 x 8, so that cells are whole numbers
+    for part in range(8):
+        rows, columns = fine[part * height :][:height], fine[:, part * width :][:, :width]
+        np.testing.assert_allclose(found[0, part].mean(), rows.mean(), atol=0.01)
+        np.testing.assert_allclose(found[0, :, part].mean(), columns.mean(), atol=0.01)
+    inner = luma[height // 20 : height - height // 20, width // 20 : width - width // 20]
+    if height % 20 == width % 20 == 0:
+        np.testing.assert_allclose(found[1].mean(), inner.mean(), atol=0.01)
+
+
 def test_grey_frames_and_frames_that_are_not_looked_at_change_nothing() -> None:
     maker = Fingerprinter()
     for index, frame in enumerate(FRAMES):
         time_s = 100 + index / FPS
         assert maker.wants(time_s) == (index % (FPS // GRID_HZ) == 0)
         if maker.wants(time_s):
-            maker.add(np.asarray(module.luma_of(frame)), index, time_s)
+            maker.add(module.luma_of(frame), index, time_s)
     assert same(maker.finish(), PRINT)
 
 

@@ -1,5 +1,7 @@
 """Measurement of a video in one decode: planted light, blur, bars, motion, frozen parts, damage."""
 
+import sys
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import pytest
 
 from tests.curate.footage import FPS, HEIGHT, WIDTH, Image, edited, panned, render
 from tests.video.recipes.edits import MATRICES, set_matrix
+from videomae.curate.engine import PROGRAM
 from videomae.curate.measuring import Settings, measure_video
 from videomae.curate.observers import OBSERVERS
 from videomae.curate.table import MEASURED
 from videomae.run.files import sha256
+from videomae.run.worker_pool import Program
 from videomae.video.pyav import PyAVVideo
 
 SETTINGS = Settings(fixed=False, threshold=27.0, min_frames=15, fixed_s=10.0)
@@ -210,3 +214,23 @@ def test_a_file_that_has_changed_is_not_measured(tmp_path: Path) -> None:
     assert not rows
     assert answer.error is not None
     assert "cannot be read" in answer.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_program_leaves_its_memory_to_the_decoder(tmp_path: Path) -> None:
+    """Arrow's own allocator would take a gigabyte, half of the limit, with the first file."""
+    video = render(tmp_path / "v.mp4", panned(0, 30))
+    program: Program[str] = Program(PROGRAM)
+    status = Path(f"/proc/{program.process.pid}/status")
+
+    def measured_kb() -> int:
+        target = str(tmp_path / "v.arrow")
+        program.start("", [str(video), sha256(video), asdict(SETTINGS), target, 2**31])
+        assert program.answer() is not None
+        assert Path(target).exists()
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmData"].split()[0]) - int(lines["VmRSS"].split()[0])
+
+    reserved = measured_kb()
+    program.stop()
+    assert reserved < 600_000

@@ -183,6 +183,54 @@ def test_a_rule_whose_stage_has_not_run_is_said(
     assert rows[0]["keep"]
 
 
+def with_copies(out: Path, groups: list[str | None], of: list[str | None]) -> None:
+    """Write the columns of stage duplicates, in the order in which the clips were planted."""
+    ids = read_clips_table(out).sort_by("source_path")["clip_id"]
+    columns = {"duplicate_group": pa.array(groups), "duplicate_of": pa.array(of, pa.string())}
+    write_stage(out, "duplicates", pa.table({"clip_id": ids, **columns}))
+
+
+def test_of_copies_the_best_that_no_other_rule_drops_is_kept(tmp_path: Path) -> None:
+    out = fill(
+        tmp_path,
+        luma_mean=[5, 100, 100, 100, None, 100],
+        sharpness=[9.0, 9.0, 9.0, 1.0, 9.0, 1.0],
+        width_px=[900, 300, 400, 400, 800, 100],
+    )
+    with_copies(out, ["a"] * 5 + ["b"], [None, "a", "a", "a", "a", None])
+    rows = selected(out, "rules.duplicates=true", "rules.luma_min=20")
+    assert reasons(rows) == [
+        ["luma_min", "duplicate"],
+        ["duplicate"],
+        [],
+        ["duplicate"],
+        ["duplicate", "luma_min:not_measured"],
+        [],
+    ]
+    rows = selected(out, "rules.duplicates=true")
+    assert [row["keep"] for row in rows] == [True, False, False, False, False, True]
+    rows = selected(out)
+    assert all(row["keep"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("unmeasured", "keep", "said"),
+    [
+        ("undecided", None, ["duplicate:not_measured"]),
+        ("drop", False, ["duplicate"]),
+        ("keep", True, []),
+    ],
+)
+def test_a_clip_that_was_not_compared(
+    tmp_path: Path, unmeasured: str, keep: bool | None, said: list[str]
+) -> None:
+    out = fill(tmp_path, luma_mean=[1, 2])
+    with_copies(out, [None, "a"], [None, None])
+    rows = selected(out, "rules.duplicates=true", f"rules.unmeasured={unmeasured}")
+    assert [row["keep"] for row in rows] == [keep, True]
+    assert reasons(rows) == [said, []]
+
+
 def test_damaged_rules_used_are_named(tmp_path: Path) -> None:
     fill(tmp_path, sharpness=[1.0])
     (tmp_path / "rules_used.yaml").write_text("rules: [{name: 3}]")

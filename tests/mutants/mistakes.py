@@ -500,4 +500,32 @@ MISTAKES = (
         "found.alignment",
         "curate/test_contamination.py::test_either_side_may_be_the_crop",
     ),
+    Mistake(
+        "a copy is dropped because of a better one that is dropped, too",
+        CURATE["selection"],
+        "gone = 2 * decision.dropped + decision.undecided",
+        "gone = np.zeros(table.num_rows)",
+        "curate/test_selection.py::test_of_copies_the_best_that_no_other_rule_drops_is_kept",
+    ),
+    Mistake(
+        "measurements without a column of today count as measured",
+        "videomae/curate/shards.py",
+        "if table is not None:\n                outdated",
+        "if table is None:\n                outdated",
+        "curate/test_duplicate_groups.py::test_what_was_measured_without_fingerprints_is_measured_again",
+    ),
+    Mistake(
+        "text is drawn into the pictures of the other edits, too",
+        "videomae/curate/edited_copies.py",
+        "picture = picture.copy()",
+        "picture = np.ascontiguousarray(picture)",
+        "curate/test_contaminating.py::test_edits_change_the_picture_as_their_names_say",
+    ),
+    Mistake(
+        "when a clip begins in a test video has the wrong sign",
+        "videomae/curate/contaminating.py",
+        "round(piece.start_s + how.offset_s, 3)",
+        "round(piece.start_s - how.offset_s, 3)",
+        "curate/test_contaminating.py::test_clips_that_show_a_test_video_are_found_and_dropped",
+    ),
 )

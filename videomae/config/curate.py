@@ -18,6 +18,8 @@ class CurateStage(Enum):
     all = "all"
     sources = "sources"
     measure = "measure"
+    duplicates = "duplicates"
+    contamination = "contamination"
     select = "select"
     subset = "subset"
     page = "page"
@@ -213,8 +215,8 @@ class CurateConfig:
     out: str | None = setting(None, is_path=True, example="corpus", often=True)
     """Output directory, for the table clips.parquet, the lists and the work that is done so far."""
     stage: CurateStage = setting(CurateStage.all, often=True)
-    """Stage to run: sources, measure, select, subset or page; all: each for which the settings
-    suffice."""
+    """Stage to run: sources, measure, duplicates, contamination, select, subset or page; all: each
+    for which the settings suffice."""
     scenes: Scenes = setting(Scenes.longest, often=True)
     """Clips of a video. longest: its scenes, of which only the longest can be kept; all: its
     scenes; fixed: pieces of cuts.fixed_s seconds."""
@@ -228,6 +230,15 @@ class CurateConfig:
     """Settings of the search for cuts."""
     engine: EngineConfig = setting(factory=EngineConfig)
     """Settings of the processes that measure videos."""
+    tests: Any = setting(None, example="[lists/ucf101]", often=True)
+    """Test lists, or directories of python -m videomae.prepare, whose videos the clips must not
+    show; null: none."""
+    tests_root: str | None = setting(None, is_path=True, must_exist=True)
+    """Folder that the paths in test lists are relative to; null: that of the directory of prepare
+    that a list lies in, or else the folder of the list."""
+    contamination_recall: int = setting(20, at_least=0)
+    """Number of test videos of which edited copies are made and looked for, to measure how many of
+    each edit are found; 0: none."""
     sizes: Any = setting(None, example="[1000,10000,all]", often=True)
     """Numbers of clips of the nested lists, as [1000,10000,all]; null: no lists."""
     by: Any = setting(None, often=True)
@@ -259,8 +270,21 @@ class CurateConfig:
         for part, section in ((self, ""), (self.cuts, "cuts"), (self.engine, "engine")):
             check_bounds(part, section)
         check_bounds(self.page, "page")
+        self.test_lists()
         self.list_sizes()
         self.orders()
+
+    def test_lists(self) -> list[str]:
+        """Return the test lists, or directories of prepare, that `tests` names."""
+        given = self.tests if isinstance(self.tests, list) else [self.tests]
+        lists = given if self.tests is not None else []
+        for each in lists:
+            check(
+                isinstance(each, str) and each.strip() != "",
+                f"tests must be paths of test lists or of prepared directories, got {self.tests}",
+            )
+        check(self.tests is None or bool(lists), "tests=[] names no test list: give one, or null")
+        return lists
 
     def list_sizes(self) -> list[int | None]:
         """Return the sizes of the nested lists; None stands for all kept clips."""

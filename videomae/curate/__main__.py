@@ -12,7 +12,11 @@ Raw files are never altered, and nothing is downloaded. The stages are
                yt-dlp's .info.json beside it says: hashtags, views, date, licence; uploaders as a
                salted hash
     measure    decodes each video once: cuts (PySceneDetect's rules), sharpness, light, bars,
-               motion, frozen pictures, a small thumbnail
+               motion, frozen pictures, a small thumbnail, a fingerprint
+    duplicates finds clips that are copies of each other: cropped, mirrored, faster, with text, ...
+    contamination
+               finds clips that show a video of the test lists tests=[...], and measures how many of
+               such copies it finds; out/contamination.html shows the pairs side by side
     select     keep or not, and every reason against a clip, by the rules; no decoding
     subset     lists of so many of the kept clips, each holding the smaller ones
     page       a page to look at: out/page/index.html
@@ -23,6 +27,7 @@ score that was not measured is null, and a clip that a rule cannot judge is neit
 dropped. A video that crashes the decoder or takes too long is named, and has a row with the error.
 The same command goes on where it was stopped.
 
+    tests='[LIST,PREPARED]'       test lists, or directories of prepare, for stage contamination
     scenes=longest|all|fixed      which clips of a video count: its longest scene, all scenes, or
                                   pieces of cuts.fixed_s seconds
     rules=tiktok|loose|none       rules; each can be changed, as rules.sharpness_min=5% (a quantile)

@@ -13,6 +13,7 @@ from videomae.curate.alignment import Alignment
 from videomae.curate.duplicates import DUPLICATES, Thresholds, confirm, grouped, hits_of
 from videomae.curate.fingerprint import Fingerprint
 from videomae.curate.neighbours import gather, near
+from videomae.curate.progress import tracked
 
 CONTAMINATION = replace(DUPLICATES, least_overlap=0.5)
 """Thresholds of contamination."""
@@ -87,10 +88,11 @@ def one_way(
 ) -> Iterator[Contaminated]:
     """The clips whose whole frames look like views of test videos, where the motion agrees."""
     ids, names = sorted(clips), sorted(tests)
-    whole, _ = gather(clips[each] for each in ids)
-    _, views = gather(tests[each] for each in names)
+    whole, _ = gather(tracked((clips[each] for each in ids), len(ids), "hashes of frames"))
+    _, views = gather(tracked((tests[each] for each in names), len(names), "hashes of views"))
     found = near(whole, views, thresholds.most_distance, same=False)
-    for hits in grouped(hits_of(found), ordered=True):
+    alike = grouped(hits_of(found), ordered=True)
+    for hits in tracked(alike, len(alike), "pairs that look alike"):
         clip, test = ids[hits[0].whole], names[hits[0].viewed]
         held = confirm(
             hits, lambda number: clips[ids[number]], lambda n: tests[names[n]], thresholds

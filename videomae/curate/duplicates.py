@@ -11,6 +11,7 @@ from typing import NamedTuple
 from videomae.curate.alignment import Alignment, Side, activity, align
 from videomae.curate.fingerprint import Fingerprint
 from videomae.curate.neighbours import Near, gather, near
+from videomae.curate.progress import tracked
 
 Load = Callable[[int], Fingerprint]
 """Gives the fingerprint of a clip by its number."""
@@ -190,8 +191,10 @@ def match(
     def load(number: int) -> Fingerprint:
         return fingerprints[clips[number]]
 
-    found = near(*gather(map(load, range(len(clips)))), thresholds.most_distance, same=True)
-    for hits in grouped(hits_of(found), ordered=False):
+    every = tracked(map(load, range(len(clips))), len(clips), "hashes")
+    found = near(*gather(every), thresholds.most_distance, same=True)
+    alike = grouped(hits_of(found), ordered=False)
+    for hits in tracked(alike, len(alike), "pairs that look alike"):
         first, second = sorted((hits[0].whole, hits[0].viewed))
         if groups.find(clips[first]) == groups.find(clips[second]):
             continue

@@ -2,25 +2,25 @@
 
 `Fingerprinter` takes the frames of one clip as they are decoded and gives its `Fingerprint`, by
 which `duplicates` and `contamination` find copies. It looks at 5 frames a second of the clip's
-first ten minutes, however many it is given. Needs `pdqhash` (the extra `curate`).
+first ten minutes, however many it is given. Needs `pdqhash` and OpenCV (the extra `curate`).
 """
 
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pdqhash
 from numpy.typing import NDArray
-from PIL import Image
 
 GRID = 8
 """Rows and columns of the coarse picture of a view, in which motion is measured."""
-CELL_PX = 8
-"""Side of a cell of the coarse picture, in pixels of the view reduced for it."""
 GRID_HZ = 5
 """Coarse pictures a second."""
 TICKS_PER_KEY = 2
@@ -46,6 +46,7 @@ _HEAD = struct.Struct("<4sIIIII")
 _MAGIC = b"VMF1"
 _CHECK = struct.Struct("<I")
 _FREQUENCIES = 16
+_MIDDLE = slice(_FREQUENCIES**2 // 2 - 1, _FREQUENCIES**2 // 2 + 1)
 _MIRRORED = np.tile((-1.0) ** np.arange(_FREQUENCIES), _FREQUENCIES)
 """Mirrored left to right, a picture has its cosine transform with every second column negated."""
 
@@ -64,6 +65,7 @@ def centred(width: float, height: float) -> View:
     return View((1 - width) / 2, (1 - height) / 2, (1 + width) / 2, (1 + height) / 2)
 
 
+@cache
 def views_of(width: int, height: int) -> tuple[View, ...]:
     """The parts of a frame that are hashed: all of it, its inner 90 %, crops of other shapes.
 
@@ -174,8 +176,8 @@ class Fingerprint:
         )
 
 
-def luma_of(frame: NDArray[np.uint8]) -> "Image.Image":
-    """A frame as a grey picture.
+def luma_of(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame as a grey picture, (H, W).
 
     Raises:
         ValueError: it is neither (H, W) nor (H, W, 3) of uint8.
@@ -186,60 +188,91 @@ def luma_of(frame: NDArray[np.uint8]) -> "Image.Image":
             "a frame is a uint8 array of shape (H, W) or (H, W, 3), "
             f"got {frame.dtype} of shape {frame.shape}"
         )
-    return Image.fromarray(np.ascontiguousarray(frame)).convert("L")
+    grey: Any = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if colours else frame
+    return grey
 
 
-def pixels(view: View, luma: "Image.Image") -> tuple[float, float, float, float]:
-    """The box of a view in a picture: left, top, right, bottom."""
-    return (
-        view.left * luma.width,
-        view.top * luma.height,
-        view.right * luma.width,
-        view.bottom * luma.height,
-    )
-
-
-def square_of(luma: "Image.Image", view: View) -> NDArray[np.uint8]:
-    """A view as the small square picture that is hashed, (64, 64, 3)."""
-    size = (HASHED_PX, HASHED_PX)
-    return np.asarray(luma.resize(size, Image.Resampling.BOX, pixels(view, luma)).convert("RGB"))
+@cache
+def _boxes(views: tuple[View, ...], width: int, height: int) -> list[tuple[slice, slice]]:
+    """The rows and columns of each view in a picture, in whole pixels, as much on either side."""
+    boxes = []
+    for view in views:
+        left, top = round(view.left * width), round(view.top * height)
+        boxes.append((slice(top, height - top), slice(left, width - left)))
+    return boxes
 
 
 def hash_views(
-    luma: "Image.Image", views: tuple[View, ...]
+    luma: NDArray[np.uint8], views: tuple[View, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """PDQ hashes of a picture's views.
+
+    Args:
+        luma: (H, W)
+        views: centred parts of the picture.
 
     Returns:
         (V, 2, 32) hashes, plain and mirrored, and (V,) qualities from 0 to 100.
     """
-    hashes = np.empty((len(views), 2, HASH_BYTES), np.uint8)
-    quality = np.empty(len(views), np.uint8)
-    for number, view in enumerate(views):
-        hashes[number], quality[number] = hash_square(square_of(luma, view))
-    return hashes, quality
+    height, width = luma.shape
+    size, squares = (HASHED_PX, HASHED_PX), []
+    for box in _boxes(views, width, height):
+        square = cv2.resize(luma[box], size, interpolation=cv2.INTER_AREA)
+        squares.append(cv2.cvtColor(square, cv2.COLOR_GRAY2RGB))
+    return hash_squares(squares)
 
 
-def hash_square(square: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """PDQ hashes of a picture, plain and mirrored, (2, 32), and its quality from 0 to 100."""
-    waves, quality = pdqhash.compute_float(square)
-    both = np.stack([waves, waves * _MIRRORED])
-    return np.packbits(both > np.median(both, axis=1, keepdims=True), axis=1), quality
+def hash_squares(
+    squares: Sequence[Any],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """PDQ hashes of pictures (64, 64, 3), plain and mirrored, and qualities, as `hash_views`."""
+    found = [pdqhash.compute_float(square) for square in squares]
+    waves = np.stack([each for each, _ in found])
+    both = np.stack([waves, waves * _MIRRORED], axis=1)
+    middle = np.sort(both)[..., _MIDDLE].mean(axis=2, keepdims=True)  # the median, faster
+    return np.packbits(both > middle, axis=2), np.array([quality for _, quality in found], np.uint8)
 
 
-def cells(luma: "Image.Image", views: tuple[View, ...]) -> NDArray[np.uint16]:
+@cache
+def _edges(views: tuple[View, ...], width: int, height: int) -> tuple[Any, ...]:
+    """Where the cells of each view begin and end in a picture, in pixels.
+
+    Returns:
+        (V, 9) whole pixels and the fractions beyond them, down the picture; the same across it;
+        and (V, 1, 1) the pixels of a cell.
+    """
+    parts = np.arange(GRID + 1) / GRID
+    places = np.array(views)[..., None]
+    down = (places[:, 1] + (places[:, 3] - places[:, 1]) * parts) * height
+    across = (places[:, 0] + (places[:, 2] - places[:, 0]) * parts) * width
+    rows = np.minimum(down.astype(np.intp), height - 1)
+    columns = np.minimum(across.astype(np.intp), width - 1)
+    area = (down[:, 1] - down[:, 0]) * (across[:, 1] - across[:, 0])
+    return rows, down - rows, columns, across - columns, area[:, None, None]
+
+
+def cells(luma: NDArray[np.uint8], views: tuple[View, ...]) -> NDArray[np.uint16]:
     """Mean luma of the cells of a picture's views, in 256ths, so that the least motion is kept.
+
+    Each is a difference of sums over all pixels above and to the left, between pixels their mix.
+
+    Args:
+        luma: (H, W)
+        views: parts of the picture.
 
     Returns:
         (V, 8, 8)
     """
-    found = np.empty((len(views), GRID, GRID), np.uint16)
-    for number, view in enumerate(views):
-        side = CELL_PX * GRID
-        square = np.asarray(luma.resize((side, side), Image.Resampling.BOX, pixels(view, luma)))
-        sums = square.reshape(GRID, CELL_PX, GRID, CELL_PX).sum(axis=(1, 3), dtype=np.uint32)
-        found[number] = sums * 256 // CELL_PX**2
-    return found
+    height, width = luma.shape
+    rows, below, columns, beyond, area = _edges(views, width, height)
+    sums: Any = cv2.integral(luma, sdepth=cv2.CV_64F)  # (H + 1, W + 1)
+    below, beyond = below[..., None], beyond[:, None]
+    lines = sums[rows] * (1 - below) + sums[rows + 1] * below  # (V, 9, W + 1)
+    at = columns[:, None]
+    left = np.take_along_axis(lines, at, 2)
+    corners = left * (1 - beyond) + np.take_along_axis(lines, at + 1, 2) * beyond  # (V, 9, 9)
+    means = np.diff(np.diff(corners, axis=1), axis=2) / area
+    return (means * 256 + 0.5).clip(0, 255 * 256).astype(np.uint16)
 
 
 class Fingerprinter:
@@ -263,7 +296,7 @@ class Fingerprinter:
         """Look at one frame.
 
         Args:
-            frame: (H, W, 3) RGB or (H, W) luma, uint8; 256 to 512 px are enough.
+            frame: (H, W, 3) RGB or (H, W) luma, uint8; a long side of 256 px is enough.
             index: number of the frame in its video, for messages.
             time_s: when the frame is shown, in seconds from any origin.
 
@@ -277,10 +310,8 @@ class Fingerprinter:
         luma = luma_of(frame)
         if self._first_s is None:
             self._first_s = time_s
-            self._size = luma.size
-            views = views_of(*luma.size)
-        else:
-            views = views_of(*self._size)
+            self._size = luma.shape[1], luma.shape[0]
+        views = views_of(*self._size)
         since_s = time_s - self._first_s
         self._hold(since_s)
         if len(self._grid) == MOST_TICKS:
@@ -288,10 +319,9 @@ class Fingerprinter:
         if len(self._grid) >= TICKS_PER_KEY * len(self._keys):
             hashes, quality = hash_views(luma, views)
             self._keys.append((since_s, hashes, quality))
-            self._whole.append((hashes[0, 0], int(quality[0])))
         else:
-            whole, sure = hash_square(square_of(luma, views[0]))
-            self._whole.append((whole[0], sure))
+            hashes, quality = hash_views(luma, views[:1])
+        self._whole.append((hashes[0, 0], int(quality[0])))
         self._grid.append(cells(luma, views))
 
     def _hold(self, since_s: float) -> None:

@@ -18,6 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from videomae.config import ConfigError, CurateConfig
+from videomae.curate.contaminating import forget_contamination
+from videomae.curate.duplicate_groups import forget_in_groups
+from videomae.curate.held_out import TESTS, read_videos
 from videomae.curate.page import forget_page, write_page
 from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
@@ -59,18 +62,21 @@ def forget(config: CurateConfig, out: Path) -> None:
     names = _names(Path(config.forget))
     sources = read_sources(out)
     clips = read_clips_table(out) if (out / TABLE).exists() else None
-    found = find(names, sources, clips)
-    stones = list(_tombstones(found, sources, clips, config.reason))
+    known = _with_tests(sources, read_videos(out))
+    found = find(names, known, clips)
+    stones = list(_tombstones(found, known, clips, config.reason))
     Tombstones.read(out).write(out, stones)  # first: what follows can be done again
     gone = _clips_of(found, clips)
     had_page = forget_page(out, gone)
     write_table(out / SOURCES, _without(sources, "source_path", found.paths))
     _forget_hashes(out, found)
     Shards(out).forget(found.sources, found.clips)
+    forget_in_groups(out, gone)
     for file in sorted((out / STAGES).glob("*.parquet")):
         write_table(file, _without(pq.read_table(file), "clip_id", gone))
     users = used_by(config.used_by or (), out, found, gone)
     lists = _forget_in_lists(out, gone)
+    forget_contamination(out, found.sources, found.paths, gone)
     if clips is not None:
         join(out)
     rows = [
@@ -90,11 +96,20 @@ def forget(config: CurateConfig, out: Path) -> None:
             logger.warning(f"{out}/page is removed, and not made anew: {error}")
 
 
+def _with_tests(sources: Any, videos: Any) -> Any:
+    """Return the path, SHA-256 and id of the sources and of the test videos."""
+    names = ["source_path", "source_sha256", "video_id"]
+    if videos is None:
+        return sources.select(names)
+    tests = videos.select(["name", "source_sha256"]).rename_columns(names[:2])
+    return pa.concat_tables([sources.select(names), tests], promote_options="default")
+
+
 def find(names: Iterable[str], sources: Any, clips: Any) -> Forgotten:
     """Look up names: paths, SHA-256 of files, ids of clips, ids of videos.
 
     Args:
-        sources: the table of the sources.
+        sources: path, SHA-256 and id of the sources and of the test videos.
         clips: the table of the clips; None: there is none yet.
     """
     rows = sources.select(["source_path", "source_sha256", "video_id"]).to_pylist()
@@ -159,9 +174,12 @@ def _without(table: Any, column: str, values: Set[str]) -> Any:
 
 
 def _forget_hashes(out: Path, found: Forgotten) -> None:
-    """Remove the files from hashed.jsonl."""
-    rows = [row for row in whole_json_lines(out / HASHED) if row.get("sha256") not in found.sources]
-    write_text(out / HASHED, "".join(json.dumps(row) + "\n" for row in rows))
+    """Remove the files from each hashed.jsonl."""
+    for file in (out / HASHED, out / TESTS / HASHED):
+        if file.exists():
+            lines = whole_json_lines(file)
+            rows = [row for row in lines if row.get("sha256") not in found.sources]
+            write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _forget_in_lists(out: Path, gone: Set[str]) -> int:

@@ -45,18 +45,29 @@ def measure_sources(config: CurateConfig, out: Path) -> None:
         )
     ]
     shards = Shards(out)
-    shards.clean_up()
+    totals = measure_jobs(jobs, config.engine, settings, shards)
+    write_stage(out, MEASURE, _table(shards, jobs, totals))
+    _print_summary(totals)
+
+
+def measure_jobs(
+    jobs: list[VideoJob], engine: EngineConfig, settings: dict[str, object], shards: Shards
+) -> Totals:
+    """Measure the videos that are not measured yet, and put all into shards."""
+    outdated = shards.clean_up()
+    if outdated:
+        logger.info(
+            f"{outdated:,} videos were measured by another version, or without a column of today: "
+            "they are measured again"
+        )
     packed = shards.in_shards()
     done = packed | shards.loose()
     todo = [job for job in jobs if not {job.key, job.failure_key} & done]
     if len(todo) < len(jobs):
         logger.info(f"{len(jobs) - len(todo):,} of {len(jobs):,} videos are measured already")
-    totals = _engine(config.engine)(config.engine, settings, shards).measure(
-        todo, len(jobs) - len(todo)
-    )
+    totals = _engine(engine)(engine, settings, shards).measure(todo, len(jobs) - len(todo))
     shards.compact(shards.loose() - packed)
-    write_stage(out, MEASURE, _table(shards, jobs, totals))
-    _print_summary(totals)
+    return totals
 
 
 def _engine(config: EngineConfig) -> type[Engine]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videomae.curate.fingerprint import HASH_BYTES, LEAST_QUALITY, MOST_VIEWS, Fingerprint
+from videomae.curate.progress import tracked
 
 MOST_COMPARED = 200_000_000
 """Comparisons up to which all are made."""
@@ -109,7 +110,8 @@ def all_with_all(whole: Hashes, every: Hashes, most: int) -> Iterator[Numbers]:
     """Compare all hashes with all, a block at a time; what comes is as of `pack`."""
     step = max(1, BLOCK // max(1, len(every)))
     columns = np.ascontiguousarray(every.words.T)
-    for start in range(0, len(whole), step):
+    starts = range(0, len(whole), step)
+    for start in tracked(starts, len(starts), "comparing"):
         rows = whole.words[start : start + step]
         differing = np.zeros((len(rows), len(every)), np.uint16)
         for number, column in enumerate(columns):
@@ -128,7 +130,7 @@ def by_tables(whole: Hashes, every: Hashes, most: int) -> Iterator[Numbers]:
     """Compare the hashes that agree in a table's bits, a block at a time; as of `pack`."""
     bits = min(MOST_KEY_BITS, max(8, len(whole).bit_length()))
     random = np.random.default_rng(0)
-    for _ in range(TABLES):
+    for _ in tracked(range(TABLES), TABLES, "comparing"):
         chosen = random.choice(HASH_BYTES, KEY_BYTES, replace=False)
         keys = keys_of(whole.words, chosen, bits)
         place, order = np.unique((keys << CLIP_BITS) | whole.clip, return_index=True)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from videomae.curate.fingerprint import Fingerprinter
 from videomae.curate.picture import Picture, scaled
 from videomae.curate.scores import Bars, Light, Motion, Sharpness, Stillness
 
@@ -71,7 +72,27 @@ class Thumbnail:
         return {"thumbnail": nearest and nearest[1]}
 
 
-OBSERVERS: tuple[type[Observer], ...] = (Light, Sharpness, Bars, Motion, Stillness, Thumbnail)
+class Signature:
+    """The fingerprint by which copies of the clip are found, as bytes; of its small pictures."""
+
+    columns: ClassVar[dict[str, Any]] = {"fingerprint": pa.binary()}
+    in_table: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.maker = Fingerprinter()
+
+    def add(self, picture: Picture, index: int, time_s: float) -> None:
+        if self.maker.wants(time_s):
+            self.maker.add(picture.luma, index, time_s)
+
+    def finish(self) -> dict[str, Any]:
+        return {"fingerprint": self.maker.finish().to_bytes()}
+
+
+OBSERVERS: tuple[type[Observer], ...] = (
+    *(Light, Sharpness, Bars, Motion, Stillness, Thumbnail),
+    Signature,
+)
 """The observers of every clip."""
 
 

@@ -52,7 +52,7 @@ class Light:
         if picture.detail is None:
             return
         luma = picture.detailed_luma
-        counts = np.bincount(luma.ravel(), minlength=256)
+        counts = cv2.calcHist([luma], [0], None, [256], [0, 256]).ravel().astype(float)
         shares, values = counts / luma.size, np.arange(256)
         mean = float(shares @ values)
         self.means.append(mean)

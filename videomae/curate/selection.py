@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from videomae.config import CurateConfig, RulesConfig, Scenes, Unmeasured
 from videomae.curate import rules as bounds
-from videomae.curate.table import SELECT, read_clips_table, table_hash, write_stage
+from videomae.curate.table import (
+    SELECT,
+    numbers,
+    read_clips_table,
+    table_hash,
+    write_stage,
+)
 from videomae.run.console import Facts
 from videomae.run.files import write_text
 
@@ -138,29 +144,58 @@ class Decision:
 
 def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Scenes) -> Decision:
     """Return the decision of rules about every clip of a table."""
-    against: dict[str, Flags] = {"error": ~_is_valid(table)}
-    unknown: dict[str, Flags] = {}
+    decision = Decision({"error": ~_is_valid(table)}, {}, table.num_rows)
+    against, errors = decision.against, decision.against["error"]
     if scenes is Scenes.longest:
-        against["not_longest"] = ~_in_scenes(table, scenes) & ~against["error"]
-    for rule in rules:
-        values = bounds.numeric(table, rule.column)
-        missing = np.isnan(values) & ~against["error"]
-        drops = rule.drops(values)
+        against["not_longest"] = ~_in_scenes(table, scenes) & ~errors
+
+    def judge(name: str, drops: Flags, missing: Flags) -> None:
+        missing = missing & ~errors
         if config.unmeasured is Unmeasured.drop:
             drops = drops | missing
         elif config.unmeasured is Unmeasured.undecided:
-            unknown[rule.name] = missing
-        against[rule.name] = drops
-    if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
-        against["duplicate"] = _flags(pc.is_valid(table["duplicate_of"]))
-        unknown["duplicate"] = _flags(pc.is_null(table["duplicate_group"])) & ~against["error"]
+            decision.unknown[name] = missing
+        against[name] = drops
+
+    for rule in rules:
+        values = bounds.numeric(table, rule.column)
+        judge(rule.name, rule.drops(values), np.isnan(values))
     if config.contaminated and _has_run(table, "contaminates", "contaminated"):
-        against["contaminates"] = _flags(pc.greater(pc.list_value_length(table["contaminates"]), 0))
-        unknown["contaminates"] = _flags(pc.is_null(table["contaminates"])) & ~against["error"]
+        column = table["contaminates"]
+        shows = _flags(pc.greater(pc.list_value_length(column), 0))
+        judge("contaminates", shows, _flags(pc.is_null(column)))
     if config.licences is not None:
         allowed = pa.array(config.licences, pa.string())
         against["licence"] = ~_flags(pc.is_in(table["licence"], value_set=allowed))
-    return Decision(against, unknown, table.num_rows)
+    if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
+        missing = _flags(pc.is_null(table["duplicate_group"]))
+        judge("duplicate", _copies(table, decision), missing)
+    return decision
+
+
+def _copies(table: Any, decision: Decision) -> Flags:
+    """Return which clips are copies of a better one.
+
+    The best of a group is the one with the most pixels, then the sharpest, then the first, among
+    those that nothing else drops, or leaves undecided, if there are any: a copy does not go because
+    of a clip that goes, too.
+    """
+    of_copies = table["duplicate_group"].filter(pc.is_valid(table["duplicate_of"]))
+    places = pc.index_in(table["duplicate_group"], value_set=pc.unique(of_copies))
+    group = pc.fill_null(places, -1).to_numpy()
+    rows = np.flatnonzero(group >= 0)
+    pixels = numbers(table["width_px"]) * numbers(table["height_px"])
+    sharpness = np.nan_to_num(numbers(table["sharpness"]), nan=-np.inf)
+    gone = 2 * decision.dropped + decision.undecided
+    order = np.lexsort(
+        (rows, -sharpness[rows], -np.nan_to_num(pixels[rows]), gone[rows], group[rows])
+    )
+    ordered = rows[order]
+    first = ordered[np.flatnonzero(np.diff(group[ordered], prepend=-1))]
+    copies = np.zeros(table.num_rows, bool)
+    copies[rows] = True
+    copies[first] = False
+    return copies
 
 
 def _has_run(table: Any, column: str, rule: str) -> bool:

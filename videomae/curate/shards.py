@@ -32,17 +32,25 @@ KEY = "key"
 """Column of the files of measured videos with the key of each clip's video."""
 KEYS = b"keys"
 """Key of a shard's metadata below which the keys of its videos stand."""
+KIND = b"kind"
+"""Key of a file's metadata below which stands how it was measured, see kind()."""
+
+
+def kind() -> str:
+    """Return the version of the measurement with its observers and their columns, as text."""
+    observers = [[each.__name__, *sorted(each.columns)] for each in OBSERVERS]
+    return json.dumps([VERSION, observers])
 
 
 def schema() -> Any:
     """Return the Arrow schema of the files of measured videos."""
-    return pa.schema({KEY: pa.string(), **MEASURED, **side_columns()})
+    columns = {KEY: pa.string(), **MEASURED, **side_columns()}
+    return pa.schema(columns, metadata={KIND: kind().encode()})
 
 
 def key_of(source_sha256: str, settings: dict[str, object]) -> str:
     """Return the key of a video's measurement with these settings."""
-    observers = [each.__name__ for each in OBSERVERS]
-    said = json.dumps([source_sha256, VERSION, observers, settings], sort_keys=True)
+    said = json.dumps([source_sha256, kind(), settings], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:40]
 
 
@@ -68,12 +76,24 @@ class Shards:
         """Return the file of one measured video."""
         return self.folder / f"{key}.arrow"
 
-    def clean_up(self) -> None:
-        """Remove temporary files of killed processes, and files that a shard holds already."""
+    def clean_up(self) -> int:
+        """Remove temporary files of killed processes, files that a shard holds already, and files
+        of another version or with other columns, which nothing reads any more.
+
+        Returns:
+            the number of videos that those of the last kind were of.
+        """
         remove_temporaries(self.folder, ["*.arrow", "*.parquet"])
         shutil.rmtree(self.folder / RAY, ignore_errors=True)
+        outdated: set[str] = set()
+        for file in (*self.folder.glob("*.arrow"), *self.shards()):
+            table = _outdated(file)
+            if table is not None:
+                outdated.update(table["source_sha256"].to_pylist())
+                file.unlink()
         for key in self.in_shards():
             self.file(key).unlink(missing_ok=True)
+        return len(outdated)
 
     def in_shards(self) -> set[str]:
         """Return the keys of the videos in shards."""
@@ -102,7 +122,7 @@ class Shards:
 
     def _write_shard(self, table: Any, keys: Sequence[str]) -> None:
         name = hashlib.sha256(" ".join(keys).encode()).hexdigest()[:40]
-        known = {KEYS: json.dumps(list(keys)).encode()}
+        known = {KEYS: json.dumps(list(keys)).encode(), KIND: kind().encode()}
         write_table(self.folder / f"shard-{name}.parquet", table.replace_schema_metadata(known))
 
     def read(self, keys: Set[str], columns: Sequence[str] = tuple(MEASURED)) -> Any:
@@ -121,18 +141,21 @@ class Shards:
         Each clip has one row, sorted by clip_id. What is null, or of a clip that is not there, is
         left out.
         """
-        wanted = pa.array(sorted(clips), pa.string())
         kinds = schema()
-        names = ["clip_id", *columns]
-        parts = [pa.schema([kinds.field(name) for name in names]).empty_table()]
-        seen: set[str] = set()
-        for table in self._tables(names, clips):
-            rows = table.filter(pc.is_in(table["clip_id"], value_set=wanted))
-            known = pa.array(sorted(seen), pa.string())
-            rows = rows.filter(pc.invert(pc.is_in(rows["clip_id"], value_set=known))).drop_null()
-            seen.update(rows["clip_id"].to_pylist())
-            parts.append(rows)
-        return pa.concat_tables(parts).sort_by("clip_id")
+        empty = pa.schema([kinds.field(name) for name in ("clip_id", *columns)]).empty_table()
+        return pa.concat_tables([empty, *self.side_parts(clips, columns)]).sort_by("clip_id")
+
+    def side_parts(self, clips: Set[str], columns: Sequence[str]) -> Iterator[Any]:
+        """Yield what side() returns file by file, in any order, so that little is held at once."""
+        left = set(clips)
+        for table in self._tables(["clip_id", *columns], clips):
+            table = table.drop_null()
+            places = []
+            for place, clip in enumerate(table["clip_id"].to_pylist()):
+                if clip in left:
+                    left.remove(clip)
+                    places.append(place)
+            yield table.take(pa.array(places, pa.int64()))
 
     def _tables(self, columns: list[str], clips: Set[str] | None = None) -> Iterator[Any]:
         """Yield columns of all files; of those alone that hold some clips, where these are given.
@@ -150,6 +173,7 @@ class Shards:
 
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
         """Remove all clips of source files, and single clips, with what the side files hold."""
+        self.clean_up()
         self.compact(self.loose() - self.in_shards())
         gone_sources, gone_clips = (
             pa.array(sorted(each), pa.string()) for each in (sources, clips)
@@ -165,6 +189,20 @@ class Shards:
             file.unlink()
             if keys:
                 self._write_shard(table.filter(pc.invert(is_gone)), keys)
+
+
+def _outdated(file: Path) -> Any:
+    """Return the sources in a file of measured videos if it is not of the present kind, or else
+    None."""
+    if file.suffix == ".arrow":
+        table = _read_loose(file)
+        known = table.schema.metadata
+    else:
+        known = pq.read_schema(file).metadata
+        table = None
+    if (known or {}).get(KIND) == kind().encode():
+        return None
+    return pq.read_table(file, columns=["source_sha256"]) if table is None else table
 
 
 def _keys(file: Path) -> list[str]:

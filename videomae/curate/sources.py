@@ -84,7 +84,7 @@ def find_sources(config: CurateConfig, out: Path) -> None:
     sources = [Source(path, read_metadata(info_file(root / path), salt)) for path in paths]
     if config.folder_hashtags:
         _add_folders(sources)
-    _hash_all(sources, root, out)
+    hash_all(sources, root, out)
     tombstones = Tombstones.read(out)
     kept = [each for each in sources if not tombstones.hold(each.path, each.sha256)]
     if len(kept) < len(sources):
@@ -175,7 +175,7 @@ def _add_folders(sources: Sequence[Source]) -> None:
             source.metadata.hashtags = unique([folder, *(source.metadata.hashtags or [])])
 
 
-def _hash_all(sources: Sequence[Source], root: Path, out: Path) -> None:
+def hash_all(sources: Sequence[Source], root: Path, out: Path) -> None:
     """Fill in size and SHA-256 of all files, or the reason why one cannot be read."""
     known = {}
     for row in whole_json_lines(out / HASHED):

@@ -11,13 +11,7 @@ from videomae.run.files import remove_temporaries
 
 logger = logging.getLogger(__name__)
 
-ORDER = (
-    CurateStage.sources,
-    CurateStage.measure,
-    CurateStage.select,
-    CurateStage.subset,
-    CurateStage.page,
-)
+ORDER = tuple(stage for stage in CurateStage if stage is not CurateStage.all)
 
 
 def run_stages(config: CurateConfig, out: Path) -> None:
@@ -26,10 +20,11 @@ def run_stages(config: CurateConfig, out: Path) -> None:
     Raises:
         ConfigError: a stage lacks a setting, or what an earlier stage writes.
     """
-    for folder in (out, out / "stages", out / "lists"):
-        remove_temporaries(folder, ["*.parquet", "*.yaml", "*.json", "*.jsonl"])
+    for folder in (out, out / "stages", out / "lists", out / "tests"):
+        remove_temporaries(folder, ["*.parquet", "*.yaml", "*.json", "*.jsonl", "*.html"])
     if config.forget is not None:
         require(config, "forget")
+        check_libraries("forget")
         from videomae.curate.forgetting import forget
 
         forget(config, out)
@@ -41,6 +36,8 @@ def run_stages(config: CurateConfig, out: Path) -> None:
         require(config, "source")
     for stage in ORDER:
         if stage is CurateStage.sources and config.source is None:
+            continue
+        if stage is CurateStage.contamination and not config.test_lists():
             continue
         if stage is CurateStage.subset and not config.list_sizes():
             continue
@@ -55,16 +52,27 @@ def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
         require(config, "source")
         find_sources(config, out)
     elif stage is CurateStage.measure:
-        check_opencv()
+        check_libraries("stage=measure")
         from videomae.curate.measurement import measure_sources
 
         measure_sources(config, out)
+    elif stage is CurateStage.duplicates:
+        check_libraries("stage=duplicates")
+        from videomae.curate.duplicate_groups import find_duplicates
+
+        find_duplicates(out)
+    elif stage is CurateStage.contamination:
+        check_libraries("stage=contamination")
+        from videomae.curate.contaminating import find_contamination
+
+        require(config, "tests")
+        find_contamination(config, out)
     elif stage is CurateStage.select:
         from videomae.curate.selection import select_clips
 
         select_clips(config, out)
     elif stage is CurateStage.page:
-        check_opencv()
+        check_libraries("stage=page")
         from videomae.curate.page import write_page
 
         write_page(config, out)
@@ -75,14 +83,18 @@ def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
         write_lists(config, out)
 
 
-def check_opencv() -> None:
-    """Check that OpenCV is installed, which computes most scores.
+def check_libraries(what: str) -> None:
+    """Check that the packages are installed that compute scores and fingerprints.
+
+    Args:
+        what: setting that needs them, for the error.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: one is not.
     """
-    if importlib.util.find_spec("cv2") is None:
-        raise ConfigError(
-            "curate needs OpenCV: pip install 'videomae[curate]', or "
-            "opencv-python-headless beside this package"
-        )
+    for module, package in (("cv2", "opencv-python-headless"), ("pdqhash", "pdqhash")):
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"{what} needs {package}: pip install 'videomae[curate]', or {package} beside "
+                "this package"
+            )

@@ -6,6 +6,7 @@ all, and because its time limit also counts the time in which everything is stop
 
 import ctypes
 import json
+import os
 import resource
 import selectors
 import signal
@@ -35,6 +36,8 @@ OWN_BYTES = 3 * 10**8
 and memory that was freed but not returned to the system."""
 
 
+ALLOCATOR = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Environment of a program: Arrow's own allocator takes 1 GiB of the limit with the first table."""
 OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 """Signals that others send to a program; one that it causes itself, such as SIGSEGV, is not of
 them."""
@@ -120,7 +123,9 @@ class Program(Generic[K]):
 
     def __init__(self, command: Sequence[str]) -> None:
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL  # FFmpeg's own words go to stderr
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet)
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=quiet, env=os.environ | ALLOCATOR
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.requests, self.answers = self.process.stdin, self.process.stdout
