@@ -19,6 +19,7 @@ from videomae.config.curate import (
     Scenes,
     Unmeasured,
 )
+from videomae.config.curate_models import EmbedConfig, PersonsConfig, TextConfig
 from videomae.config.data import (
     CLASS,
     MULTILABEL,
@@ -90,6 +91,7 @@ __all__ = [
     "Dataset",
     "Device",
     "DoctorConfig",
+    "EmbedConfig",
     "EngineConfig",
     "EpochProbeConfig",
     "EvaluateConfig",
@@ -107,6 +109,7 @@ __all__ = [
     "OptimConfig",
     "Order",
     "PackConfig",
+    "PersonsConfig",
     "Pool",
     "Positions",
     "Precision",
@@ -128,6 +131,7 @@ __all__ = [
     "Scenes",
     "Sharding",
     "SourceConfig",
+    "TextConfig",
     "TrainConfig",
     "Unmeasured",
     "UserError",

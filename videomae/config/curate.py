@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
+from videomae.config.curate_models import EmbedConfig, PersonsConfig, TextConfig
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES
+from videomae.config.run import Device
 from videomae.config.settings import ConfigError, check, check_bounds, check_seed, setting
 
 QUANTILE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -18,6 +20,9 @@ class CurateStage(Enum):
     all = "all"
     sources = "sources"
     measure = "measure"
+    persons = "persons"
+    text = "text"
+    embed = "embed"
     select = "select"
     subset = "subset"
 
@@ -122,6 +127,8 @@ class RulesConfig:
     """Fewest hashtags of the video that the rules of hashtags leave."""
     licences: list[str] | None = None
     """Licences of which a kept clip must have one; null: any, and clips without one too."""
+    persons: bool = False
+    """Whether clips in which no person was seen are dropped (stage persons)."""
     duplicates: bool = False
     """Whether clips that duplicate another one are dropped (stage duplicates)."""
     contaminated: bool = False
@@ -179,8 +186,8 @@ class CurateConfig:
     out: str | None = setting(None, is_path=True, example="corpus", often=True)
     """Output directory, for the table clips.parquet, the lists and the work that is done so far."""
     stage: CurateStage = setting(CurateStage.all, often=True)
-    """Stage to run: sources, measure, select or subset; all: each for which the settings
-    suffice."""
+    """Stage to run: sources, measure, persons, text, embed, select or subset; all: each for which
+    the settings suffice."""
     scenes: Scenes = setting(Scenes.longest, often=True)
     """Clips of a video. longest: its scenes, of which only the longest can be kept; all: its
     scenes; fixed: pieces of cuts.fixed_s seconds."""
@@ -194,6 +201,14 @@ class CurateConfig:
     """Settings of the search for cuts."""
     engine: EngineConfig = setting(factory=EngineConfig)
     """Settings of the processes that measure videos."""
+    device: Device = Device.auto
+    """Device of the models of stages persons and embed. auto: a CUDA device if there is one."""
+    persons: PersonsConfig = setting(factory=PersonsConfig)
+    """Settings of stage persons."""
+    text: TextConfig = setting(factory=TextConfig)
+    """Settings of stage text."""
+    embed: EmbedConfig = setting(factory=EmbedConfig)
+    """Settings of stage embed."""
     sizes: Any = setting(None, example="[1000,10000,all]", often=True)
     """Numbers of clips of the nested lists, as [1000,10000,all]; null: no lists."""
     by: Any = setting(None, often=True)
@@ -217,8 +232,9 @@ class CurateConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for part, section in ((self, ""), (self.cuts, "cuts"), (self.engine, "engine")):
-            check_bounds(part, section)
+        check_bounds(self)
+        for section in ("cuts", "engine", "persons", "text", "embed"):
+            check_bounds(getattr(self, section), section)
         self.list_sizes()
         self.orders()
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from videomae.config import ConfigError, CurateConfig
+from videomae.curate.model_results import EMBEDDINGS, forget_results
 from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
 from videomae.curate.subsets import LISTS, RECORD, note_list, read_record
@@ -65,7 +66,9 @@ def forget(config: CurateConfig, out: Path) -> None:
     _forget_hashes(out, found)
     Shards(out).forget(found.sources, found.clips)
     gone = _clips_of(found, clips)
-    for file in sorted((out / STAGES).glob("*.parquet")):
+    forget_results(out, gone, found.sources)
+    sides = [file for file in (out / EMBEDDINGS,) if file.exists()]
+    for file in [*sorted((out / STAGES).glob("*.parquet")), *sides]:
         write_table(file, _without(pq.read_table(file), "clip_id", gone))
     users = used_by(config.used_by or (), out, found, gone)
     lists = _forget_in_lists(out, gone)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from videomae.config import CurateConfig, RulesConfig, Scenes, Unmeasured
 from videomae.curate import rules as bounds
-from videomae.curate.table import SELECT, read_clips_table, table_hash, write_stage
+from videomae.curate.table import MODELS, SELECT, read_clips_table, table_hash, write_stage
 from videomae.run.console import Facts
 from videomae.run.files import write_text
 
@@ -25,6 +25,15 @@ logger = logging.getLogger(__name__)
 
 NOT_MEASURED = ":not_measured"
 """End of a reason that says that the score was not measured."""
+NO_PERSON = "no_person"
+"""Reason of rules.persons."""
+NEXT_PERSONS = (
+    ": run stage=persons with persons.weights=, persons.detector= or persons.detections=, and then "
+    "stage=select again; until then clips without people are kept"
+)
+"""Next step where rules.persons has nothing to go by."""
+FROM_MODELS = {*MODELS, "cluster"}
+"""Columns that stages persons, text and embed fill."""
 Flags = NDArray[np.bool_]
 
 
@@ -74,6 +83,43 @@ def select_clips(config: CurateConfig, out: Path) -> None:
     _print_summary(out, table.num_rows, decision, counts, config.rules.unmeasured)
 
 
+def dropped_before_models(config: CurateConfig, out: Path, table: Any) -> Flags:
+    """Return which clips the rules drop whatever a model would say of them.
+
+    Nothing is written: a quantile that rules_used.yaml does not have yet is not frozen.
+
+    Raises:
+        ConfigError: a rule is for a column that is not there.
+    """
+    of_models: dict[str, Any] = {
+        name: None for name, (column, _) in bounds.BOUNDS.items() if column in FROM_MODELS
+    }
+    limits = {name: each for name, each in config.rules.limits.items() if name not in FROM_MODELS}
+    before = replace(
+        config.rules,
+        limits=limits,
+        persons=False,
+        duplicates=False,
+        contaminated=False,
+        unmeasured=Unmeasured.undecided,
+        **of_models,
+    )
+    among = _is_valid(table) & _in_scenes(table, config.scenes)
+    rules = bounds.resolved(before, table, among, bounds.read_frozen(out))
+    return decide(table, rules, before, config.scenes).dropped
+
+
+def dropped_by_select(table: Any) -> Flags:
+    """Return which clips the last stage=select dropped for a reason that no model has given."""
+    ours = {name for name, (column, _) in bounds.BOUNDS.items() if column in FROM_MODELS}
+    ours |= {f"{column}_{end}" for column in FROM_MODELS for end in ("min", "max")}
+    others = [
+        any(not each.endswith(NOT_MEASURED) for each in {*(reasons or ())} - ours - {NO_PERSON})
+        for reasons in table["reasons"].to_pylist()
+    ]
+    return np.array(others, bool) & _flags(pc.invert(table["keep"]))
+
+
 @dataclass(frozen=True)
 class Decision:
     """A decision about every clip: the reasons against each, and which are not measured."""
@@ -106,13 +152,17 @@ class Decision:
         return found
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return by reason how many clips it dropped, and how many it alone dropped."""
+        """Return by reason how many clips it dropped, how many it alone dropped, and of how many
+        that nothing drops the score was not measured."""
         number = sum((each.astype(np.int64) for each in self.against.values()), start=0)
+        left = ~self.dropped
         return {
             name: {
                 "dropped": int(flags.sum()),
                 "alone": int((flags & (number == 1)).sum()),
-                "not_measured": int(self.unknown[name].sum()) if name in self.unknown else 0,
+                "not_measured": int((self.unknown[name] & left).sum())
+                if name in self.unknown
+                else 0,
             }
             for name, flags in self.against.items()
         }
@@ -151,6 +201,10 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
         elif config.unmeasured is Unmeasured.undecided:
             unknown[rule.name] = missing
         against[rule.name] = drops
+    if config.persons and _has_run(table, "person_frames_fraction", "persons", NEXT_PERSONS):
+        seen = bounds.numeric(table, "person_frames_fraction")
+        against[NO_PERSON] = seen == 0
+        unknown[NO_PERSON] = np.isnan(seen) & ~against["error"]
     if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
         against["duplicate"] = _flags(pc.is_valid(table["duplicate_of"]))
         unknown["duplicate"] = _flags(pc.is_null(table["duplicate_group"])) & ~against["error"]
@@ -163,11 +217,16 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
     return Decision(against, unknown, table.num_rows)
 
 
-def _has_run(table: Any, column: str, rule: str) -> bool:
-    """Return whether the stage that fills a column has run; say so if it has not."""
+def _has_run(table: Any, column: str, rule: str, following: str = "") -> bool:
+    """Return whether the stage that fills a column has run; say so if it has not.
+
+    Args:
+        following: what the user can do, for the end of the message.
+    """
     if table.num_rows == 0 or table[column].null_count < table.num_rows:
         return True
-    logger.warning(f"rules.{rule} does not count: the stage that fills {column} has not run")
+    reason = f"the stage that fills {column} has not run"
+    logger.warning(f"rules.{rule} does not count: {reason}{following}")
     return False
 
 
