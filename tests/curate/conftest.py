@@ -5,3 +5,5 @@ from importlib.util import find_spec
 if find_spec("cv2") is None:
     collect_ignore = ["test_cuts.py", "test_measuring.py", "test_engine.py", "test_forget.py"]
     collect_ignore += ["test_genuine_footage.py", "test_picture.py"]
+    collect_ignore += ["test_detectors.py", "test_model_stage.py", "test_persons.py"]
+    collect_ignore += ["test_text_in_frames.py", "test_embedding.py"]

@@ -1,6 +1,7 @@
 """Stage embed: features of each clip by the encoder of given weights, and clusters of them.
 
-The features are the mean of the tokens of one view: the centre crop of the clip's middle.
+The features are the mean of the tokens of one window, as extract computes them: the centre crop of
+the clip's middle.
 embeddings.parquet has them by clip_id, not normalised.
 """
 
@@ -13,16 +14,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from videomae.config import (
-    ConfigError,
-    CurateConfig,
-    DataConfig,
-    EmbedConfig,
-    Precision,
-    Sampling,
-)
+from videomae.config import ConfigError, CurateConfig, EmbedConfig, Precision
 from videomae.config.use import FeatureType
-from videomae.curate.clip_frames import clip_of
+from videomae.curate.clip_frames import open_range
 from videomae.curate.clip_models import ModelSpec, Span, plain
 from videomae.curate.clusters import clustered, normalised
 from videomae.curate.model_results import EMBEDDINGS
@@ -34,9 +28,10 @@ from videomae.curate.model_stage import (
     write_columns,
 )
 from videomae.curate.table import write_table
-from videomae.data.dataset import ValidationClips
+from videomae.data.dataset import read_crops
+from videomae.data.frame_sampling import dense_indices
 from videomae.evaluation.features import FeatureExtractor
-from videomae.video.interface import DecodeError
+from videomae.video.interface import DecodeError, within_memory
 from videomae.weights.formats import read_weights
 from videomae.weights.load import encoder_of
 
@@ -51,12 +46,11 @@ DTYPES = {FeatureType.float32: np.float32, FeatureType.float16: np.float16}
 
 
 class EmbedModel:
-    """The encoder of weights, with the clip and the sampling that they were trained with."""
+    """The encoder of weights, and the clip that they were trained on."""
 
     def __init__(self, config: EmbedConfig, device: torch.device) -> None:
         weights = read_weights(str(config.weights), num_heads=config.num_heads)
         self.clip = weights.info.clip
-        self.sampling = weights.info.sampling or Sampling.dense
         self.sha256 = weights.sha256()
         model, self.report = encoder_of(weights, self.clip)
         self.encoder = FeatureExtractor(model, device, Precision.float32)
@@ -67,16 +61,14 @@ class EmbedModel:
         Raises:
             DecodeError: the clip cannot be decoded, or its features are not finite.
         """
-        data = DataConfig(
-            clip=self.clip,
-            root=str(path.parent),
-            sampling=self.sampling,
-            max_clip_bytes=max_bytes,
-        )
-        example = ValidationClips([clip_of(path, span)], data)[0]
-        if example.bad is not None:
-            raise DecodeError(example.bad.error)
-        features = self.encoder.tokens(example.clip).mean(1)[0].cpu()
+        clip = self.clip
+        with within_memory(str(path)):
+            video = open_range(path, span, max_bytes)
+            start = max(0, (video.num_frames - clip.frames * clip.stride) // 2)
+            window = dense_indices(video.num_frames, clip.frames, clip.stride, start)
+            wanted, places = np.unique(window, return_inverse=True)
+            (frames,) = read_crops(video, wanted.tolist(), clip.frame, crops=1)
+        features = self.encoder.tokens(frames[places][None]).mean(1)[0].cpu()
         if not features.isfinite().all():
             raise DecodeError(f"{path}: its features are not finite: the weights are damaged")
         return {EMBEDDING: features.tolist()}
