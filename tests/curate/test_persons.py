@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from tests.conftest import composed
-from tests.curate.detectors import torchvision_weights, transformers_directory, write_lines
+from tests.curate.detectors import (
+    ARCHITECTURE,
+    torchvision_weights,
+    transformers_directory,
+    write_lines,
+)
 from tests.curate.footage import panned, render
 from videomae.config import ConfigError
 from videomae.curate.clip_frames import read_frames, sampled_numbers
@@ -100,6 +105,7 @@ def test_columns_thumbnails_and_records_of_a_detector(
         "detector.safetensors": sha256(tmp_path / "model/detector.safetensors")
     }
     assert [sorted(each) for each in record["versions"]] == [["torch", "torchvision"]]
+    assert record["architecture"] == ARCHITECTURE
     assert str(tmp_path) not in json.dumps(record)
     table = (corpus / "clips.parquet").read_bytes()
     run(corpus, "stage=persons", *given, "engine.workers=2")

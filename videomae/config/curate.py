@@ -164,13 +164,14 @@ class EngineConfig:
     """Settings of the processes that measure videos."""
 
     workers: int | None = setting(None, at_least=1, often=True)
-    """Number of processes that measure videos; null: one per CPU core."""
+    """Number of processes that measure videos, or look at clips; null: one per CPU core, and four
+    for models on a GPU."""
     shard: int = setting(64, at_least=1)
-    """Number of measured videos that are put together into one file."""
+    """Number of measured videos, or of results of clips, that are put together into one file."""
     timeout_s: float = setting(600.0, above=0)
-    """Seconds that measuring one video may take."""
+    """Seconds that measuring one video, or looking at one clip, may take."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES)
-    """Bytes of memory that measuring one video may take."""
+    """Bytes of memory that decoding one video may take."""
 
 
 @dataclass(frozen=True)

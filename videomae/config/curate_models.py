@@ -21,7 +21,9 @@ RAPIDOCR = "rapidocr"
 class PersonsConfig:
     """Settings of stage persons: the detector, one of three kinds, and what counts of it."""
 
-    weights: str | None = setting(None, is_path=True, must_exist=True, example="/path/to/weights")
+    weights: str | None = setting(
+        None, is_path=True, must_exist=True, example="/path/to/detector.pth", often=True
+    )
     """Weights file of a detector of torchvision, safetensors or a state dict of torch.save."""
     architecture: str = setting(AUTO, choices=(AUTO, *ARCHITECTURES))
     """Name of the detector in torchvision that persons.weights is of; auto: the one whose tensors
@@ -66,7 +68,7 @@ class PersonsConfig:
 class TextConfig:
     """Settings of stage text, which measures how much of the picture text covers."""
 
-    model: str | None = setting(None, choices=(RAPIDOCR,), example=RAPIDOCR)
+    model: str | None = setting(None, choices=(RAPIDOCR,), example=RAPIDOCR, often=True)
     """Model that finds text: rapidocr, which ships its files; null: stage=all leaves the stage
     out."""
     frames: int = setting(4, at_least=1)
@@ -83,7 +85,7 @@ class EmbedConfig:
     """Settings of stage embed, which computes features of clips and clusters them."""
 
     weights: str | None = setting(
-        None, is_path=True, must_exist=True, example="/path/to/weights.safetensors"
+        None, is_path=True, must_exist=True, example="/path/to/weights.safetensors", often=True
     )
     """Weights whose encoder computes the features, of any kind that extract reads."""
     num_heads: int | None = setting(None, at_least=1)

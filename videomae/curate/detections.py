@@ -49,6 +49,8 @@ class FrameDetections:
 class Detector(Protocol):
     """A model that finds objects in frames."""
 
+    architecture: str
+    """Name of its architecture."""
     labels: list[str]
     """Names of the classes that it can find."""
 

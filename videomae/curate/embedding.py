@@ -89,7 +89,7 @@ def embed_clips(config: CurateConfig, out: Path) -> None:
     from videomae.run.devices import find_device
 
     device = find_device(config.device, 0)
-    model = EmbedModel(embed, device)
+    model = EmbedModel(embed, torch.device("cpu"))
     logger.info(f"{embed.weights}: {model.report}")
     settings = {
         "weights": {Path(embed.weights).name: model.sha256},

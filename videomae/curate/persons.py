@@ -136,16 +136,19 @@ def find_persons(config: CurateConfig, out: Path) -> None:
     if persons.detections is not None:
         _take_exported(config, out)
         return
+    import torch
+
     from videomae.run.devices import find_device
 
     device = find_device(config.device, 0)
-    faces = finds_faces(persons, detector_of(persons, device).labels)
+    detector = detector_of(persons, torch.device("cpu"))
+    faces = finds_faces(persons, detector.labels)
     libraries = ["torch", "torchvision"] if persons.weights else ["torch", "transformers"]
     stage = ModelStage(
         STAGE,
         ModelSpec(STAGE, plain(persons), device.type),
         {**COLUMNS, THUMBNAIL: pa.binary()},
-        _settings(persons, faces=faces),
+        _settings(persons, faces=faces) | {"architecture": detector.architecture},
         {name: importlib.metadata.version(name) for name in libraries},
     )
     table = look_at_clips(config, out, stage, jobs_of(config, out))

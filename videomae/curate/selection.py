@@ -27,11 +27,13 @@ NOT_MEASURED = ":not_measured"
 """End of a reason that says that the score was not measured."""
 NO_PERSON = "no_person"
 """Reason of rules.persons."""
-NEXT_PERSONS = (
-    ": run stage=persons with persons.weights=, persons.detector= or persons.detections=, and then "
-    "stage=select again; until then clips without people are kept"
+PERSONS = "person_frames_fraction"
+"""Column that rules.persons goes by."""
+NO_DETECTOR = (
+    "rules.persons does not count, so that clips without people are kept: no detector has looked "
+    "at them; run stage=persons with persons.weights=, persons.detector= or persons.detections=, "
+    "and then stage=select again"
 )
-"""Next step where rules.persons has nothing to go by."""
 FROM_MODELS = {*MODELS, "cluster"}
 """Columns that stages persons, text and embed fill."""
 Flags = NDArray[np.bool_]
@@ -81,6 +83,8 @@ def select_clips(config: CurateConfig, out: Path) -> None:
                 f"{rule.threshold:g}, of an earlier table; rules.freeze_again=true computes it anew"
             )
     _print_summary(out, table.num_rows, decision, counts, config.rules.unmeasured)
+    if config.rules.persons and not _is_filled(table, PERSONS):
+        logger.warning(NO_DETECTOR)
 
 
 def dropped_before_models(config: CurateConfig, out: Path, table: Any) -> Flags:
@@ -201,8 +205,8 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
         elif config.unmeasured is Unmeasured.undecided:
             unknown[rule.name] = missing
         against[rule.name] = drops
-    if config.persons and _has_run(table, "person_frames_fraction", "persons", NEXT_PERSONS):
-        seen = bounds.numeric(table, "person_frames_fraction")
+    if config.persons and _is_filled(table, PERSONS):
+        seen = bounds.numeric(table, PERSONS)
         against[NO_PERSON] = seen == 0
         unknown[NO_PERSON] = np.isnan(seen) & ~against["error"]
     if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
@@ -217,16 +221,16 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
     return Decision(against, unknown, table.num_rows)
 
 
-def _has_run(table: Any, column: str, rule: str, following: str = "") -> bool:
-    """Return whether the stage that fills a column has run; say so if it has not.
+def _is_filled(table: Any, column: str) -> bool:
+    """Return whether the stage that fills a column has run."""
+    return table.num_rows == 0 or table[column].null_count < table.num_rows
 
-    Args:
-        following: what the user can do, for the end of the message.
-    """
-    if table.num_rows == 0 or table[column].null_count < table.num_rows:
+
+def _has_run(table: Any, column: str, rule: str) -> bool:
+    """Return whether the stage that fills a column has run; say so if it has not."""
+    if _is_filled(table, column):
         return True
-    reason = f"the stage that fills {column} has not run"
-    logger.warning(f"rules.{rule} does not count: {reason}{following}")
+    logger.warning(f"rules.{rule} does not count: the stage that fills {column} has not run")
     return False
 
 

@@ -51,6 +51,7 @@ class TransformersDetector:
                 raise
             reason = " ".join(str(error).split())[:500]
             raise WeightsError(f"persons.detector={directory} cannot be used ({reason})") from error
+        self.architecture = type(self.model).__name__
         names: dict[int, str] = self.model.config.id2label
         self.labels = [names[number] for number in sorted(names)]
         self.names, self.score, self.device = names, config.score, device
