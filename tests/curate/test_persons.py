@@ -21,7 +21,9 @@ from tests.curate.detectors import (
 from tests.curate.footage import panned, render
 from videomae.config import ConfigError
 from videomae.curate.clip_frames import read_frames, sampled_numbers
+from videomae.curate.clip_models import answering
 from videomae.curate.detections import scores_of
+from videomae.curate.persons import FaceThumbnails
 from videomae.curate.shards import Shards
 from videomae.curate.stages import run_stages
 from videomae.curate.torchvision_detectors import TorchvisionDetector
@@ -234,3 +236,17 @@ def test_forgotten_clips_leave_no_thumbnail_behind(corpus: Path, tmp_path: Path)
     run(corpus, f"forget={tmp_path / 'gone.txt'}")
     for each in corpus.rglob("*.parquet"):
         assert source not in str(pq.read_table(each).to_pylist()), each
+
+
+def test_a_range_that_cannot_be_decoded_is_an_answer_and_the_program_goes_on(
+    tmp_path: Path,
+) -> None:
+    video = render(tmp_path / "x.mp4", panned(0, 20, 2.0))
+    answer, limit = answering(FaceThumbnails()), 2**31
+    given = [0, []]
+    bad = answer(str(video), sha256(video), 10, 50, given, limit, limit)
+    assert bad.columns is None
+    assert "outside of the video, which has 20" in str(bad.error)
+    assert answer(str(video), sha256(video), 10, 20, given, limit, limit).columns is not None
+    assert answer(str(video), "0" * 64, 10, 20, given, limit, limit).changed
+    assert answer(str(tmp_path / "none.mp4"), "0" * 64, 0, 2, given, limit, limit).changed
