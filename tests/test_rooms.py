@@ -23,7 +23,10 @@ BELOW = {
         *("evaluation", "data", "weights", "pictures", "video", "lists", "model", "run"),
         "config",
     ),
-    "curate": ("pictures", "video", "lists", "run", "config"),
+    "curate": (
+        *("evaluation", "data", "weights", "pictures", "video", "lists", "model", "run"),
+        "config",
+    ),
     "report": ("evaluation", "data", "weights", "pictures", "video", "lists", "run", "config"),
 }
 """The rooms that each room may import, besides itself; a command may import all of them."""

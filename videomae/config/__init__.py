@@ -21,6 +21,7 @@ from videomae.config.curate import (
     Scenes,
     Unmeasured,
 )
+from videomae.config.curate_models import EmbedConfig, PersonsConfig, TextConfig
 from videomae.config.data import (
     CLASS,
     MULTILABEL,
@@ -92,6 +93,7 @@ __all__ = [
     "Dataset",
     "Device",
     "DoctorConfig",
+    "EmbedConfig",
     "EngineConfig",
     "EngineName",
     "EpochProbeConfig",
@@ -111,6 +113,7 @@ __all__ = [
     "Order",
     "PackConfig",
     "PageConfig",
+    "PersonsConfig",
     "Pool",
     "Positions",
     "Precision",
@@ -132,6 +135,7 @@ __all__ = [
     "Scenes",
     "Sharding",
     "SourceConfig",
+    "TextConfig",
     "TrainConfig",
     "Unmeasured",
     "UserError",

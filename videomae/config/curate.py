@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
+from videomae.config.curate_models import EmbedConfig, PersonsConfig, TextConfig
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES
+from videomae.config.run import Device
 from videomae.config.settings import ConfigError, check, check_bounds, check_seed, setting
 
 QUANTILE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -20,6 +22,9 @@ class CurateStage(Enum):
     measure = "measure"
     duplicates = "duplicates"
     contamination = "contamination"
+    persons = "persons"
+    text = "text"
+    embed = "embed"
     select = "select"
     subset = "subset"
     page = "page"
@@ -133,6 +138,8 @@ class RulesConfig:
     """Fewest hashtags of the video that the rules of hashtags leave."""
     licences: list[str] | None = None
     """Licences of which a kept clip must have one; null: any, and clips without one too."""
+    persons: bool = False
+    """Whether clips in which no person was seen are dropped (stage persons)."""
     duplicates: bool = False
     """Whether clips that duplicate another one are dropped (stage duplicates)."""
     contaminated: bool = False
@@ -174,14 +181,14 @@ class EngineConfig:
     """Address of a running Ray cluster that this machine is a node of, such as auto or HOST:PORT;
     null: engine.name=ray starts a Ray on this machine."""
     workers: int | None = setting(None, at_least=1, often=True)
-    """Number of videos that are measured at once; null: one per CPU core of the machine or the
-    cluster."""
+    """Number of videos that are measured at once, or of clips that are looked at; null: one per CPU
+    core of the machine or the cluster, and four for models on a GPU."""
     shard: int = setting(64, at_least=1)
-    """Number of measured videos that are put together into one file."""
+    """Number of measured videos, or of results of clips, that are put together into one file."""
     timeout_s: float = setting(600.0, above=0)
-    """Seconds that measuring one video may take."""
+    """Seconds that measuring one video, or looking at one clip, may take."""
     max_clip_bytes: int = setting(MAX_CLIP_BYTES, at_least=MIN_CLIP_BYTES)
-    """Bytes of memory that measuring one video may take."""
+    """Bytes of memory that decoding one video may take."""
 
     def __post_init__(self) -> None:
         check(
@@ -215,8 +222,8 @@ class CurateConfig:
     out: str | None = setting(None, is_path=True, example="corpus", often=True)
     """Output directory, for the table clips.parquet, the lists and the work that is done so far."""
     stage: CurateStage = setting(CurateStage.all, often=True)
-    """Stage to run: sources, measure, duplicates, contamination, select, subset or page; all: each
-    for which the settings suffice."""
+    """Stage to run: sources, measure, duplicates, contamination, persons, text, embed, select,
+    subset or page; all: each for which the settings suffice."""
     scenes: Scenes = setting(Scenes.longest, often=True)
     """Clips of a video. longest: its scenes, of which only the longest can be kept; all: its
     scenes; fixed: pieces of cuts.fixed_s seconds."""
@@ -239,6 +246,14 @@ class CurateConfig:
     contamination_recall: int = setting(20, at_least=0)
     """Number of test videos of which edited copies are made and looked for, to measure how many of
     each edit are found; 0: none."""
+    device: Device = Device.auto
+    """Device of the models of stages persons and embed. auto: a CUDA device if there is one."""
+    persons: PersonsConfig = setting(factory=PersonsConfig)
+    """Settings of stage persons."""
+    text: TextConfig = setting(factory=TextConfig)
+    """Settings of stage text."""
+    embed: EmbedConfig = setting(factory=EmbedConfig)
+    """Settings of stage embed."""
     sizes: Any = setting(None, example="[1000,10000,all]", often=True)
     """Numbers of clips of the nested lists, as [1000,10000,all]; null: no lists."""
     by: Any = setting(None, often=True)
@@ -267,9 +282,9 @@ class CurateConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for part, section in ((self, ""), (self.cuts, "cuts"), (self.engine, "engine")):
-            check_bounds(part, section)
-        check_bounds(self.page, "page")
+        check_bounds(self)
+        for section in ("cuts", "engine", "persons", "text", "embed", "page"):
+            check_bounds(getattr(self, section), section)
         self.test_lists()
         self.list_sizes()
         self.orders()

@@ -17,6 +17,10 @@ Raw files are never altered, and nothing is downloaded. The stages are
     contamination
                finds clips that show a video of the test lists tests=[...], and measures how many of
                such copies it finds; out/contamination.html shows the pairs side by side
+    persons    frames with people, how tall, how many faces; by persons.weights=, persons.detector=
+               or persons.detections=
+    text       how much of the picture text covers; text.model=rapidocr
+    embed      features and clusters; embed.weights=, embed.clusters=
     select     keep or not, and every reason against a clip, by the rules; no decoding
     subset     lists of so many of the kept clips, each holding the smaller ones
     page       a page to look at: out/page/index.html
@@ -25,6 +29,8 @@ Written are out/clips.parquet, a row a clip, out/sources.parquet, out/rules_used
 data.train_list=, out/lists/*.parquet. No clip loses its row: what is dropped has its reasons. A
 score that was not measured is null, and a clip that a rule cannot judge is neither kept nor
 dropped. A video that crashes the decoder or takes too long is named, and has a row with the error.
+Stages persons, text and embed look at the clips that the rules leave, and run if their model is
+given.
 The same command goes on where it was stopped.
 
     tests='[LIST,PREPARED]'       test lists, or directories of prepare, for stage contamination

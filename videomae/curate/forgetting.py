@@ -21,6 +21,7 @@ from videomae.config import ConfigError, CurateConfig
 from videomae.curate.contaminating import forget_contamination
 from videomae.curate.duplicate_groups import forget_in_groups
 from videomae.curate.held_out import TESTS, read_videos
+from videomae.curate.model_results import EMBEDDINGS, forget_results
 from videomae.curate.page import forget_page, write_page
 from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
@@ -72,7 +73,9 @@ def forget(config: CurateConfig, out: Path) -> None:
     _forget_hashes(out, found)
     Shards(out).forget(found.sources, found.clips)
     forget_in_groups(out, gone)
-    for file in sorted((out / STAGES).glob("*.parquet")):
+    forget_results(out, gone, found.sources)
+    sides = [file for file in (out / EMBEDDINGS,) if file.exists()]
+    for file in [*sorted((out / STAGES).glob("*.parquet")), *sides]:
         write_table(file, _without(pq.read_table(file), "clip_id", gone))
     users = used_by(config.used_by or (), out, found, gone)
     lists = _forget_in_lists(out, gone)

@@ -149,6 +149,7 @@ def hash_of(rules: list[Rule], config: RulesConfig, scenes: str) -> str:
     decides = {
         "rules": [(each.name, each.column, each.at_least, each.threshold) for each in rules],
         "licences": config.licences,
+        "persons": config.persons,
         "duplicates": config.duplicates,
         "contaminated": config.contaminated,
         "unmeasured": config.unmeasured.value,

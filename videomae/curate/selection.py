@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from videomae.config import CurateConfig, RulesConfig, Scenes, Unmeasured
 from videomae.curate import rules as bounds
 from videomae.curate.table import (
+    MODELS,
     SELECT,
     numbers,
     read_clips_table,
@@ -31,6 +32,19 @@ logger = logging.getLogger(__name__)
 
 NOT_MEASURED = ":not_measured"
 """End of a reason that says that the score was not measured."""
+NO_PERSON = "no_person"
+"""Reason of rules.persons."""
+DUPLICATE = "duplicate"
+"""Reason of rules.duplicates."""
+PERSONS = "person_frames_fraction"
+"""Column that rules.persons goes by."""
+NO_DETECTOR = (
+    "rules.persons does not count, so that clips without people are kept: no detector has looked "
+    "at them; run stage=persons with persons.weights=, persons.detector= or persons.detections=, "
+    "and then stage=select again"
+)
+FROM_MODELS = {*MODELS, "cluster"}
+"""Columns that stages persons, text and embed fill."""
 Flags = NDArray[np.bool_]
 
 
@@ -78,6 +92,48 @@ def select_clips(config: CurateConfig, out: Path) -> None:
                 f"{rule.threshold:g}, of an earlier table; rules.freeze_again=true computes it anew"
             )
     _print_summary(out, table.num_rows, decision, counts, config.rules.unmeasured)
+    if config.rules.persons and not _is_filled(table, PERSONS):
+        logger.warning(NO_DETECTOR)
+
+
+def dropped_before_models(config: CurateConfig, out: Path, table: Any) -> Flags:
+    """Return which clips the rules drop whatever a model would say of them.
+
+    Nothing is written: a quantile that rules_used.yaml does not have yet is not frozen.
+
+    Raises:
+        ConfigError: a rule is for a column that is not there.
+    """
+    of_models: dict[str, Any] = {
+        name: None for name, (column, _) in bounds.BOUNDS.items() if column in FROM_MODELS
+    }
+    limits = {name: each for name, each in config.rules.limits.items() if name not in FROM_MODELS}
+    before = replace(
+        config.rules,
+        limits=limits,
+        persons=False,
+        duplicates=False,
+        contaminated=False,
+        unmeasured=Unmeasured.undecided,
+        **of_models,
+    )
+    among = _is_valid(table) & _in_scenes(table, config.scenes)
+    rules = bounds.resolved(before, table, among, bounds.read_frozen(out))
+    return decide(table, rules, before, config.scenes).dropped
+
+
+def dropped_by_select(table: Any) -> Flags:
+    """Return which clips the last stage=select dropped for a reason that no model has given."""
+    ours = {name for name, (column, _) in bounds.BOUNDS.items() if column in FROM_MODELS}
+    ours |= {f"{column}_{end}" for column in FROM_MODELS for end in ("min", "max")}
+    others = [
+        any(
+            not each.endswith(NOT_MEASURED)
+            for each in {*(reasons or ())} - ours - {NO_PERSON, DUPLICATE}
+        )
+        for reasons in table["reasons"].to_pylist()
+    ]
+    return np.array(others, bool) & _flags(pc.invert(table["keep"]))
 
 
 @dataclass(frozen=True)
@@ -112,13 +168,17 @@ class Decision:
         return found
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return by reason how many clips it dropped, and how many it alone dropped."""
+        """Return by reason how many clips it dropped, how many it alone dropped, and of how many
+        that nothing drops the score was not measured."""
         number = sum((each.astype(np.int64) for each in self.against.values()), start=0)
+        left = ~self.dropped
         return {
             name: {
                 "dropped": int(flags.sum()),
                 "alone": int((flags & (number == 1)).sum()),
-                "not_measured": int(self.unknown[name].sum()) if name in self.unknown else 0,
+                "not_measured": int((self.unknown[name] & left).sum())
+                if name in self.unknown
+                else 0,
             }
             for name, flags in self.against.items()
         }
@@ -160,6 +220,9 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
     for rule in rules:
         values = bounds.numeric(table, rule.column)
         judge(rule.name, rule.drops(values), np.isnan(values))
+    if config.persons and _is_filled(table, PERSONS):
+        seen = bounds.numeric(table, PERSONS)
+        judge(NO_PERSON, seen == 0, np.isnan(seen))
     if config.contaminated and _has_run(table, "contaminates", "contaminated"):
         column = table["contaminates"]
         shows = _flags(pc.greater(pc.list_value_length(column), 0))
@@ -169,7 +232,7 @@ def decide(table: Any, rules: list[bounds.Rule], config: RulesConfig, scenes: Sc
         against["licence"] = ~_flags(pc.is_in(table["licence"], value_set=allowed))
     if config.duplicates and _has_run(table, "duplicate_group", "duplicates"):
         missing = _flags(pc.is_null(table["duplicate_group"]))
-        judge("duplicate", _copies(table, decision), missing)
+        judge(DUPLICATE, _copies(table, decision), missing)
     return decision
 
 
@@ -198,9 +261,14 @@ def _copies(table: Any, decision: Decision) -> Flags:
     return copies
 
 
+def _is_filled(table: Any, column: str) -> bool:
+    """Return whether the stage that fills a column has run."""
+    return table.num_rows == 0 or table[column].null_count < table.num_rows
+
+
 def _has_run(table: Any, column: str, rule: str) -> bool:
     """Return whether the stage that fills a column has run; say so if it has not."""
-    if table.num_rows == 0 or table[column].null_count < table.num_rows:
+    if _is_filled(table, column):
         return True
     logger.warning(f"rules.{rule} does not count: the stage that fills {column} has not run")
     return False

@@ -171,6 +171,23 @@ class Shards:
                     continue
             yield _read_columns(file, columns)
 
+    def replace_side(self, new: Any, column: str) -> None:
+        """Replace a column of the side files, such as thumbnail, in some clips.
+
+        Args:
+            new: clip_id and the column.
+        """
+        self.compact(self.loose() - self.in_shards())
+        for file in self.shards():
+            table = pq.read_table(file)
+            places = pc.index_in(table["clip_id"], value_set=new["clip_id"].combine_chunks())
+            if places.null_count == len(places):
+                continue
+            values = pc.coalesce(new[column].take(places), table[column])
+            if not values.equals(table[column]):
+                number = table.schema.get_field_index(column)
+                write_table(file, table.set_column(number, table.schema.field(column), values))
+
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
         """Remove all clips of source files, and single clips, with what the side files hold."""
         self.clean_up()

@@ -11,7 +11,17 @@ from videomae.run.files import remove_temporaries
 
 logger = logging.getLogger(__name__)
 
-ORDER = tuple(stage for stage in CurateStage if stage is not CurateStage.all)
+ORDER: tuple[CurateStage, ...] = tuple(
+    stage for stage in CurateStage if stage is not CurateStage.all
+)
+MODEL_STAGES = (CurateStage.persons, CurateStage.text, CurateStage.embed)
+"""Stages that need a model."""
+GIVEN_BY = {
+    CurateStage.persons: "persons.weights=, persons.detector= or persons.detections=",
+    CurateStage.text: "text.model=rapidocr",
+    CurateStage.embed: "embed.weights=",
+}
+"""Settings that make stage=all run a stage that needs a model."""
 
 
 def run_stages(config: CurateConfig, out: Path) -> None:
@@ -41,7 +51,20 @@ def run_stages(config: CurateConfig, out: Path) -> None:
             continue
         if stage is CurateStage.subset and not config.list_sizes():
             continue
+        if stage in MODEL_STAGES and not has_model(stage, config):
+            continue
         _run(stage, config, out)
+    left_out = [stage for stage in MODEL_STAGES if not has_model(stage, config)]
+    for stage in left_out:
+        logger.info(f"left out: stage {stage.value}; {GIVEN_BY[stage]} makes it run")
+
+
+def has_model(stage: CurateStage, config: CurateConfig) -> bool:
+    """Return whether the settings name the model of a stage."""
+    if stage is CurateStage.persons:
+        return config.persons.is_given
+    place = config.text.model if stage is CurateStage.text else config.embed.weights
+    return place is not None
 
 
 def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
@@ -67,6 +90,20 @@ def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
 
         require(config, "tests")
         find_contamination(config, out)
+    elif stage is CurateStage.persons:
+        check_libraries("stage=persons")
+        from videomae.curate.persons import find_persons
+
+        find_persons(config, out)
+    elif stage is CurateStage.text:
+        check_libraries("stage=text")
+        from videomae.curate.text_in_frames import find_text
+
+        find_text(config, out)
+    elif stage is CurateStage.embed:
+        from videomae.curate.embedding import embed_clips
+
+        embed_clips(config, out)
     elif stage is CurateStage.select:
         from videomae.curate.selection import select_clips
 
