@@ -38,6 +38,9 @@ and memory that was freed but not returned to the system."""
 
 ALLOCATOR = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Environment of a program: Arrow's own allocator takes 1 GiB of the limit with the first table."""
+MOST_REQUESTS = 64
+"""Number of requests after which another process takes a program's place: the heap of one that
+decodes grows as it is cut up, until the limit of memory would hit a sound video."""
 OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 """Signals that others send to a program; one that it causes itself, such as SIGSEGV, is not of
 them."""
@@ -129,6 +132,7 @@ class Program(Generic[K]):
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.requests, self.answers = self.process.stdin, self.process.stdout
+        self.num_requests = 0
 
     def start(self, key: K, request: Any) -> None:
         """Send the program its next request.
@@ -137,6 +141,7 @@ class Program(Generic[K]):
             key: identifies the request for the caller.
         """
         self.key, self.began = key, time.monotonic()
+        self.num_requests += 1
         with suppress(BrokenPipeError):  # it has died: its answer will be empty
             self.requests.write(json.dumps(request).encode() + b"\n")
             self.requests.flush()
@@ -200,7 +205,8 @@ def run_all(
                         else f"not decoded in time ({timeout_s:g} s)"
                     )
                     following = next(waiting, None)
-                    if not isinstance(answer, dict) or following is None:
+                    worn = program.num_requests >= MOST_REQUESTS
+                    if not isinstance(answer, dict) or following is None or worn:
                         ended = retire(program)
                         answer = answer or f"{CRASHED} ({ended})"
                         if following is not None:
