@@ -19,7 +19,7 @@ from tests.curate.tables import write_info
 from tests.curate.test_engine import killed_once
 from videomae.config import ConfigError
 from videomae.curate.edited_copies import COPIED_S, EDITS, beginning, edited, edits
-from videomae.curate.recall import wilson
+from videomae.curate.recall import of_copies
 from videomae.curate.shards import Shards
 from videomae.curate.stages import run_stages
 from videomae.lists.formats import ClipListError
@@ -182,9 +182,11 @@ def test_edits_change_the_picture_as_their_names_say(tmp_path: Path) -> None:
         assert (copies[name][0][1] != frames[0][1]).any()
 
 
-def test_wilsons_interval() -> None:
-    assert wilson(24, 24) == pytest.approx((0.862, 1.0), abs=0.001)
-    assert wilson(0, 10) == pytest.approx((0.0, 0.278), abs=0.001)
+def test_the_recall_of_copies_has_wilsons_interval() -> None:
+    every, none, nothing = of_copies(24, 24), of_copies(0, 10), of_copies(0, 0)
+    assert [every[key] for key in ("recall", "low", "high")] == [1.0, 0.862, 1.0]
+    assert [none[key] for key in ("recall", "low", "high")] == [0.0, 0.0, 0.2775]
+    assert nothing["recall"] is nothing["low"] is nothing["high"] is None
 
 
 def test_a_prepared_directory_gives_its_test_lists_and_its_root(

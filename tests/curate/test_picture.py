@@ -24,7 +24,7 @@ def frame_of(height: int, width: int, format_: str = "yuv420p") -> av.VideoFrame
     return av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=format_)
 
 
-@pytest.mark.parametrize(("space", "full"), product(SPACES, (LIMITED, FULL)))
+@pytest.mark.parametrize(("space", "full"), [*product(SPACES, (LIMITED, FULL))])
 @pytest.mark.parametrize("size", [(1024, 576), (1080, 1920), (721, 1283), (600, 1100)])
 def test_halved_frames_are_those_of_the_scaler(
     space: str, full: int, size: tuple[int, int]

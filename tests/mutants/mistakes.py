@@ -389,8 +389,8 @@ MISTAKES = (
     Mistake(
         "a clip whose score was not measured is kept",
         CURATE["selection"],
-        'missing = np.isnan(values) & ~against["error"]',
-        "missing = np.isnan(values) & False",
+        "judge(rule.name, rule.drops(values), np.isnan(values))",
+        "judge(rule.name, rule.drops(values), np.zeros_like(values, bool))",
         "curate/test_selection.py::test_a_missing_score_is_neither_kept_nor_dropped",
     ),
     Mistake(

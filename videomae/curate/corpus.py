@@ -22,7 +22,7 @@ from videomae.curate.table import (
     table_hash,
     without_forgotten,
 )
-from videomae.curate.tombstones import Tombstones
+from videomae.curate.tombstones import CorpusTombstones
 
 FIRST = ("error", "not_longest")
 """Reasons that come before those of the rules."""
@@ -56,7 +56,7 @@ class Corpus:
             ConfigError: stage select has not judged the table, or was stopped.
         """
         sources = read_sources(out).select(["copy_of"])
-        table = without_forgotten(read_clips_table(out), Tombstones.read(out))
+        table = without_forgotten(read_clips_table(out), CorpusTombstones.read(out))
         used = used_facts(out)
         if not stage_file(out, SELECT).exists() or not used:
             raise ConfigError(

@@ -27,7 +27,7 @@ from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
 from videomae.curate.subsets import LISTS, RECORD, note_list, read_record
 from videomae.curate.table import SOURCES, STAGES, TABLE, join, read_clips_table, write_table
-from videomae.curate.tombstones import Tombstone, Tombstones
+from videomae.curate.tombstones import CorpusTombstones, Tombstone
 from videomae.lists.text_files import NotTextError, text_lines
 from videomae.run.console import Facts
 from videomae.run.directory import ENVIRONMENT
@@ -66,7 +66,7 @@ def forget(config: CurateConfig, out: Path) -> None:
     known = _with_tests(sources, read_videos(out))
     found = find(names, known, clips)
     stones = list(_tombstones(found, known, clips, config.reason))
-    Tombstones.read(out).write(out, stones)  # first: what follows can be done again
+    CorpusTombstones.read(out).write(out, stones)  # first: what follows can be done again
     gone = _clips_of(found, clips)
     had_page = forget_page(out, gone)
     write_table(out / SOURCES, _without(sources, "source_path", found.paths))

@@ -27,7 +27,7 @@ from videomae.curate.metadata import Metadata
 from videomae.curate.shards import Shards, key_of
 from videomae.curate.sources import Source, hash_all
 from videomae.curate.table import write_table
-from videomae.curate.tombstones import Tombstones
+from videomae.curate.tombstones import CorpusTombstones
 from videomae.lists.clips import read_clips
 from videomae.lists.prepared import FILE_NAME, Prepared, read_prepared
 from videomae.lists.published import TEST, VAL
@@ -83,7 +83,7 @@ def held_out_videos(config: CurateConfig, out: Path) -> HeldOut:
     """
     listed = _listed(config)
     folder = out / TESTS
-    sources, problems = _hashed(listed, folder, Tombstones.read(out))
+    sources, problems = _hashed(listed, folder, CorpusTombstones.read(out))
     hashes = {name: each.sha256 for name, each in sources.items() if each.sha256}
     problems |= {name: each.error for name, each in sources.items() if each.error}
     if not hashes:
@@ -138,7 +138,7 @@ def _jobs(sources: dict[str, Source], config: CurateConfig) -> list[VideoJob]:
 
 
 def _hashed(
-    listed: dict[str, Path], folder: Path, tombstones: Tombstones
+    listed: dict[str, Path], folder: Path, tombstones: CorpusTombstones
 ) -> tuple[dict[str, Source], dict[str, str]]:
     """Return the files by name that may be read, with their SHA-256, and reasons against others."""
     problems = {name: FOLDER_OF_FRAMES for name, path in listed.items() if path.is_dir()}

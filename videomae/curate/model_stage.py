@@ -24,7 +24,7 @@ from videomae.curate.model_results import ModelResults, key_of
 from videomae.curate.selection import dropped_before_models, dropped_by_select
 from videomae.curate.sources import root_of
 from videomae.curate.table import STAGES, by_clip_id, read_clips_table, write_stage
-from videomae.curate.tombstones import Tombstones
+from videomae.curate.tombstones import CorpusTombstones
 from videomae.lists.walk import printable
 from videomae.run.console import Facts, progress_bar
 from videomae.run.cores import available_cores
@@ -92,7 +92,7 @@ def jobs_of(config: CurateConfig, out: Path) -> list[ClipJob]:
     not to.
     """
     table = read_clips_table(out)
-    forgotten = Tombstones.read(out)
+    forgotten = CorpusTombstones.read(out)
     if config.stage is CurateStage.all:
         dropped, by = (
             dropped_before_models(config, out, table),

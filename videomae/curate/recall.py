@@ -7,11 +7,9 @@ Their fingerprints stay in out/tests/copies, so that they are made once.
 import hashlib
 import json
 import logging
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from videomae.lists.walk import printable
 from videomae.run.console import progress_bar
 from videomae.run.cores import available_cores
 from videomae.run.files import remove_temporaries
+from videomae.run.shares import wilson
 from videomae.run.worker_pool import run_all
 
 logger = logging.getLogger(__name__)
@@ -37,33 +36,17 @@ PROGRAM = (sys.executable, "-m", "videomae.curate.edited_copies")
 """The program that makes the copies of one video after another."""
 COPIES = "copies"
 """Folder of the fingerprints of the copies, in that of the test videos."""
-Z = 1.96
-"""Standard deviations of a 95 % interval."""
 
 
-@dataclass(frozen=True)
-class Share:
-    """How many of some copies were found, with Wilson's interval of 95 %."""
-
-    found: int
-    of: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the numbers, the share and its interval; null where there are no copies."""
-        numbers: dict[str, Any] = {"found": self.found, "of": self.of}
-        if not self.of:
-            return numbers | {"recall": None, "low": None, "high": None}
-        low, high = wilson(self.found, self.of)
-        shares = {"recall": self.found / self.of, "low": low, "high": high}
-        return numbers | {name: round(share, 4) for name, share in shares.items()}
-
-
-def wilson(found: int, of: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share."""
-    share, square = found / of, Z * Z / of
-    middle = (share + square / 2) / (1 + square)
-    half = Z * math.sqrt(share * (1 - share) / of + square / of / 4) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def of_copies(found: int, of: int) -> dict[str, Any]:
+    """Return how many of some copies were found, their share, and Wilson's interval of 95 %; null
+    where there are no copies."""
+    numbers: dict[str, Any] = {"found": found, "of": of}
+    if not of:
+        return numbers | {"recall": None, "low": None, "high": None}
+    low, high = wilson(found, of)
+    shares = {"recall": found / of, "low": low / 100, "high": high / 100}
+    return numbers | {name: round(share, 4) for name, share in shares.items()}
 
 
 def measured_recall(
@@ -100,15 +83,15 @@ def measured_recall(
                 prints[f"{source} {number} {edit}"] = Fingerprint.from_bytes(content)
     found = _found(prints, videos, pieces)
     shares = {
-        edit: Share(sum(each in found for each in copies if each[1] == edit), made)
+        edit: of_copies(sum(each in found for each in copies if each[1] == edit), made)
         for edit, made in Counter(edit for _, edit in copies).items()
     }
-    every = Share(len(found & copies), len(copies))
+    every = of_copies(len(found & copies), len(copies))
     return {
         "test_videos": len(chosen),
         "seconds_of_each": COPIED_S,
-        "edits": {edit: shares.get(edit, Share(0, 0)).as_dict() for edit in EDITS},
-        "all": every.as_dict(),
+        "edits": {edit: shares.get(edit, of_copies(0, 0)) for edit in EDITS},
+        "all": every,
     }
 
 

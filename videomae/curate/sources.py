@@ -22,7 +22,7 @@ from videomae.config import ConfigError, CurateConfig
 from videomae.curate.hashtags import read_rules, with_enough_views
 from videomae.curate.metadata import MISSING, Metadata, info_file, read_metadata, unique
 from videomae.curate.table import SOURCES, TEXTS, write_table
-from videomae.curate.tombstones import Tombstones
+from videomae.curate.tombstones import CorpusTombstones
 from videomae.lists.text_files import NotTextError, text_lines
 from videomae.lists.walk import ADVICE, FolderContents, printable, told, walk
 from videomae.run.console import Facts, progress_bar
@@ -85,7 +85,7 @@ def find_sources(config: CurateConfig, out: Path) -> None:
     if config.folder_hashtags:
         _add_folders(sources)
     hash_all(sources, root, out)
-    tombstones = Tombstones.read(out)
+    tombstones = CorpusTombstones.read(out)
     kept = [each for each in sources if not tombstones.hold(each.path, each.sha256)]
     if len(kept) < len(sources):
         logger.info(f"left out: {len(sources) - len(kept):,} videos that tombstones name")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from videomae.config import ConfigError
-from videomae.curate.tombstones import Tombstones
+from videomae.curate.tombstones import CorpusTombstones
 from videomae.run.files import replacing, sha256
 
 TABLE = "clips.parquet"
@@ -153,7 +153,7 @@ def joined(out: Path) -> Any:
     columns |= _looked_up(rows["source_sha256"], first, "source_sha256", IDENTITY)
     table = pa.table(columns)
     table = pa.concat_tables([table, _unread(sources)], promote_options="default")
-    table = by_clip_id(without_forgotten(table, Tombstones.read(out))).combine_chunks()
+    table = by_clip_id(without_forgotten(table, CorpusTombstones.read(out))).combine_chunks()
     columns = {name: table[name] for name in table.column_names}
     for file in sorted((out / STAGES).glob("*.parquet")):
         if file.stem != MEASURE:
@@ -183,7 +183,7 @@ def _looked_up(keys: Any, table: Any, key: str, names: Any) -> dict[str, Any]:
     }
 
 
-def without_forgotten(table: Any, tombstones: Tombstones) -> Any:
+def without_forgotten(table: Any, tombstones: CorpusTombstones) -> Any:
     """Return a table without the rows that tombstones name."""
     for name, forgotten in (
         ("clip_id", tombstones.clips),

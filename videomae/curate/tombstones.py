@@ -31,7 +31,7 @@ class Tombstone:
         return json.dumps(self.__dict__, ensure_ascii=False) + "\n"
 
 
-class Tombstones:
+class CorpusTombstones:
     """All tombstones of an output directory."""
 
     def __init__(self, stones: Sequence[Tombstone]) -> None:
@@ -42,7 +42,7 @@ class Tombstones:
         self.clips = {each.clip_id for each in stones if each.clip_id is not None}
 
     @classmethod
-    def read(cls, out: Path) -> "Tombstones":
+    def read(cls, out: Path) -> "CorpusTombstones":
         """Read the tombstones of an output directory; none if there is no file."""
         stones = []
         for row in whole_json_lines(out / TOMBSTONES):
