@@ -54,6 +54,7 @@ def evaluate(config: EvaluateConfig) -> None:
             if run.is_main:
                 saved_classifier.begin_results(run, split, test.data, model.config, weights_hash)
             model.to(run.device)
+            saved_classifier.warn_of_seen(run, split, test)
             about = hashes_of(weights_hash, test.data, model.config)
             name = saved_classifier.name_of_data(split, test.data, told)
             evaluate_model(run, model, test, about | {"data": name})

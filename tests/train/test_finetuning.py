@@ -229,3 +229,28 @@ def test_test_videos_that_are_trained_on_are_counted(
     assert "WARNING: 2 of 3 videos of data.test_list are in data.train_list too" in said
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["shared_with"] == {"data.train_list": 2}
+
+
+def test_test_videos_that_the_weights_have_seen_are_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(finetuning(videos, tmp_path / "first", max_steps=1))
+    config = finetuning(videos, tmp_path / "second", max_steps=1, weights=str(tmp_path / "first"))
+    other = write_list(tmp_path / "other.txt", [f"{n}.mp4 {n % 3}" for n in (0, 1, 2, 5)])
+    test_list = write_list(tmp_path / "test.txt", ["3.mp4 0", "11.mp4 1", "4.mp4 2"])
+    lists = {"train_list": str(other), "test_list": str(test_list)}
+    config = replace(config, data=replace(config.data, **lists))
+    capsys.readouterr()
+    train(config)
+    first = f"{tmp_path}/first"
+    text = f"2 of the 3 videos of data.test_list were trained on by {first}, such as 3.mp4: "
+    assert f"WARNING: {text}" in capsys.readouterr().err
+    (row,) = map(json.loads, (tmp_path / "second" / "warnings.jsonl").read_text().splitlines())
+    assert (row["step"], row["guard"]) == (0, "seen_in_training")
+    assert row["text"].startswith(text)
+    results = json.loads((tmp_path / "second" / "results.json").read_text())
+    assert results["shared_with"] == {f"the training list of {first}": 2}
+    damaged = tmp_path / "first" / "config.yaml"
+    damaged.write_text("data: [")  # it is then not known
+    train(replace(config, output_dir=str(tmp_path / "third")))
+    assert "were trained on" not in capsys.readouterr().err

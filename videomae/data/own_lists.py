@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import shlex
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, Scan
-from videomae.data.own_parts import TEST_SHARE, Seen, seen_by, with_parts
+from videomae.data.own_parts import TEST_SHARE, seen_by, with_parts
+from videomae.data.trained_on import SIZES, STATE
 from videomae.lists.annotations import Annotations, Row
 from videomae.lists.locate import Located, LocatedVideo
 from videomae.lists.matching import Entry, MatchedLists, left_out
@@ -42,8 +44,6 @@ from videomae.video.inspecting import QUICK, STRICT, Job, inspect_resumably
 
 logger = logging.getLogger(__name__)
 
-STATE = "folder.json"
-"""The file that says which state of the folder the lists were made from."""
 VERSION = 2
 """Version of the rules by which a folder becomes lists."""
 QUICK_FROM = 1000
@@ -149,7 +149,9 @@ def make_own_lists(request: ListRequest, directory: Path) -> None:
     check_not_empty(folder)
     folder = with_parts(folder, seen, labels=request.labels, val=request.val)
     _write(folder, request.videos, directory)
-    write_text(made(directory, STATE), json.dumps(state | {"labelled": folder.labelled}) + "\n")
+    sizes = {video.path: video.stamp[0] for video in folder.videos if video.part == TRAIN}
+    facts = state | {"labelled": folder.labelled, SIZES: sizes}
+    write_text(made(directory, STATE), json.dumps(facts) + "\n")
     lists = OwnLists.read(directory)
     _tell(lists, [f"{each.what}: {each.where}" for each in folder.problems])
     if lists.num_videos(TRAIN) == 1:
@@ -173,10 +175,12 @@ def _too_few_classes(folder: OwnFolder, problems: Path) -> OwnFolderError:
     )
 
 
-def _state(folder: OwnFolder, request: ListRequest, mode: Scan, seen: Seen) -> dict[str, object]:
+def _state(
+    folder: OwnFolder, request: ListRequest, mode: Scan, seen: Set[str]
+) -> dict[str, object]:
     """Return what tells whether lists are of a folder's present state."""
     files = sorted((video.path, *video.stamp) for video in folder.videos)
-    found = [str(folder.root.resolve()), files, sorted(seen.paths)]
+    found = [str(folder.root.resolve()), files, sorted(seen)]
     digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     return {"version": VERSION, "files": digest, "scan": mode.name, "val": request.val}
 
@@ -186,6 +190,7 @@ def _recorded_state(directory: Path) -> dict[str, object] | None:
     try:
         found = read_json(directory / STATE)
         found.pop("labelled")
+        found.pop(SIZES, None)  # lists of before have none
         prepared = read_prepared(directory)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

@@ -4,19 +4,15 @@ Videos that the starting weights have seen already stay in train, wherever a cla
 """
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from videomae.config import ConfigError
-from videomae.lists.own_folder import OwnFolder, OwnFolderError, in_words, stamps_of
-from videomae.lists.prepared import read_prepared
+from videomae.data.trained_on import UNREADABLE, trained_on_folder
+from videomae.lists.own_folder import OwnFolder, OwnFolderError, in_words
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.lists.sources import Labelled, held_out, sources_of
-from videomae.lists.text_files import text_lines
-from videomae.lists.walk import printable
 
 logger = logging.getLogger(__name__)
 
@@ -26,52 +22,28 @@ SHOWN = 5
 """Largest number of classes or videos that a log line names."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The videos of a folder that an earlier run was trained on."""
-
-    run: Path | None = None
-    """Directory of that run; None: there is none, or nothing is known of its videos."""
-    paths: frozenset[str] = frozenset()
-    """Paths below the folder's root, with slashes."""
-
-
-def seen_by(prepared: Path | None, folder: OwnFolder) -> Seen:
-    """Return which videos of a folder a run was trained on, by the lists that it made of a folder.
-
-    A video is the same if its file is, or if it has the same path below another folder, as after a
-    move or a copy, and not another size there.
+def seen_by(prepared: Path | None, folder: OwnFolder) -> frozenset[str]:
+    """Return the paths of the videos of a folder that a run was trained on.
 
     Args:
-        prepared: directory of those lists.
+        prepared: directory of the lists that it made of a folder; None: there are none.
     """
     if prepared is None or not prepared.is_dir():
-        return Seen()
+        return frozenset()
     try:
-        facts = read_prepared(prepared)
-        files = [prepared / each.file for each in facts.lists if each.part == TRAIN]
-        lines = [line for file in files for line in text_lines(file)]
-    except (OSError, ValueError, ConfigError) as error:
+        known = trained_on_folder(prepared)
+    except UNREADABLE as error:
         logger.warning(f"{prepared} does not tell which videos the weights have seen: {error}")
-        return Seen()
-    inner = {os.path.normpath(line.rpartition(" ")[0]) for line in lines}
-    whole = {os.path.join(facts.root, path) for path in inner}
-    ours, theirs = folder.root.resolve(), Path(facts.root)
-    sizes = {path: stamp and stamp[0] for path, stamp in stamps_of(theirs, inner).items()}
-    found = {
-        video.path
-        for video in folder.videos
-        if str(ours / video.path) in whole
-        or (video.path in inner and sizes[video.path] in (None, video.stamp[0]))
-    }
-    return Seen(prepared.parent, frozenset(found))
+        return frozenset()
+    sizes = {video.path: video.stamp[0] for video in folder.videos}
+    return known.among(folder.root, sizes)
 
 
-def with_parts(folder: OwnFolder, seen: Seen, *, labels: bool, val: bool) -> OwnFolder:
+def with_parts(folder: OwnFolder, seen: Set[str], *, labels: bool, val: bool) -> OwnFolder:
     """Return the folder with videos held out for a test list, and a validation list if wanted.
 
     Args:
-        seen: the videos that should not be tested on.
+        seen: paths of the videos that should not be tested on.
         labels: whether there must be a test list, as in fine-tuning.
 
     Raises:
@@ -89,7 +61,7 @@ def with_parts(folder: OwnFolder, seen: Seen, *, labels: bool, val: bool) -> Own
     if len(folder.classes) < 2:
         return folder
     if TEST not in parts:
-        folder = _held_out(folder, TEST, TEST_SHARE, seen.paths)
+        folder = _held_out(folder, TEST, TEST_SHARE, seen)
     if val and VAL not in parts:
         folder = _held_out(folder, VAL, VAL_SHARE)
     if labels:
@@ -99,21 +71,7 @@ def with_parts(folder: OwnFolder, seen: Seen, *, labels: bool, val: bool) -> Own
                     f"data.videos={folder.root}: no class has a second video, so that the {part} "
                     "list would be empty: add videos"
                 )
-    _warn_of_seen(folder, seen)
     return folder
-
-
-def _warn_of_seen(folder: OwnFolder, seen: Seen) -> None:
-    """Warn of test videos that the starting weights have seen."""
-    tested = [video.path for video in folder.videos if video.part == TEST]
-    if known := sorted(seen.paths.intersection(tested)):
-        were = "was" if len(known) == 1 else "were"
-        logger.warning(
-            f"{len(known):,} of the {in_words(len(tested), 'test video')} {were} trained on by "
-            f"{seen.run}, such as {printable(known[0])}: the result may be better than on new "
-            "videos. Pre-train on the folder as it is now, which leaves out what is tested on, or "
-            "add new videos to these classes"
-        )
 
 
 def _held_out(

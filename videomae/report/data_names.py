@@ -9,8 +9,8 @@ import yaml
 
 from videomae.lists.prepared import CUSTOM, OWN_LISTS
 from videomae.lists.published import PARTS
-from videomae.report.plain_yaml import plain_yaml
 from videomae.run.files import regular
+from videomae.run.plain_yaml import plain_yaml
 
 
 class UnknownChoiceError(ValueError):

@@ -11,7 +11,6 @@ import yaml
 
 from videomae.report.data_names import UnknownChoiceError, chosen_data, name_of_lists
 from videomae.report.find import holds_run
-from videomae.report.plain_yaml import plain_yaml
 from videomae.report.predicted import Prediction, predictions_of
 from videomae.report.results import MAE, MAP, NotOursError, Result
 from videomae.run.directory import (
@@ -25,6 +24,7 @@ from videomae.run.directory import (
     WEIGHTS,
 )
 from videomae.run.files import parse_json, regular
+from videomae.run.plain_yaml import plain_yaml
 from videomae.run.sidefiles import (
     Check,
     is_any,

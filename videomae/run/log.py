@@ -144,7 +144,8 @@ class RunLog:
         self._warned.add(message.guard)
         row = {"step": step, **message._asdict()}
         append_text(self.directory / WARNINGS, json.dumps(row) + "\n")
-        logger.warning(f"WARNING: step {step}: {message.text}")
+        when = f"step {step}: " if step else ""
+        logger.warning(f"WARNING: {when}{message.text}")
         for sink in self.sinks:
             sink.text(f"warnings/{message.guard}", message.text, step)
 

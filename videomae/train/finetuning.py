@@ -23,6 +23,7 @@ from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
+from videomae.data.trained_on import seen_in_training
 from videomae.evaluation.head import Head
 from videomae.evaluation.heads import ClassHead, new_head
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
@@ -97,6 +98,7 @@ class Finetuning(TrainingStage):
         self.head = new_head(config.data, self.clips)
         self.shared = warn_of_shared(self.lists.test, "data.test_list", others)
         self.checkpoint = check_run(config)
+        self._warn_of_seen(config)
         self._weights, parents = starting_weights(config, self.checkpoint)
         if self._weights is not None:
             model = as_trained(config.model, self._weights.info, config.data.clip)
@@ -118,6 +120,15 @@ class Finetuning(TrainingStage):
             head_drop=config.optim.head_drop,
             parents=parents,
         )
+
+    def _warn_of_seen(self, config: FinetuneConfig) -> None:
+        """Count the test videos that the starting weights have seen, for a warning and results."""
+        if config.weights in (None, SCRATCH) or not self.run.is_main:
+            return
+        seen = seen_in_training(str(config.weights), self.lists.test, str(config.data.root))
+        number = len(self.lists.test)
+        self.warnings = tuple(each.message("data.test_list", number) for each in seen)
+        self.shared |= {f"the training list of {each.run}": each.number for each in seen}
 
     def build(self) -> None:
         config, run = self.config, self.run

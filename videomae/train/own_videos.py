@@ -18,12 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from videomae.config import ConfigError, FinetuneConfig, ListFormat, PretrainConfig
-from videomae.data.own_lists import STATE, ListRequest, OwnLists, make_own_lists
+from videomae.data.own_lists import ListRequest, OwnLists, make_own_lists
+from videomae.data.trained_on import STATE, run_of
 from videomae.lists.prepared import OWN_LISTS
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.run.checks import require
 from videomae.run.console import Facts
-from videomae.run.directory import CHECKPOINTS, CONFIG, alone
+from videomae.run.directory import CONFIG, alone
 from videomae.run.files import read_json, write_text
 from videomae.run.given import Given
 from videomae.run.launcher import ProcessLost
@@ -88,11 +89,7 @@ def _lists_of(weights: Path) -> Path | None:
     Args:
         weights: directory of a run, or a file or a checkpoint in one.
     """
-    run = weights
-    if weights.parent.name == CHECKPOINTS:
-        run = weights.parent.parent
-    elif weights.is_file():
-        run = weights.parent
+    run = run_of(weights)
     return run / OWN_LISTS if (run / OWN_LISTS / STATE).is_file() else None
 
 

@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from videomae.config import TrainConfig
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import Batch
 from videomae.lists.clips import ClipList
-from videomae.run.log import RunLog
+from videomae.run.log import GuardMessage, RunLog
 from videomae.run.run import Run
 from videomae.train.guards import StuckLoss
 from videomae.train.schedule import Plan
@@ -48,6 +48,8 @@ class TrainingStage(ABC):
     """Floating-point operations of one view's forward and backward pass."""
     pictures: bool = False
     """Whether `at_picture` is called."""
+    warnings: Sequence[GuardMessage] = ()
+    """Warnings for the log of a new run."""
     stuck_loss: StuckLoss | None = None
     """The guard of the training loss, which `watch` makes; None: there is none."""
     epochs_apart: int = 0

@@ -203,8 +203,9 @@ class Trainer:
         )
         stage.watch(self.plan)
         if run.is_main and steps.start == 0:
-            self.log.warn(0, rising_rate(config.optim, self.plan))
-            self.log.warn(0, low_rate_of_run(config, self.plan))
+            rates = rising_rate(config.optim, self.plan), low_rate_of_run(config, self.plan)
+            for message in (*rates, *stage.warnings):
+                self.log.warn(0, message)
         limit = config.data.max_bad_fraction
         self.health = HealthMonitor(run, stage.clips, steps, self.log, bad, limit)
         forgets = len(stage.clips.kept()) < len(stage.clips)

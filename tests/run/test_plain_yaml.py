@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from videomae.report.plain_yaml import MOST_YAML, plain_yaml
+from videomae.run.plain_yaml import MOST_YAML, plain_yaml
 
 
 def test_what_runs_write_is_read() -> None:
