@@ -321,7 +321,7 @@ def test_weights_of_another_size(
     assert str(path / "weights.safetensors") in said
     assert "holds vit_tiny, the model is wider" in said
     assert "dim is 32 there, 64 here" in said
-    assert "Choose model=vit_tiny or other weights" in said
+    assert "Choose model=vit_tiny (their clip: data.clip.frames=" in said
 
 
 @pytest.mark.parametrize(("command", "depth"), [("finetune", 1), ("finetune", 3), ("evaluate", 1)])
@@ -332,7 +332,7 @@ def test_weights_of_another_depth(
     given = [*finetune_overrides(place), f"model.depth={depth}", f"weights={path}"]
     said = refused(capsys, place.here, command, *given)
     assert str(path) in said
-    assert f"depth is 2 there, {depth} here. Choose model.depth=2 or other weights" in said
+    assert f"depth is 2 there, {depth} here. Choose model.depth=2 (their clip: " in said
 
 
 @pytest.mark.parametrize(

@@ -645,6 +645,17 @@ def test_a_mean_of_splits_is_of_the_weights_of_its_splits(
     assert rows([evaluation])[0].cells[COLUMNS.index("weights")] == "pretrained"
 
 
+def test_a_mean_of_splits_tells_that_a_run_of_one_ended_early(tmp_path: Path) -> None:
+    mean = of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 2}] * 2)
+    assert not any("ended" in each for row in rows([read_run(mean)]) for each in row.remarks)
+    second = mean / "split2"
+    (second / "metrics.jsonl").write_text('{"step": 2, "epoch": 0.5, "loss": 1.0}\n')
+    (second / "weights.safetensors").touch()
+    (second / "config.yaml").write_text("max_steps: 2\noptim: {epochs: 20}\n")
+    (row,) = rows([read_run(mean)])
+    assert row.remarks[-1] == "split 2 ended by max_steps=2: step 2, epoch 0.5 of 20"
+
+
 def test_the_section_of_a_mean_of_splits_leads_to_the_splits(tmp_path: Path) -> None:
     run = read_run(of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 3}] * 2))
     assert run.missing == []

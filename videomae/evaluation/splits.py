@@ -102,6 +102,8 @@ def write_mean(run: Run, config: C, splits: Sequence[C], began: datetime) -> Non
     forgotten = ""
     if "num_forgotten" in mean:
         forgotten = f", {mean['num_forgotten']} forgotten in all"
+    if config.max_steps is not None:
+        forgotten += f", each run with max_steps={config.max_steps}"
     each = ", ".join(f"{result['top1']:.2f}" for result in found.values())
     logger.info(
         f"mean of {len(found)} splits: top-1 {mean['top1']:.2f} % ({low:.2f} to {high:.2f}; splits "

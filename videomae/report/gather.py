@@ -146,6 +146,8 @@ def read_run(directory: Path) -> RunRecord:
     run.data = _data_name(run)
     _read_metrics(run)
     result = run.results[0] if run.results else None
+    if result and result.splits:
+        _read_splits(run, result)
     if result and not (result.probe or result.headline or result.splits):
         _read_predictions(run, result)
         if not run.predictions:
@@ -266,6 +268,17 @@ def _read_metrics(run: RunRecord) -> None:
     if run.ended_early:
         state = f"ended by max_steps={run.setting('max_steps')}"
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
+
+
+def _read_splits(run: RunRecord, result: Result) -> None:
+    """Note of a mean of splits that the run of one of them ended early."""
+    for number in result.splits:
+        split = RunRecord(run.directory / f"split{number}")
+        split.config = _mapping(split, CONFIG, plain_yaml)
+        _read_metrics(split)
+        if split.ended_early:
+            run.ended_early, run.progress = True, f"split {number} {split.progress}"
+            return
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -300,9 +300,13 @@ def _check_same(ours: ModelConfig, weights: Weights, *, of_encoder: bool) -> Non
         settings = " ".join(f"model.{name}={there}" for name, (there, _) in pairs.items())
         chosen = theirs.name != ours.name and theirs.name in preset_names()
         advice = f"model={theirs.name}" if chosen else settings
+        clip = ""
+        if not info.assumed:
+            sizes = (f"data.clip.{name}={x}" for name, x in asdict(info.clip).items() if x)
+            clip = f" (their clip: {' '.join(sizes)})"
         raise WeightsError(
             f"{weights.path} holds {theirs.name}, the model is {ours.name}: "
-            f"{some_names(differing)}. Choose {advice} or other weights"
+            f"{some_names(differing)}. Choose {advice}{clip} or other weights"
         )
 
 
