@@ -20,6 +20,7 @@ from yaml import YAMLError
 from videomae.config import ConfigError, FinetuneConfig, ListFormat, PretrainConfig
 from videomae.data.own_lists import ListRequest, OwnLists, make_own_lists
 from videomae.data.trained_on import STATE, run_of
+from videomae.lists.own_folder import in_words
 from videomae.lists.prepared import OWN_LISTS
 from videomae.lists.published import TEST, TRAIN, VAL
 from videomae.run.checks import require
@@ -99,7 +100,7 @@ def _fitted(run: Run, config: C, told: Given, lists: OwnLists, info: WeightsInfo
     gpu = run.device.type == "cuda"
     config, rows = fitted(config, told, count, world=run.processes.world, on_gpu=gpu, weights=info)
     if rows:
-        logger.info(Facts(f"settings for {count:,} videos to train on", rows))
+        logger.info(Facts(f"settings for {in_words(count, 'video')} to train on", rows))
     return config
 
 
