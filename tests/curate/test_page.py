@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,12 +19,13 @@ from PIL import Image
 
 from tests.conftest import composed
 from tests.curate.tables import fill, many
-from videomae.config import ConfigError
+from videomae.config import ConfigError, CurateStage
 from videomae.curate import page as pages
+from videomae.curate import stages
 from videomae.curate.corpus import Corpus
 from videomae.curate.judging import Judged, agreements, allotted, draw
 from videomae.curate.shards import Shards, write_measured
-from videomae.curate.stages import run_stages
+from videomae.curate.stages import ORDER, _run, run_stages
 from videomae.curate.table import write_stage
 
 NUM = 40
@@ -228,11 +230,29 @@ def test_equal_tables_make_equal_pages_and_a_failure_leaves_the_old_one(
 
 
 def test_the_last_stage_of_all_writes_it(made: Path) -> None:
-    from videomae.config import CurateStage
-    from videomae.curate.stages import ORDER
-
     assert ORDER[-1] is CurateStage.page
     assert set(ORDER) == set(CurateStage) - {CurateStage.all}
+
+
+def test_it_is_written_also_where_no_clip_is_kept_for_a_list(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(made, "stage=select", "rules=none", "rules.duration_min_s=1e6")
+    config = composed("curate", f"out={made}", "stage=subset", "sizes=[all]")
+    with pytest.raises(ConfigError, match="is kept"):
+        run_stages(config, made)
+    ran = []
+
+    def ran_only(stage: CurateStage, *_: Any) -> None:
+        ran.append(stage)
+        if stage in (CurateStage.subset, CurateStage.page):
+            _run(stage, config, made)
+
+    monkeypatch.setattr(stages, "_run", ran_only)
+    with pytest.raises(ConfigError, match="is kept"):
+        run_stages(replace(config, stage=CurateStage.all), made)
+    assert ran[-2:] == [CurateStage.subset, CurateStage.page]
+    assert (made / "page" / "index.html").is_file()
 
 
 def test_a_forgotten_clip_is_on_no_file(made: Path) -> None:

@@ -44,6 +44,7 @@ def run_stages(config: CurateConfig, out: Path) -> None:
         return
     if config.source is None and not (out / SOURCES).exists():
         require(config, "source")
+    problem: ConfigError | None = None
     for stage in ORDER:
         if stage is CurateStage.sources and config.source is None:
             continue
@@ -53,10 +54,17 @@ def run_stages(config: CurateConfig, out: Path) -> None:
             continue
         if stage in MODEL_STAGES and not has_model(stage, config):
             continue
-        _run(stage, config, out)
+        try:
+            _run(stage, config, out)
+        except ConfigError as error:
+            if stage is not CurateStage.subset:
+                raise
+            problem = error  # no clip is kept, for one: the page shows why
     left_out = [stage for stage in MODEL_STAGES if not has_model(stage, config)]
     for stage in left_out:
         logger.info(f"left out: stage {stage.value}; {GIVEN_BY[stage]} makes it run")
+    if problem is not None:
+        raise problem
 
 
 def has_model(stage: CurateStage, config: CurateConfig) -> bool:
