@@ -189,7 +189,10 @@ class Shards:
                 write_table(file, table.set_column(number, table.schema.field(column), values))
 
     def forget(self, sources: Set[str], clips: Set[str]) -> None:
-        """Remove all clips of source files, and single clips, with what the side files hold."""
+        """Remove all clips of source files, and single clips, with what the side files hold.
+
+        A shard is gone when another one without the clips has taken its place.
+        """
         self.clean_up()
         self.compact(self.loose() - self.in_shards())
         gone_sources, gone_clips = (
@@ -203,9 +206,10 @@ class Shards:
                 continue
             forgotten = set(table.filter(of_source)[KEY].to_pylist())
             keys = [key for key in _keys(file) if key not in forgotten]
-            file.unlink()
             if keys:
                 self._write_shard(table.filter(pc.invert(is_gone)), keys)
+            if forgotten:
+                file.unlink()
 
 
 def _outdated(file: Path) -> Any:
