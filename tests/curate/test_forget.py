@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,9 +15,10 @@ from tests.conftest import composed
 from tests.curate.footage import panned, render
 from tests.curate.tables import write_info
 from videomae.config import ConfigError
+from videomae.curate.engine import LocalEngine, Totals
 from videomae.curate.measurement import measure_sources
 from videomae.curate.model_results import ModelResults
-from videomae.curate.shards import Shards
+from videomae.curate.shards import Shards, schema
 from videomae.curate.stages import run_stages
 from videomae.curate.subsets import read_record
 from videomae.curate.table import write_table
@@ -261,3 +263,67 @@ def test_a_damaged_plan_of_a_forgetting_is_named(corpus: tuple[Path, Path]) -> N
     (out / "forgetting.json").write_text('{"names": []}')
     with pytest.raises(ConfigError, match="is no plan of a forgetting"):
         forget(out, "2.mp4")
+
+
+def loose_rows(out: Path, videos: Collection[str]) -> dict[str, Any]:
+    """Rows of measured videos, with thumbnail and fingerprint, by the name of a file of their
+    own."""
+    sources = pq.read_table(out / "sources.parquet").to_pylist()
+    known = {each["source_sha256"] for each in sources if each["source_path"] in videos}
+    rows = pa.concat_tables(pq.read_table(file) for file in Shards(out).shards())
+    rows = rows.replace_schema_metadata(schema().metadata)
+    keys = {row["key"] for row in rows.to_pylist() if row["source_sha256"] in known}
+    return {f"{key}.arrow": rows.filter(pc.equal(rows["key"], key)) for key in keys}
+
+
+def write_late(out: Path, rows: dict[str, Any]) -> None:
+    """Write files of measured videos as a task does that should have ended."""
+    for name, table in rows.items():
+        with (
+            pa.OSFile(str(out / "measured" / name), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table)
+
+
+@pytest.mark.parametrize("when", ["before", "while", "after"])
+def test_what_a_late_task_writes_of_a_forgotten_video_does_not_stay(
+    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A task of a killed command may go on for a while on a node that is cut off."""
+    _, out = corpus
+    known, rows = ids(out), loose_rows(out, ["2.mp4", "3.mp4"])
+    source = sha256(corpus[0] / "2.mp4")
+    assert len(rows) == 2
+    forget(out, "2.mp4", known["3.mp4"])
+    if when == "while":
+
+        def measured(engine: LocalEngine, jobs: Any, done: int) -> Totals:
+            write_late(out, rows)
+            return engine.totals
+
+        monkeypatch.setattr(LocalEngine, "measure", measured)
+    else:
+        write_late(out, rows)
+    if when == "after":
+        monkeypatch.setattr(LocalEngine, "measure", lambda engine, jobs, done: engine.totals)
+        for name in rows:  # as if they had been put into a shard before
+            Shards(out).compact([Path(name).stem])
+    run(out, "stage=measure")
+    for name, text in contents(out).items():
+        for gone in (known["2.mp4"], known["3.mp4"], source):
+            assert gone not in text, name
+    assert set(ids(out)) == set(known) - {"2.mp4", "3.mp4"}
+
+
+def test_a_forgotten_clip_of_a_video_that_is_measured_again_does_not_come_back(
+    corpus: tuple[Path, Path],
+) -> None:
+    _, out = corpus
+    clip = ids(out)["3.mp4"]
+    forget(out, clip)
+    for file in Shards(out).shards():  # as another version does with them
+        file.unlink()
+    run(out, "stage=measure")
+    assert len(ids(out)) == NUM_VIDEOS - 1
+    assert not any(clip in text for text in contents(out).values())
