@@ -11,7 +11,7 @@ from typing import Any
 
 from videomae.curate.measuring import Measured, error_row
 from videomae.curate.shards import write_measured
-from videomae.run.worker_pool import serve
+from videomae.run.worker_pool import end_if_spent, serve
 
 
 def answer(path: str, sha256: str, settings: dict[str, Any], target: str, most: int) -> Measured:
@@ -28,6 +28,8 @@ def answer(path: str, sha256: str, settings: dict[str, Any], target: str, most: 
         time.sleep(1)
     if ("killed" in name and count <= 2) or "cursed" in name:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "hungry" in name:
+        end_if_spent()
     if "full" in name:
         return Measured(out_of_disk=(28, "No space left on device"))
     row = error_row(sha256, "") | {"error": None, "start_frame": 0, "end_frame": 1}

@@ -65,6 +65,16 @@ def test_a_video_that_takes_too_long_is_named(
     assert errors(tmp_path, "hang") == {"hang": "not measured in time (1 s)"}
 
 
+def test_a_video_that_lacks_memory_in_a_used_process_is_measured_in_a_fresh_one(
+    tmp_path: Path, measure: Callable[..., engine.Totals]
+) -> None:
+    names = ("a", "b", "c", "hungry", "d")
+    totals = measure(*names)
+    assert errors(tmp_path, *names) == dict.fromkeys(names)
+    assert [tries(tmp_path / name) for name in names] == [1, 1, 1, 2, 1]
+    assert (totals.videos, totals.failed) == (len(names), {})
+
+
 def test_a_kill_from_outside_does_not_count(
     tmp_path: Path, measure: Callable[..., engine.Totals]
 ) -> None:

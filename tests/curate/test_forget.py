@@ -1,19 +1,27 @@
 """Forgetting: nothing that names or shows a forgotten clip is left, and it does not come back."""
 
 import json
+import shutil
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import composed
 from tests.curate.footage import panned, render
 from tests.curate.tables import write_info
+from videomae.config import ConfigError
+from videomae.curate.engine import LocalEngine, Totals
 from videomae.curate.measurement import measure_sources
-from videomae.curate.shards import Shards
+from videomae.curate.model_results import ModelResults
+from videomae.curate.shards import Shards, schema
 from videomae.curate.stages import run_stages
 from videomae.curate.subsets import read_record
+from videomae.curate.table import write_table
 from videomae.pack import pack
 from videomae.run.files import sha256
 
@@ -151,3 +159,171 @@ def test_thumbnails_are_in_the_side_files_by_clip(corpus: tuple[Path, Path]) -> 
     gone = ids(out)["4.mp4"]
     forget(out, gone)
     assert Shards(out).side({gone}, ["thumbnail"]).num_rows == 0
+
+
+class Killed(BaseException):
+    """Stands for the death of the command."""
+
+
+class Killer:
+    """Counts the changes of files that a command makes, and ends it after one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.last = 0, 0
+        for name in ("replace", "rename", "unlink"):
+            monkeypatch.setattr(Path, name, self.counted(getattr(Path, name)))
+
+    def counted(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(path: Path, *args: Any, **kwargs: Any) -> Any:
+            done = change(path, *args, **kwargs)
+            self.count += not path.name.endswith(".html")
+            if self.count == self.last:
+                self.last = 0
+                raise Killed
+            return done
+
+        return changed
+
+    def after(self, changes: int) -> None:
+        """End the command after so many changes; 0: never."""
+        self.count, self.last = 0, changes
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    """The bytes of each file."""
+    return {str(each.relative_to(out)): each.read_bytes() for each in out.rglob("*.*")}
+
+
+def with_everything(corpus: tuple[Path, Path]) -> Path:
+    """The corpus with the files of the other stages: test videos, results of models, features."""
+    raw, out = corpus
+    tests = out.parent / "tests.txt"
+    tests.write_text("0.mp4\n4.mp4\n")
+    given = (f"tests=[{tests}]", f"tests_root={raw}", "contamination_recall=0")
+    run(out, *given, "stage=contamination")
+    rows = pq.read_table(out / "clips.parquet", columns=["clip_id", "source_sha256"]).to_pylist()
+    results = ModelResults(out, "text", {"text_fraction": pa.float64()}, 3)
+    for row in rows:
+        results.add({"key": "key", **row, "error": None, "versions": "", "text_fraction": 0.5})
+    results.flush()
+    features = [{"clip_id": row["clip_id"], "features": [1.0, 2.0]} for row in rows]
+    write_table(out / "embeddings.parquet", pa.Table.from_pylist(features))
+    run(out, "stage=page")
+    return out
+
+
+def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
+    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it forgets is a video of two names, one that is a test video too, and a single clip."""
+    monkeypatch.setattr("videomae.curate.overview.charts", lambda corpus: [])  # they take long
+    out = with_everything(corpus)
+    names = ("id0", "4.mp4", ids(out)["3.mp4"])
+    used = out.parent / "run"
+    used.mkdir()
+    trained = {"data.train_list": sha256(out / "lists/random-all-seed0.parquet")}
+    (used / "environment.json").write_text(json.dumps({"sha256": trained}))
+    saved = out.rename(out.parent / "saved")
+    killer = Killer(monkeypatch)
+    shutil.copytree(saved, out)
+    forget(out, *names)
+    straight, changes = files_of(out), killer.count
+    assert changes > 30
+    assert "forgetting.json" not in straight
+    for last in range(1, changes):
+        shutil.rmtree(out)
+        shutil.copytree(saved, out)
+        killer.after(last)
+        with pytest.raises(Killed):
+            forget(out, *names)
+        caplog.clear()
+        forget(out, *names, used_by=f"[{used}]")
+        assert files_of(out) == straight, f"after change {last} of {changes}"
+        assert f"{used}: its weights were trained on forgotten clips" in caplog.text, last
+
+
+def test_the_next_command_finishes_a_forgetting_that_was_killed(
+    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out = corpus
+    clip = ids(out)["2.mp4"]
+    killer = Killer(monkeypatch)
+    killer.after(5)
+    with pytest.raises(Killed):
+        forget(out, "2.mp4")
+    assert any(clip in text for text in contents(out).values())
+    run(out, "stage=select")
+    for name, text in contents(out).items():
+        assert clip not in text, name
+        assert "2.mp4" not in text, name
+
+
+def test_a_damaged_plan_of_a_forgetting_is_named(corpus: tuple[Path, Path]) -> None:
+    _, out = corpus
+    (out / "forgetting.json").write_text('{"names": []}')
+    with pytest.raises(ConfigError, match="is no plan of a forgetting"):
+        forget(out, "2.mp4")
+
+
+def loose_rows(out: Path, videos: Collection[str]) -> dict[str, Any]:
+    """Rows of measured videos, with thumbnail and fingerprint, by the name of a file of their
+    own."""
+    sources = pq.read_table(out / "sources.parquet").to_pylist()
+    known = {each["source_sha256"] for each in sources if each["source_path"] in videos}
+    rows = pa.concat_tables(pq.read_table(file) for file in Shards(out).shards())
+    rows = rows.replace_schema_metadata(schema().metadata)
+    keys = {row["key"] for row in rows.to_pylist() if row["source_sha256"] in known}
+    return {f"{key}.arrow": rows.filter(pc.equal(rows["key"], key)) for key in keys}
+
+
+def write_late(out: Path, rows: dict[str, Any]) -> None:
+    """Write files of measured videos as a task does that should have ended."""
+    for name, table in rows.items():
+        with (
+            pa.OSFile(str(out / "measured" / name), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table)
+
+
+@pytest.mark.parametrize("when", ["before", "while", "after"])
+def test_what_a_late_task_writes_of_a_forgotten_video_does_not_stay(
+    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A task of a killed command may go on for a while on a node that is cut off."""
+    _, out = corpus
+    known, rows = ids(out), loose_rows(out, ["2.mp4", "3.mp4"])
+    source = sha256(corpus[0] / "2.mp4")
+    assert len(rows) == 2
+    forget(out, "2.mp4", known["3.mp4"])
+    if when == "while":
+
+        def measured(engine: LocalEngine, jobs: Any, done: int) -> Totals:
+            write_late(out, rows)
+            return engine.totals
+
+        monkeypatch.setattr(LocalEngine, "measure", measured)
+    else:
+        write_late(out, rows)
+    if when == "after":
+        monkeypatch.setattr(LocalEngine, "measure", lambda engine, jobs, done: engine.totals)
+        for name in rows:  # as if they had been put into a shard before
+            Shards(out).compact([Path(name).stem])
+    run(out, "stage=measure")
+    for name, text in contents(out).items():
+        for gone in (known["2.mp4"], known["3.mp4"], source):
+            assert gone not in text, name
+    assert set(ids(out)) == set(known) - {"2.mp4", "3.mp4"}
+
+
+def test_a_forgotten_clip_of_a_video_that_is_measured_again_does_not_come_back(
+    corpus: tuple[Path, Path],
+) -> None:
+    _, out = corpus
+    clip = ids(out)["3.mp4"]
+    forget(out, clip)
+    for file in Shards(out).shards():  # as another version does with them
+        file.unlink()
+    run(out, "stage=measure")
+    assert len(ids(out)) == NUM_VIDEOS - 1
+    assert not any(clip in text for text in contents(out).values())

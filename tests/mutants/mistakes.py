@@ -436,6 +436,21 @@ MISTAKES = (
         "curate/test_engine.py::test_a_kill_from_outside_does_not_count",
     ),
     Mistake(
+        "a program that decodes is replaced a request later",
+        "videomae/run/worker_pool.py",
+        "program.num_requests >= MOST_REQUESTS",
+        "program.num_requests > MOST_REQUESTS",
+        "run/test_worker_pool.py::test_a_program_is_replaced_after_so_many_requests",
+    ),
+    Mistake(
+        "a forgotten clip comes back when its video is measured again",
+        "videomae/curate/measurement.py",
+        "shards.forget(*forgotten, looked_at=looked_at)",
+        "shards.forget(set(), set(), looked_at=looked_at)",
+        "curate/test_forget.py"
+        "::test_a_forgotten_clip_of_a_video_that_is_measured_again_does_not_come_back",
+    ),
+    Mistake(
         "of several hashtags the most frequent counts",
         CURATE["subsets"],
         "key=lambda t: (count[t], t)",

@@ -200,7 +200,7 @@ def forget_contamination(out: Path, sources: Set[str], paths: Set[str], gone: Se
 
     Args:
         sources: SHA-256 of the forgotten files, which may be those of test videos.
-        paths: paths of the forgotten files.
+        paths: paths of the forgotten files, and names of the forgotten test videos.
         gone: ids of all forgotten clips.
     """
     videos = read_videos(out)
@@ -212,12 +212,11 @@ def forget_contamination(out: Path, sources: Set[str], paths: Set[str], gone: Se
         for file in (folder / COPIES).glob(f"{source}-*.arrow"):
             file.unlink()
     gone_videos = pc.or_(_is_in(videos["source_sha256"], sources), _is_in(videos["name"], paths))
-    names = set(videos.filter(gone_videos)["name"].to_pylist())
     write_table(folder / VIDEOS, videos.filter(pc.invert(gone_videos)))
     if not (folder / PAIRS).exists():
         return
     pairs = pq.read_table(folder / PAIRS)
-    lost = pc.or_(_is_in(pairs["clip_id"], gone), _is_in(pairs["test"], names))
+    lost = pc.or_(_is_in(pairs["clip_id"], gone), _is_in(pairs["test"], paths))
     pairs = pairs.filter(pc.invert(lost))
     write_table(folder / PAIRS, pairs)
     if stage_file(out, STAGE).exists():

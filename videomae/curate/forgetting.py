@@ -2,12 +2,15 @@
 
 Their tombstones stay, so that a later run does not take them up again. Packs and weights are named,
 not changed: a pack leaves tombstones out when it is read, weights cannot forget.
+
+The plan of what to remove is written before anything is changed, and goes last: whatever stops the
+command, the next one finishes it.
 """
 
 import json
 import logging
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +25,12 @@ from videomae.curate.contaminating import forget_contamination
 from videomae.curate.duplicate_groups import forget_in_groups
 from videomae.curate.held_out import TESTS, read_videos
 from videomae.curate.model_results import EMBEDDINGS, forget_results
-from videomae.curate.page import forget_page, write_page
+from videomae.curate.page import forget_page, has_page, write_page
 from videomae.curate.shards import Shards
 from videomae.curate.sources import HASHED, read_sources
 from videomae.curate.subsets import LISTS, RECORD, note_list, read_record
 from videomae.curate.table import SOURCES, STAGES, TABLE, join, read_clips_table, write_table
-from videomae.curate.tombstones import CorpusTombstones, Tombstone
+from videomae.curate.tombstones import PLAN, CorpusTombstones, Tombstone
 from videomae.lists.text_files import NotTextError, text_lines
 from videomae.run.console import Facts
 from videomae.run.directory import ENVIRONMENT
@@ -53,6 +56,50 @@ class Forgotten:
     """Lines that name nothing that is there."""
 
 
+@dataclass(frozen=True)
+class ForgettingPlan:
+    """Everything that a forgetting does, as it follows from the files before the first change."""
+
+    names: Sequence[str]
+    """Names in the file of deletions."""
+    found: Forgotten
+    gone: Set[str]
+    """Ids of all clips that are forgotten."""
+    stones: Sequence[Tombstone]
+    lists: Sequence[str]
+    """File names of the lists that hold such clips."""
+    hashes: dict[str, str]
+    """File name by hash, present or earlier, of these lists."""
+    had_page: bool
+
+    def write(self, out: Path) -> None:
+        """Write the plan below an output directory."""
+        text = json.dumps(asdict(self), default=sorted, ensure_ascii=False)
+        write_text(out / PLAN, text + "\n")
+
+    @classmethod
+    def read(cls, out: Path) -> "ForgettingPlan | None":
+        """Return the plan of a forgetting that was stopped; None: there is none.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        file = out / PLAN
+        if not file.exists():
+            return None
+        try:
+            row = read_json(file, file.stat().st_size)
+            found = row.pop("found")
+            sets = {name: set(found[name]) for name in ("sources", "paths", "clips")}
+            stones = [Tombstone(**each) for each in row.pop("stones")]
+            found = Forgotten(**sets, unknown=found["unknown"])
+            return cls(found=found, gone=set(row.pop("gone")), stones=stones, **row)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{file} is no plan of a forgetting ({error}): remove it, and forget again"
+            ) from error
+
+
 def forget(config: CurateConfig, out: Path) -> None:
     """Remove what config.forget names from tables, side files and lists.
 
@@ -61,15 +108,51 @@ def forget(config: CurateConfig, out: Path) -> None:
     """
     assert config.forget is not None
     names = _names(Path(config.forget))
+    if finish_forgetting(config, out) != names:
+        _carry_out(_plan(names, config, out), config, out)
+
+
+def finish_forgetting(config: CurateConfig, out: Path) -> Sequence[str] | None:
+    """Finish a forgetting that was stopped, and return the names it was given; None: there is none.
+
+    Raises:
+        ConfigError: its plan is damaged.
+    """
+    plan = ForgettingPlan.read(out)
+    if plan is None:
+        return None
+    logger.info(f"{out / PLAN}: a forgetting was stopped, and is finished first")
+    _carry_out(plan, config, out)
+    return plan.names
+
+
+def _plan(names: Sequence[str], config: CurateConfig, out: Path) -> ForgettingPlan:
     sources = read_sources(out)
     clips = read_clips_table(out) if (out / TABLE).exists() else None
     known = _with_tests(sources, read_videos(out))
     found = find(names, known, clips)
-    stones = list(_tombstones(found, known, clips, config.reason))
-    CorpusTombstones.read(out).write(out, stones)  # first: what follows can be done again
     gone = _clips_of(found, clips)
-    had_page = forget_page(out, gone)
-    write_table(out / SOURCES, _without(sources, "source_path", found.paths))
+    lists = _lists_with(out, gone)
+    record = read_record(out)
+    return ForgettingPlan(
+        names=names,
+        found=found,
+        gone=gone,
+        stones=list(_tombstones(found, known, clips, config.reason)),
+        lists=lists,
+        hashes={sha: name for name in lists for sha in record.get(name, {}).get("sha256", ())},
+        had_page=has_page(out),
+    )
+
+
+def _carry_out(plan: ForgettingPlan, config: CurateConfig, out: Path) -> None:
+    """Do what a plan says; each step can be done again."""
+    found, gone = plan.found, plan.gone
+    users = used_by(config.used_by or (), out, plan)
+    plan.write(out)
+    CorpusTombstones.read(out).write(out, plan.stones)
+    forget_page(out, gone)
+    write_table(out / SOURCES, _without(read_sources(out), "source_path", found.paths))
     _forget_hashes(out, found)
     Shards(out).forget(found.sources, found.clips)
     forget_in_groups(out, gone)
@@ -77,26 +160,31 @@ def forget(config: CurateConfig, out: Path) -> None:
     sides = [file for file in (out / EMBEDDINGS,) if file.exists()]
     for file in [*sorted((out / STAGES).glob("*.parquet")), *sides]:
         write_table(file, _without(pq.read_table(file), "clip_id", gone))
-    users = used_by(config.used_by or (), out, found, gone)
-    lists = _forget_in_lists(out, gone)
+    _forget_in_lists(out, plan)
     forget_contamination(out, found.sources, found.paths, gone)
-    if clips is not None:
+    if (out / TABLE).exists():
         join(out)
-    rows = [
-        ("names given", f"{len(names):,}", str(config.forget)),
-        ("videos forgotten", f"{len(found.sources):,}", f"{len(found.paths):,} files"),
-        ("clips forgotten", f"{len(gone):,}", f"{len(found.clips):,} named one by one"),
-        ("lists shortened", f"{lists:,}", "their hashes have changed"),
-        ("names that nothing has", f"{len(found.unknown):,}", ", ".join(found.unknown[:3])),
-    ]
-    logger.info(Facts(f"{out}: forgotten; the raw files are left alone", rows))
-    for line in users:
-        logger.warning(line)
-    if had_page:
+    if plan.had_page:
         try:
             write_page(config, out)
         except ConfigError as error:
             logger.warning(f"{out}/page is removed, and not made anew: {error}")
+    (out / PLAN).unlink()
+    _print_summary(out, plan)
+    for line in users:
+        logger.warning(line)
+
+
+def _print_summary(out: Path, plan: ForgettingPlan) -> None:
+    found = plan.found
+    rows = [
+        ("names given", f"{len(plan.names):,}", ""),
+        ("videos forgotten", f"{len(found.sources):,}", f"{len(found.paths):,} files"),
+        ("clips forgotten", f"{len(plan.gone):,}", f"{len(found.clips):,} named one by one"),
+        ("lists shortened", f"{len(plan.lists):,}", "their hashes have changed"),
+        ("names that nothing has", f"{len(found.unknown):,}", ", ".join(found.unknown[:3])),
+    ]
+    logger.info(Facts(f"{out}: forgotten; the raw files are left alone", rows))
 
 
 def _with_tests(sources: Any, videos: Any) -> Any:
@@ -185,60 +273,50 @@ def _forget_hashes(out: Path, found: Forgotten) -> None:
             write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _forget_in_lists(out: Path, gone: Set[str]) -> int:
-    """Remove the clips from all lists; return the number of lists that held one."""
-    record, changed = read_record(out), 0
-    for file in sorted((out / LISTS).glob("*.parquet")):
-        table = pq.read_table(file)
-        left = _without(table, "clip_id", gone)
-        if left.num_rows < table.num_rows:
-            write_table(file, left)
-            note_list(record, file.name, file, left.num_rows)
-            changed += 1
-    if changed:
+def _lists_with(out: Path, gone: Set[str]) -> list[str]:
+    """Return the file names of the lists that hold some of the clips."""
+    files = sorted((out / LISTS).glob("*.parquet"))
+    ids = {file.name: pq.read_table(file, columns=["clip_id"])["clip_id"] for file in files}
+    return [name for name, held in ids.items() if not gone.isdisjoint(held.to_pylist())]
+
+
+def _forget_in_lists(out: Path, plan: ForgettingPlan) -> None:
+    """Remove the clips from all lists, and note the new hashes beside the earlier ones."""
+    record = read_record(out)
+    for name in plan.lists:
+        file = out / LISTS / name
+        left = _without(pq.read_table(file), "clip_id", plan.gone)
+        write_table(file, left)
+        note_list(record, name, file, left.num_rows)
+    if plan.lists:
         write_text(out / LISTS / RECORD, json.dumps(record, indent=2) + "\n")
-    return changed
 
 
-def used_by(places: Iterable[str], out: Path, found: Forgotten, gone: Set[str]) -> list[str]:
+def used_by(places: Iterable[str], out: Path, plan: ForgettingPlan) -> list[str]:
     """Return a line for each pack that holds what is forgotten, and each run that trained on it.
 
-    A run is recognised by the hashes of its lists in environment.json. It is called before the
-    lists are shortened.
+    A run is recognised by the hashes of its lists in environment.json.
 
     Args:
         places: directories of packs and of runs, or weights files in the latter.
     """
-    hashes = _hashes_of_lists_with(out, gone)
     lines = []
     for given in map(Path, places):
         place = given.parent if given.is_file() else given
         if (place / PACK_INDEX).exists():
-            if count := _in_pack(place, found, gone):
+            if count := _in_pack(place, plan.found, plan.gone):
                 lines.append(
                     f"{place}: the pack holds {count:,} forgotten clips: give it "
                     f"data.tombstones={out}/tombstones.jsonl, or pack again"
                 )
         elif (place / ENVIRONMENT).exists():
-            trained = _hashes_in(read_json(place / ENVIRONMENT)) & hashes.keys()
+            trained = _hashes_in(read_json(place / ENVIRONMENT)) & plan.hashes.keys()
             if trained:
-                names = ", ".join(sorted({hashes[each] for each in trained}))
+                names = ", ".join(sorted({plan.hashes[each] for each in trained}))
                 lines.append(f"{place}: its weights were trained on forgotten clips ({names})")
         else:
             lines.append(f"{place} is neither a pack nor a run directory: it was not looked at")
     return lines
-
-
-def _hashes_of_lists_with(out: Path, gone: Set[str]) -> dict[str, str]:
-    """Return the hashes, present and earlier ones, of the lists that hold forgotten clips."""
-    found: dict[str, str] = {}
-    for name, entry in read_record(out).items():
-        file = out / LISTS / name
-        if file.exists():
-            ids = pq.read_table(file, columns=["clip_id"])["clip_id"].to_pylist()
-            if not gone.isdisjoint(ids):
-                found |= dict.fromkeys(entry["sha256"], name)
-    return found
 
 
 def _hashes_in(environment: Any) -> set[str]:

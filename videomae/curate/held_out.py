@@ -83,7 +83,8 @@ def held_out_videos(config: CurateConfig, out: Path) -> HeldOut:
     """
     listed = _listed(config)
     folder = out / TESTS
-    sources, problems = _hashed(listed, folder, CorpusTombstones.read(out))
+    tombstones = CorpusTombstones.read(out)
+    sources, problems = _hashed(listed, folder, tombstones)
     hashes = {name: each.sha256 for name, each in sources.items() if each.sha256}
     problems |= {name: each.error for name, each in sources.items() if each.error}
     if not hashes:
@@ -94,7 +95,7 @@ def held_out_videos(config: CurateConfig, out: Path) -> HeldOut:
         )
     shards = Shards(folder)
     jobs = _jobs(sources, config)
-    measure_jobs(jobs, config.engine, _settings(), shards)
+    measure_jobs(jobs, config.engine, _settings(), shards, tombstones)
     have = shards.in_shards()
     keys = {each.key if each.key in have else each.failure_key for each in jobs}
     rows = shards.read(keys, ["clip_id", "source_sha256", "start_s", "error"]).to_pylist()

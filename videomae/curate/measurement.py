@@ -14,6 +14,7 @@ from videomae.curate.measuring import error_row, settings_of
 from videomae.curate.shards import Shards, key_of
 from videomae.curate.sources import read_sources, root_of
 from videomae.curate.table import MEASURE, MEASURED, write_stage
+from videomae.curate.tombstones import CorpusTombstones
 from videomae.lists.walk import printable
 from videomae.run.console import Facts
 
@@ -45,21 +46,34 @@ def measure_sources(config: CurateConfig, out: Path) -> None:
         )
     ]
     shards = Shards(out)
-    totals = measure_jobs(jobs, config.engine, settings, shards)
+    totals = measure_jobs(jobs, config.engine, settings, shards, CorpusTombstones.read(out))
     write_stage(out, MEASURE, _table(shards, jobs, totals))
     _print_summary(totals)
 
 
 def measure_jobs(
-    jobs: list[VideoJob], engine: EngineConfig, settings: dict[str, object], shards: Shards
+    jobs: list[VideoJob],
+    engine: EngineConfig,
+    settings: dict[str, object],
+    shards: Shards,
+    tombstones: CorpusTombstones,
 ) -> Totals:
-    """Measure the videos that are not measured yet, and put all into shards."""
+    """Measure the videos that are not measured yet, and put all into shards.
+
+    What tombstones name is removed, before and after: a task on a node that was cut off may have
+    written it since it was forgotten, and of a video that is measured again single clips may be
+    forgotten.
+    """
     outdated = shards.clean_up()
     if outdated:
         logger.info(
             f"{outdated:,} videos were measured by another version, or without a column of today: "
             "they are measured again"
         )
+    forgotten = tombstones.sources, tombstones.clips
+    if any(forgotten):
+        shards.forget(*forgotten)
+    looked_at = set(shards.shards())
     packed = shards.in_shards()
     done = packed | shards.loose()
     todo = [job for job in jobs if not {job.key, job.failure_key} & done]
@@ -67,6 +81,8 @@ def measure_jobs(
         logger.info(f"{len(jobs) - len(todo):,} of {len(jobs):,} videos are measured already")
     totals = _engine(engine)(engine, settings, shards).measure(todo, len(jobs) - len(todo))
     shards.compact(shards.loose() - packed)
+    if any(forgotten):
+        shards.forget(*forgotten, looked_at=looked_at)
     return totals
 
 

@@ -223,15 +223,20 @@ def _disagreements(corpus: Corpus, judged: Judged | None, most: int) -> list[Cli
     return [ClipPage("judged.html", "Where you and the rules disagree", sections)]
 
 
-def forget_page(out: Path, clips: Set[str]) -> bool:
-    """Remove the page, which may show forgotten clips; return whether there was one.
+def has_page(out: Path) -> bool:
+    """Return whether there is a page."""
+    _put_back(out)
+    return (out / PAGE).is_dir()
+
+
+def forget_page(out: Path, clips: Set[str]) -> None:
+    """Remove the page, which may show forgotten clips.
 
     labels.csv stays without the lines of these clips.
     """
-    _put_back(out)
     folder = out / PAGE
-    if not folder.is_dir():
-        return False
+    if not has_page(out):
+        return
     for file in folder.iterdir():
         if file.name != LABELS:
             file.unlink()
@@ -242,7 +247,6 @@ def forget_page(out: Path, clips: Set[str]) -> bool:
         except NotTextError as error:
             logger.warning(f"{folder / LABELS} is removed: {error}")
             (folder / LABELS).unlink()
-    return True
 
 
 def _put_back(out: Path) -> None:

@@ -56,7 +56,12 @@ def key_of(source_sha256: str, settings: dict[str, object]) -> str:
 
 def write_measured(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the clips of one video, atomically."""
-    table = pa.Table.from_pylist([{KEY: file.stem, **row} for row in rows], schema=schema())
+    _write_loose(
+        file, pa.Table.from_pylist([{KEY: file.stem, **row} for row in rows], schema=schema())
+    )
+
+
+def _write_loose(file: Path, table: Any) -> None:
     with (
         replacing(file) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -188,24 +193,60 @@ class Shards:
                 number = table.schema.get_field_index(column)
                 write_table(file, table.set_column(number, table.schema.field(column), values))
 
-    def forget(self, sources: Set[str], clips: Set[str]) -> None:
-        """Remove all clips of source files, and single clips, with what the side files hold."""
+    def forget(
+        self, sources: Set[str], clips: Set[str], looked_at: Set[Path] = frozenset()
+    ) -> None:
+        """Remove all clips of source files, and single clips, with what the side files hold.
+
+        A shard is gone when another one without the clips has taken its place.
+
+        Args:
+            looked_at: shards that are known to hold none of them.
+        """
         self.clean_up()
-        self.compact(self.loose() - self.in_shards())
-        gone_sources, gone_clips = (
+        gone = _Gone(sources, clips)
+        for key in self.loose():
+            file = self.file(key)
+            if not gone.is_in(file):
+                continue
+            table, forgotten = gone.without(_read_loose(file))
+            if forgotten:
+                file.unlink()
+            else:
+                _write_loose(file, table)
+        for file in self.shards():
+            if file in looked_at or not gone.is_in(file):
+                continue
+            table, forgotten = gone.without(pq.read_table(file))
+            keys = [key for key in _keys(file) if key not in forgotten]
+            if keys:
+                self._write_shard(table, keys)
+            if forgotten:
+                file.unlink()
+
+
+class _Gone:
+    """Source files and clips that are forgotten."""
+
+    def __init__(self, sources: Set[str], clips: Set[str]) -> None:
+        self.sources, self.clips = (
             pa.array(sorted(each), pa.string()) for each in (sources, clips)
         )
-        for file in self.shards():
-            table = pq.read_table(file)
-            of_source = pc.is_in(table["source_sha256"], value_set=gone_sources)
-            is_gone = pc.or_(of_source, pc.is_in(table["clip_id"], value_set=gone_clips))
-            if not pc.any(is_gone).as_py():
-                continue
-            forgotten = set(table.filter(of_source)[KEY].to_pylist())
-            keys = [key for key in _keys(file) if key not in forgotten]
-            file.unlink()
-            if keys:
-                self._write_shard(table.filter(pc.invert(is_gone)), keys)
+
+    def is_in(self, file: Path) -> bool:
+        """Return whether a file of measured videos holds one of them."""
+        table = _read_columns(file, ["source_sha256", "clip_id"])
+        return bool(pc.any(pc.or_(*self._found(table)), min_count=0).as_py())
+
+    def without(self, table: Any) -> tuple[Any, set[str]]:
+        """Return a table without them, and the keys of the videos that are forgotten as a whole."""
+        of_source, is_clip = self._found(table)
+        keys = set(table.filter(of_source)[KEY].to_pylist())
+        return table.filter(pc.invert(pc.or_(of_source, is_clip))), keys
+
+    def _found(self, table: Any) -> tuple[Any, Any]:
+        of_source = pc.is_in(table["source_sha256"], value_set=self.sources)
+        return of_source, pc.is_in(table["clip_id"], value_set=self.clips)
 
 
 def _outdated(file: Path) -> Any:

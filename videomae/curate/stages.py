@@ -6,6 +6,7 @@ from pathlib import Path
 
 from videomae.config import ConfigError, CurateConfig, CurateStage
 from videomae.curate.table import SOURCES
+from videomae.curate.tombstones import PLAN
 from videomae.run.checks import require
 from videomae.run.files import remove_temporaries
 
@@ -39,6 +40,11 @@ def run_stages(config: CurateConfig, out: Path) -> None:
 
         forget(config, out)
         return
+    if (out / PLAN).exists():
+        check_libraries("finishing a forgetting")
+        from videomae.curate.forgetting import finish_forgetting
+
+        finish_forgetting(config, out)
     if config.stage is not CurateStage.all:
         _run(config.stage, config, out)
         return

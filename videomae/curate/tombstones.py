@@ -12,6 +12,8 @@ from pathlib import Path
 from videomae.run.files import whole_json_lines, write_text
 
 TOMBSTONES = "tombstones.jsonl"
+PLAN = "forgetting.json"
+"""File of what a forgetting removes, which is there while one is under way."""
 
 
 @dataclass(frozen=True)

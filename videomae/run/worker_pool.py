@@ -41,10 +41,14 @@ ALLOCATOR = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 MOST_REQUESTS = 64
 """Number of requests after which another process takes a program's place: the heap of one that
 decodes grows as it is cut up, until the limit of memory would hit a sound video."""
+SPENT = 75
+"""Exit status of a program whose memory did not suffice for a request after others."""
 OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 """Signals that others send to a program; one that it causes itself, such as SIGSEGV, is not of
 them."""
 CRASHED = "decoder crashed"
+requests_before = 0
+"""Number of requests that this process, if it is a program, has answered before the present one."""
 
 
 def ended_from_outside(reason: str) -> bool:
@@ -94,13 +98,25 @@ def serve(answer: Callable[..., Any]) -> None:
         answer: function of the entries of a request, whose last one is the limit of memory in
             bytes. It returns a dataclass, which is printed as one line of JSON.
     """
+    global requests_before
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number, line in enumerate(sys.stdin):
+    for requests_before, line in enumerate(sys.stdin):
         request = json.loads(line)
-        if number == 0:
+        if requests_before == 0:
             limit_memory(request[-1] + OWN_BYTES)
         print(json.dumps(asdict(answer(*request))), flush=True)
+    requests_before = 0
+
+
+def end_if_spent() -> None:
+    """End this process if it is a program that has answered other requests, so that `run_all` gives
+    the present one to a fresh program.
+
+    It is called where the memory does not suffice.
+    """
+    if requests_before:
+        sys.exit(SPENT)
 
 
 class Watch:
@@ -140,7 +156,7 @@ class Program(Generic[K]):
         Args:
             key: identifies the request for the caller.
         """
-        self.key, self.began = key, time.monotonic()
+        self.key, self.request, self.began = key, request, time.monotonic()
         self.num_requests += 1
         with suppress(BrokenPipeError):  # it has died: its answer will be empty
             self.requests.write(json.dumps(request).encode() + b"\n")
@@ -166,6 +182,9 @@ def run_all(
 ) -> Iterator[tuple[K, Answer]]:
     """Yield the key of every request and its answer, in the order of the answers.
 
+    If a program that has answered other requests ends by itself, a fresh one is given its request:
+    what the others left behind, such as a heap that is cut up, may be the reason.
+
     Args:
         command: command line of a program that answers requests, see `serve`.
         requests: key and content of each request.
@@ -174,6 +193,7 @@ def run_all(
     """
     waiting = iter(requests)
     running: dict[int, Program[K]] = {}
+    too_late = f"not decoded in time ({timeout_s:g} s)"
     with selectors.DefaultSelector() as selector:
 
         def launch(key: K, request: Any) -> None:
@@ -199,21 +219,20 @@ def run_all(
                     key, late = program.key, now - program.began > timeout_s
                     if number not in ready and not late:
                         continue
-                    answer: Answer | None = (
-                        program.answer()
-                        if number in ready
-                        else f"not decoded in time ({timeout_s:g} s)"
-                    )
-                    following = next(waiting, None)
+                    answer: Answer | None = program.answer() if number in ready else too_late
                     worn = program.num_requests >= MOST_REQUESTS
-                    if not isinstance(answer, dict) or following is None or worn:
-                        ended = retire(program)
-                        answer = answer or f"{CRASHED} ({ended})"
-                        if following is not None:
-                            launch(*following)
-                    else:
+                    ended = retire(program) if worn or not isinstance(answer, dict) else None
+                    if answer is None and program.num_requests > 1 and ended not in OUTSIDE:
+                        launch(key, program.request)
+                        continue
+                    following = next(waiting, None)
+                    if following is None:
+                        ended = ended or retire(program)
+                    elif ended is None:
                         program.start(*following)
-                    yield key, answer
+                    else:
+                        launch(*following)
+                    yield key, answer or f"{CRASHED} ({ended})"
         finally:
             for program in running.values():
                 program.stop()

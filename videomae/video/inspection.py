@@ -22,7 +22,7 @@ from videomae.run.files import DOES_NOT_EXIST, why_missing
 from videomae.run.worker_pool import serve
 from videomae.video.container import frame_rate
 from videomae.video.folder import BROKEN_IMAGE, count_frames, open_image
-from videomae.video.interface import DecodeError, check_frame_size, within_memory
+from videomae.video.interface import NO_MEMORY, DecodeError, check_frame_size, within_memory
 from videomae.video.picture import ToRGB, display_matrix, turned_size
 from videomae.video.strict import DamageError, StrictDecoder
 
@@ -90,7 +90,7 @@ def inspect_video(
 def _what_is_wrong(path: Path, error: Exception, facts: dict[str, Any]) -> str:
     """Return an exception as the text of Inspection.error, with details in parentheses."""
     reason = getattr(error, "strerror", None) or str(error).removeprefix(str(path)).lstrip(": ")
-    if isinstance(error, DecodeError) and error.__cause__ is None:
+    if isinstance(error, DecodeError) and (error.__cause__ is None or reason.startswith(NO_MEMORY)):
         return reason.removeprefix("holds ")
     if "num_frames" in facts:
         return f"damaged ({reason}, after {facts['num_frames']} frames)"

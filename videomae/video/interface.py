@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.run.worker_pool import end_if_spent
+
 Frames = NDArray[np.uint8]
 """Decoded frames, (T, H, W, 3) uint8 RGB, rotated as the file says."""
 PART_BYTES = 1 << 26
@@ -18,6 +20,8 @@ PART_BYTES = 1 << 26
 PIXEL_BYTES = 9
 """Bytes of memory that reading takes per pixel, at least: two decoded pictures in 4:2:0, one in
 RGB, and its copy."""
+
+NO_MEMORY = "memory does not suffice to read it"
 
 
 class DecodeError(Exception):
@@ -110,13 +114,23 @@ def check_frame_size(path: Path, width: int, height: int, max_bytes: int) -> Non
 
 @contextmanager
 def within_memory(path: str) -> Iterator[None]:
-    """Turn errors of too little memory, in a block that reads a video, into DecodeError."""
+    """Turn errors of too little memory, in a block that reads a video, into DecodeError.
+
+    A program that has read other videos before ends instead, see end_if_spent.
+    """
     try:
         yield
     except MemoryError as error:
-        raise DecodeError(f"{path}: memory does not suffice to read it ({error})") from error
+        end_if_spent()
+        raise DecodeError(f"{path}: {NO_MEMORY} ({error})") from error
+    except DecodeError as error:
+        if not isinstance(error.__cause__, MemoryError):
+            raise
+        end_if_spent()
+        raise DecodeError(f"{path}: {NO_MEMORY} ({error.__cause__})") from error.__cause__
     except RuntimeError as error:
         if "memory" not in str(error):  # torch raises RuntimeError for too little CPU memory
             raise
+        end_if_spent()
         line = str(error).splitlines()[0]
-        raise DecodeError(f"{path}: memory does not suffice to read it ({line})") from error
+        raise DecodeError(f"{path}: {NO_MEMORY} ({line})") from error
