@@ -21,5 +21,5 @@ python -m videomae.curate source="$demo/raw" out="$demo/corpus" rules=tiktok \
   "tests=[$demo/tests/test.txt]" contamination_recall=3 "sizes=$sizes"
 python scripts/demo_curate_table.py "$demo" --out "$demo/corpus"
 python -m videomae.pretrain data=custom data.train_list="$demo/corpus/lists/random-all-seed0.parquet" \
-  data.root="$demo/raw" model=vit_tiny optim.global_batch=4 run.device_batch=4 max_steps=2 \
+  data.root="$demo/raw" model=vit_tiny optim.global_batch=4 run.device_batch=4 optim.lr=2.5e-4 max_steps=2 \
   output_dir="$demo/pretrain" overwrite=true

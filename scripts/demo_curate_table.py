@@ -220,6 +220,11 @@ def duplicates(corpus: Corpus) -> Iterator[Row]:
             total = [total[0] + hits, total[1] + len(copies)]
             yield Row("duplicates", edit or "a scene of another video", hits, None, len(copies))
     yield Row("duplicates", "all of these", total[0], None, total[1])
+    kinds = ("original", "edited")
+    stand = [each for each in corpus.clips if each.row["keep"] and each.truth["kind"] in kinds]
+    first = sum(clip.truth["kind"] == "original" for clip in stand)
+    note = "the others are edited copies that are larger"
+    yield Row("duplicates", "originals, of the copies that are kept", first, len(stand), None, note)
     pairs = [pair for each in groups.values() for pair in combinations(each, 2)]
     right = sum(a.shot["name"] == b.shot["name"] for a, b in pairs)
     yield Row("duplicates", "pairs of clips in one group", right, len(pairs), None)

@@ -470,7 +470,7 @@ def write_info(root: Path, video: Video) -> None:
 def detections(truths: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of an exported detector that sees every person, and a dog."""
     for truth in truths:
-        for shot in [] if truth["error"] else truth["shots"]:
+        for shot in [] if truth["damage"] else truth["shots"]:
             for frame in range(shot["start"] + 2, shot["end"] - 2, 15):
                 label, score = ("person", 0.9) if truth["persons"] else ("dog", 0.8)
                 found = {"relative_boxes": [BOX], "labels": [label], "scores": [score]}
