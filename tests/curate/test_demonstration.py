@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, TINY
 from tests.test_commands import call
+from videomae.run.files import sha256
 
 pytestmark = pytest.mark.long
 
@@ -30,6 +31,12 @@ def test_every_stage_finds_what_is_there_and_the_list_trains(
 ) -> None:
     demo, out = tmp_path / "demo", tmp_path / "corpus"
     main_of("make_raw_corpus", "--out", demo, "--few", "--workers", 2)
+    made = importlib.import_module("make_raw_corpus")
+    plan = made.Plan(made.FEW, 23, [])
+    plan.draw()
+    for video in plan.videos[:4]:
+        made.make(tmp_path / "again", video)
+        assert sha256(tmp_path / "again" / video.path) == sha256(demo / "raw" / video.path)
     raw = {path: path.stat().st_mtime_ns for path in (demo / "raw").rglob("*")}
     given = (f"source={demo / 'raw'}", f"out={out}", f"tests=[{demo / 'tests/test.txt'}]")
     given += (f"persons.detections={demo / 'detections.jsonl'}", "contamination_recall=0")
