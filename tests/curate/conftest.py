@@ -15,3 +15,4 @@ if find_spec("cv2") is None or find_spec("pdqhash") is None:
     collect_ignore += ["test_contamination.py", "test_contaminating.py"]
     collect_ignore += ["test_detectors.py", "test_model_stage.py", "test_persons.py"]
     collect_ignore += ["test_text_in_frames.py", "test_embedding.py"]
+    collect_ignore += ["test_demonstration.py"]

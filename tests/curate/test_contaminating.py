@@ -18,7 +18,7 @@ from tests.curate.footage import render
 from tests.curate.tables import write_info
 from tests.curate.test_engine import killed_once
 from videomae.config import ConfigError
-from videomae.curate.edited_copies import COPIED_S, EDITS, beginning, edited, edits
+from videomae.curate.edited_copies import COPIED_S, EDITS, beginning, edited, edits, encode
 from videomae.curate.recall import of_copies
 from videomae.curate.shards import Shards
 from videomae.curate.stages import run_stages
@@ -303,3 +303,16 @@ def test_without_problems_nothing_is_said_of_any(
         run(tmp_path / "out", *given, "contamination_recall=0")
     assert "test videos could not" not in caplog.text
     assert rows(tmp_path / "out")["mirrored"]["contaminates"] == ["v/test0.mp4"]
+
+
+def test_edited_copies_are_the_same_every_time(tmp_path: Path) -> None:
+    """Else the recall would be another one after a run that was stopped."""
+    frames = [
+        (number / FPS, frame[..., ::-1]) for number, frame in enumerate(scenes.panned(0, seconds=6))
+    ]
+    for name in ("cropped 10 %", "mirrored", "scaled"):
+        copy, found = edits("x")[name], set()
+        for number in range(6):
+            encode(tmp_path / f"{number}.mp4", edited(frames, copy), copy.crf)
+            found.add(sha256(tmp_path / f"{number}.mp4"))
+        assert len(found) == 1, name

@@ -1,6 +1,7 @@
 """Stage persons on real videos with real, tiny models: columns, thumbnails, exported detections."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,21 @@ def test_frames_in_which_nothing_was_found_count(
     assert rows["0.mp4", 0]["reasons"] == ["no_person"]
     assert rows["1.mp4", 0]["reasons"] == ["no_person:not_measured"]
     assert rows["1.mp4", 0]["keep"] is None
+
+
+def test_detections_of_a_file_of_the_same_content_count(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A detector looks at files, of which only one of the same content has clips."""
+    shutil.copy(tmp_path / "raw/0.mp4", tmp_path / "raw/copy.mp4")
+    run(corpus, f"source={tmp_path / 'raw'}", "stage=sources")
+    run(corpus, "stage=measure")
+    file = write_lines(
+        tmp_path / "found.jsonl", [line("copy.mp4", [[0, 0, 9, 9]], ["person"], frame=0)]
+    )
+    run(corpus, "stage=persons", f"persons.detections={file}")
+    assert clips(corpus)["0.mp4", 0]["person_frames_fraction"] == 1.0
+    assert "no clip of the table" not in caplog.text
 
 
 def test_forgotten_clips_leave_no_thumbnail_behind(corpus: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -53,6 +54,22 @@ def test_a_page_of_text_is_mostly_text(model: TextModel) -> None:
 
 def test_a_plain_picture_has_no_text(model: TextModel) -> None:
     assert model.covered(np.full((90, 160, 3), 128, np.uint8)) == 0.0
+
+
+def test_two_characters_in_a_box_as_large_as_the_picture_are_no_text(
+    model: TextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RapidOCR answered so about rendered pictures without text."""
+
+    def answer(height: int) -> SimpleNamespace:
+        corners = [[0, 0], [425, 0], [425, height], [0, height]]
+        return SimpleNamespace(boxes=np.array([corners], np.float32), txts=("-d",))
+
+    frame = np.zeros((360, 640, 3), np.uint8)
+    monkeypatch.setattr(model, "engine", lambda _: answer(355))
+    assert model.covered(frame) == 0.0
+    monkeypatch.setattr(model, "engine", lambda _: answer(120))
+    assert model.covered(frame) == pytest.approx(425 * 120 / (640 * 360), rel=0.02)
 
 
 def test_the_column_is_the_median_over_frames(

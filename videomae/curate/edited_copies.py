@@ -33,7 +33,7 @@ COPIED_S = 10.0
 APART_S = 0.03
 """Shortest time between two frames of a copy, in seconds."""
 COLUMNS = pa.schema({"edit": pa.string(), "fingerprint": pa.binary()})
-VERSION = 1
+VERSION = 2
 """Version of the edits: copies of another one are made again."""
 Change = Callable[[Colours, float], Any]
 """Changes a picture; the second argument is its time in the video, in seconds."""
@@ -171,9 +171,13 @@ def beginning(path: Path, max_bytes: int) -> list[tuple[float, Colours]]:
 
 
 def encode(path: Path, frames: Iterator[tuple[float, Any]], crf: int) -> None:
-    """Write pictures with their times as a video."""
+    """Write pictures with their times as a video; equal ones make equal frames."""
     with av.open(str(path), "w") as container:
-        options = {"crf": str(crf), "preset": "veryfast"}
+        options = {
+            "crf": str(crf),
+            "preset": "veryfast",
+            "mbtree": "0",
+        }  # mbtree varies from run to run
         stream = container.add_stream("libx264", rate=30, options=options)
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.thread_count = 1

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from videomae.config import ConfigError, PersonsConfig
 from videomae.curate.detections import FrameDetections
-from videomae.curate.table import read_clips_table
+from videomae.curate.table import SOURCES, read_clips_table
 from videomae.lists.walk import printable
 from videomae.run.files import MOST_LINE, json_object, regular
 
@@ -110,12 +111,17 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _videos(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the clips of each video by its path, in the order of their frames."""
+    """Return the clips of each video by its path, in the order of their frames; a file of the same
+    content as another has the clips of that one."""
     table = read_clips_table(out, [*PLACE, *SIZE])
     videos: dict[str, list[dict[str, Any]]] = {}
     for row in table.sort_by("start_frame").to_pylist():
         if row["end_frame"] is not None:
             videos.setdefault(row["source_path"], []).append(row)
+    sources = pq.read_table(out / SOURCES, columns=["source_path", "copy_of"])
+    for path, original in zip(*(column.to_pylist() for column in sources.columns), strict=True):
+        if original in videos:
+            videos[path] = videos[original]
     return videos
 
 

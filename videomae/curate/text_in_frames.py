@@ -1,7 +1,8 @@
 """Stage text: how much of the picture text covers, by RapidOCR and the models that it ships.
 
 Its detector alone takes faces, lawns and whole pictures for text. A box counts if characters are
-read in it, at least two, with a score that text.score asks for.
+read in it, at least two, with a score that text.score asks for, and if it is no taller than half of
+the picture: of a whole picture without text, two characters are read now and then.
 """
 
 import importlib.metadata
@@ -28,13 +29,15 @@ from videomae.curate.picture import scaled
 from videomae.run.files import sha256
 
 STAGE = "text"
-VERSION = 1
+VERSION = 2
 """Version of the stage: results of other versions are computed again."""
 COLUMNS = {"text_fraction": pa.float64()}
 LONG_SIDE = 640
 """Long side of the frames that are looked at, in pixels."""
 FEWEST = 2
 """Fewest characters of a box that counts."""
+TALLEST = 0.5
+"""Largest height of a line of text that counts, as a share of the picture's short side."""
 MODELS = {
     "Det.model_path": "PP-OCRv6_det_small.onnx",
     "Rec.model_path": "PP-OCRv6_rec_small.onnx",
@@ -101,9 +104,14 @@ class TextModel:
         found: Any = self.engine(cv2.resize(frame[..., ::-1], size, interpolation=how))
         mask = np.zeros(size[::-1], np.uint8)
         for box, text in zip(boxes_of(found), found.txts or (), strict=True):
-            if len("".join(text.split())) >= FEWEST:
+            if len("".join(text.split())) >= FEWEST and height_of(box) <= TALLEST * min(size):
                 cv2.fillPoly(mask, [np.round(box).astype(np.int32)], 1)
         return float(mask.mean())
+
+
+def height_of(box: NDArray[np.float32]) -> float:
+    """Return the shorter side of a box, (4, 2) corners in turn: the height of a line of text."""
+    return float(np.linalg.norm(np.diff(box[:3], axis=0), axis=1).min())
 
 
 def boxes_of(found: Any) -> Any:
