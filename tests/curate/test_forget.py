@@ -242,6 +242,18 @@ def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
         assert f"{used}: its weights were trained on forgotten clips" in caplog.text, last
 
 
+def test_temporary_files_of_killed_commands_do_not_keep_it(corpus: tuple[Path, Path]) -> None:
+    out = with_everything(corpus)
+    (out / "tests/copies").mkdir()
+    places = ["results/text/.shard-a", "tests/copies/.a", "measured/.a", "tests/measured/.a"]
+    places += [".embeddings", "stages/.text", "lists/.random"]
+    for place in places:
+        suffix = "arrow" if place.endswith("/.a") else "parquet"
+        (out / f"{place}.123.{suffix}").write_text("0.mp4")
+    forget(out, "0.mp4")
+    assert [path for path in out.rglob(".*") if path.is_file()] == []
+
+
 def test_the_next_command_finishes_a_forgetting_that_was_killed(
     corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

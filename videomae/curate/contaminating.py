@@ -31,7 +31,7 @@ from videomae.curate.table import (
     write_table,
 )
 from videomae.run.console import Facts
-from videomae.run.files import read_json, write_text
+from videomae.run.files import read_json, remove_temporaries, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +208,7 @@ def forget_contamination(out: Path, sources: Set[str], paths: Set[str], gone: Se
         return
     folder = out / TESTS
     Shards(folder).forget(sources, gone)
+    remove_temporaries(folder / COPIES, ["*.arrow"])
     for source in sources:
         for file in (folder / COPIES).glob(f"{source}-*.arrow"):
             file.unlink()

@@ -105,8 +105,10 @@ class ModelResults:
 
 
 def forget_results(out: Path, clips: Set[str], sources: Set[str]) -> None:
-    """Remove all results of clips, and of all clips of source files."""
+    """Remove all results of clips and of all clips of source files, and temporary files."""
     gone = {"clip_id": clips, "source_sha256": sources}
+    for folder in (out / RESULTS).glob("*"):
+        remove_temporaries(folder, ["*.parquet"])
     for file in sorted((out / RESULTS).glob("*/shard-*.parquet")):
         table = pq.read_table(file)
         left = table
