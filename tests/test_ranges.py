@@ -198,7 +198,8 @@ def test_ranges_are_evaluated_as_files_that_were_cut_out(ranges: Ranges, tmp_pat
         run = train(finetuning(root, tmp_path / name, *given, train_list=listed))
         results = json.loads((run / "results.json").read_text())
         rows = json_lines(run / "predictions.jsonl")
-        found.append((results | {"sha256": None}, [row["top"] for row in rows]))
+        of_list = {"sha256": None, "data": None}  # named for the list
+        found.append((results | of_list, [row["top"] for row in rows]))
     assert found[0] == found[1]
     assert found[0][0]["num_videos"] == len(SPANS)
     assert metrics(tmp_path / "own") == metrics(tmp_path / "other")

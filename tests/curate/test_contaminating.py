@@ -151,8 +151,8 @@ def test_copies_are_made_once(
 ) -> None:
     _, tests, out = corpus
     before = {name: (out / name).read_bytes() for name in WRITTEN}
-    for module in ("recall", "engine"):
-        monkeypatch.setattr(f"videomae.curate.{module}.PROGRAM", ("false",))
+    monkeypatch.setattr("videomae.curate.recall.PROGRAM", ("false",))
+    monkeypatch.setattr("videomae.curate.engine.PROGRAM", "no.such.program")
     run(out, f"tests={tests}", "stage=contamination", *GIVEN)
     run(out, f"tests={tests}", "stage=select", *GIVEN)
     assert {name: (out / name).read_bytes() for name in WRITTEN} == before

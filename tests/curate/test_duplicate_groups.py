@@ -179,7 +179,7 @@ def test_what_was_measured_without_fingerprints_is_measured_again(
         fewer = tuple(each for each in observers.OBSERVERS if "fingerprint" not in each.columns)
         for module in (observers, shards):
             earlier.setattr(module, "OBSERVERS", fewer)
-        earlier.setattr("videomae.curate.engine.PROGRAM", EARLIER)
+        earlier.setattr("videomae.curate.engine.PROGRAM", "tests.curate.earlier")
         run(out, *given, "stage=sources")
         run(out, *given, "stage=measure")
     files = {file.name for file in (out / "measured").iterdir()}
@@ -194,17 +194,6 @@ def test_what_was_measured_without_fingerprints_is_measured_again(
         run(out, *given, "stage=measure")
     assert "another version" not in caplog.text
     assert "1 of 1 videos are measured already" in caplog.text
-
-
-EARLIER = (
-    sys.executable,
-    "-c",
-    "from videomae.curate import observers, shards, measuring\n"
-    "fewer = tuple(e for e in observers.OBSERVERS if 'fingerprint' not in e.columns)\n"
-    "observers.OBSERVERS = shards.OBSERVERS = measuring.OBSERVERS = fewer\n"
-    "measuring.serve(measuring.answer_request)",
-)
-"""The program that measured before there were fingerprints."""
 
 
 @pytest.mark.long

@@ -98,7 +98,7 @@ def test_a_forgotten_clip_stays_away_and_is_not_measured_again(
     assert not any(clip in text for text in contents(out).values())
     (stone,) = map(json.loads, (out / "tombstones.jsonl").read_text().splitlines())
     assert (stone["path"], stone["source_sha256"], stone["clip_id"]) == (None, None, clip)
-    monkeypatch.setattr("videomae.curate.engine.PROGRAM", ("false",))
+    monkeypatch.setattr("videomae.curate.engine.PROGRAM", "no.such.program")
     measure_sources(composed("curate", f"source={raw}", f"out={out}"), out)
     assert "3.mp4" not in ids(out)
 

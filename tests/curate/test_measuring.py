@@ -220,7 +220,7 @@ def test_a_file_that_has_changed_is_not_measured(tmp_path: Path) -> None:
 def test_the_program_leaves_its_memory_to_the_decoder(tmp_path: Path) -> None:
     """Arrow's own allocator would take a gigabyte, half of the limit, with the first file."""
     video = render(tmp_path / "v.mp4", panned(0, 30))
-    program: Program[str] = Program(PROGRAM)
+    program: Program[str] = Program((sys.executable, "-m", PROGRAM))
     status = Path(f"/proc/{program.process.pid}/status")
 
     def measured_kb() -> int:
