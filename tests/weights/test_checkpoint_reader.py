@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata
 
 from tests.train.test_checkpoint import contents, last, make_state, store
 from videomae.run.files import sha256
@@ -85,6 +85,21 @@ def test_metadata_that_do_not_fit_the_files_are_refused(
     with pytest.raises(CheckpointError, match=reason) as error:
         restore(step)
     assert str(step) in str(error.value)
+
+
+def test_members_of_enums_are_read_as_the_first_pythons_3_11_pickle_them(
+    step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reduced(self: Any, _: int) -> Any:
+        return getattr, (type(self), self.name)
+
+    before = read_metadata(step)
+    with monkeypatch.context() as patch:
+        patch.setattr(_MEM_FORMAT_ENCODING, "__reduce_ex__", reduced)
+        changed(step, lambda _: None)
+    assert b"getattr" in (step / ".metadata").read_bytes()
+    assert read_metadata(step).state_dict_metadata == before.state_dict_metadata
+    restore(step)
 
 
 def test_many_tensors_in_one_place_are_refused(step: Path) -> None:

@@ -52,6 +52,7 @@ NAMES = (
     ("torch", "Size"),
     ("pathlib", "PosixPath"),
     ("pathlib", "WindowsPath"),
+    ("builtins", "getattr"),  # a member of an enum, as Python 3.11.0 to 3.11.3 pickle it
 )
 """Classes and functions, by module and name, that metadata may refer to."""
 DTYPES = {("torch", "float32"): torch.float32, ("torch", "int64"): torch.int64}
