@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
 
 QUICK = (
-    *("config/test_config.py", "report/test_plain_yaml.py", "pictures/test_figures.py"),
+    *("config/test_config.py", "run/test_plain_yaml.py", "pictures/test_figures.py"),
     *("run/test_log.py", "run/test_sidefiles.py", "lists/test_clips.py", "lists/test_tolerance.py"),
     *("video/test_bitstream.py", "video/test_reader.py", "weights/test_weights.py"),
     *("model/test_golden.py", "model/test_mae.py", "model/test_classifier.py"),

@@ -6,6 +6,7 @@ all, and because its time limit also counts the time in which everything is stop
 
 import ctypes
 import json
+import math
 import os
 import resource
 import selectors
@@ -73,11 +74,24 @@ def limit_memory(more: int) -> None:
     """
     if not STATUS.exists():
         return
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    most = 1024 * int(lines["VmData"].split()[0]) + more
+    most = _memory_taken() + more
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _memory_taken() -> int:
+    """Return the bytes that count towards the limit of memory of this process (Linux)."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return 1024 * int(lines["VmData"].split()[0])
+
+
+def _memory_left() -> float:
+    """Return the bytes that this process may still take; infinity where nothing limits it."""
+    most = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if most == resource.RLIM_INFINITY or not STATUS.exists():
+        return math.inf
+    return most - _memory_taken()
 
 
 @contextmanager
@@ -105,7 +119,10 @@ def serve(answer: Callable[..., Any]) -> None:
         request = json.loads(line)
         if requests_before == 0:
             limit_memory(request[-1] + OWN_BYTES)
-        print(json.dumps(asdict(answer(*request))), flush=True)
+        found = answer(*request)
+        if getattr(found, "error", None) and _memory_left() < request[-1]:
+            end_if_spent()  # FFmpeg also calls a video damaged where memory does not suffice
+        print(json.dumps(asdict(found)), flush=True)
     requests_before = 0
 
 
