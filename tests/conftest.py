@@ -30,7 +30,7 @@ QUICK = (
     *("model/test_golden.py", "model/test_mae.py", "model/test_classifier.py"),
     *("model/test_layers.py", "model/test_pixels.py", "data/test_dataset.py"),
     *("data/test_mask.py", "data/test_frame_sampling.py", "data/test_mix.py"),
-    "data/test_augment.py",
+    *("data/test_augment.py", "report/test_plane.py"),
     *("evaluation/test_metrics.py", "evaluation/test_predictions.py"),
     *("train/test_schedule.py", "train/test_optimizer.py", "train/test_step.py"),
     *("train/test_average.py", "train/test_checkpoint.py", "train/test_logged_numbers.py"),
