@@ -60,7 +60,7 @@ class Edit:
 
 
 class _EnoughFramesError(Exception):
-    """As much of the video as is copied has been decoded."""
+    """Raised to end the decoding of a video when the part of it that is copied has been decoded."""
 
 
 def edits(seed: str) -> dict[str, Edit]:
