@@ -4,6 +4,7 @@ import errno
 import importlib
 import inspect
 import json
+import logging
 import re
 import shutil
 import signal
@@ -70,6 +71,8 @@ def call(command: str, *overrides: str) -> int:
     """Run a command's main in this process, with hydra's own reading of the command line."""
     module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
+        root = logging.getLogger()
+        patch.setattr(root, "handlers", root.handlers[:])  # Hydra leaves its own
         patch.setattr(sys, "argv", [str(module.__file__), *overrides])
         try:
             module.main()

@@ -154,8 +154,7 @@ def test_a_process_that_is_killed_is_started_again(
     _, said = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, said[-2000:]
     assert "Signal 9 (SIGKILL) received by PID" in said or "exitcode: -9" in said
-    assert "error: process 0 of 2 has lost another" in said, said[-3000:]
-    assert "Traceback" not in said
+    assert "Traceback" not in said  # whether torchrun ends the other one, or it ends by itself
     assert "going on from" in said
     assert loss_curve(tmp_path) == pytest.approx(undisturbed, rel=1e-3)
 

@@ -35,7 +35,8 @@ from videomae.lists.formats import Clip
 from videomae.video.interface import Video
 from videomae.video.opening import open_clip
 
-TIMEOUT_S = 1.5
+TIMEOUT_S = 3.0
+"""Where a video hangs; the others are decoded in time beside other work, too."""
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def without_dying(make: Any, clips: list[Clip], data: DataConfig) -> list[Any]:
 
 
 ACTS = {
-    "hangs": (hang, "not decoded in time (1.5 s, data.timeout_s)"),
+    "hangs": (hang, "not decoded in time (3 s, data.timeout_s)"),
     "is killed": (kill(signal.SIGKILL), "decoder crashed (SIGKILL)"),
     "crashes": (kill(signal.SIGSEGV), "decoder crashed (SIGSEGV)"),
     "exits": (lambda: os._exit(7), "decoder ended its process, status 7"),
@@ -195,7 +196,7 @@ def test_a_video_that_takes_too_much_memory_is_a_bad_file(
     greed: Callable[[], Any],
 ) -> None:
     spoil({"7.mp4": greed}, times=100)
-    limited = replace(data, max_clip_bytes=MIN_CLIP_BYTES)
+    limited = replace(data, max_clip_bytes=MIN_CLIP_BYTES, timeout_s=DATA.timeout_s)
     found = list(make(clips, limited))
     each = [batch.bad for batch in found]
     bad = [file for some in each for file in (some if isinstance(some, list) else [some]) if file]
@@ -258,10 +259,9 @@ def test_slow_but_sure_is_no_loss(
     spoil: Any,
 ) -> None:
     """The main process waits for longer than timeout_s, but for no video."""
-    spoil({f"{n}.mp4": lambda: time.sleep(0.8 * TIMEOUT_S) for n in range(3)}, times=1)
-    slow = replace(data, timeout_s=TIMEOUT_S)
+    spoil({f"{n}.mp4": lambda: time.sleep(0.5 * TIMEOUT_S) for n in range(3)}, times=1)
     for batch, other in zip(
-        training(clips, slow, num_workers=1),
+        training(clips, data, num_workers=1),
         without_dying(training, clips, data),
         strict=True,
     ):

@@ -37,11 +37,13 @@ class Job(NamedTuple):
     command: str
     overrides: list[str]
     error_file: str = ""
-    """Where a process writes a ConfigError, its rank added; what hangs, all that it says."""
+    """Where a process writes a ConfigError, its rank added; if one hangs or dies, all it says."""
     stop_in: int = 0
     """The step in which process 1 gets a SIGTERM."""
     hang_in: int = 0
     """The step in which process 1 does nothing more."""
+    kill_in: int = 0
+    """The step in which process 1 is killed."""
     directory: str = "."
     """Where relative paths begin."""
     rules: bool = False
@@ -52,7 +54,7 @@ class Job(NamedTuple):
         os.environ.update(environment)
         os.chdir(self.directory)
         torch.set_num_threads(1)
-        if self.hang_in:
+        if self.hang_in or self.kill_in:
             os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
         if environment["RANK"] == "1":
             trainer.train_step = self.stopping_step
@@ -70,6 +72,8 @@ class Job(NamedTuple):
             signal.raise_signal(signal.SIGTERM)
         if step_of(args) == self.hang_in:
             threading.Event().wait()
+        if step_of(args) == self.kill_in:
+            os.kill(os.getpid(), signal.SIGKILL)
         return train_step(*args)
 
 

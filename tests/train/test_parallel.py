@@ -347,6 +347,15 @@ def test_processes_that_hang_say_where_and_end(videos: Path, lists: Path, tmp_pa
     assert "in stopping_step" in said[1] or "in train_step" in said[0]
 
 
+@pytest.mark.long
+def test_a_process_that_loses_another_says_so(videos: Path, lists: Path, tmp_path: Path) -> None:
+    overrides = [*pretrain_overrides(videos, lists), f"output_dir={tmp_path / 'run'}"]
+    job = Job("pretrain", overrides, str(tmp_path / "said"), kill_in=3)
+    assert in_processes(2, job) == [1, -signal.SIGKILL]
+    said = (tmp_path / "said0").read_text()
+    assert "ProcessLost: process 0 of 2 has lost another" in said
+
+
 RESTARTED = """
 import os, signal, time
 import torch

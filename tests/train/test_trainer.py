@@ -465,11 +465,11 @@ def test_a_video_that_hangs_is_named_and_known_when_the_run_goes_on(
 
     monkeypatch.setattr(dataset, "open_clip", opening)
     directory = tmp_path / "run"
-    settings = ("run.workers=2", "data.timeout_s=1", "data.max_bad_fraction=0.5")
+    settings = ("run.workers=2", "data.timeout_s=2", "data.max_bad_fraction=0.5")
     train(pretraining(folder, directory, *settings, max_steps=STEPS_PER_EPOCH))
     (row,) = json_lines(directory / "bad_files.jsonl")
     assert row["path"] == "5.mp4"
-    assert row["error"] == "5.mp4: not decoded in time (1 s, data.timeout_s), twice"
+    assert row["error"] == "5.mp4: not decoded in time (2 s, data.timeout_s), twice"
     assert tries.read_text() == "xx"
     train(pretraining(folder, directory, *settings, resume="auto"))  # it is looked at again
     assert tries.read_text() == "xxxx"
