@@ -4,11 +4,14 @@
 python scripts/bench_curate.py
 python scripts/bench_curate.py --video phone.mp4 --times 5
 python scripts/bench_curate.py --engines --videos 16 --seconds 15
+python scripts/bench_curate.py --rules 1000000
 
 Without --video it renders one as phones make them: 576 x 1024 at 30 frames a second, four scenes.
 Prints seconds of CPU a minute of video for decoding every frame, for decoding it as scan does, and
 for measuring; and the share of measuring in decoding. Exits 1 if measuring costs more than --most
 times decoding.
+
+--transnetv2 measures with TransNetV2's cuts, too. --rules N times stage select over N rows.
 
 --engines measures copies of that video with both engines, one and two at once, and prints videos a
 second: since the first answers, and with the start of the engine.
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL
 
@@ -31,6 +35,7 @@ import numpy as np
 
 from videomae.config import MAX_CLIP_BYTES, CutsConfig
 from videomae.curate.measuring import Settings, measure_video
+from videomae.curate.transnet import network
 from videomae.run.files import sha256
 from videomae.video.inspection import inspect_video
 
@@ -106,6 +111,21 @@ def compare_engines(video: Path, videos: int, folder: Path) -> None:
             )
 
 
+def time_rules(rows: int, folder: Path) -> None:
+    """Print the CPU time that stage select takes for a table of so many clips."""
+    sys.path.insert(
+        0, str(Path(__file__).resolve().parent.parent)
+    )  # such a table is among the tests
+    from tests.conftest import composed
+    from tests.curate.tables import many
+    from videomae.curate.selection import select_clips
+
+    out = many(folder, rows)
+    began = time.process_time()
+    select_clips(composed("curate", f"out={out}", "rules=tiktok", "rules.sharpness_min=5%"), out)
+    print(f"rules over {rows:,} rows: {time.process_time() - began:.1f} s of CPU")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -116,11 +136,16 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=2.0, help="times the cost of decoding (2)")
     parser.add_argument("--engines", action="store_true", help="compare the engines")
     parser.add_argument("--videos", type=int, default=16, help="of --engines (16)")
+    parser.add_argument("--transnetv2", action="store_true", help="measure with its cuts, too")
+    parser.add_argument("--rules", type=int, metavar="N", help="time the rules over N rows")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     cuts = CutsConfig()
     settings = Settings(False, cuts.threshold, cuts.min_frames, cuts.fixed_s)
     with tempfile.TemporaryDirectory() as folder:
+        if args.rules:
+            time_rules(args.rules, Path(folder))
+            return
         video = args.video or render(Path(folder) / "phone.mp4", args.seconds)
         if args.engines:
             compare_engines(video, args.videos, Path(folder))
@@ -134,6 +159,10 @@ def main() -> None:
             "scan": lambda: inspect_video(video),
             "measure": lambda: measure_video(video, source, settings, MAX_CLIP_BYTES),
         }
+        if args.transnetv2:
+            network()
+            soft = replace(settings, probability=0.5)
+            kinds["TransNetV2"] = lambda: measure_video(video, source, soft, MAX_CLIP_BYTES)
         spent: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(args.times):
             for name, run in kinds.items():  # in turn, as other work on the machine comes and goes
@@ -141,7 +170,7 @@ def main() -> None:
                 run()
                 spent[name].append((time.process_time() - began) * 60 / seconds)
     for name, each in spent.items():
-        print(f"{name:<8} {statistics.median(each):6.2f} s of CPU a minute of video")
+        print(f"{name:<10} {statistics.median(each):6.2f} s of CPU a minute of video")
     ratio = statistics.median(
         measure / plain for measure, plain in zip(spent["measure"], spent["decode"], strict=True)
     )

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.curate.footage import FPS, Image, edited, panned, render
-from videomae.config import CutsConfig, Scenes
-from videomae.curate.cuts import ContentChange, ContentCutter, CutFilter, cutter
+from videomae.config import CutsConfig
+from videomae.curate.cuts import ContentChange, ContentCutter, Cut, CutFilter, FixedCutter
 from videomae.curate.picture import Picture
 
 
@@ -18,7 +18,8 @@ def cuts_of(frames: list[Image], cuts: CutsConfig | None = None) -> list[int]:
     """The cuts that are found in frames, which are taken as small pictures."""
     finder = ContentCutter(cuts or CutsConfig())
     found = [finder.add(Picture(frame), index, 0.0) for index, frame in enumerate(frames)]
-    return [each for each in found if each is not None]
+    assert finder.finish() == ()
+    return [cut.frame for cut in chain.from_iterable(found)]
 
 
 def test_planted_cuts_are_found_and_no_others() -> None:
@@ -77,7 +78,7 @@ def test_cuts_of_a_file_are_those_of_the_library(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_fixed_duration_begin_at_its_multiples() -> None:
-    finder = cutter(Scenes.fixed, CutsConfig(fixed_s=2.0))
+    finder = FixedCutter(CutsConfig(fixed_s=2.0))
     picture = Picture(np.zeros((4, 4, 3), np.uint8))
     found = [finder.add(picture, index, round(index / FPS, 6)) for index in range(5 * FPS)]
-    assert [each for each in found if each is not None] == [2 * FPS, 4 * FPS]
+    assert list(chain.from_iterable(found)) == [Cut(2 * FPS), Cut(4 * FPS)]

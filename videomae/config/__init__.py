@@ -10,6 +10,7 @@ from videomae.config.clip import MOST_TOKENS, ClipConfig
 from videomae.config.curate import (
     CurateConfig,
     CurateStage,
+    CutMethod,
     CutsConfig,
     EngineConfig,
     EngineName,
@@ -88,6 +89,7 @@ __all__ = [
     "CropKind",
     "CurateConfig",
     "CurateStage",
+    "CutMethod",
     "CutsConfig",
     "DataConfig",
     "Dataset",

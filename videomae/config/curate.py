@@ -39,6 +39,14 @@ class Scenes(Enum):
     fixed = "fixed"
 
 
+class CutMethod(Enum):
+    """The ways to find cuts. content: where hue, saturation and value change at once; transnetv2:
+    where a network sees a transition, soft ones too."""
+
+    content = "content"
+    transnetv2 = "transnetv2"
+
+
 class Unmeasured(Enum):
     """Meanings of a score that was not measured. undecided: the clip is neither kept nor dropped;
     drop: the clip is dropped; keep: the rule does not count."""
@@ -160,12 +168,18 @@ class RulesConfig:
 
 @dataclass(frozen=True)
 class CutsConfig:
-    """Settings of the search for cuts, by the rules of PySceneDetect's ContentDetector."""
+    """Settings of the search for cuts."""
 
+    method: CutMethod = setting(CutMethod.content, often=True)
+    """How cuts are found. content: by the rules of PySceneDetect's ContentDetector; transnetv2: by
+    a network, which finds fades and dissolves too, and takes some ten times as long."""
     threshold: float = setting(27.0, above=0, below=255)
-    """Mean change of hue, saturation and value between two frames from which there is a cut."""
+    """Mean change of hue, saturation and value between two frames from which there is a cut, for
+    cuts.method=content."""
     min_frames: int = setting(15, at_least=1)
-    """Fewest frames between two cuts."""
+    """Fewest frames between two cuts, for cuts.method=content."""
+    probability: float = setting(0.5, above=0, below=1)
+    """Probability from which a frame is part of a transition, for cuts.method=transnetv2."""
     fixed_s: float = setting(10.0, above=0)
     """Duration of the clips of scenes=fixed, in seconds."""
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from videomae.curate.held_out import TESTS
 from videomae.curate.shards import Shards
 from videomae.curate.table import TABLE
-from videomae.lists.walk import printable
+from videomae.pictures import html
 from videomae.run.files import write_text
 
 PAGE = "contamination.html"
@@ -47,15 +46,7 @@ def write_page(out: Path, pairs: Any, summary: dict[str, Any]) -> None:
         }
         for row in rows
     ]
-    environment = Environment(
-        loader=PackageLoader("videomae.curate"),
-        autoescape=True,
-        finalize=lambda value: printable(value) if isinstance(value, str) else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template(PAGE)
+    template = html.environment("videomae.curate").get_template(PAGE)
     recall = summary["recall"]
     recalls = [] if recall is None else [*recall["edits"].items(), ("all", recall["all"])]
     text = template.render(

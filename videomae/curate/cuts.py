@@ -1,34 +1,49 @@
 """Cuts of a video, found frame by frame, and the pieces of a fixed duration.
 
-A cut is found by the rules of PySceneDetect's ContentDetector: the mean change of hue, saturation
-and value from one frame to the next reaches a threshold, and cuts that follow each other faster
-than the shortest scene are merged. The computation is our own, on pictures that are shrunk for all
-scores at once: the library would decode each video a second time. tests/curate compares both.
+By default cuts follow the rules of PySceneDetect's ContentDetector: the mean change of hue,
+saturation and value from one frame to the next reaches a threshold, and cuts that follow each other
+faster than the shortest scene are merged. The computation is our own, on pictures that are shrunk
+for all scores at once: the library would decode each video a second time. tests/curate compares
+both.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 
-from videomae.config import CutsConfig, Scenes
+from videomae.config import CutsConfig
 from videomae.curate.picture import Colours, Picture
 
 CONTENT, FIXED = "content", "fixed"
 """Values of the column cut_method."""
 
 
+class Cut(NamedTuple):
+    """A place at which a clip ends."""
+
+    frame: int
+    """The first frame that is not of the clip any more."""
+    begins: bool = True
+    """Whether the next clip begins with that frame; else the frames up to the next cut, those of a
+    transition, are of no clip."""
+
+
 class Cutter(Protocol):
-    """Finder of the frames at which clips begin."""
+    """Finder of the frames at which clips end and begin."""
 
     method: str
     """Name of the rule, for the column cut_method."""
 
-    def add(self, picture: Picture, index: int, time_s: float) -> int | None:
-        """Take the next frame; return the frame at which a clip begins, once that is settled."""
+    def add(self, picture: Picture, index: int, time_s: float) -> Sequence[Cut]:
+        """Take the next frame; return the cuts that are settled by now, in order."""
+
+    def finish(self) -> Sequence[Cut]:
+        """Return the cuts that the end of the video settles."""
 
     @property
     def unsettled(self) -> int | None:
-        """Frame at which a clip may still turn out to begin; None: there is none."""
+        """First frame at which there may still turn out to be a cut; None: there is none."""
 
     @property
     def last_change(self) -> int | None:
@@ -103,8 +118,12 @@ class ContentCutter:
         self.change = ContentChange()
         self.filter = CutFilter(cuts.threshold, cuts.min_frames)
 
-    def add(self, picture: Picture, index: int, time_s: float) -> int | None:
-        return self.filter.add(index, self.change.add(picture.colours))
+    def add(self, picture: Picture, index: int, time_s: float) -> Sequence[Cut]:
+        found = self.filter.add(index, self.change.add(picture.colours))
+        return () if found is None else (Cut(found),)
+
+    def finish(self) -> Sequence[Cut]:
+        return ()
 
     @property
     def unsettled(self) -> int | None:
@@ -126,14 +145,12 @@ class FixedCutter:
         self.pieces = 1
         self.last_change: int | None = 0
 
-    def add(self, picture: Picture, index: int, time_s: float) -> int | None:
+    def add(self, picture: Picture, index: int, time_s: float) -> Sequence[Cut]:
         if time_s < self.pieces * self.duration_s - 1e-6:  # times are rounded
-            return None
+            return ()
         self.pieces = int((time_s + 1e-6) / self.duration_s) + 1
         self.last_change = index
-        return index
+        return (Cut(index),)
 
-
-def cutter(scenes: Scenes, cuts: CutsConfig) -> Cutter:
-    """Return the cutter that the settings ask for."""
-    return FixedCutter(cuts) if scenes is Scenes.fixed else ContentCutter(cuts)
+    def finish(self) -> Sequence[Cut]:
+        return ()

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from videomae.curate.measuring import Settings, measure_video
+from videomae.curate.measuring import Settings, measure_video, prepare
 from videomae.curate.picture import Colours, Shrinker
 from videomae.run.files import replacing, sha256
 from videomae.run.worker_pool import serve
@@ -227,4 +227,4 @@ def answer_request(
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # one process per core
-    serve(answer_request)
+    serve(answer_request, prepare)

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ Attempt = Iterator[tuple[VideoJob, Answer | Lost]]
 """Videos with their answers, in the order of the answers."""
 
 
-class Engine:
+class Engine(ABC):
     """Measures videos; a subclass says where.
 
     Args:
@@ -99,13 +100,13 @@ class Engine:
         self.kills: Counter[VideoJob] = Counter()
         self.totals = Totals()
 
+    @abstractmethod
     def attempt(self, jobs: Sequence[VideoJob], *, alone: bool) -> Attempt:
         """Measure videos, each once, and yield what became of each.
 
         Args:
             alone: whether nothing else may be measured while one of them is.
         """
-        raise NotImplementedError
 
     def measure(self, jobs: Sequence[VideoJob], done: int) -> Totals:
         """Measure videos, and put their results into the shards.

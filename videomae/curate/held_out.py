@@ -5,7 +5,7 @@ from which the stage goes on after it was stopped. Each is measured in pieces of
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def read_videos(out: Path) -> Any:
 
 def _settings() -> dict[str, object]:
     usual = CutsConfig()
-    return asdict(Settings(True, usual.threshold, usual.min_frames, PIECE_S))
+    return Settings(True, usual.threshold, usual.min_frames, PIECE_S).sent()
 
 
 def _jobs(sources: dict[str, Source], config: CurateConfig) -> list[VideoJob]:

@@ -8,15 +8,17 @@ the clips to `target`, and answers each with one line, the JSON object of a Meas
 import errno
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 
-from videomae.config import CurateConfig, CutsConfig, Scenes
-from videomae.curate.cuts import FIXED, cutter
+from videomae.config import CurateConfig, CutMethod, CutsConfig, Scenes
+from videomae.curate.cuts import FIXED, ContentCutter, Cut, Cutter, FixedCutter
 from videomae.curate.observers import OBSERVERS, Observer
 from videomae.curate.picture import Picture, Shrinker
 from videomae.curate.shards import write_measured
@@ -47,18 +49,43 @@ class Settings:
     threshold: float
     min_frames: int
     fixed_s: float
+    probability: float | None = None
+    """Probability from which TransNetV2 sees a transition; None: cuts are not found by it."""
+    network: str | None = None
+    """SHA-256 of the weights of TransNetV2; None: likewise."""
 
     @classmethod
     def of(cls, config: CurateConfig) -> "Settings":
-        """Return the settings of a config; those that do not count are at their defaults."""
-        fixed, usual = config.scenes is Scenes.fixed, CutsConfig()
-        cuts = config.cuts
-        return cls(
-            fixed=fixed,
-            threshold=usual.threshold if fixed else cuts.threshold,
-            min_frames=usual.min_frames if fixed else cuts.min_frames,
-            fixed_s=cuts.fixed_s if fixed else usual.fixed_s,
-        )
+        """Return the settings of a config; those that do not count are at their defaults.
+
+        Raises:
+            ConfigError: cuts.method=transnetv2 lacks its package.
+        """
+        usual, cuts = CutsConfig(), config.cuts
+        if config.scenes is Scenes.fixed:
+            return cls(True, usual.threshold, usual.min_frames, cuts.fixed_s)
+        if cuts.method is CutMethod.content:
+            return cls(False, cuts.threshold, cuts.min_frames, usual.fixed_s)
+        from videomae.curate.transnet import weights_sha256
+
+        plain = cls(False, usual.threshold, usual.min_frames, usual.fixed_s)
+        return replace(plain, probability=cuts.probability, network=weights_sha256())
+
+    def cutter(self) -> Cutter:
+        """Return a new cutter for one video."""
+        cuts = CutsConfig(threshold=self.threshold, min_frames=self.min_frames)
+        if self.fixed:
+            return FixedCutter(replace(cuts, fixed_s=self.fixed_s))
+        if self.probability is None:
+            return ContentCutter(cuts)
+        from videomae.curate.transnet import TransNetCutter
+
+        return TransNetCutter(replace(cuts, probability=self.probability))
+
+    def sent(self) -> dict[str, Any]:
+        """Return the settings as the program takes them, without those of a cutter that is not
+        used: results of commits that had none stay what they are."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -111,16 +138,17 @@ class VideoMeasurement:
 
     def __init__(self, settings: Settings, fps: float | None) -> None:
         self.fps = fps
-        cuts = CutsConfig(settings.threshold, settings.min_frames, settings.fixed_s)
-        self.cutter = cutter(Scenes.fixed if settings.fixed else Scenes.all, cuts)
+        self.cutter = settings.cutter()
         self.shrink = Shrinker()
         self.count = 0
         self.spent_s = 0.0
         """Seconds spent on anything but decoding."""
         self.first_time: float | None = None
         self.sampled_s = 0.0
-        self.waiting: list[tuple[Picture, int, float]] = []
+        self.waiting: deque[tuple[Picture, int, float]] = deque()
         """Frames of which it is not settled yet whether a clip begins before them."""
+        self.between = False
+        """Whether the first frame that waits is between two clips, and so of none."""
         self.clip: ClipMeasurement | None = None
         self.rows: list[dict[str, Any]] = []
 
@@ -132,10 +160,7 @@ class VideoMeasurement:
         sampled = self._is_sampled(index, time_s)
         picture = self.shrink(frame, sampled=sampled)
         self.waiting.append((picture, index, time_s))
-        cut = self.cutter.add(picture, index, time_s)
-        if cut is not None:
-            self._flush(cut)
-            self._begin(next(each for each in self.waiting if each[1] == cut))
+        self._end_clips(self.cutter.add(picture, index, time_s))
         unsettled = self.cutter.unsettled
         self._flush(index + 1 if unsettled is None else unsettled)
         self.spent_s += time.perf_counter() - began
@@ -162,21 +187,24 @@ class VideoMeasurement:
     def _flush(self, end: int) -> None:
         """Give the frames before number `end` to the observers of the present clip."""
         while self.waiting and self.waiting[0][1] < end:
-            entry = self.waiting.pop(0)
+            picture, index, time_s = self.waiting.popleft()
+            if self.between:
+                continue
             if self.clip is None:
-                self._begin(entry)
-            assert self.clip is not None
-            self.clip.add(*entry)
+                self.clip = ClipMeasurement(index, time_s)
+            self.clip.add(picture, index, time_s)
 
-    def _begin(self, first: tuple[Picture, int, float]) -> None:
-        """End the present clip before a frame, and begin the next one with it."""
-        if self.clip is not None:
-            self.rows.append(self.clip.finish(first[2]))
-        self.clip = ClipMeasurement(first[1], first[2])
+    def _end_clips(self, cuts: Sequence[Cut]) -> None:
+        for cut in cuts:
+            self._flush(cut.frame)
+            if self.clip is not None:
+                self.rows.append(self.clip.finish(self.waiting[0][2]))
+            self.clip, self.between = None, not cut.begins
 
     def finish(self) -> list[dict[str, Any]]:
         """Return the columns of each clip that follow from its frames."""
         began = time.perf_counter()
+        self._end_clips(self.cutter.finish())
         self._flush(self.count)
         if self.clip is not None:
             step = 1 / self.fps if self.fps else 0.0
@@ -218,7 +246,8 @@ def measure_video(
     clips = measurement.finish()
     media = _media(found)
     rows = [{**media, **row, "error": found.error} for row in clips]
-    rows = rows or [error_row(source_sha256, found.error or "no frame") | media]
+    nothing = found.error or ("no frame but those of one transition" if found.ok else "no frame")
+    rows = rows or [error_row(source_sha256, nothing) | media]
     for row in rows:
         row["source_sha256"] = source_sha256
         row["clip_id"] = clip_id(source_sha256, row["start_frame"], row["end_frame"])
@@ -267,11 +296,19 @@ def answer_request(
     return answer
 
 
+def prepare(path: str, source_sha256: str, settings: dict[str, Any], *_: object) -> None:
+    """Load what requests like this one need, before the memory is limited."""
+    if Settings(**settings).network is not None:
+        from videomae.curate.transnet import network
+
+        network()
+
+
 def settings_of(config: CurateConfig) -> dict[str, object]:
     """Return the settings of a measurement as they are sent to the program."""
-    return asdict(Settings.of(config))
+    return Settings.of(config).sent()
 
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # one process per core
-    serve(answer_request)
+    serve(answer_request, prepare)

@@ -25,7 +25,15 @@ from videomae.curate import engine
 from videomae.curate.engine import Attempt, Engine, Lost, Totals, VideoJob, told
 from videomae.curate.measuring import UNREADABLE
 from videomae.curate.ray_cluster import connected, live_nodes
-from videomae.curate.ray_task import MOST_S, BatchAnswers, BatchOrder, measure_batch, versions
+from videomae.curate.ray_task import (
+    MEASURING,
+    MOST_S,
+    NETWORK,
+    BatchAnswers,
+    BatchOrder,
+    measure_batch,
+    versions,
+)
 from videomae.curate.shards import RAY, VERSION
 from videomae.run.files import write_text
 from videomae.run.worker_pool import Watch
@@ -82,7 +90,8 @@ class RayEngine(Engine):
         self.numbers = iter(range(1 << 62))
         self.folder = Path(os.path.abspath(self.shards.folder)) / RAY
         self.token = secrets.token_hex(16)
-        self.versions = versions(VERSION)
+        network = NETWORK if "network" in self.settings else ()
+        self.versions = versions(VERSION, (*MEASURING, *network))
         write_text(self.folder / "token", self.token)
         try:
             with connected(self.config):

