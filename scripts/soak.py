@@ -40,6 +40,8 @@ python scripts/soak.py fuzz --kinds packs --only=1234 --seed 0
               schedules, augmentations, exps and folders
     demo      nor of the demo's three runs, nor of its labelled clips in a folder per motion; one
               does where their labels are shuffled. Half an hour on two cores
+    tests     the tests that are marked soak, which scripts/test.sh leaves out: kills of stages of
+              curate and of launched runs at given places
     mutants   mistakes of one line in masks, frames, losses, rates, resuming, scores and packs: each
               makes the test fail that is there for it
 
@@ -995,6 +997,13 @@ def notice_mistakes(args: argparse.Namespace, rng: random.Random, folder: Path) 
     return campaign.main_run(folder, args.workers)
 
 
+def run_marked_tests(args: argparse.Namespace, rng: random.Random, folder: Path) -> bool:
+    """The tests that take too long for every run of the suite."""
+    command = [sys.executable, "-m", "pytest", "-m", "soak", "-n", str(args.workers)]
+    done = subprocess.run([*command, "--dist", "load"], cwd=SCRIPTS.parent, check=False)
+    return done.returncode == 0
+
+
 CAMPAIGNS = {
     "runs": kill_runs,
     "workers": kill_workers,
@@ -1012,6 +1021,7 @@ CAMPAIGNS = {
     "same": keep_numbers,
     "silent": stay_silent,
     "demo": judge_demo,
+    "tests": run_marked_tests,
     "mutants": notice_mistakes,
 }
 

@@ -3,11 +3,12 @@
 #   scripts/test.sh                 all of it, as CI does
 #   scripts/test.sh -m quick        two minutes: some of every room, and the golden numbers
 #   scripts/test.sh -m "not long"   without the tests that take more than ten seconds
+# Tests that are marked soak are left out: scripts/soak.sh tests
 set -euo pipefail
-if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then sed -n '2,5s/^# //p' "$0"; exit; fi
+if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then sed -n '2,6s/^# //p' "$0"; exit; fi
 source "$(dirname "$0")/environment.sh" dev
 
 ruff format --check .
 ruff check .
 mypy
-pytest -n 2 --dist loadfile "$@"
+pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

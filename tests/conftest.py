@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,11 @@ def run_command(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of QUICK."""
+    """Mark the tests of QUICK, and put files that take long first, so that none is left alone at
+    the end of what two processes do.
+    """
+    long = Counter(item.path for item in items if item.get_closest_marker("long"))
+    items.sort(key=lambda item: -long[item.path])
     files = {ROOT / "tests" / name for name in QUICK}
     for item in items:
         if item.path in files and not item.get_closest_marker("long"):

@@ -133,7 +133,9 @@ class Faulty:
     ranges: bool = True
     """Whether parts of files are served."""
     pause_s: float = 0.0
-    """Seconds before each answer."""
+    """Seconds before each answer about a file of `paused`."""
+    paused: str = ""
+    """Beginning of the names of those files."""
     asked: list[str] = field(default_factory=list)
     """Method, path and range of each request."""
     address: str = ""
@@ -186,7 +188,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with faulty.lock:
             faulty.asked.append(f"{self.command} {self.path} {wanted or ''}")
             number = len(faulty.asked)
-        time.sleep(faulty.pause_s)
+        if self.path.startswith(f"/{faulty.paused}"):
+            time.sleep(faulty.pause_s)
         dropped = faulty.drop_every and number % faulty.drop_every == 0
         if dropped and number // faulty.drop_every % 2:
             self._drop()

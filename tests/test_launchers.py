@@ -160,6 +160,7 @@ def test_a_process_that_is_killed_is_started_again(
 
 
 @pytest.mark.long
+@pytest.mark.soak
 def test_several_machines_make_one_run(
     overrides: list[str],
     undisturbed: list[float],
@@ -238,6 +239,7 @@ def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
 
 @under_slurm
 @pytest.mark.long
+@pytest.mark.soak
 def test_the_jobs_of_a_sweep_go_back_into_the_queue_and_on(
     overrides: list[str], undisturbed: list[float], tmp_path: Path
 ) -> None:

@@ -168,6 +168,8 @@ def test_damaged_videos_go_through_everything_that_reads_videos(
     importlib.util.find_spec("s3fs") is None or shutil.which("openssl") is None,
     reason="the packages of videomae[remote], or openssl, are not installed",
 )
+@pytest.mark.long
+@pytest.mark.soak
 def test_a_run_from_a_bad_server_that_is_killed_ends_as_one_left_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -275,6 +275,8 @@ def test_forgetting_a_clip_and_a_test_video(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes that /proc lists")
+@pytest.mark.long
+@pytest.mark.soak
 def test_kills_leave_the_files_of_an_undisturbed_run(
     corpus: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

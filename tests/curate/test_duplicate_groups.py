@@ -198,6 +198,8 @@ def test_what_was_measured_without_fingerprints_is_measured_again(
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes that /proc lists")
+@pytest.mark.long
+@pytest.mark.soak
 def test_kills_leave_the_files_of_an_undisturbed_run(
     corpus: tuple[Path, Path], tmp_path: Path
 ) -> None:

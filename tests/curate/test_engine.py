@@ -167,6 +167,8 @@ def killed_once(arguments: list[str], cwd: Path, rng: random.Random, after_s: fl
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes that /proc lists")
+@pytest.mark.long
+@pytest.mark.soak
 def test_the_table_after_kills_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     raw = raw_corpus(tmp_path / "raw")
     given = [f"source={raw}", f"salt={raw / 'salt'}", "engine.shard=4", "rules=loose"]

@@ -46,7 +46,7 @@ def names(*some: str, plain: int = 0) -> list[str]:
 def take_text(out: Path, *overrides: str, version: int = 1) -> None:
     """Run a stage that fills text_fraction, with the double as its program."""
     config = composed(
-        "curate", f"out={out}", "stage=text", "engine.shard=3", "engine.timeout_s=6", *overrides
+        "curate", f"out={out}", "stage=text", "engine.shard=3", "engine.timeout_s=4", *overrides
     )
     stage = ModelStage("text", ModelSpec("text", {}, "cpu"), COLUMNS, {"v": version}, {"some": "1"})
     table = look_at_clips(config, out, stage, jobs_of(config, out))
@@ -76,12 +76,12 @@ def test_one_bad_clip_costs_itself_only(tmp_path: Path, caplog: pytest.LogCaptur
     found = texts(out)
     assert {name for name, value in found.items() if value is None} == set(bad)
     assert (tries(out, "crash"), tries(out, "killed"), tries(out, "unlucky")) == (2, 3, 2)
-    for word in ("SIGABRT", "in time (6 s)", "cannot be decoded", "not the file that"):
+    for word in ("SIGABRT", "in time (4 s)", "cannot be decoded", "not the file that"):
         assert word in caplog.text
     take_text(out, "engine.workers=2")
     assert (tries(out, "crash"), tries(out, "plain0"), tries(out, "broken")) == (2, 1, 1)
     assert tries(out, "changed") == 2  # the next run looks whether it is as it was
-    take_text(out, "engine.workers=2", "engine.timeout_s=5")
+    take_text(out, "engine.workers=2", "engine.timeout_s=3.5")
     assert tries(out, "crash") == 4  # with another limit it may work
 
 

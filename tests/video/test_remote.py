@@ -403,8 +403,8 @@ def test_a_connection_that_stays_lost_ends_training_and_makes_no_bad_files(
 def test_waiting_for_a_shard_does_not_count_towards_the_time_limit_of_a_video(
     served: Faulty, pack: Pack, tmp_path: Path
 ) -> None:
-    served.pause_s = 3.0
-    given = {"cache_dir": str(tmp_path / "cache"), "timeout_s": 2.0}
+    served.pause_s, served.paused = 4.5, pack.shards[1]["name"]
+    given = {"cache_dir": str(tmp_path / "cache"), "timeout_s": 3.0}
     far = batches(served.address, pack.root / "list.txt", **given)
     assert same_batches(far, batches(str(pack.root), pack.root / "list.txt"))
 
