@@ -99,6 +99,8 @@ def test_a_model_that_never_answers_ends_the_stage_soon(tmp_path: Path) -> None:
     assert sum(tries(out, f"crash{i}") for i in range(60)) <= 25
 
 
+@pytest.mark.long
+@pytest.mark.soak
 def test_the_table_does_not_depend_on_processes_or_kills(tmp_path: Path) -> None:
     """Byte for byte, and no clip that is written is computed again."""
     some = names(*(f"slow{i}" for i in range(12)), "broken")

