@@ -29,6 +29,7 @@ from videomae.data.checks import read_list
 from videomae.data.forgetting import warn_of_unmatched
 from videomae.lists.clips import ClipList
 from videomae.lists.tombstones import TombstoneError
+from videomae.pretrain import pretrain
 from videomae.video.opening import pack_at
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32))
@@ -194,6 +195,19 @@ def test_a_forgotten_video_is_not_opened_and_the_others_learn_as_before(
     other = train(pretraining(broken, tmp_path / "other", "data.max_bad_fraction=1"))
     ours, theirs = weights(run), weights(other)
     assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("forgotten", [[0], [NUM_VIDEOS - 1], list(range(NUM_VIDEOS - 8))])
+def test_the_pictures_at_the_end_of_a_run_are_of_videos_that_are_left(
+    videos: Path, opened: Path, tmp_path: Path, forgotten: list[int]
+) -> None:
+    gone = [f"{number}.mp4" for number in forgotten]
+    stones = write_list(tmp_path / "s.jsonl", [json.dumps({"path": name}) for name in gone])
+    settings = (f"data.tombstones={stones}", COUNTING, "max_steps=1")
+    pretrain(pretraining(videos, tmp_path / "run", *settings))
+    assert (tmp_path / "run/figures/attention.png").is_file()
+    assert names(opened)
+    assert not set(names(opened)) & set(gone)
 
 
 def test_a_run_goes_on_with_a_list_that_gained_tombstones(

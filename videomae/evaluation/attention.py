@@ -33,15 +33,17 @@ def draw_attention(
 ) -> None:
     """Draw the attention that the tokens of a few videos, evenly spaced over a list, receive.
 
-    Of each video it is the middle view, its centre cut out. Unreadable videos are left out; if none
-    can be read, no picture is written. One video is in memory at a time.
+    Of each video it is the middle view, its centre cut out. Videos that tombstones name are not
+    opened, and unreadable ones are left out; if none can be read, no picture is written. One video
+    is in memory at a time.
 
     Args:
         model: a whole model, on the device that computes.
         parts: settings of the data set of each source of the list.
         truth: what the caption says of a video beside its path.
     """
-    places = np.unique(np.linspace(0, len(clips) - 1, SHOWN).round().astype(int)).tolist()
+    kept = clips.kept()
+    places = kept[np.unique(np.linspace(0, len(kept) - 1, SHOWN).round().astype(int))].tolist()
     device = next(model.parameters()).device
     training = model.training
     model.eval()

@@ -44,6 +44,10 @@ RETRY_S = 0.2
 """Seconds until a shard is looked at again that another process fetches, or that has no room."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of the system for a disk that has no room."""
+NO_ROOM = (
+    "the disk of the cache is full, and shards in use cannot be removed: make room, or give "
+    "data.cache_dir= on a larger disk"
+)
 DAMAGED, STOPPED = "damaged", "stopped"
 """Kinds of failures: the shard's videos cannot be read; or nothing goes on, as all connections are
 lost."""
@@ -214,8 +218,7 @@ class Fetcher:
                     time.sleep(RETRY_S * 2**attempt)
         raise OSError(
             errno.ENOSPC,
-            "the disk of the cache is full, and shards in use cannot be removed: make room, or "
-            "give data.cache_dir= on a larger disk",
+            NO_ROOM,
             str(self.cache.directory),
         )
 

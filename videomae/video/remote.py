@@ -15,7 +15,7 @@ from pathlib import Path
 
 from videomae.run.addresses import AddressError, shown_address
 from videomae.run.files import MOST_LINE, json_object, read_json
-from videomae.video.fetching import DAMAGED, FetchRequest
+from videomae.video.fetching import DAMAGED, NO_ROOM, FetchRequest
 from videomae.video.interface import DecodeError
 from videomae.video.shard_cache import FAILED, ShardCache, Use
 
@@ -150,7 +150,7 @@ class RemoteShards:
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError):  # no room for it
-            kind, error = "", f"{failed} says no reason: the cache's disk is full"
+            kind, error = "", f"{self.cache.directory}: {NO_ROOM}"
         if kind == DAMAGED:
             raise DecodeError(error)
         raise AddressError(error)
