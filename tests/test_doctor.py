@@ -95,21 +95,32 @@ def test_a_process_that_cannot_pin_memory_is_told(monkeypatch: pytest.MonkeyPatc
     assert "ulimit -l" in found.found
 
 
-@pytest.mark.long
-def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
-    """As after a failed installation: a decord that fails when it is imported."""
-    broken = tmp_path / "decord"
-    broken.mkdir()
-    (broken / "__init__.py").write_text("raise OSError('libdecord.so: cannot open shared object')")
+def doctor_beside(broken: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command as after a failed installation: a package fails when it is imported."""
+    (folder / broken).mkdir()
+    error = f"lib{broken}.so: cannot open shared object"
+    (folder / broken / "__init__.py").write_text(f"raise OSError({error!r})")
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); import runpy; "
     code += "runpy.run_module('videomae.doctor', run_name='__main__', alter_sys=True)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         check=False,
     )
+
+
+def test_where_torch_is_broken_it_says_what_to_do(tmp_path: Path) -> None:
+    done = doctor_beside("torch", tmp_path)
+    assert done.returncode == 2
+    assert "error: a package cannot be loaded (libtorch.so: cannot open" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.long
+def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
+    done = doctor_beside("decord", tmp_path)
     said = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stderr
     assert "cannot be imported (OSError: libdecord.so: cannot open shared object)" in said

@@ -16,13 +16,23 @@ if there is an error; a machine without a GPU is no error.
 import sys
 from functools import partial
 
-from videomae.config import DoctorConfig
+from videomae.config import DoctorConfig, UserError
 from videomae.run.command import command
 
 
 def doctor(config: DoctorConfig) -> None:
-    """Print every finding; exit with status 1 where one is an error."""
-    from videomae.report import machine
+    """Print every finding; exit with status 1 where one is an error.
+
+    Raises:
+        UserError: PyTorch, or a package that goes with it, cannot be loaded at all.
+    """
+    try:
+        from videomae.report import machine
+    except (ImportError, OSError) as error:  # OSError: a shared library cannot be loaded
+        raise UserError(
+            f"a package cannot be loaded ({error}): pip check names what does not fit together, "
+            "and pip install --force-reinstall -c constraints.txt -e . installs it anew"
+        ) from error
     from videomae.run.console import SafeConsole
 
     sections = {
