@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests import miniatures
 from tests.miniatures import Miniature
@@ -120,6 +121,15 @@ def test_every_split_in_turn_and_their_mean(
     evaluation = (*given, "data.split=all", f"weights={run}", f"output_dir={again}")
     assert call("evaluate", *evaluation) == 0
     ours = result(again)
+    for place in (run, again):  # what was used, and not what the exp or a default says
+        whole, each = (
+            yaml.safe_load((place / name).read_text())
+            for name in ("config.yaml", "split1/config.yaml")
+        )
+        assert whole["model"] == each["model"]
+        assert whole["data"]["clip"] == each["data"]["clip"]
+        assert whole["data"]["classes"] == each["data"]["classes"] == len(mini.classes)
+        assert whole["data"]["split"] == "all"
     for row in mean["splits"].values():
         del row["weights"], row["shared_with"]
     assert ours == mean

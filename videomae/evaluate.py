@@ -42,6 +42,7 @@ def evaluate(config: EvaluateConfig) -> None:
     config = beside_its_run(config, told)
     splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as all_splits:
+        used = []
         for split in splits:
             run = replace(all_splits, directory=Path(split.output_dir))
             saved_classifier.check_evaluation(split)
@@ -50,6 +51,7 @@ def evaluate(config: EvaluateConfig) -> None:
             model = saved_classifier.load_classifier(split, usage, test, told)
             weights_hash = usage.weights.sha256()
             del usage  # as large as the model
+            used.append(replace(split, data=test.data, model=model.config))
             run.processes.barrier()  # every process has looked before anything changes
             if run.is_main:
                 saved_classifier.begin_results(run, split, test.data, model.config, weights_hash)
@@ -59,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> None:
             name = saved_classifier.name_of_data(split, test.data, told)
             evaluate_model(run, model, test, about | {"data": name})
             del model  # before that of the next split is read
-        write_mean(all_splits, config, splits, began)
+        write_mean(all_splits, config, used, began)
 
 
 main = command("evaluate")(evaluate)

@@ -52,15 +52,17 @@ def finetune(config: FinetuneConfig) -> None:
         tell_directory(config, told)
         tell_classes(config.data, splits[0].data)
         splits = [with_own_videos(run, split, told) for split in splits]
+        used = []
         for split in splits:
             alone = replace(run, directory=Path(split.output_dir))
             chosen = None if told.itself("data.classes") else told.data
             stage = Finetuning(alone, split, data_name(split.data, chosen))
+            used.append(stage.config)
             outcome = Trainer(stage.run, stage.config, stage).train()
             if not outcome.finished:
                 break
         else:
-            write_mean(run, config, splits, began)
+            write_mean(run, config, used, began)
     exit_if_stopped(outcome)
 
 

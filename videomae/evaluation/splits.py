@@ -83,6 +83,7 @@ def write_mean(run: Run, config: C, splits: Sequence[C], began: datetime) -> Non
     """Write the results.json with the mean of all splits, if data.split=all.
 
     Args:
+        splits: the config of each split with what was used, such as the model of its weights.
         began: when the first of the splits began, with its time zone.
     """
     if config.data.split != ALL or not run.is_main:
@@ -93,7 +94,16 @@ def write_mean(run: Run, config: C, splits: Sequence[C], began: datetime) -> Non
     }
     mean = mean_of_splits(found)
     directory = run.directory
-    describe_run(run, config, {}, began)
+    of_each = ("split", "train_list", "test_list", "num_train")
+    data = replace(splits[0].data, **{name: getattr(config.data, name) for name in of_each})
+    whole = replace(
+        splits[0],
+        name=config.name,
+        output_dir=config.output_dir,
+        weights=config.weights,
+        data=data,
+    )
+    describe_run(run, whole, {}, began)
     path = made(directory, RESULTS)
     write_text(path, json.dumps(mean, indent=2) + "\n")
     low, high = mean["top1_interval"]
