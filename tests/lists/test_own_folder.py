@@ -95,12 +95,15 @@ def test_of_the_same_bytes_in_train_and_test_the_test_video_stays(tmp_path: Path
     folder_of(tmp_path, *paths)
     (tmp_path / "train/a/copy.mp4").write_bytes((tmp_path / "test/a/1.mp4").read_bytes())
     (tmp_path / "train/a/again.mp4").write_bytes((tmp_path / "train/a/0.mp4").read_bytes())
+    for name in ("x.mp4", "x (1).mp4"):  # as a browser calls a second download
+        (tmp_path / "train/a" / name).write_bytes(b"another")
     folder = without_copies(read_own_folder(tmp_path))
     left = {video.path for video in folder.videos}
-    assert left == set(paths)
+    assert left == {*paths, "train/a/x.mp4"}
     assert {each.what: each.where for each in folder.problems} == {
         "train/a/copy.mp4": "the same bytes as test/a/1.mp4",
         "train/a/again.mp4": "the same bytes as train/a/0.mp4",
+        "train/a/x (1).mp4": "the same bytes as train/a/x.mp4",
     }
 
 

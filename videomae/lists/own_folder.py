@@ -277,7 +277,8 @@ def without_copies(folder: OwnFolder) -> OwnFolder:
     copies: dict[str, str] = {}
     ambiguous: dict[str, str] = {}
     for alike in by_bytes.values():
-        alike.sort(key=lambda video: (-PARTS.index(video.part), video.path))
+        # "x (1).mp4", as a browser calls a second download, goes and "x.mp4" stays.
+        alike.sort(key=lambda video: (-PARTS.index(video.part), len(video.path), video.path))
         classes = {video.class_name for video in alike}
         if len(classes) > 1:
             same = ", ".join(printable(video.path) for video in alike)

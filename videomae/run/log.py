@@ -101,7 +101,8 @@ class RunLog:
             logger.info(
                 f"step {values['step']}/{self.bar.total}  "
                 f"{_loss_in_words(values['loss'])}  "
-                f"lr {values['lr']:.2e}  {values['clips_per_s']:.1f} clips/s  waiting for data "
+                f"lr {values['lr']:.2e}  {_rate_in_words(values['clips_per_s'])} clips/s  "
+                "waiting for data "
                 f"{(values['data_s'] or 0) / max(values['step_s'] or 0, 1e-9):.0%}"
                 f"{self.bar.left()}"
             )
@@ -164,6 +165,12 @@ class RunLog:
 def _loss_in_words(loss: float | None) -> str:
     """Return a loss for people; None: no video of the step could be read."""
     return "no readable video" if loss is None else f"loss {loss:.4f}"
+
+
+def _rate_in_words(clips_per_s: float | None) -> str:
+    """Return a rate for people, such as 484.8 or, of a slow machine, 0.047."""
+    rate = clips_per_s or 0.0
+    return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
 
 
 def _finite(value: float | None) -> float | None:

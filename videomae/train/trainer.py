@@ -259,7 +259,7 @@ class Trainer:
                         self._read(pending, end=time.perf_counter())
                         self._save(pending.step, received)
                     raise
-                # The numbers of a step are read while the device works on the next one.
+                # A step's numbers are read while the device works on the next one; the first's now.
                 stopping = pending is not None and self._read(pending, end=current.began)
                 stopping |= bool(received) and world == 1  # else all must agree
                 pending = current
@@ -267,9 +267,10 @@ class Trainer:
                 watchdog.alive()
                 epoch_ends = self._ends_epoch(step)
                 save = step == last or self.checkpoint_timer.due(step)
-                if stopping or save or epoch_ends:
+                if stopping or save or epoch_ends or step == start + 1:
                     stopping |= self._read(pending, end=time.perf_counter())
                     pending = None
+                if stopping or save or epoch_ends:
                     watchdog.rest()
                     self._save(step, received, finish=stopping or epoch_ends or step == last)
                     watchdog.alive()
