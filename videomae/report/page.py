@@ -17,7 +17,7 @@ from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
 from videomae.report.gather import RunRecord
 from videomae.report.plane import plane_of
-from videomae.report.predicted import Prediction
+from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -39,6 +39,8 @@ MOST_WARNINGS = 50
 MOST_BAD = 200
 """Largest number of unreadable videos that are listed."""
 BAD_COLUMNS = ("list", "line", "path", "error")
+MOST_GUESSES = 3
+"""Largest number of classes that are listed below a test video."""
 THUMBNAIL = 112
 """Height of a frame on the page, in pixels."""
 
@@ -221,11 +223,24 @@ def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[st
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
+    guesses = sample.prediction.top[:MOST_GUESSES]
     return {
         "prediction": sample.prediction,
+        "guesses": _percent(guesses),
         "frames": [images.thumbnail(frame, THUMBNAIL) for frame in sample.frames],
         "error": sample.error,
     }
+
+
+def _percent(guesses: Sequence[ClassProbability]) -> list[tuple[str, str]]:
+    """Return names of classes and their probabilities in percent, with as many decimals, from one
+    to three, as tell different ones apart."""
+    different = len({guess.prob for guess in guesses})
+    for decimals in (1, 2, 3):
+        found = [(guess.name, f"{100 * guess.prob:.{decimals}f}") for guess in guesses]
+        if len({percent for _, percent in found}) == different:
+            break
+    return found
 
 
 def _sampled(run: RunRecord, samples: Sequence[Sample]) -> dict[str, int]:
