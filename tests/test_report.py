@@ -25,7 +25,7 @@ from videomae.report.page import page
 from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import choose
-from videomae.report.summary import COLUMNS, TOP1, rows, without_empty
+from videomae.report.summary import COLUMNS, TOP1, fitted, rows
 from videomae.run.files import sha256
 
 NAMES = ["<b>jump</b>", 'run & "hide"', "swim|dive"]
@@ -591,10 +591,10 @@ def many(top5: float = 90, classes: int = 10) -> RunRecord:
 
 def test_top5_is_shown_from_ten_classes_up() -> None:
     few, enough = many(classes=9), many(classes=10)
-    columns, table = without_empty(COLUMNS, rows([few, enough]))
+    columns, table = fitted(COLUMNS, rows([few, enough]))
     place = columns.index("top-5 %")
     assert [row.cells[place] for row in table] == ["\N{EN DASH}", "90.00"]
-    assert without_empty(COLUMNS, rows([few]))[0] == [c for c in COLUMNS if c != "top-5 %"]
+    assert fitted(COLUMNS, rows([few]))[0] == [c for c in COLUMNS if c != "top-5 %"]
     for run, there in ((few, False), (enough, True)):
         text = page([run], rows([run]), [], {}, {}, ABOUT)
         assert ("top-5" in text.partition("</style>")[2]) is there

@@ -25,8 +25,8 @@ from videomae.report.summary import (
     NUMBERS,
     PRETRAINING_COLUMNS,
     TableRow,
+    fitted,
     weights_of,
-    without_empty,
 )
 from videomae.run.text import redacted
 
@@ -69,7 +69,7 @@ def page(
         for run in runs
     ]
     rowed = {row.run.directory.resolve() for row in (*table, *pretraining_table) if row.run}
-    columns, table = without_empty(COLUMNS, table)
+    columns, table = fitted(COLUMNS, table)
     return (
         html.environment("videomae.report")
         .get_template("page.html")
@@ -82,6 +82,9 @@ def page(
             columns=columns,
             numbers=NUMBERS,
             rows=[_row(row, anchors) for row in table],
+            of_top1=any(row.is_top1 for row in table),
+            intervals=any(row.result and row.result.interval for row in table),
+            means=any(row.result is None or row.result.splits for row in table if row.is_top1),
             pretraining_columns=PRETRAINING_COLUMNS,
             pretraining_rows=[_row(row, anchors) for row in pretraining_table],
             sections=sections,
@@ -216,6 +219,8 @@ def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[st
         if percent is not None:
             own = None if counts is None else (int(counts[label, label]), int(counts[label].sum()))
             found.append({"name": name, "percent": percent, "counts": own})
+    if not found:
+        return {}
     found.sort(key=lambda each: -float(each["percent"]))  # type: ignore[arg-type]
     if len(found) <= 2 * CLASSES:
         return {"all": found}
