@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.config import FinetuneConfig, PretrainConfig
-from videomae.config.settings import all_settings
+from videomae.config import EvaluateConfig, FinetuneConfig, PretrainConfig, ProbeConfig
+from videomae.config.settings import all_settings, settings_in_use
 from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.pictures import html
 from videomae.report import images
@@ -261,10 +261,31 @@ def _sampled(run: RunRecord, samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
+def _quoted(run: RunRecord, result: Result | None) -> list[tuple[str, Any]]:
+    """Return the settings of a run that the page shows: those that its command uses."""
     settings = all_settings(PretrainConfig) + all_settings(FinetuneConfig)
-    quoted = dict.fromkeys(known.key for known in settings if known.rules.on_page)
-    facts = [(key, run.setting(key)) for key in quoted]
+    used = {known.key for known in settings_in_use(_command_of(run, result))}
+    found = {}
+    for known in settings:
+        value = run.setting(known.key)
+        unchanged = known.rules.new and value == known.field.default
+        if known.rules.on_page and known.key in used and not unchanged:
+            found[known.key] = value
+    return list(found.items())
+
+
+def _command_of(run: RunRecord, result: Result | None) -> type:
+    """Return the config class of the command that made a run."""
+    if run.is_pretraining:
+        return PretrainConfig
+    if result and result.probe:
+        return ProbeConfig
+    tuned = run.trained or (result is not None and "chosen" in result.weights)
+    return FinetuneConfig if tuned else EvaluateConfig
+
+
+def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
+    facts = _quoted(run, result)
     environment = run.environment
     facts += [(key, environment.get(key)) for key in ("commit", "device", "processes", "python")]
     versions = environment.get("versions")

@@ -31,7 +31,7 @@ COMPONENTS = 50
 """Number of principal components that t-SNE sees, at most, as its authors advise."""
 TSNE_NAME = "t-SNE"
 CAVEAT = "Axes and the distances between far groups have no meaning."
-"""What the page says below a picture by t-SNE; of PCA it is not true."""
+"""Note below a picture by t-SNE; of PCA it is not true."""
 MOST_NAMES = 25
 """Largest number of classes in the legend."""
 WIDTH, HEIGHT, MARGIN = 640, 440, 12
