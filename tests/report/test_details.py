@@ -45,5 +45,8 @@ def test_paths_of_the_table_break_after_slashes_and_stay_escaped() -> None:
     text = page([run], rows([run]), [], {}, {}, ABOUT)
     assert "outputs/<wbr>&lt;b&gt;/<wbr>evaluation" in text
     assert "x/<wbr>&lt;q&gt;" in text
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert "overflow-wrap: break-word" in style.partition(".runs td:not(.num)")[2].partition("}")[0]
+    assert '<table class="wide runs">' in text
     assert not {tag for tag, _ in Tags(text).tags} & {"q"}
     assert breakable("a\x1b<wbr>/b") == "a\\x1b&lt;wbr&gt;/<wbr>b"
