@@ -50,3 +50,14 @@ def test_paths_of_the_table_break_after_slashes_and_stay_escaped() -> None:
     assert '<table class="wide runs">' in text
     assert not {tag for tag, _ in Tags(text).tags} & {"q"}
     assert breakable("a\x1b<wbr>/b") == "a\\x1b&lt;wbr&gt;/<wbr>b"
+
+
+def test_the_picture_of_attention_fits_its_card_and_its_caption_stands_once() -> None:
+    """The picture itself says what its colours mean."""
+    run = RunRecord(Path("x"), {"name": "a"}, results=[result()])
+    run.pictures = {"attention": b"\x89PNG"}
+    text = page([run], rows([run]), [], {}, {}, ABOUT)
+    card = text.partition("<h3>Attention of the last block</h3>")[2].partition("<details")[0]
+    assert '<div class="scroll">' not in card
+    assert "yellow" not in card
+    assert "where the model looks, not why it decides" in words_of(card)
