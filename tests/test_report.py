@@ -25,7 +25,7 @@ from videomae.report.page import page
 from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import choose
-from videomae.report.summary import COLUMNS, TOP1, rows, without_empty
+from videomae.report.summary import COLUMNS, TOP1, fitted, rows
 from videomae.run.files import sha256
 
 NAMES = ["<b>jump</b>", 'run & "hide"', "swim|dive"]
@@ -591,10 +591,10 @@ def many(top5: float = 90, classes: int = 10) -> RunRecord:
 
 def test_top5_is_shown_from_ten_classes_up() -> None:
     few, enough = many(classes=9), many(classes=10)
-    columns, table = without_empty(COLUMNS, rows([few, enough]))
+    columns, table = fitted(COLUMNS, rows([few, enough]))
     place = columns.index("top-5 %")
     assert [row.cells[place] for row in table] == ["\N{EN DASH}", "90.00"]
-    assert without_empty(COLUMNS, rows([few]))[0] == [c for c in COLUMNS if c != "top-5 %"]
+    assert fitted(COLUMNS, rows([few]))[0] == [c for c in COLUMNS if c != "top-5 %"]
     for run, there in ((few, False), (enough, True)):
         text = page([run], rows([run]), [], {}, {}, ABOUT)
         assert ("top-5" in text.partition("</style>")[2]) is there
@@ -657,6 +657,55 @@ def test_a_mean_of_splits_tells_that_a_run_of_one_ended_early(tmp_path: Path) ->
     (second / "config.yaml").write_text("max_steps: 2\noptim: {epochs: 20}\n")
     (row,) = rows([read_run(mean)])
     assert row.remarks[-1] == "split 2 ended by max_steps=2: step 2, epoch 0.5 of 20"
+
+
+def ended_early(directory: Path) -> Path:
+    """Write the files of a training that max_steps=2 ended; its results are not there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "metrics.jsonl").write_text('{"step": 2, "epoch": 0.5, "loss": 1.0}\n')
+    (directory / "weights.safetensors").touch()
+    (directory / "config.yaml").write_text("max_steps: 2\noptim: {epochs: 20}\n")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ((1, 2, 3), "each split ended by max_steps=2"),
+        ((1, 3), "splits 1, 3 ended by max_steps=2"),
+    ],
+)
+def test_every_split_that_ended_early_is_told_of_the_mean_and_of_its_evaluation(
+    tmp_path: Path, ended: tuple[int, ...], said: str
+) -> None:
+    mean = of_splits(tmp_path / "mine", *[{"chosen": "last", "step": 2}] * 3)
+    for number in ended:
+        ended_early(mean / f"split{number}")
+    evaluation = of_splits(mean / "evaluation", {}, {}, {})
+    (evaluation / "config.yaml").write_text(f"name: mine\nweights: {mean}\n")
+    found = [row.remarks[-1] for row in rows([read_run(mean), read_run(evaluation)]) if row.run]
+    assert found == [said, f"the training of its weights: {said}"]
+
+
+def test_an_evaluation_of_weights_that_ended_early_says_so(tmp_path: Path) -> None:
+    """Also where they are the best ones of a training that goes on."""
+    trained = ended_early(tmp_path / "mine")
+    evaluation = of_splits(tmp_path / "all", {})  # its split1 is like an evaluation
+    for weights in (trained, trained / "weights.safetensors"):
+        (evaluation / "split1/config.yaml").write_text(f"name: mine\nweights: {weights}\n")
+        (row,) = rows([read_run(evaluation / "split1")])
+        early = "ended by max_steps=2: step 2, epoch 0.5 of 20"
+        assert row.remarks == (f"the training of its weights: {early}",)
+    (trained / "weights.safetensors").unlink()
+    best = f"name: mine\nweights: {trained}/best.safetensors\n"
+    (evaluation / "split1/config.yaml").write_text(best)
+    (row,) = rows([read_run(evaluation / "split1")])
+    early = "not finished: step 2, epoch 0.5 of 20"
+    assert row.remarks == (f"the training of its weights: {early}",)
+    (trained / "weights.safetensors").touch()
+    (trained / "config.yaml").write_text("optim: {epochs: 0.5}\n")
+    (row,) = rows([read_run(evaluation / "split1")])
+    assert row.remarks == ()
 
 
 def test_the_section_of_a_mean_of_splits_leads_to_the_splits(tmp_path: Path) -> None:

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from videomae.evaluation.kept_features import MOST_VIDEOS
+from videomae.report.about import About
 from videomae.report.gather import RunRecord
+from videomae.report.page import page
 from videomae.report.plane import flattened, plane_of
 from videomae.report.results import Result
+from videomae.report.summary import rows
+
+ABOUT = About("2026-11-26 12:00 UTC", "python -m videomae.report", None)
 
 
 def groups(each: int = 20, dim: int = 32) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -78,6 +83,19 @@ def test_each_video_is_a_dot_of_its_class(tmp_path: Path) -> None:
     assert "<title>&lt;b&gt;</title>" in found["svg"]
     assert "\x1b" not in found["svg"]
     assert [name for name, _ in found["legend"]] == ["a", "<b>", "c\x1b"]
+
+
+def test_only_of_t_sne_the_page_says_that_far_distances_mean_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path)
+    run = a_run(tmp_path)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "sklearn.manifold", None)
+        assert plane_of(run)["method"].startswith("PCA, ")
+        assert "have no meaning" not in page([run], rows([run]), [], {}, {}, ABOUT)
+    pytest.importorskip("sklearn")
+    assert "have no meaning" in page([run], rows([run]), [], {}, {}, ABOUT)
 
 
 def test_the_colours_are_those_of_the_classes_that_are_there(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class AugmentConfig:
     """Smallest and largest area for random erasing, as shares of the frame's area."""
     erase_aspect: list[float] = setting(factory=lambda: [0.3, 1 / 0.3])
     """Smallest and largest height / width for random erasing."""
-    transform: str | None = setting(None, new=True)
+    transform: str | None = setting(None, new=True, on_page=True)
     """Your own augmentation, as package.module:Name, in place of RandAugment, crop and mirroring;
     see docs/extending.md. Mixup, CutMix and random erasing are still done as set here."""
 

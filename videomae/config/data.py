@@ -65,7 +65,7 @@ class DataConfig(ListConfig):
     sampling: Sampling = setting(Sampling.dense, in_features=True, on_page=True)
     """How the frames of a fine-tuning clip are chosen. dense: one window of frames x stride;
     segment: the video is cut into as many parts as a clip has frames, one frame from each part."""
-    target: str = setting(CLASS, choices=TARGETS, new=True, often=True)
+    target: str = setting(CLASS, choices=TARGETS, new=True, often=True, on_page=True)
     """Target of fine-tuning. class: one class for each video; multilabel: any number of classes;
     regression: one or several numbers; or your own head, as package.module:Name, see
     docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""

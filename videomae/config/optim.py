@@ -48,7 +48,7 @@ class OptimConfig:
     )
     """Decay per step of an exponential moving average (EMA) of the weights, which is then evaluated
     and written; null: no EMA."""
-    objective: str | None = setting(None, new=True)
+    objective: str | None = setting(None, new=True, on_page=True)
     """Your own objective, as package.module:Name, in place of the stage's; see docs/extending.md.
     """
 

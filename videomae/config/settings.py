@@ -63,7 +63,8 @@ class Rules:
     often: bool = False
     """Whether users give the setting often: --help shows it first."""
     on_page: bool = False
-    """Whether the report page shows the setting."""
+    """Whether the report page shows the setting; a `new` one only where it is not at its
+    default."""
 
     def holds(self, value: float) -> bool:
         """Return whether a number lies within the bounds; NaN does not."""
@@ -199,6 +200,18 @@ def listed_settings(config_class: type) -> list[Known]:
         known
         for known in all_settings(config_class)
         if not any(known.key == name or known.key.startswith(f"{name}.") for name in unlisted)
+    ]
+
+
+def settings_in_use(config_class: type) -> list[Known]:
+    """Return the settings of a config class that have an effect in its command: those that --help
+    lists, and those that the class names in OF_WEIGHTS, which the weights bring."""
+    brought: tuple[str, ...] = getattr(config_class, "OF_WEIGHTS", ())
+    listed = listed_settings(config_class)
+    return listed + [
+        known
+        for known in all_settings(config_class)
+        if known not in listed and known.key.startswith(tuple(f"{name}." for name in brought))
     ]
 
 

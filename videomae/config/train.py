@@ -155,9 +155,12 @@ class EvaluateConfig(FinetuneConfig):
     """Name of the evaluation; every exp of a recipe sets one. Without one, and without an exp, it
     is that of the run whose directory weights= names."""
 
+    OF_WEIGHTS: ClassVar[tuple[str, ...]] = ("model",)
+    """Sections that are known to the weights, whose values the config of an evaluation has."""
     UNLISTED: ClassVar[tuple[str, ...]] = (
         *OF_TRAINING,
-        *("model", "augment", "optim"),
+        *OF_WEIGHTS,
+        *("augment", "optim"),
         *("seed", "max_steps", "resume", "eval_every", "test_weights"),
         *("data.sources", "data.train_list", "data.val_list", "data.videos", "data.scan"),
         *("data.num_train", "data.hflip", "data.repeats", "data.align_starts"),

@@ -12,15 +12,15 @@ from torch import Tensor
 from videomae.pictures.figures import SHEET, blank_figure, filmstrip, save_figure, spaced
 from videomae.run.text import shown
 
-COLUMNS = 2
-"""Number of clips beside each other."""
-LONGEST = 76
+WIDTH = 5.0
+"""Width of the picture in inches: clips are below each other, so that a phone can show them."""
+LONGEST = 64
 """Largest number of characters of a caption that are shown: its end."""
 HEAT = 0.6
 """Share of the colour of the attention in a pixel; the rest is the frame in grey."""
 MEANING = (
-    "attention that each token receives in the last block, mean over heads and queries: black "
-    "none, yellow the most of the clip, or twice the mean if that is more"
+    "attention that each token receives in the last block, mean over heads and queries:\n"
+    "black none, yellow the most of the clip, or twice the mean if that is more"
 )
 """Note below the pictures, which says what is drawn."""
 
@@ -62,15 +62,12 @@ def save_attention(path: Path, clips: Sequence[ClipAttention], most_frames: int 
     """
     count, height, width, _ = clips[0].frames.shape
     places = spaced(count, most_frames)
-    columns = min(COLUMNS, len(clips))
-    rows = -(-len(clips) // columns)
     aspect = 2 * height / (len(places) * width)
-    high = 0.4 + rows * (10.6 / columns * aspect + 0.3)
-    figure = blank_figure((11, min(high, SHEET)))
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for ax in axes:
+    high = 0.4 + len(clips) * (WIDTH * aspect + 0.25)
+    figure = blank_figure((WIDTH, min(high, SHEET)))
+    axes = np.atleast_1d(figure.subplots(len(clips), 1))
+    for ax, clip in zip(axes, clips, strict=True):
         ax.set_axis_off()
-    for ax, clip in zip(axes, clips, strict=False):
         pair = [clip.frames, torch.from_numpy(heat(clip))]
         strips = filmstrip([each[places].float() / 255 for each in pair], gap=max(1, width // 32))
         ax.imshow(strips, interpolation="nearest")
@@ -78,5 +75,5 @@ def save_attention(path: Path, clips: Sequence[ClipAttention], most_frames: int 
         caption = shown(clip.caption)
         caption = caption if len(caption) <= LONGEST else f"... {caption[4 - LONGEST :]}"
         ax.set_title(f"{caption} (most: {times:.2g} x the mean)", loc="left", fontsize=7)
-    figure.supxlabel(MEANING, fontsize=9)
+    figure.supxlabel(MEANING, fontsize=7)
     save_figure(path, figure)

@@ -13,8 +13,9 @@ from videomae.run.text import escaped
 
 
 def environment(package: str) -> Environment:
-    """Return the templates of a package, which may include `style.css`, the style of all pages."""
-    return Environment(
+    """Return the templates of a package, which may include `style.css`, the style of all pages,
+    and use the filter `breakable`."""
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("videomae.pictures")]),
         autoescape=True,
         finalize=_printable,
@@ -22,6 +23,8 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["breakable"] = breakable
+    return templates
 
 
 def _printable(value: Any) -> Any:
@@ -30,6 +33,11 @@ def _printable(value: Any) -> Any:
     Markup, which is made by this package, does not change.
     """
     return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def breakable(text: str) -> Markup:
+    """Return a text as HTML, escaped, in which a line may break after each slash of a path."""
+    return Markup("/<wbr>").join(escaped(text).split("/"))
 
 
 def data_uri(content: bytes, kind: str) -> Markup:

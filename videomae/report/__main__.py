@@ -43,10 +43,10 @@ def report(config: ReportConfig) -> None:
     from videomae.report.summary import (
         COLUMNS,
         PRETRAINING_COLUMNS,
+        fitted,
         markdown,
         pretraining_rows,
         rows,
-        without_empty,
     )
     from videomae.run.checks import check_place, require
     from videomae.run.environment import commit
@@ -65,7 +65,7 @@ def report(config: ReportConfig) -> None:
 
     table = rows([run for run in asked if not run.is_pretraining])
     pretraining_table = pretraining_rows([run for run in runs if run.is_pretraining])
-    tables = [markdown(*without_empty(COLUMNS, table))] if table else []
+    tables = [markdown(*fitted(COLUMNS, table))] if table else []
     if pretraining_table:
         tables.append(markdown(PRETRAINING_COLUMNS, pretraining_table))
     tell("\n".join(tables).removesuffix("\n"))

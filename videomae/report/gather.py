@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +86,8 @@ class RunRecord:
     progress: str = ""
     """Progress of the training in words: its state, step and epoch."""
     ended_early: bool = False
-    """Whether max_steps ended the training before its last epoch."""
+    """Whether max_steps ended the training before its last epoch; of an evaluation or a probe,
+    whether the training of its weights ended so or is not finished."""
     predictions: list[Prediction] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     """PNG pictures of figures/ that the report cannot draw from other files, by name."""
@@ -147,7 +148,9 @@ def read_run(directory: Path) -> RunRecord:
     _read_metrics(run)
     result = run.results[0] if run.results else None
     if result and result.splits:
-        _read_splits(run, result)
+        _read_splits(run, list(result.splits))
+    if result and not (run.trained or "chosen" in result.weights):
+        _read_source(run, result)
     if result and not (result.probe or result.headline or result.splits):
         _read_predictions(run, result)
         if not run.predictions:
@@ -162,9 +165,7 @@ def read_run(directory: Path) -> RunRecord:
 def chain(run: RunRecord) -> list[Path]:
     """Return the directories of the runs whose weights led to this run, the nearest first."""
     found: list[Path] = []
-    while (source := run.setting("weights")) and len(found) < LONGEST_CHAIN:
-        path = Path(str(source))
-        path = path.parent if path.name in (WEIGHTS, BEST_WEIGHTS) else path
+    while (path := _source(run)) and len(found) < LONGEST_CHAIN:
         if not holds_run(path):
             break
         found.append(path)
@@ -270,15 +271,51 @@ def _read_metrics(run: RunRecord) -> None:
     run.progress = f"{state}: step {rows[-1]['step']:,}{reached}"
 
 
-def _read_splits(run: RunRecord, result: Result) -> None:
-    """Note of a mean of splits that the run of one of them ended early."""
-    for number in result.splits:
-        split = RunRecord(run.directory / f"split{number}")
-        split.config = _mapping(split, CONFIG, plain_yaml)
-        _read_metrics(split)
+def _read_splits(run: RunRecord, numbers: Sequence[str]) -> None:
+    """Note of the runs of some splits which ended early, as the progress of all."""
+    ended = {}
+    for number in numbers:
+        split = _trained_run(run.directory / f"split{number}")
         if split.ended_early:
-            run.ended_early, run.progress = True, f"split {number} {split.progress}"
-            return
+            ended[number] = split
+    if len(ended) == 1:
+        ((number, split),) = ended.items()
+        run.progress = f"split {number} {split.progress}"
+    elif ended:
+        steps = dict.fromkeys(str(split.setting("max_steps")) for split in ended.values())
+        every = len(ended) == len(numbers)
+        which = "each split" if every else f"splits {', '.join(ended)}"
+        run.progress = f"{which} ended by max_steps={' or '.join(steps)}"
+    run.ended_early = bool(ended)
+
+
+def _read_source(run: RunRecord, result: Result) -> None:
+    """Note of an evaluation or a probe that the training of its weights did not come to its end."""
+    path = _source(run)
+    if path is None:
+        return
+    source = _trained_run(path)
+    if result.splits:
+        _read_splits(source, list(result.splits))
+    if source.ended_early or (source.progress and not source.finished):
+        run.ended_early, run.progress = True, f"the training of its weights: {source.progress}"
+
+
+def _trained_run(directory: Path) -> RunRecord:
+    """Return the config and the progress of a run; what is missing there is not told."""
+    run = RunRecord(directory)
+    run.config = _mapping(run, CONFIG, plain_yaml)
+    _read_metrics(run)
+    return run
+
+
+def _source(run: RunRecord) -> Path | None:
+    """Return the directory whose weights a run started from, or used; None: it has no weights."""
+    weights = run.setting("weights")
+    path = Path(str(weights))
+    if not weights:
+        return None
+    return path.parent if path.name in (WEIGHTS, BEST_WEIGHTS) else path
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videomae.config import FinetuneConfig, PretrainConfig
-from videomae.config.settings import all_settings
+from videomae.config import EvaluateConfig, FinetuneConfig, PretrainConfig, ProbeConfig
+from videomae.config.settings import all_settings, settings_in_use
 from videomae.evaluation.metrics import CLASSES_FOR_TOP5
 from videomae.pictures import html
 from videomae.report import images
@@ -17,7 +17,7 @@ from videomae.report.about import About, commits_of, origin_of, title_of
 from videomae.report.charts import charts_of
 from videomae.report.gather import RunRecord
 from videomae.report.plane import plane_of
-from videomae.report.predicted import Prediction
+from videomae.report.predicted import ClassProbability, Prediction
 from videomae.report.results import Result
 from videomae.report.samples import Sample
 from videomae.report.summary import (
@@ -25,8 +25,8 @@ from videomae.report.summary import (
     NUMBERS,
     PRETRAINING_COLUMNS,
     TableRow,
+    fitted,
     weights_of,
-    without_empty,
 )
 from videomae.run.text import redacted
 
@@ -39,6 +39,8 @@ MOST_WARNINGS = 50
 MOST_BAD = 200
 """Largest number of unreadable videos that are listed."""
 BAD_COLUMNS = ("list", "line", "path", "error")
+MOST_GUESSES = 3
+"""Largest number of classes that are listed below a test video."""
 THUMBNAIL = 112
 """Height of a frame on the page, in pixels."""
 
@@ -67,7 +69,7 @@ def page(
         for run in runs
     ]
     rowed = {row.run.directory.resolve() for row in (*table, *pretraining_table) if row.run}
-    columns, table = without_empty(COLUMNS, table)
+    columns, table = fitted(COLUMNS, table)
     return (
         html.environment("videomae.report")
         .get_template("page.html")
@@ -80,6 +82,9 @@ def page(
             columns=columns,
             numbers=NUMBERS,
             rows=[_row(row, anchors) for row in table],
+            of_top1=any(row.is_top1 for row in table),
+            intervals=any(row.result and row.result.interval for row in table),
+            means=any(row.result is None or row.result.splits for row in table if row.is_top1),
             pretraining_columns=PRETRAINING_COLUMNS,
             pretraining_rows=[_row(row, anchors) for row in pretraining_table],
             sections=sections,
@@ -214,6 +219,8 @@ def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[st
         if percent is not None:
             own = None if counts is None else (int(counts[label, label]), int(counts[label].sum()))
             found.append({"name": name, "percent": percent, "counts": own})
+    if not found:
+        return {}
     found.sort(key=lambda each: -float(each["percent"]))  # type: ignore[arg-type]
     if len(found) <= 2 * CLASSES:
         return {"all": found}
@@ -221,11 +228,24 @@ def _classes(result: Result | None, counts: NDArray[np.int64] | None) -> dict[st
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
+    guesses = sample.prediction.top[:MOST_GUESSES]
     return {
         "prediction": sample.prediction,
+        "guesses": _percent(guesses),
         "frames": [images.thumbnail(frame, THUMBNAIL) for frame in sample.frames],
         "error": sample.error,
     }
+
+
+def _percent(guesses: Sequence[ClassProbability]) -> list[tuple[str, str]]:
+    """Return names of classes and their probabilities in percent, with as many decimals, from one
+    to three, as tell different ones apart."""
+    different = len({guess.prob for guess in guesses})
+    for decimals in (1, 2, 3):
+        found = [(guess.name, f"{100 * guess.prob:.{decimals}f}") for guess in guesses]
+        if len({percent for _, percent in found}) == different:
+            break
+    return found
 
 
 def _sampled(run: RunRecord, samples: Sequence[Sample]) -> dict[str, int]:
@@ -241,10 +261,31 @@ def _sampled(run: RunRecord, samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
+def _quoted(run: RunRecord, result: Result | None) -> list[tuple[str, Any]]:
+    """Return the settings of a run that the page shows: those that its command uses."""
     settings = all_settings(PretrainConfig) + all_settings(FinetuneConfig)
-    quoted = dict.fromkeys(known.key for known in settings if known.rules.on_page)
-    facts = [(key, run.setting(key)) for key in quoted]
+    used = {known.key for known in settings_in_use(_command_of(run, result))}
+    found = {}
+    for known in settings:
+        value = run.setting(known.key)
+        unchanged = known.rules.new and value == known.field.default
+        if known.rules.on_page and known.key in used and not unchanged:
+            found[known.key] = value
+    return list(found.items())
+
+
+def _command_of(run: RunRecord, result: Result | None) -> type:
+    """Return the config class of the command that made a run."""
+    if run.is_pretraining:
+        return PretrainConfig
+    if result and result.probe:
+        return ProbeConfig
+    tuned = run.trained or (result is not None and "chosen" in result.weights)
+    return FinetuneConfig if tuned else EvaluateConfig
+
+
+def _facts(run: RunRecord, result: Result | None) -> list[tuple[str, str]]:
+    facts = _quoted(run, result)
     environment = run.environment
     facts += [(key, environment.get(key)) for key in ("commit", "device", "processes", "python")]
     versions = environment.get("versions")

@@ -29,6 +29,9 @@ PERPLEXITY = 30
 at most."""
 COMPONENTS = 50
 """Number of principal components that t-SNE sees, at most, as its authors advise."""
+TSNE_NAME = "t-SNE"
+CAVEAT = "Axes and the distances between far groups have no meaning."
+"""Note below a picture by t-SNE; of PCA it is not true."""
 MOST_NAMES = 25
 """Largest number of classes in the legend."""
 WIDTH, HEIGHT, MARGIN = 640, 440, 12
@@ -64,6 +67,7 @@ def plane_of(run: RunRecord) -> dict[str, Any]:
     return {
         "svg": _drawing(points, kept.labels, names, hues),
         "method": method,
+        "caveat": CAVEAT if method.startswith(TSNE_NAME) else "",
         "videos": len(points),
         "legend": [(names[label], round(hues[label])) for label in order],
         "classes": len(present),
@@ -87,7 +91,7 @@ def flattened(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
         else:
             perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
             tsne = TSNE(perplexity=perplexity, init="pca", random_state=0)
-            return tsne.fit_transform(components), f"t-SNE, perplexity {perplexity:.3g}"
+            return tsne.fit_transform(components), f"{TSNE_NAME}, perplexity {perplexity:.3g}"
     else:
         missing = ""
     share = 100 * (sizes[:2] ** 2).sum() / max((sizes**2).sum(), 1e-30)

@@ -1,13 +1,20 @@
 """The content of results.json, checked: accuracies, or what else a head was judged by."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any
 
 MAP, MAE = "mean_average_precision", "mean_absolute_error"
 HEADLINES = {MAP: "mean average precision, %", MAE: "mean absolute error"}
 """Results that are no accuracies, in words; those of others' heads go by their names."""
+MOST_METRICS = 50
+"""Largest number of metrics beside the headline that are read."""
+BESIDE_METRICS = frozenset(
+    ("views", "per_class", "per_value", "weights", "shared_with", "sha256", "splits")
+)
+"""Mappings of results.json that are no metrics of a head, or are read for themselves."""
 
 
 class NotOursError(ValueError):
@@ -42,6 +49,8 @@ class Result:
     """Test videos that are in another list of the run too, by its setting."""
     headline: tuple[str, float] | None = None
     """Name and value of the result, where it is no accuracy."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The other metrics of such a head, by name; those of a mapping as NAME: KEY."""
     per_value: dict[str, float] = field(default_factory=dict)
     """Mean absolute error of each number of a regression."""
     num_forgotten: int = 0
@@ -83,6 +92,7 @@ class Result:
                 splits={str(k): float(v["top1"]) for k, v in entry.get("splits", {}).items()},
                 shared={str(k): int(v) for k, v in entry.get("shared_with", {}).items()},
                 headline=headline,
+                metrics=dict(islice(_metrics(entry), 1, MOST_METRICS + 1)) if headline else {},
                 per_value={str(k): float(v) for k, v in entry.get("per_value", {}).items()},
                 num_forgotten=int(entry.get("num_forgotten", 0)),
             )
@@ -113,7 +123,21 @@ def _per_class(entry: Mapping[str, Any], headline: object) -> Mapping[str, Any]:
 def _headline(entry: Mapping[str, Any]) -> tuple[str, float] | None:
     """The first number of results that hold no accuracies; None: they do, or hold none at all."""
     name, value = next(iter(entry.items()), ("", ""))
-    if "top1" in entry or type(value) not in (int, float):
-        return None
-    number = float(value)
-    return (str(name), number) if math.isfinite(number) else None
+    return (str(name), float(value)) if "top1" not in entry and _is_finite(value) else None
+
+
+def _metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers that a head gave, the headline first: those before the counts of videos,
+    and those in mappings, which results.json holds last."""
+    for name, value in takewhile(lambda item: item[0] != "num_videos", entry.items()):
+        if _is_finite(value):
+            yield str(name), float(value)
+    for name, mapping in entry.items():
+        if isinstance(mapping, Mapping) and name not in BESIDE_METRICS:
+            for key, value in mapping.items():
+                if _is_finite(value):
+                    yield f"{name}: {key}", float(value)
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(float(value))  # type: ignore[arg-type]

@@ -32,7 +32,11 @@ NONE = "–"  # noqa: RUF001
 PRETRAINING_COLUMNS = ("pre-training", "loss", "k-NN top-1 %", "data", "model", "progress")
 
 
+RESULT = "result"
+"""Heading in place of that of the top-1 where not all results are one."""
 TOP1, TOP5 = (COLUMNS.index(name) for name in ("top-1 % (95 %)", "top-5 %"))
+MAY_BE_EMPTY = frozenset(("mean of classes %", "top-5 %"))
+"""Columns that a table leaves out where none of its rows has a value."""
 
 
 class TableRow(NamedTuple):
@@ -45,6 +49,8 @@ class TableRow(NamedTuple):
     run: RunRecord | None = None
     """Run of the row; None: the row is a mean of several."""
     result: Result | None = None
+    is_top1: bool = False
+    """Whether the row's result is a top-1 accuracy."""
 
 
 def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
@@ -75,7 +81,9 @@ def rows(runs: Sequence[RunRecord]) -> list[TableRow]:
                 remarks = tuple(_remarks(result, most[run.data]))
                 if run.ended_early:
                     remarks += (run.progress,)
-                table.append(TableRow(tuple(_cells(name, run, result)), remarks, run, result))
+                is_top1 = result.top1 is not None
+                own = tuple(_cells(name, run, result))
+                table.append(TableRow(own, remarks, run, result, is_top1))
         table += _mean(members)
     return table
 
@@ -152,7 +160,7 @@ def _mean(members: Sequence[tuple[RunRecord, Result | None]]) -> Iterator[TableR
             low, high = interval
             cells[TOP1] += f" ({low:.2f} to {high:.2f})"
     cells += [run.data.partition(", split ")[0], str(first.weights.get("chosen", "")), first.views]
-    yield TableRow((*cells, "", ""))
+    yield TableRow((*cells, "", ""), is_top1=first.top1 is not None)
 
 
 def _interval_of_splits(
@@ -188,17 +196,28 @@ def pretraining_rows(runs: Sequence[RunRecord]) -> list[TableRow]:
     return table
 
 
-def without_empty(
-    columns: Sequence[str], table: Sequence[TableRow]
-) -> tuple[list[str], list[TableRow]]:
-    """Return a table without a column top-5 that says nothing: no run has so many classes."""
+def fitted(columns: Sequence[str], table: Sequence[TableRow]) -> tuple[list[str], list[TableRow]]:
+    """Return the table of evaluations with columns that fit its rows.
+
+    A column of accuracies that no row has is left out. Where a result is no top-1, the column of
+    the top-1 becomes that of results, in which each has its name.
+    """
     kept = [
         place
         for place, name in enumerate(columns)
-        if name != COLUMNS[TOP5] or any(row.cells[place] != NONE for row in table)
+        if name not in MAY_BE_EMPTY or any(row.cells[place] not in ("", NONE) for row in table)
     ]
-    shorter = [row._replace(cells=tuple(row.cells[place] for place in kept)) for row in table]
-    return [columns[place] for place in kept], shorter
+    of_top1 = all(row.result.top1 is not None for row in table if row.result)
+    shorter = []
+    for row in table:
+        cells = list(row.cells)
+        if not of_top1 and row.is_top1:
+            cells[TOP1] = f"top-1 {cells[TOP1]}"
+        shorter.append(row._replace(cells=tuple(cells[place] for place in kept)))
+    names = [columns[place] for place in kept]
+    if not of_top1:
+        names[TOP1] = RESULT
+    return names, shorter
 
 
 def markdown(columns: Sequence[str], table: Sequence[TableRow]) -> str:
