@@ -24,7 +24,16 @@ STEP, SCHEDULE = "videomae/train/step.py", "videomae/train/schedule.py"
 LOSS, MAE, LAYERS = (f"videomae/model/{name}.py" for name in ("loss", "mae", "layers"))
 CURATE = {
     name: f"videomae/curate/{name}.py"
-    for name in ("cuts", "measuring", "picture", "rules", "scores", "selection", "subsets")
+    for name in (
+        "cuts",
+        "measuring",
+        "picture",
+        "rules",
+        "scores",
+        "selection",
+        "subsets",
+        "transnet",
+    )
 }
 METRICS = "videomae/evaluation/metrics.py"
 THROUGHPUT = "videomae/train/throughput.py"
@@ -406,6 +415,27 @@ MISTAKES = (
         "calm = index - last >= self.min_frames",
         "calm = index - last > self.min_frames",
         "curate/test_cuts.py::test_changes_become_cuts_as_in_the_library",
+    ),
+    Mistake(
+        "a scene ends before the first frame of a transition, which is still of it",
+        CURATE["transnet"],
+        "yield Cut(number + 1 if number else 0, begins=False)",
+        "yield Cut(number, begins=False)",
+        "curate/test_transnet.py::test_clips_are_the_scenes_of_the_authors_code",
+    ),
+    Mistake(
+        "the network is asked of frames that it was not meant to tell of",
+        CURATE["transnet"],
+        "scores[0, BEFORE : BEFORE + KNOWN, 0]",
+        "scores[0, :KNOWN, 0]",
+        "curate/test_transnet.py::test_probabilities_are_those_of_the_authors_code",
+    ),
+    Mistake(
+        "pictures at the end of a run are of forgotten videos, too",
+        "videomae/evaluation/attention.py",
+        "kept = clips.kept()",
+        "kept = np.arange(len(clips))",
+        "test_tombstones.py::test_the_pictures_at_the_end_of_a_run_are_of_videos_that_are_left",
     ),
     Mistake(
         "a clip leaves out its last frame",
