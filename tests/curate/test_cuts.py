@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.curate.footage import FPS, Image, edited, panned, render
@@ -39,6 +39,7 @@ def test_a_flash_is_no_scene_of_its_own() -> None:
     st.lists(st.sampled_from([0, 0, 0, 0, 0, 1]), min_size=1, max_size=200),
     st.integers(1, 20),
 )
+@example([0, 0, 0, 0, 0, 1], 5)  # as close as may be
 def test_changes_become_cuts_as_in_the_library(changes: list[int], min_frames: int) -> None:
     scenedetect = pytest.importorskip("scenedetect.detector")
     timecodes = pytest.importorskip("scenedetect.common")
