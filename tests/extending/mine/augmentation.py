@@ -13,7 +13,7 @@ from videomae.data.augment import Augmentation, draw_augmentation
 
 @dataclass(frozen=True)
 class Turned:
-    """A number of quarter turns, then the crop that the settings ask for."""
+    """A number of quarter turns, then the augmentation that the settings ask for."""
 
     turns: int
     crop: Augmentation
