@@ -172,7 +172,7 @@ class CutsConfig:
 
     method: CutMethod = setting(CutMethod.content, often=True)
     """How cuts are found. content: by the rules of PySceneDetect's ContentDetector; transnetv2: by
-    a network, which finds fades and dissolves too, and takes some ten times as long."""
+    a network, which finds fades and dissolves too, and takes some 15 times as long."""
     threshold: float = setting(27.0, above=0, below=255)
     """Mean change of hue, saturation and value between two frames from which there is a cut, for
     cuts.method=content."""
