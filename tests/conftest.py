@@ -1,9 +1,11 @@
 """What the tests share: real little videos, and configs composed as the commands compose them."""
 
+import gc
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hypothesis import settings
 
 from videomae.config import config_dir
-from videomae.run.schema import config_object, register
+from videomae.run.schema import COMMANDS, config_object, register
 
 settings.register_profile("without a clock", deadline=None)  # others may work beside the tests
 settings.load_profile("without a clock")
@@ -81,6 +84,15 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def schemas() -> Iterator[None]:
+    """Hydra copies all schemas in its store whenever it composes: those of a test leave with it."""
+    yield
+    for command in COMMANDS:
+        ConfigStore.instance().repo.pop(f"{command}_schema.yaml", None)
+    register.cache_clear()
+
+
 def composed(command: str, *overrides: str) -> Any:
     """The config object that `python -m videomae.COMMAND OVERRIDES` works with.
 
@@ -140,6 +152,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in files and not item.get_closest_marker("long"):
             item.add_marker(pytest.mark.quick)
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of collected tests hold stays: collections need not go through it again, in
+    this process or in one that decodes, where a page that they write to is a page that is copied.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -186,7 +186,7 @@ def test_pre_training_on_frames_that_are_not_square(videos: Path, tmp_path: Path
     assert load_model(run).features(torch.zeros(1, 3, 4, 16, 48)).shape == (1, 2 * 2 * 6, 32)
     picture = tmp_path / "picture.png"
     drawn = [f"weights={run}", f"video={videos / '0.mp4'}", f"output={picture}"]
-    assert call("reconstruct", *drawn) == 0
+    assert call("reconstruct", *drawn, pictures=True) == 0
     assert picture.stat().st_size > 1000
 
 

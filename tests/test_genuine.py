@@ -102,7 +102,10 @@ def test_from_the_download_to_the_number_without_a_bad_file(
     assert call("scan", f"list={train}", f"root={mini.videos}", f"out={out}") == 0
     assert (out / "clean.txt").read_text() == train.read_text()
     data = (f"data.prepared={lists}", *(["data.split=1"] if (1, "train") in mini.counts else []))
-    assert call("finetune", *TRAINING, "weights=scratch", *data, f"output_dir={run}") == 0
+    assert (
+        call("finetune", *TRAINING, "weights=scratch", *data, f"output_dir={run}", pictures=True)
+        == 0
+    )
     views = ("data.segments=2", "data.crops=3")
     done = tmp_path / "evaluation"
     assert call("evaluate", *TRAINING, *views, *data, f"weights={run}", f"output_dir={done}") == 0

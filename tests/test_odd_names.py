@@ -76,7 +76,7 @@ def test_an_odd_name_on_line_1_is_a_bad_file(
     label = " 0" if command in ("finetune", "evaluate", "probe") else ""
     lines = [ODD[odd] + label, *(f"{number}.mp4{label}" for number in range(5))]
     source = write_list(root.parent / "list.txt", lines)
-    assert call(command, *overrides(command, root, source)) == 0
+    assert call(command, *overrides(command, root, source), pictures=True) == 0
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -160,5 +160,5 @@ def test_a_video_whose_picture_can_have_no_name_is_predicted(
     (root / name).symlink_to(root / "0.mp4")
     weights = classifier(root.parent / "weights.safetensors")
     given = [f"weights={weights}", f"video={root / name}", "sheet=sheets", "output=out.json"]
-    assert call("predict", *given, "run=debug") == 0
+    assert call("predict", *given, "run=debug", pictures=True) == 0
     assert "no file can have the name of its picture" in capsys.readouterr().err

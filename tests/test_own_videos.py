@@ -35,14 +35,16 @@ def test_from_a_folder_to_predictions_and_a_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my videos").symlink_to(clips)
-    assert call("pretrain", "data.videos=my videos", *SHORT) == 0
+    assert call("pretrain", "data.videos=my videos", *SHORT, pictures=True) == 0
     said = capsys.readouterr().err
     assert said.index("left out: run/cut off.mp4: cannot be opened") < said.index("step 1/3")
     assert "a GPU would take vit_base" in " ".join(said.split())
     given = ("data.videos=my videos", "weights=outputs/pretrain")
-    assert call("finetune", *given, *SHORT, "data.segments=1", "data.crops=1") == 0
+    assert call("finetune", *given, *SHORT, "data.segments=1", "data.crops=1", pictures=True) == 0
     new = "my videos/jump"
-    assert call("predict", "weights=outputs/finetune", f"video={new}", "run=debug") == 0
+    assert (
+        call("predict", "weights=outputs/finetune", f"video={new}", "run=debug", pictures=True) == 0
+    )
     assert call("report", "runs=outputs/*", "out=outputs/report") == 0
     assert (tmp_path / "outputs/report/report.html").is_file()
     predicted = json.loads((tmp_path / "predictions.json").read_text())

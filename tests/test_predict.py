@@ -52,9 +52,9 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return classifier(tmp_path / "weights.safetensors")
 
 
-def predicted(*overrides: str) -> list[dict[str, Any]]:
+def predicted(*overrides: str, pictures: bool = False) -> list[dict[str, Any]]:
     """The videos of predictions.json after a run that succeeds."""
-    assert call("predict", "run=debug", *overrides) == 0
+    assert call("predict", "run=debug", *overrides, pictures=pictures) == 0
     return json.loads(Path("predictions.json").read_text())["videos"]
 
 
@@ -170,13 +170,14 @@ def test_a_video_shorter_than_a_clip_is_classified(weights: Path, tmp_path: Path
 
 def test_sheets_show_the_frames_that_were_seen(weights: Path, videos: Path, tmp_path: Path) -> None:
     video = videos / "0.mp4"
-    predicted(f"weights={weights}", f"video={video}", "segments=2", "crops=1", "sheet=one.png")
+    given = (f"weights={weights}", "crops=1")
+    predicted(*given, f"video={video}", "segments=2", "sheet=one.png", pictures=True)
     picture = matplotlib.image.imread("one.png")
     assert picture.shape[1] > picture.shape[0] > 100
     (tmp_path / "two" / "deep").mkdir(parents=True)
     for name in ("a.mp4", "deep/$^{b.mp4"):  # no formula
         (tmp_path / "two" / name).write_bytes(video.read_bytes())
-    predicted(f"weights={weights}", "video=two", "segments=1", "crops=1", "sheet=sheets")
+    predicted(*given, "video=two", "segments=1", "sheet=sheets", pictures=True)
     assert Path("sheets/a.mp4.png").is_file()
     assert Path("sheets/deep/$^{b.mp4.png").is_file()
 

@@ -282,7 +282,7 @@ def test_python_reconstructs_as_the_command_does(place: Path) -> None:
     assert model.class_names is None
     words = ("mask_ratio=0.5", "mask_kind=random", "seed=3", "output_dir=d", "output=r.png")
     given = ("weights=pretrained.safetensors", "video=videos/2.mp4", "run=debug")
-    assert call("reconstruct", *given, *words) == 0
+    assert call("reconstruct", *given, *words, pictures=True) == 0
     found = model.reconstruct("videos/2.mp4", mask_ratio=0.5, mask_kind="random", seed=3)
     assert found._repr_png_() == Path("d/r.png").read_bytes()
     hidden = (found.masked != found.original).any(-1)

@@ -212,8 +212,12 @@ def with_everything(corpus: tuple[Path, Path]) -> Path:
     return out
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
-    corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    corpus: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    every: int,
 ) -> None:
     """What it forgets is a video of two names, one that is a test video too, and a single clip."""
     monkeypatch.setattr("videomae.curate.overview.charts", lambda corpus: [])  # they take long
@@ -230,7 +234,7 @@ def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
     straight, changes = files_of(out), killer.count
     assert changes > 30
     assert "forgetting.json" not in straight
-    for last in range(1, changes):
+    for last in range(1, changes, every):
         shutil.rmtree(out)
         shutil.copytree(saved, out)
         killer.after(last)

@@ -68,7 +68,7 @@ def test_processes_do_not_share_python_objects(many: list[Clip]) -> None:
 
 def test_decoding_keeps_nothing(videos: Path) -> None:
     """Neither the process that decodes nor the one that trains grows by what it has seen."""
-    batch, warm, steps = 8, 60, 200
+    batch, warm, steps = 8, 40, 100
     clips = [Clip(f"{number % 12}.mp4", number + 1) for number in range(batch * (warm + steps))]
     dataset = TrainingClips(clips, replace(DATA, root=str(videos)), AUGMENT, MASKING, seed=0)
     order = TrainingOrder(len(clips), batch, seed=0)
@@ -84,7 +84,7 @@ def test_decoding_keeps_nothing(videos: Path) -> None:
         next(batches)
     after = private_mb(worker), private_mb()
     batches.close()
-    # 1,536 videos of 110 kB decoded, 12 kB a view
+    # 736 videos of 110 kB decoded, 12 kB a view
     assert after[0] - before[0] < 10
     assert after[1] - before[1] < 10
 
@@ -116,4 +116,4 @@ def test_a_video_that_is_left_half_way_keeps_nothing(decoder: str, videos: Path)
         return allocated()
 
     before = read(100)
-    assert read(400) - before < 400 * 50
+    assert read(300) - before < 300 * 50
