@@ -162,6 +162,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Else libraries report at the end that their objects are still there."""
+    gc.unfreeze()
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many genuine clips were read as ffmpeg reads them, or why none was tried."""
     tried = [

@@ -38,10 +38,10 @@ SEED = 1
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    """A mutation for every third target of each kind, some attacks, and all that is planted."""
+    """A mutation for every fourth target of each kind, some attacks, and all that is planted."""
     counts = {kind: sum(target.kind == kind for target in TARGETS) for kind in KINDS}
-    cases = [Case(kind, number) for kind in KINDS for number in range(0, counts[kind], 3)]
-    cases += all_attacks()[::24]
+    cases = [Case(kind, number) for kind in KINDS for number in range(0, counts[kind], 4)]
+    cases += all_attacks()[::36]
     cases += [Case("planted", -1 - number) for number in range(len(WAYS))]
     found = campaign.run(cases, tmp_path_factory.mktemp("fuzzing"), SEED, workers=2)
     assert len(found) == len(cases)
