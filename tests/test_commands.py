@@ -21,8 +21,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -76,6 +78,8 @@ def call(command: str, *overrides: str, pictures: bool = False) -> int:
     """
     module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
+        if not {"-m", "--multirun"} & {*overrides}:  # else all is composed twice, to look
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
         if not pictures:
             patch.setattr(figures, "_write", lambda _, place: BLANK.save(place, "png"))
         root = logging.getLogger()

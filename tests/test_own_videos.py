@@ -131,7 +131,7 @@ def test_one_video_can_be_pre_trained_on(clips: Path, tmp_path: Path) -> None:
     assert call("pretrain", *given, *SHORT) == 0
 
 
-@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize("good", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_of_two_processes_one_scans_and_the_other_waits(
     clips: Path, tmp_path: Path, good: bool
 ) -> None:

@@ -148,6 +148,7 @@ def test_the_data_path_is_timed_on_ones_own_list(
     assert "cores per GPU for vit_base at 100 clips/s" in said
 
 
+@pytest.mark.soak
 def test_damaged_videos_go_through_everything_that_reads_videos(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

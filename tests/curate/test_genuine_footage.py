@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed"),
 ]
 CLIPS = (*UCF101, *KINETICS)
-EDITED = (UCF101[1], KINETICS[1])
+EDITED = (UCF101[1], pytest.param(KINETICS[1], marks=pytest.mark.soak))
 FAST = ("-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
 
 

@@ -36,32 +36,34 @@ NOTICED = {
 SEED = 1
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    """A mutation for every fourth target of each kind, some attacks, and all that is planted."""
-    counts = {kind: sum(target.kind == kind for target in TARGETS) for kind in KINDS}
-    cases = [Case(kind, number) for kind in KINDS for number in range(0, counts[kind], 4)]
-    cases += all_attacks()[::36]
-    cases += [Case("planted", -1 - number) for number in range(len(WAYS))]
-    found = campaign.run(cases, tmp_path_factory.mktemp("fuzzing"), SEED, workers=2)
+def rows(cases: list[Case], folder: Path) -> list[Row]:
+    """The answers to cases, one each."""
+    found = campaign.run(cases, folder, SEED, workers=2)
     assert len(found) == len(cases)
     return found
 
 
 @pytest.mark.long
-def test_mutated_and_hostile_files_are_right_refused_by_name_or_bad(rows: list[Row]) -> None:
-    """scripts/soak.py fuzz does many more."""
-    genuine = [row for row in rows if row.case.kind != "planted"]
-    failed = [told(row, SEED) for row in genuine if row.answer.failed]
+def test_mutated_and_hostile_files_are_right_refused_by_name_or_bad(tmp_path: Path) -> None:
+    """A mutation for every fourth target of each kind, and some attacks.
+
+    scripts/soak.py fuzz does many more.
+    """
+    counts = {kind: sum(target.kind == kind for target in TARGETS) for kind in KINDS}
+    cases = [Case(kind, number) for kind in KINDS for number in range(0, counts[kind], 4)]
+    found = rows([*cases, *all_attacks()[::36]], tmp_path)
+    failed = [told(row, SEED) for row in found if row.answer.failed]
     assert not failed, "\n".join(failed)
-    assert {row.answer.outcome for row in genuine} == set(OUTCOMES)
-    assert {row.case.kind for row in genuine} == set(KINDS)
-    assert all(row.watched for row in genuine) == watch.available()
+    assert {row.answer.outcome for row in found} == set(OUTCOMES)
+    assert {row.case.kind for row in found} == set(KINDS)
+    assert all(row.watched for row in found) == watch.available()
 
 
 @pytest.mark.long
-def test_what_goes_wrong_is_noticed(rows: list[Row]) -> None:
-    found = {row.case.target.name: row.answer for row in rows if row.case.kind == "planted"}
+@pytest.mark.soak
+def test_what_goes_wrong_is_noticed(tmp_path: Path) -> None:
+    cases = [Case("planted", -1 - number) for number in range(len(WAYS))]
+    found = {row.case.target.name: row.answer for row in rows(cases, tmp_path)}
     expected = dict(NOTICED)
     if watch.available():
         assert "AF_INET" in found["call"].detail  # strace sees it, too

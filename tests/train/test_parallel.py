@@ -239,7 +239,11 @@ def test_sharded_processes_compute_in_float8_like_one(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("settings", [["fsdp"], ["hsdp", "run.shards=2"]], ids=["fsdp", "hsdp"])
+@pytest.mark.parametrize(
+    "settings",
+    [["fsdp"], pytest.param(["hsdp", "run.shards=2"], marks=pytest.mark.soak)],
+    ids=["fsdp", "hsdp"],
+)
 def test_sharded_processes_finetune_and_evaluate_like_one(
     videos: Path, lists: Path, tmp_path: Path, settings: list[str]
 ) -> None:
