@@ -11,4 +11,4 @@ source "$(dirname "$0")/environment.sh" dev
 ruff format --check .
 ruff check .
 mypy
-pytest -n 4 --dist loadfile --no-loadscope-reorder "$@"
+pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"

@@ -144,7 +144,7 @@ def run_command(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of QUICK, and put files that take long first, so that none is left alone at
-    the end of what two processes do.
+    the end of what several processes do.
     """
     long = Counter(item.path for item in items if item.get_closest_marker("long"))
     items.sort(key=lambda item: -long[item.path])

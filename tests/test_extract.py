@@ -22,6 +22,7 @@ from tests.miniatures import odd_folder
 from tests.test_commands import call
 from tests.test_predict import CLIP, MODEL, classifier, encoder_of_pretraining
 from tests.train import json_lines
+from tests.train.processes import Job, in_processes
 from videomae.config import ClipConfig
 from videomae.data.augment import evaluation_crops
 from videomae.data.sliding_windows import window_starts
@@ -207,10 +208,7 @@ def test_a_killed_run_leaves_whole_files_and_is_gone_on_with(
 @pytest.mark.long
 def test_two_processes_share_the_list(weights: Path, videos: Path) -> None:
     given = ("run=debug", "run.sharding=ddp", f"weights={weights}", f"video={videos}")
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    process = launch(*torchrun, "-m", "videomae.extract", *given, "output_dir=out")
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    assert in_processes(2, Job("extract", [*given, f"output_dir={Path.cwd() / 'out'}"])) == [0, 0]
     rows = json_lines(Path("out/manifest.jsonl"))
     assert [row["path"] for row in rows] == sorted(f"{number}.mp4" for number in range(12))
     assert [path.name for path in Path("out").glob("manifest*")] == ["manifest.jsonl"]

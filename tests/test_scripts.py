@@ -46,16 +46,16 @@ def main_of(name: str, *arguments: object) -> None:
     assert not status
 
 
-def test_a_step_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stage", ["pretrain", pytest.param("finetune", marks=pytest.mark.soak)])
+def test_a_step_is_timed(capsys: pytest.CaptureFixture[str], stage: str) -> None:
     few = ("--variants", "plain", "eager", "fastest", "math", "--steps", 1)
     small = ("--model", "vit_tiny", "--size", 32, "--batch", 2)
-    for stage in ("pretrain", "finetune"):
-        main_of("bench_step", *small, *few, "--stage", stage)
-        said = capsys.readouterr().out
-        assert len(re.findall(r"^\| \w+ \| [\d.]+ \| [\d.]+ \| [\d.]+ ", said, re.MULTILINE)) == 4
-        assert re.search(
-            r"^- encoder, \d+ tokens, 4 heads of 32: .*flash [\d.]+ ms", said, re.MULTILINE
-        )
+    main_of("bench_step", *small, *few, "--stage", stage)
+    said = capsys.readouterr().out
+    assert len(re.findall(r"^\| \w+ \| [\d.]+ \| [\d.]+ \| [\d.]+ ", said, re.MULTILINE)) == 4
+    assert re.search(
+        r"^- encoder, \d+ tokens, 4 heads of 32: .*flash [\d.]+ ms", said, re.MULTILINE
+    )
 
 
 def test_measuring_is_timed_against_decoding(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,14 +82,19 @@ REFUSED = (
 )
 
 
-def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(tmp_path: Path) -> None:
-    """Every part, compiling among them; each leaves its table."""
-    arguments = ["--self-test", "--out", str(tmp_path)]
+PARTS = ("crashes", "attention", "gemm", "step", "profile", "compare", "vitb", "finetune")
+
+
+@pytest.mark.parametrize("parts", [PARTS[:3], pytest.param(PARTS, marks=pytest.mark.soak)], ids=len)
+def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    """Compiling among it; each part leaves its table."""
+    arguments = ["--self-test", "--out", str(tmp_path), "--part", *parts]
     program = BARE.format(refused=REFUSED, scripts=str(SCRIPTS), arguments=arguments)
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
-    parts = ("crashes", "attention", "gemm", "step", "profile", "compare", "vitb", "finetune")
     rows = {part: json.loads((tmp_path / f"{part}.json").read_text())["rows"] for part in parts}
     assert all(rows.values())
     for part in parts:
@@ -99,6 +104,8 @@ def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(tmp_path: 
     wanted = ["steps: eager", "steps: padded", "fine-tuning, mixed", "a picture in bf16"]
     for what in [*wanted, *(["steps: all"] if compiler else [])]:
         assert results[what].startswith("works"), (what, results[what])
+    if parts != PARTS:
+        return
     same = {row["way"]: row["result"] for row in rows["compare"] if "way" in row}
     for way in ("padded", "compiled", "flash", "as VideoMAE V2"):
         assert same[way] == "same", (way, same)

@@ -162,6 +162,7 @@ def test_a_cluster_whose_head_dies_ends_the_command(corpus: Path, nodes: Cluster
     assert not (corpus / "ended/measured/ray").exists()
 
 
+@pytest.mark.soak
 def test_a_ray_of_its_own_is_started_and_ended(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
         own = os.environ | {"RAY_TMPDIR": place}

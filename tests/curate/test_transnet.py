@@ -66,7 +66,7 @@ def scenes_of_the_authors(says: Any) -> list[Range]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("count", [3, KNOWN, 2 * KNOWN + 1])
+@pytest.mark.parametrize("count", [3, KNOWN, pytest.param(2 * KNOWN + 1, marks=pytest.mark.soak)])
 def test_probabilities_are_those_of_the_authors_code(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

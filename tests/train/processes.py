@@ -24,6 +24,7 @@ from tests.cuda_rules import cuda_rules
 from tests.train import step_of, train
 from videomae.config import ConfigError
 from videomae.evaluate import evaluate
+from videomae.extract import extract
 from videomae.finetune import finetune
 from videomae.pretrain import pretrain
 from videomae.probe import probe
@@ -60,6 +61,7 @@ class Job(NamedTuple):
             trainer.train_step = self.stopping_step
         config = composed(self.command, *self.overrides)
         commands: dict[str, Callable[[Any], object]] = {"evaluate": evaluate, "probe": probe}
+        commands["extract"] = extract
         drawing = {"pretrain": pretrain, "finetune": finetune} if self.rules else {}
         try:
             with cuda_rules() if self.rules else nullcontext():

@@ -82,7 +82,11 @@ def test_a_run_saves_by_the_minute_and_learns_the_same(videos: Path, tmp_path: P
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", [Way("ddp", 2, "torch"), Way("hsdp", 4, "torch")], ids=str)
+@pytest.mark.parametrize(
+    "way",
+    [Way("ddp", 2, "torch"), pytest.param(Way("hsdp", 4, "torch"), marks=pytest.mark.soak)],
+    ids=str,
+)
 def test_processes_save_by_one_clock_add_up_in_16_bits_and_hash_what_they_wrote(
     videos: Path, tmp_path: Path, way: Way
 ) -> None:

@@ -188,15 +188,16 @@ def test_two_processes_finetune_and_two_or_three_evaluate_like_one(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
-    videos: Path, lists: Path, tmp_path: Path
+    videos: Path, lists: Path, tmp_path: Path, compiled: bool
 ) -> None:
     """A run in two processes, then four, then two, then one, each sharing the model otherwise."""
     overrides = pretrain_overrides(videos, lists)
     one, shared = tmp_path / "one", tmp_path / "shared"
     train(composed("pretrain", *overrides, f"output_dir={one}"))
     here = [*overrides, f"output_dir={shared}", "resume=auto"]
-    compiled = ["run.compile=true"] * (shutil.which("g++") is not None)
+    compile_it = ["run.compile=true"] * (compiled and shutil.which("g++") is not None)
     background = ("run.background_checkpoints=true", "run.checkpoint_every=1")
     legs = [
         (
@@ -205,7 +206,7 @@ def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
             "max_steps=2",
             "run.recompute=full",
             "run.image_every=1",
-            *compiled,
+            *compile_it,
         ),
         (4, "run.sharding=hsdp", "run.shards=2", "max_steps=4", *background),
         (2, "run.sharding=ddp", "max_steps=5", "run.recompute=selective"),
@@ -225,6 +226,7 @@ def test_sharded_processes_pretrain_like_one_and_go_on_as_others(
 
 
 @pytest.mark.long
+@pytest.mark.soak
 def test_sharded_processes_compute_in_float8_like_one(
     videos: Path, lists: Path, tmp_path: Path
 ) -> None:

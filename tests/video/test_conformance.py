@@ -87,6 +87,7 @@ def test_a_damaged_file_is_called_damaged(verdicts: dict[str, Verdict], name: st
 
 
 @needs_ffmpeg
+@pytest.mark.soak
 @pytest.mark.parametrize("reader", OTHERS)
 def test_other_decoders_differ_where_the_limits_say_so(reader: str, tmp_path: Path) -> None:
     """Where one has learned to read such files, the limits are to say so."""
