@@ -157,9 +157,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What thousands of collected tests hold stays: collections need not go through it again, in
     this process or in one that decodes, where a page that they write to is a page that is copied.
+    The commands of one process make so much that it would collect all the time.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_unconfigure() -> None:

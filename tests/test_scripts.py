@@ -133,6 +133,7 @@ def test_the_plain_step_computes_the_same() -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.soak
 def test_a_long_list_is_timed_and_weighed() -> None:
     """In a process of its own: its memory is what is weighed."""
     command = [sys.executable, str(SCRIPTS / "bench_list.py"), "--clips", "2000", "--workers", "2"]

@@ -99,6 +99,7 @@ def dissolved() -> Iterator[Image]:
 
 
 @pytest.mark.long
+@pytest.mark.soak
 def test_a_dissolve_is_found_and_belongs_to_no_clip(tmp_path: Path) -> None:
     video = render(tmp_path / "raw/v.mp4", dissolved())
     assert [row["start_frame"] for row in clips_of(video, SETTINGS)] == [0, 120 + DISSOLVE]
