@@ -25,6 +25,7 @@ from videomae.config import (
 )
 from videomae.data.mix import block_of, group_of
 from videomae.model.presets import preset
+from videomae.run.composing import config_for
 from videomae.run.schema import COMMANDS
 from videomae.train.recipes import exps, plan_of, read_header
 
@@ -551,3 +552,10 @@ def test_the_rates_are_those_of_the_authors_logs(subtests: pytest.Subtests) -> N
                 steps = range(epoch * num_steps + 1, (epoch + 1) * num_steps + 1)
                 mean = sum(map(plan.lr, steps)) / num_steps
                 assert (mean, mean * embedding) == pytest.approx(rates, rel=1e-4)
+
+
+def test_the_tests_compose_what_a_command_composes() -> None:
+    """Else most of them would try settings that no command has."""
+    words = ("+exp=ucf101", "model=vit_tiny", "model.depth=3", "run=debug", "data.segments=2")
+    more = ("weights=scratch", "optim.lr=1e-3", "data.root=/b", "data.class_names=null")
+    assert composed("finetune", *words, *more) == config_for("finetune", [*words, *more])
