@@ -85,11 +85,15 @@ REFUSED = (
 PARTS = ("crashes", "attention", "gemm", "step", "profile", "compare", "vitb", "finetune")
 
 
-@pytest.mark.parametrize("parts", [PARTS[:3], pytest.param(PARTS, marks=pytest.mark.soak)], ids=len)
+@pytest.mark.parametrize(
+    "parts",
+    [("attention", "gemm", "step"), pytest.param(PARTS, marks=pytest.mark.soak)],  # one compiles
+    ids=len,
+)
 def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(
     tmp_path: Path, parts: tuple[str, ...]
 ) -> None:
-    """Compiling among it; each part leaves its table."""
+    """Each part leaves its table."""
     arguments = ["--self-test", "--out", str(tmp_path), "--part", *parts]
     program = BARE.format(refused=REFUSED, scripts=str(SCRIPTS), arguments=arguments)
     command = [sys.executable, "-c", program]
@@ -99,19 +103,19 @@ def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(
     assert all(rows.values())
     for part in parts:
         assert (tmp_path / f"{part}.md").read_text() in done.stdout
+    timed = [row for row in rows["step"] if "ms" in row]
+    assert len(timed) == len(rows["step"]) == 10
+    if parts != PARTS:
+        return
     results = {row["what"]: row["result"] for row in rows["crashes"]}
     compiler = shutil.which("g++") is not None
     wanted = ["steps: eager", "steps: padded", "fine-tuning, mixed", "a picture in bf16"]
     for what in [*wanted, *(["steps: all"] if compiler else [])]:
         assert results[what].startswith("works"), (what, results[what])
-    if parts != PARTS:
-        return
     same = {row["way"]: row["result"] for row in rows["compare"] if "way" in row}
     for way in ("padded", "compiled", "flash", "as VideoMAE V2"):
         assert same[way] == "same", (way, same)
     assert same["copied plainly"] == "same bytes"
-    timed = [row for row in rows["step"] if "ms" in row]
-    assert len(timed) == len(rows["step"]) == 10
     assert {row["kind"] for row in rows["profile"]} >= {"matrix products", "all"}
 
 
