@@ -87,7 +87,8 @@ PARTS = ("crashes", "attention", "gemm", "step", "profile", "compare", "vitb", "
 
 @pytest.mark.parametrize(
     "parts",
-    [("attention", "gemm", "step"), pytest.param(PARTS, marks=pytest.mark.soak)],  # one compiles
+    # A new machine compiles headers for a minute before PyTorch can generate code, as crashes asks.
+    [("attention", "gemm", "step"), pytest.param(PARTS, marks=pytest.mark.soak)],
     ids=len,
 )
 def test_the_check_of_gpus_runs_where_there_is_little_else_than_torch(
