@@ -407,6 +407,7 @@ print(peak() - before, sum(p.nbytes for p in model.parameters()))
 
 
 @pytest.mark.long
+@pytest.mark.soak
 def test_a_big_file_is_never_held_twice(tmp_path: Path) -> None:
     """1.1 GB with its optimiser states: the model's size, and less than 300 MB beside it."""
     clip = ClipConfig(16, 4, 224)

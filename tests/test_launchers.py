@@ -138,19 +138,21 @@ def test_without_a_gpu_the_number_of_processes_is_asked_for(script: str) -> None
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_process_that_is_killed_is_started_again(
     overrides: list[str],
     undisturbed: list[float],
     launched: list[subprocess.Popen[str]],
     tmp_path: Path,
+    count: int,
 ) -> None:
     often = "run.checkpoint_every=10"
-    run = launch("one_node.sh", *overrides, often, f"output_dir={tmp_path}", PROCESSES="2")
+    run = launch("one_node.sh", *overrides, often, f"output_dir={tmp_path}", PROCESSES=str(count))
     launched.append(run)
     wait_for("15 steps", lambda: num_lines(tmp_path / "metrics.jsonl") >= 15)
     ranks = processes_of(run)
-    assert len(ranks) == 2
-    os.kill(ranks[1], signal.SIGKILL)
+    assert len(ranks) == count
+    os.kill(ranks[-1], signal.SIGKILL)
     _, said = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, said[-2000:]
     assert "Signal 9 (SIGKILL) received by PID" in said or "exitcode: -9" in said
@@ -198,15 +200,16 @@ def start_now(job: str) -> None:
 
 @under_slurm
 @pytest.mark.long
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_job_that_is_asked_to_stop_goes_back_into_the_queue_and_on(
-    overrides: list[str], undisturbed: list[float], tmp_path: Path
+    overrides: list[str], undisturbed: list[float], tmp_path: Path, count: int
 ) -> None:
     output = tmp_path / "run"
     script = [str(SCRIPTS / "slurm.sh"), "pretrain", *overrides, f"output_dir={output}"]
     job = subprocess.run(
         ["sbatch", "--parsable", *script],
         cwd=tmp_path,
-        env=environment(PROCESSES="2"),
+        env=environment(PROCESSES=str(count)),
         capture_output=True,
         text=True,
         check=True,

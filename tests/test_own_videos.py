@@ -1,17 +1,15 @@
 """The first walk: from a folder of one's own videos to predictions and a page, in four commands."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import ROOT, write_video
+from tests.conftest import write_video
 from tests.test_commands import call
+from tests.train.processes import Job, in_processes
 
 SHORT = ("run=debug", "max_steps=3")
 """What makes a training a matter of seconds."""
@@ -131,28 +129,19 @@ def test_one_video_can_be_pre_trained_on(clips: Path, tmp_path: Path) -> None:
     assert call("pretrain", *given, *SHORT) == 0
 
 
-@pytest.mark.parametrize("good", [True, pytest.param(False, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("good", [True, False])
 def test_of_two_processes_one_scans_and_the_other_waits(
     clips: Path, tmp_path: Path, good: bool
 ) -> None:
     if not good:
         clips = clips / "run"
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     given = (f"data.videos={clips}", "weights=scratch", "output_dir=run", *SHORT)
     more = ("data.segments=1", "data.crops=1", "run.device=cpu")
-    ended = subprocess.run(
-        [sys.executable, *torchrun, "-m", "videomae.finetune", *given, *more],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    job = Job("finetune", [*given, *more], str(tmp_path / "said"), directory=str(tmp_path))
+    assert in_processes(2, job) == ([0, 0] if good else [1, 1])
+    said = [(tmp_path / f"said{rank}").read_text() for rank in (0, 1)]
     if good:
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stderr.count("scanning them") == 1
+        assert "".join(said).count("scanning them") == 1
         assert (tmp_path / "run/results.json").is_file()
     else:
-        assert ended.returncode != 0
-        assert "fine-tuning needs two classes" in ended.stderr
+        assert all("fine-tuning needs two classes" in each for each in said)

@@ -142,6 +142,7 @@ def test_a_node_that_is_killed_while_it_measures_costs_nothing(corpus: Path, two
     assert has_the_tables_of_local(corpus, "killed")
 
 
+@pytest.mark.soak
 def test_a_cluster_whose_head_dies_ends_the_command(corpus: Path, nodes: Cluster) -> None:
     """Ray waits a minute for it, in this test two seconds. The same command goes on elsewhere."""
     impatient = nodes.environment | {"RAY_gcs_rpc_server_reconnect_timeout_s": "2"}

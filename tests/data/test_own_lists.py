@@ -263,13 +263,23 @@ def test_a_fine_tuning_of_an_unchanged_folder_tests_on_the_videos_held_out_befor
         assert lines(first, part) == lines(second, part)
 
 
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two dozen videos that come to the two classes of `folder` later."""
+    root = tmp_path_factory.mktemp("later")
+    for name in "ab":
+        (root / name).mkdir()
+    for number in range(24):
+        write_video(root / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    return root
+
+
 @pytest.mark.parametrize("way", ["stays", "moved", "copied", "renamed"])
 def test_after_clips_were_added_no_video_that_pre_training_saw_is_tested_on(
-    folder: Path, tmp_path: Path, way: str
+    folder: Path, later: Path, tmp_path: Path, way: str
 ) -> None:
     first = made(folder, tmp_path / "first")
-    for number in range(24):
-        write_video(folder / "ab"[number % 2] / f"IMG_{number + 100}.mp4", seed=number + 100)
+    shutil.copytree(later, folder, dirs_exist_ok=True)
     unaware = made(folder, tmp_path / "unaware")
     assert lines(unaware, "test") & lines(first, "train"), "the names happen to show nothing"
     if way == "moved":

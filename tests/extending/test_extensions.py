@@ -97,7 +97,7 @@ def test_its_frames_are_those_of_the_file(place: Path, arrays: Path) -> None:
     np.testing.assert_array_equal(part.frames, expected[[2, 5]])
 
 
-@pytest.mark.parametrize("start", ["python -m", "videomae"])
+@pytest.mark.parametrize("start", [pytest.param("python -m", marks=pytest.mark.soak), "videomae"])
 def test_the_directory_where_a_command_is_started_is_looked_in(
     place: Path, arrays: Path, tmp_path_factory: pytest.TempPathFactory, start: str
 ) -> None:

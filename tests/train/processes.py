@@ -22,7 +22,6 @@ import torch
 from tests.conftest import composed
 from tests.cuda_rules import cuda_rules
 from tests.train import step_of, train
-from videomae.config import ConfigError
 from videomae.evaluate import evaluate
 from videomae.extract import extract
 from videomae.finetune import finetune
@@ -37,8 +36,8 @@ class Job(NamedTuple):
 
     command: str
     overrides: list[str]
-    error_file: str = ""
-    """Where a process writes a ConfigError, its rank added; if one hangs or dies, all it says."""
+    said: str = ""
+    """The file that a process writes its stderr to, its rank added."""
     stop_in: int = 0
     """The step in which process 1 gets a SIGTERM."""
     hang_in: int = 0
@@ -55,19 +54,16 @@ class Job(NamedTuple):
         os.environ.update(environment)
         os.chdir(self.directory)
         torch.set_num_threads(1)
-        if self.hang_in or self.kill_in:
-            os.dup2(os.open(self.error_file + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
+        if self.said:
+            os.dup2(os.open(self.said + environment["RANK"], os.O_CREAT | os.O_WRONLY), 2)
         if environment["RANK"] == "1":
             trainer.train_step = self.stopping_step
         config = composed(self.command, *self.overrides)
         commands: dict[str, Callable[[Any], object]] = {"evaluate": evaluate, "probe": probe}
         commands["extract"] = extract
         drawing = {"pretrain": pretrain, "finetune": finetune} if self.rules else {}
-        try:
-            with cuda_rules() if self.rules else nullcontext():
-                (commands | drawing).get(self.command, train)(config)
-        except ConfigError as error:
-            Path(self.error_file + environment["RANK"]).write_text(str(error))
+        with cuda_rules() if self.rules else nullcontext():
+            (commands | drawing).get(self.command, train)(config)
 
     def stopping_step(self, *args: Any) -> Any:
         if step_of(args) == self.stop_in:

@@ -17,19 +17,34 @@ from videomae.train.sharding import compile_blocks
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
 
+WAYS: list[tuple[type, list[str]]] = [
+    (pretraining, ["run.recompute=none"]),
+    (pretraining, ["run.recompute=selective", "run.attention=flash"]),
+    (pretraining, ["run.recompute=full"]),
+    (finetuning, ["run.recompute=full", "run.attention=math"]),
+]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("make", "settings"),
+    ("make", "settings", "backend"),
     [
-        (pretraining, ["run.recompute=none"]),
-        (pretraining, ["run.recompute=selective", "run.attention=flash"]),
-        (pretraining, ["run.recompute=full"]),
-        (finetuning, ["run.recompute=full", "run.attention=math"]),
+        *(
+            pytest.param(*way, "inductor", marks=pytest.mark.soak if number else ())
+            for number, way in enumerate(WAYS)
+        ),
+        *((*way, "aot_eager") for way in WAYS[1:]),  # compiles all but the C++, which takes long
     ],
 )
 def test_the_losses_are_those_of_a_run_that_is_not_compiled(
-    videos: Path, tmp_path: Path, make: type, settings: list[str]
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: type,
+    settings: list[str],
+    backend: str,
 ) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch._dynamo.reset()
     counters.clear()
     plain = train(make(videos, tmp_path / "plain"))

@@ -26,7 +26,7 @@ def test_runs_in_bf16_go_to_their_end_and_all_commands_take_their_weights(
     videos: Path, tmp_path: Path, way: Way
 ) -> None:
     pretrained, finetuned = train_both(videos, tmp_path, way)
-    use(videos, tmp_path, pretrained, finetuned, processes=2 if way.sharding == "fsdp" else 1)
+    use(videos, tmp_path, pretrained, finetuned, processes=2 if way.sharding == "ddp" else 1)
 
 
 @pytest.mark.long

@@ -102,7 +102,7 @@ def test_tensors_that_are_not_held_in_full_are_refused(
         loaded(path)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (2, 0)], ids=str)
+@pytest.mark.parametrize("shape", [(), pytest.param((3,), marks=pytest.mark.soak), (2, 0)], ids=str)
 @pytest.mark.parametrize("info", [CLASSIFIER, PRETRAINED], ids=lambda info: info.kind.name)
 def test_any_tensor_of_any_shape_is_refused(
     tmp_path: Path, info: WeightsInfo, shape: tuple[int, ...]

@@ -4,6 +4,7 @@ A page is one file, which asks for nothing else: its style sheet and its picture
 """
 
 import base64
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from videomae.run.text import escaped
 
 
+@cache
 def environment(package: str) -> Environment:
     """Return the templates of a package, which may include `style.css`, the style of all pages,
     and use the filter `breakable`."""
