@@ -144,4 +144,5 @@ def test_of_two_processes_one_scans_and_the_other_waits(
         assert "".join(said).count("scanning them") == 1
         assert (tmp_path / "run/results.json").is_file()
     else:
-        assert all("fine-tuning needs two classes" in each for each in said)
+        assert "fine-tuning needs two classes" in said[0]
+        assert "the main process could not make the lists, and says why" in said[1]
