@@ -10,5 +10,7 @@ source "$(dirname "$0")/environment.sh" dev
 
 ruff format --check .
 ruff check .
-mypy
+mypy &  # which keeps one core busy, while the tests are collected
+types=$!
 pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
+wait "$types" || { echo "mypy has found what it names above" >&2; exit 1; }

@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import settings
 from omegaconf import DictConfig
@@ -134,6 +135,19 @@ def _with_groups(directory: Path, command: str, chosen: tuple[str, ...]) -> Dict
     register(command)
     with initialize_config_dir(str(directory), version_base="1.3"):
         return compose(command, overrides=list(chosen))
+
+
+def compose_groups(command: str, words: list[str]) -> DictConfig:
+    """What hydra.compose makes, in a command, of the words that choose groups: composed once."""
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} | {"hydra.searchpath"}
+    chosen = (word for word in words if word.partition("=")[0].lstrip("+~") in groups)
+    places = str(GlobalHydra.instance().config_loader().get_search_path())
+    return _compose_groups(places, command, tuple(chosen))
+
+
+@cache
+def _compose_groups(_: str, command: str, words: tuple[str, ...]) -> DictConfig:
+    return compose(command, overrides=list(words))
 
 
 TINY = (  # a model that trains in milliseconds, on the clips of `videos`

@@ -30,7 +30,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import videomae
-from tests.conftest import composed, run_command, write_list, write_video
+from tests.conftest import compose_groups, composed, run_command, write_list, write_video
 from tests.train import (
     CLASSES,
     FINETUNE,
@@ -56,6 +56,7 @@ from videomae.run.directory import RunExistsError
 from videomae.run.files import sha256
 from videomae.run.overwrite import clear_run
 from videomae.run.schema import COMMANDS, schema
+from videomae.train import usual_rate
 from videomae.weights.formats import read_weights
 from videomae.weights.tensors import WeightsError
 from videomae.weights.weights import Kind, save_weights
@@ -74,7 +75,8 @@ def module_of(command: str) -> ModuleType:
 def call(command: str, *overrides: str, pictures: bool = False) -> int:
     """Run a command's main in this process, with hydra's own reading of the command line.
 
-    Without pictures all are composed and none is drawn, which takes longest in a tiny run.
+    Without pictures all are composed and none is drawn, which takes longest in a tiny run. What
+    usual_rate composes are groups of settings, from which the others change nothing.
     """
     module = module_of(command)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,6 +84,7 @@ def call(command: str, *overrides: str, pictures: bool = False) -> int:
             patch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
         if not pictures:
             patch.setattr(figures, "_write", lambda _, place: BLANK.save(place, "png"))
+        patch.setattr(usual_rate, "compose", compose_groups)
         root = logging.getLogger()
         patch.setattr(root, "handlers", root.handlers[:])  # Hydra leaves its own
         patch.setattr(sys, "argv", [str(module.__file__), *overrides])
