@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose
 
+from tests import test_commands
 from tests.conftest import composed, write_list
 from tests.test_commands import call
 from tests.train import json_lines
@@ -86,7 +88,10 @@ def test_a_rate_too_low_for_its_batch_is_told_at_the_start(
     assert not again
 
 
-def test_the_rate_of_an_exp_and_that_of_a_folder_are_known(clips: Coloured, tmp_path: Path) -> None:
+def test_the_rate_of_an_exp_and_that_of_a_folder_are_known(
+    clips: Coloured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_commands, "compose_groups", compose)  # of all words, as in a command
     words = ("+exp=demo_finetune", "max_steps=1", "data.class_names=null", "run=debug")
     found = told("finetune", tmp_path / "exp", clips, *words, "optim.global_batch=4")
     assert "+exp=demo_finetune, 0.001 with 32" in found["low_rate"]["text"]
