@@ -16,6 +16,8 @@ from make_demo_clips import photo_path
 from numpy.typing import NDArray
 from PIL import Image
 
+from videomae.video.container import ANY_TEXT
+
 Picture = NDArray[np.uint8]
 FPS = 25
 PHOTOS = (
@@ -186,7 +188,7 @@ def still(shot: Shot, size: tuple[int, int]) -> Iterator[Picture]:
 def decoded(file: str, start_s: float, seconds: float) -> list[Picture]:
     """Return a piece of genuine footage at 25 frames a second."""
     found: list[Picture] = []
-    with av.open(file, metadata_errors="replace") as container:
+    with av.open(file, **ANY_TEXT) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or FPS)
         for number, frame in enumerate(container.decode(stream)):

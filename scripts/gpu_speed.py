@@ -272,7 +272,7 @@ def profile(check: Check) -> None:
         for _ in range(3):
             stepper.step()
         kinds = [ProfilerActivity.CUDA if setup.cuda else ProfilerActivity.CPU]
-        with torch.profiler.profile(activities=kinds) as watched:
+        with torch.profiler.profile(activities=kinds, acc_events=True) as watched:
             took = [stepper.step() for _ in range(3)]
     finally:
         stepper.close()

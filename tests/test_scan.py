@@ -21,7 +21,7 @@ from tests.miniatures import FRAMES, write_clip, write_frames, write_lines
 from tests.test_commands import call
 from videomae.config import MAX_CLIP_BYTES, ConfigError, ScanConfig
 from videomae.run import worker_pool as programs
-from videomae.video.inspecting import VERSION, Job, inspect_all
+from videomae.video.inspecting import VERSION, Job, inspect_all, inspect_resumably
 from videomae.video.inspection import Inspection, inspect_frames, inspect_video
 from videomae.video.interface import DecodeError
 from videomae.video.pyav import PyAVVideo
@@ -468,3 +468,18 @@ def test_settings_that_cannot_work(setting: str) -> None:
 
 def test_what_is_not_known_is_null() -> None:
     assert Inspection(ok=False, error="missing") == inspect_video(Path("/no/video.mp4"))
+
+
+def test_a_video_on_which_the_decoder_crashed_is_read_again_by_a_later_scan(
+    tmp_path: Path,
+) -> None:
+    """Another version of a library may not crash."""
+    jobs = [Job(write_list(tmp_path / name, ["content"])) for name in ("a.mp4", "crash.mp4")]
+    progress = tmp_path / "progress.jsonl"
+    crashing = write_list(tmp_path / "crashing.py", [STAND_IN])
+    sound = write_list(tmp_path / "sound.py", [STAND_IN.replace('"crash" in', '"none" in')])
+    for program, expected in ((crashing, "decoder crashed (SIGSEGV)"), (sound, None)):
+        target = tmp_path / "program.py"
+        target.write_text(program.read_text(encoding="utf-8"), encoding="utf-8")
+        found = inspect_resumably(jobs, progress, 1, 60, [sys.executable, str(target)])
+        assert [found[job].error for job in jobs] == [None, expected]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.curate.footage import panned, render
+from videomae.config import UserError
 from videomae.run import worker_pool
 from videomae.run.worker_pool import run_all
 from videomae.video.inspecting import Job, inspect_all
@@ -31,6 +32,7 @@ def answer(number, hungry, most):
 serve(answer)
 """
 INSPECTION = """
+from videomae.config import UserError
 from videomae.run import worker_pool
 from videomae.video import inspection
 
@@ -98,3 +100,17 @@ def test_a_video_for_which_memory_does_not_suffice_is_not_called_damaged(tmp_pat
 
     found = inspect_video(render(tmp_path / "a.mp4", panned(0, 3)), refuse)
     assert found.error == "memory does not suffice to read it (as the limit does)"
+
+
+def test_a_program_that_cannot_start_is_an_error_that_says_why() -> None:
+    command = (sys.executable, "-c", "import a_package_that_is_missing")
+    with pytest.raises(UserError, match=r"cannot start \(ModuleNotFoundError.*a_package"):
+        list(run_all(command, [("first", []), ("second", [])], 2, 60))
+
+
+def test_an_exception_in_a_program_is_the_answer_and_costs_one_request() -> None:
+    program = PROGRAM.replace("return Answer(", "1 / (number - 1); return Answer(")
+    given = ((number, [number, False, 10**9]) for number in range(3))
+    found = dict(run_all((sys.executable, "-c", program), given, 1, 60))
+    assert found[1] == "decoder crashed (ZeroDivisionError: division by zero)"
+    assert all(isinstance(found[number], dict) for number in (0, 2))

@@ -24,6 +24,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.video.container import ANY_TEXT
+
 TIMEOUT_S = 300
 """No file of these takes so long: ffmpeg hangs."""
 
@@ -107,7 +109,7 @@ def _ask(path: Path, cache: Path, rgb: str, flags: tuple[str, ...]) -> Shown:
 def _best_stream(path: Path) -> tuple[int, str, tuple[str, ...]]:
     """The index of the stream, its pixel format, and the arguments that open the file."""
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **ANY_TEXT) as container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 raise OracleError("no video stream")

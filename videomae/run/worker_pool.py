@@ -14,12 +14,15 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from videomae.config import UserError
 
 K = TypeVar("K")
 Answer = dict[str, Any] | str
@@ -44,6 +47,8 @@ MOST_REQUESTS = 64
 decodes grows as it is cut up, until the limit of memory would hit a sound video."""
 SPENT = 75
 """Exit status of a program whose memory did not suffice for a request after others."""
+FAILED = 1
+"""Exit status of Python after an exception that nothing catches."""
 OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 """Signals that others send to a program; one that it causes itself, such as SIGSEGV, is not of
 them."""
@@ -108,6 +113,8 @@ def memory_limited(more: int) -> Iterator[None]:
 def serve(answer: Callable[..., Any], prepare: Callable[..., None] | None = None) -> None:
     """Answer requests, one JSON array a line of stdin, until stdin ends. Ctrl-C is ignored.
 
+    An exception in `answer` is the answer, as text, and ends this process.
+
     Args:
         answer: function of the entries of a request, whose last one is the limit of memory in
             bytes. It returns a dataclass, which is printed as one line of JSON.
@@ -122,11 +129,20 @@ def serve(answer: Callable[..., Any], prepare: Callable[..., None] | None = None
             if prepare is not None:
                 prepare(*request)
             limit_memory(request[-1] + OWN_BYTES)
-        found = answer(*request)
+        try:
+            found = answer(*request)
+        except Exception as error:
+            print(json.dumps(f"{CRASHED} ({_in_one_line(error)})"), flush=True)
+            sys.exit(FAILED)
         if getattr(found, "error", None) and _memory_left() < request[-1]:
             end_if_spent()  # FFmpeg also calls a video damaged where memory does not suffice
         print(json.dumps(asdict(found)), flush=True)
     requests_before = 0
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return the last line of the traceback of an exception."""
+    return " ".join(traceback.format_exception_only(error)[-1].split())
 
 
 def end_if_spent() -> None:
@@ -182,7 +198,7 @@ class Program(Generic[K]):
             self.requests.write(json.dumps(request).encode() + b"\n")
             self.requests.flush()
 
-    def answer(self) -> dict[str, Any] | None:
+    def answer(self) -> Answer | None:
         """Return the program's answer to its request; None if the program has died."""
         line = self.answers.readline()
         return json.loads(line) if line else None
@@ -203,13 +219,17 @@ def run_all(
     """Yield the key of every request and its answer, in the order of the answers.
 
     If a program that has answered other requests ends by itself, a fresh one is given its request:
-    what the others left behind, such as a heap that is cut up, may be the reason.
+    what the others left behind, such as a heap that is cut up, may be the reason. One that ends by
+    an exception before its first answer never answers any: what it needs is not installed.
 
     Args:
         command: command line of a program that answers requests, see `serve`.
         requests: key and content of each request.
         workers: number of processes.
         timeout_s: seconds that an answer may take; a program that takes longer is killed.
+
+    Raises:
+        UserError: the program cannot start.
     """
     waiting = iter(requests)
     running: dict[int, Program[K]] = {}
@@ -242,9 +262,12 @@ def run_all(
                     answer: Answer | None = program.answer() if number in ready else too_late
                     worn = program.num_requests >= MOST_REQUESTS
                     ended = retire(program) if worn or not isinstance(answer, dict) else None
-                    if answer is None and program.num_requests > 1 and ended not in OUTSIDE:
+                    died = number in ready and not isinstance(answer, dict)
+                    if died and program.num_requests > 1 and ended not in OUTSIDE:
                         launch(key, program.request)
                         continue
+                    if answer is None and ended == f"status {FAILED}":
+                        raise UserError(_why_not_started(command, program.request))
                     following = next(waiting, None)
                     if following is None:
                         ended = ended or retire(program)
@@ -256,3 +279,14 @@ def run_all(
         finally:
             for program in running.values():
                 program.stop()
+
+
+def _why_not_started(command: Sequence[str], request: Any) -> str:
+    """Return what a program says that ends by an exception before it answers."""
+    given = json.dumps(request).encode() + b"\n"
+    done = subprocess.run(
+        command, input=given, capture_output=True, env=os.environ | ALLOCATOR, check=False
+    )
+    said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {FAILED}"
+    program = " ".join(command[1:3])
+    return f"python {program} cannot start ({said}): python -m videomae.doctor says what is missing"

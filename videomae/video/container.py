@@ -39,6 +39,11 @@ FORMATS = (
 )
 """Demuxers that may open a file: those that read only this one file."""
 VideoPacket: TypeAlias = "Packet[VideoStream]"
+ANY_TEXT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+"""Arguments of av.open with which titles and comments that are not UTF-8 do not prevent reading;
+PyAV 19 always reads such files."""
 SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 """Options of FFmpeg that restrict a container to FORMATS and to local files."""
 FASTEST = 1000
@@ -119,10 +124,9 @@ def open_container(source: Path | BytesIO, name: Path) -> InputContainer:
         if isinstance(source, BytesIO):
             source.seek(0)
             # Without this option FFmpeg would decode the first frame to probe the stream.
-            alone: Any = [{"skip_frame": "all"}]  # PyAV's stubs ask for strings
-            container = av.open(source, "r", format="mp4", stream_options=alone)
+            container = av.open(source, "r", format="mp4", options={"skip_frame": "all"})
         else:
-            container = av.open(str(source), "r", options=SAFE, metadata_errors="replace")
+            container = av.open(str(source), "r", options=SAFE, **ANY_TEXT)
     except av.ArgumentError as error:
         raise DecodeError(f"{name}: it is of no video format that is read here") from error
     container.flags &= ~GENPTS

@@ -14,7 +14,7 @@ from videomae.config.lists import LinesConfig
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip, Span
 from videomae.run.journal import Journal
-from videomae.run.worker_pool import run_all
+from videomae.run.worker_pool import CRASHED, run_all
 from videomae.video.inspection import Inspection
 
 STRICT = (sys.executable, "-m", "videomae.video.inspection")
@@ -124,7 +124,8 @@ def _done_before(
 ) -> dict[Job, Inspection]:
     """Return the results of this version and memory limit for files that have not changed since.
 
-    Lines that cannot be parsed are ignored, so that their videos are inspected again.
+    Lines that cannot be parsed are ignored, so that their videos are inspected again. So are those
+    on which the program crashed: with other versions of its libraries it may not.
     """
     done: dict[Job, Inspection] = {}
     for entry in entries:
@@ -137,7 +138,8 @@ def _done_before(
             if stamp is not None and stamps.get(job) == stamp:
                 found = Inspection(**entry["found"])
                 check_types(found)
-                done[job] = found
+                if not (found.error or "").startswith(CRASHED):
+                    done[job] = found
         except (KeyError, TypeError, ValueError):
             continue
     return done
