@@ -110,6 +110,11 @@ def memory() -> Iterator[None]:
         trim(0)
 
 
+def soaked(*legs: Any) -> list[Any]:
+    """Legs of a parametrised test that the soak alone runs, as another shows the same."""
+    return [pytest.param(leg, marks=pytest.mark.soak) for leg in legs]
+
+
 def composed(command: str, *overrides: str) -> Any:
     """The config object that `python -m videomae.COMMAND OVERRIDES` works with.
 

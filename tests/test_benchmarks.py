@@ -86,6 +86,7 @@ def test_from_the_official_downloads_to_the_number(
     assert_counts(found, predicted(mini, run, tmp_path / "predictions.json"), lists / part)
 
 
+@pytest.mark.soak
 @pytest.mark.long
 def test_every_split_in_turn_and_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -118,6 +118,7 @@ def test_where_torch_is_broken_it_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.soak
 @pytest.mark.long
 def test_it_runs_where_decord_is_broken(tmp_path: Path) -> None:
     done = doctor_beside("decord", tmp_path)

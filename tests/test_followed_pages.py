@@ -138,6 +138,7 @@ def test_packs(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "packs/clips/index.arrow").is_file()
 
 
+@pytest.mark.soak
 def test_benchmarks(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """UCF101 of three classes, from its official files to predictions; then a probe."""
     labelled_folder(tmp_path, videos)

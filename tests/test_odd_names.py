@@ -68,7 +68,7 @@ def overrides(command: str, root: Path, source: Path) -> list[str]:
     return [f"list={source}", f"root={root}", "out=out", "workers=1", *smaller]
 
 
-@pytest.mark.parametrize("odd", ["too long a name", "a NUL"])
+@pytest.mark.parametrize("odd", ["too long a name", pytest.param("a NUL", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_odd_name_on_line_1_is_a_bad_file(
     root: Path, capsys: pytest.CaptureFixture[str], command: str, odd: str

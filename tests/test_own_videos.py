@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import write_video
+from tests.conftest import soaked, write_video
 from tests.test_commands import call
 from tests.train.processes import Job, in_processes
 
@@ -28,6 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.soak
 def test_from_a_folder_to_predictions_and_a_page(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +130,7 @@ def test_one_video_can_be_pre_trained_on(clips: Path, tmp_path: Path) -> None:
     assert call("pretrain", *given, *SHORT) == 0
 
 
-@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize("good", [*soaked(True), False])
 def test_of_two_processes_one_scans_and_the_other_waits(
     clips: Path, tmp_path: Path, good: bool
 ) -> None:

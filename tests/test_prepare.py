@@ -743,6 +743,7 @@ def test_a_scan_leaves_damaged_videos_out_and_names_them(
     assert (summary in said(capsys)) == bool(bad)
 
 
+@pytest.mark.soak
 def test_a_scan_that_was_stopped_goes_on_and_looks_again_at_what_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -399,6 +399,7 @@ def test_what_cannot_work_is_refused(
     assert not Path("out/results.json").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.long
 def test_two_processes_share_the_features(place: tuple[str, ...]) -> None:
     alone = probed(*place)

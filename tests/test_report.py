@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import run_command, write_list
+from tests.conftest import run_command, soaked, write_list
 from tests.test_commands import call
 from tests.train import CLASSES, FINETUNE, PRETRAIN, labelled_list, video_list
 from videomae.config import ConfigError
@@ -338,7 +338,7 @@ def test_what_cannot_work_is_refused(
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("what", ["text", "page", "folder", "pipe"])
+@pytest.mark.parametrize("what", ["folder", *soaked("text", "page", "pipe")])
 def test_a_page_of_others_is_not_replaced(
     runs: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -463,6 +463,7 @@ def test_remarks_of_a_mean_of_splits_and_of_videos_that_were_trained_on() -> Non
     ]
 
 
+@pytest.mark.soak
 def test_probes_are_rows_of_their_own(
     made: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -247,6 +247,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
         run(tmp_path / "out", "stage=contamination", "tests=list.txt")
 
 
+@pytest.mark.soak
 def test_forgetting_a_clip_and_a_test_video(tmp_path: Path) -> None:
     raw, tests = made(tmp_path)
     out = tmp_path / "out"

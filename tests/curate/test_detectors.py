@@ -194,6 +194,7 @@ def test_a_directory_without_some_weights_is_refused(tmp_path: Path) -> None:
         TransformersDetector(PersonsConfig(detector=str(folder)), CPU)
 
 
+@pytest.mark.soak
 def test_a_directory_of_another_kind_or_size_is_refused(tmp_path: Path) -> None:
     folder = transformers_directory(tmp_path / "yolos")
     settings = json.loads((folder / "config.json").read_text())

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import composed
+from tests.conftest import composed, soaked
 from tests.curate.footage import panned, render
 from tests.curate.tables import write_info
 from videomae.config import ConfigError
@@ -302,7 +302,7 @@ def write_late(out: Path, rows: dict[str, Any]) -> None:
             writer.write_table(table)
 
 
-@pytest.mark.parametrize("when", ["before", "while", "after"])
+@pytest.mark.parametrize("when", ["while", *soaked("before", "after")])
 def test_what_a_late_task_writes_of_a_forgotten_video_does_not_stay(
     corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:

@@ -53,6 +53,7 @@ def test_clips_that_are_joined_are_cut_where_they_join(tmp_path: Path) -> None:
     assert rows[-1]["end_frame"] == end
 
 
+@pytest.mark.soak
 @pytest.mark.long
 @pytest.mark.parametrize("name", EDITED)
 def test_edits_change_the_scores_that_they_should(tmp_path: Path, name: str) -> None:

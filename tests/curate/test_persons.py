@@ -116,6 +116,7 @@ def test_columns_thumbnails_and_records_of_a_detector(
     assert thumbnails(corpus) == after
 
 
+@pytest.mark.soak
 @pytest.mark.long
 def test_a_detector_of_transformers_and_a_video_that_has_changed(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -93,6 +93,7 @@ def test_the_table_is_that_of_the_local_engine(corpus: Path, two: Cluster) -> No
     assert not (corpus / "ray/measured/ray").exists()
 
 
+@pytest.mark.soak
 def test_both_nodes_measure_and_only_deaths_by_a_video_count(tmp_path: Path, two: Cluster) -> None:
     """What tests/curate/test_engine.py says of the local engine."""
     names = ("a", "crash", "b", "unlucky", "killed", "late", "slow1", "slow2")
@@ -129,6 +130,7 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, two: Cluster) -> 
     assert found["errors"] == {}
 
 
+@pytest.mark.soak
 def test_a_node_that_is_killed_while_it_measures_costs_nothing(corpus: Path, two: Cluster) -> None:
     node, line = two.nodes[-1], on_ray(corpus, two, "killed")
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -67,6 +67,7 @@ def test_processes_do_not_share_python_objects(many: list[Clip]) -> None:
     assert owned_mb(many) > 30
 
 
+@pytest.mark.soak
 def test_decoding_keeps_nothing(videos: Path) -> None:
     """Neither the process that decodes nor the one that trains grows by what it has seen."""
     batch, warm, steps = 8, 40, 100

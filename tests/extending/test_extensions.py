@@ -97,6 +97,7 @@ def test_its_frames_are_those_of_the_file(place: Path, arrays: Path) -> None:
     np.testing.assert_array_equal(part.frames, expected[[2, 5]])
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("start", [pytest.param("python -m", marks=pytest.mark.soak), "videomae"])
 def test_the_directory_where_a_command_is_started_is_looked_in(
     place: Path, arrays: Path, tmp_path_factory: pytest.TempPathFactory, start: str
@@ -166,6 +167,7 @@ def test_an_augmentation_of_ones_own_takes_the_place_of_the_projects(
     assert set(turned) == {0, 1, 2, 3}
 
 
+@pytest.mark.soak
 def test_a_run_with_an_own_augmentation_goes_on_as_if_it_had_never_stopped(
     place: Path, videos: Path
 ) -> None:

@@ -29,11 +29,8 @@ WAYS: list[tuple[type, list[str]]] = [
 @pytest.mark.parametrize(
     ("make", "settings", "backend"),
     [
-        *(
-            pytest.param(*way, "inductor", marks=pytest.mark.soak if number else ())
-            for number, way in enumerate(WAYS)
-        ),
-        *((*way, "aot_eager") for way in WAYS[1:]),  # compiles all but the C++, which takes long
+        *((*way, "aot_eager") for way in WAYS),  # compiles all but the C++, which takes long
+        *(pytest.param(*way, "inductor", marks=pytest.mark.soak) for way in WAYS),
     ],
 )
 def test_the_losses_are_those_of_a_run_that_is_not_compiled(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from tests.conftest import write_list
+from tests.conftest import soaked, write_list
 from tests.model import CLIP, CONFIG, randomise
 from tests.train import (
     STEPS,
@@ -144,7 +144,7 @@ def test_evaluations_change_nothing_in_the_training(videos: Path, tmp_path: Path
     }
 
 
-@pytest.mark.parametrize("stop", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1])
+@pytest.mark.parametrize("stop", [*soaked(1, STEPS_PER_EPOCH), STEPS_PER_EPOCH + 1])
 def test_the_best_survives_a_stop(videos: Path, tmp_path: Path, stop: int) -> None:
     whole = validated(videos, tmp_path / "whole", "run.checkpoint_every=1")
     validated(videos, tmp_path / "parts", "run.checkpoint_every=1", max_steps=stop)
@@ -166,7 +166,7 @@ def spoiled(path: Path, what: str) -> None:
         os.mkfifo(path)
 
 
-@pytest.mark.parametrize("what", ["missing", "damaged", "cut", "pipe"])
+@pytest.mark.parametrize("what", ["damaged", *soaked("missing", "cut", "pipe")])
 def test_best_weights_that_cannot_be_used_are_named_with_the_next_step(
     videos: Path, tmp_path: Path, what: str
 ) -> None:

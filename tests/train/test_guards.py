@@ -156,6 +156,7 @@ def test_runs_that_learn_make_no_guard_speak(
     assert not told("finetune", tmp_path / "two", clips, *run)
 
 
+@pytest.mark.soak
 def test_a_guard_is_heard_once_though_a_run_goes_on(clips: Coloured, tmp_path: Path) -> None:
     run = short_run("finetune", 12, "optim.lr=1e-7", "resume=auto")
     output = tmp_path / "run"

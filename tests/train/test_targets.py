@@ -148,6 +148,7 @@ def test_numbers_are_learned_evaluated_predicted_and_reported(
     assert "angle" in (place / "report" / "report.html").read_text()
 
 
+@pytest.mark.soak
 def test_a_regression_goes_on_as_if_it_had_never_stopped(videos: Path, place: Path) -> None:
     given = [*overrides(videos, "values"), "weights=scratch"]
     assert call("finetune", *given, "output_dir=whole") == 0
