@@ -177,9 +177,10 @@ class Program(Generic[K]):
     """A running program and its current request; requests and answers are lines of JSON."""
 
     def __init__(self, command: Sequence[str]) -> None:
+        self.command, self.environment = command, os.environ | ALLOCATOR
         pipe, quiet = subprocess.PIPE, subprocess.DEVNULL  # FFmpeg's own words go to stderr
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=quiet, env=os.environ | ALLOCATOR
+            command, stdin=pipe, stdout=pipe, stderr=quiet, env=self.environment
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -203,6 +204,37 @@ class Program(Generic[K]):
         line = self.answers.readline()
         return json.loads(line) if line else None
 
+    def tried_again(self, answer: Answer | None, ended: str | None) -> bool:
+        """Return whether a fresh program is given the request of this one, which ended by itself.
+
+        It is, if this one has answered others: what they left behind, such as a heap that is cut
+        up, may be the reason. A program that ends by an exception before its first answer never
+        answers any: what it needs is not installed.
+
+        Raises:
+            UserError: the program cannot start.
+        """
+        if isinstance(answer, dict):
+            return False
+        if self.num_requests > 1:
+            return ended not in OUTSIDE
+        if answer is None and ended == f"status {FAILED}":
+            raise UserError(self._why_not_started())
+        return False
+
+    def _why_not_started(self) -> str:
+        """Return what the program says that ends by an exception before it answers."""
+        given = json.dumps(self.request).encode() + b"\n"
+        done = subprocess.run(
+            self.command, input=given, capture_output=True, env=self.environment, check=False
+        )
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        program = " ".join(self.command[1:3])
+        return (
+            f"python {program} cannot start ({last or f'status {FAILED}'}): python -m "
+            "videomae.doctor says what is missing"
+        )
+
     def stop(self) -> str:
         """Kill the program, and return how it ended: the name of a signal, or its exit status."""
         self.process.kill()
@@ -217,10 +249,6 @@ def run_all(
     command: Sequence[str], requests: Iterable[tuple[K, Any]], workers: int, timeout_s: float
 ) -> Iterator[tuple[K, Answer]]:
     """Yield the key of every request and its answer, in the order of the answers.
-
-    If a program that has answered other requests ends by itself, a fresh one is given its request:
-    what the others left behind, such as a heap that is cut up, may be the reason. One that ends by
-    an exception before its first answer never answers any: what it needs is not installed.
 
     Args:
         command: command line of a program that answers requests, see `serve`.
@@ -243,8 +271,7 @@ def run_all(
             selector.register(program.answers, selectors.EVENT_READ)
 
         def retire(program: Program[K]) -> str:
-            selector.unregister(program.answers)
-            del running[program.answers.fileno()]
+            selector.unregister(running.pop(program.answers.fileno()).answers)
             return program.stop()
 
         watch = Watch()
@@ -260,14 +287,11 @@ def run_all(
                     if number not in ready and not late:
                         continue
                     answer: Answer | None = program.answer() if number in ready else too_late
-                    worn = program.num_requests >= MOST_REQUESTS
-                    ended = retire(program) if worn or not isinstance(answer, dict) else None
-                    died = number in ready and not isinstance(answer, dict)
-                    if died and program.num_requests > 1 and ended not in OUTSIDE:
+                    worn = program.num_requests >= MOST_REQUESTS or not isinstance(answer, dict)
+                    ended = retire(program) if worn else None
+                    if number in ready and program.tried_again(answer, ended):
                         launch(key, program.request)
                         continue
-                    if answer is None and ended == f"status {FAILED}":
-                        raise UserError(_why_not_started(command, program.request))
                     following = next(waiting, None)
                     if following is None:
                         ended = ended or retire(program)
@@ -279,14 +303,3 @@ def run_all(
         finally:
             for program in running.values():
                 program.stop()
-
-
-def _why_not_started(command: Sequence[str], request: Any) -> str:
-    """Return what a program says that ends by an exception before it answers."""
-    given = json.dumps(request).encode() + b"\n"
-    done = subprocess.run(
-        command, input=given, capture_output=True, env=os.environ | ALLOCATOR, check=False
-    )
-    said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {FAILED}"
-    program = " ".join(command[1:3])
-    return f"python {program} cannot start ({said}): python -m videomae.doctor says what is missing"
