@@ -131,7 +131,7 @@ def serve(answer: Callable[..., Any], prepare: Callable[..., None] | None = None
             limit_memory(request[-1] + OWN_BYTES)
         try:
             found = answer(*request)
-        except Exception as error:
+        except Exception as error:  # whatever a file or a library brings about, it is named
             print(json.dumps(f"{CRASHED} ({_in_one_line(error)})"), flush=True)
             sys.exit(FAILED)
         if getattr(found, "error", None) and _memory_left() < request[-1]:
