@@ -16,3 +16,5 @@ fi
 export PATH="$PWD/.venv/bin:$PATH"
 # Large blocks that go back to the kernel after each use cost a third of a CPU step.
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=100000000
+# The tests start hundreds of processes: each would compile the package again, a quarter of what it takes.
+unset PYTHONDONTWRITEBYTECODE
