@@ -270,7 +270,7 @@ def converted(source: Path, target: Path, form: str, **settings: Any) -> Path:
     ("name", "changes"),
     [
         ("vit_small", {}),
-        ("vit_base", {"depth": 2, "decoder_depth": 1}),
+        pytest.param("vit_base", {"depth": 2, "decoder_depth": 1}, marks=pytest.mark.soak),
         ("vit_giant", {"depth": 1, "decoder_depth": 1}),
     ],
     ids=["vit_small", "vit_base", "vit_giant"],

@@ -223,50 +223,56 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+DAMAGES: list[tuple[Any, int, list[str]]] = [
+    (lambda run: (run / "config.yaml").unlink(), 0, ["config.yaml is not there"]),
+    (spoil_last_line, 1, ["metrics.jsonl: line ", "is cut off", "<h3>Loss"]),
+    (spoil_losses, 0, ["logged numbers were not finite", "<h3>Loss"]),
+    (
+        lambda run: change(run / "predictions.jsonl", "swim|dive", "fly"),
+        1,
+        ["predictions.jsonl is not what an evaluation writes", "fly"],
+    ),
+    (lambda run: shutil.rmtree(run / "figures"), 0, ["Test videos"]),
+    (lambda run: (run / "results.json").unlink(), 0, ["not evaluated", "<h3>Loss"]),
+    (lambda run: (run / "results.json").write_text("{"), 1, ["results.json cannot be read"]),
+    (lambda run: (run / "config.yaml").write_text("a: ["), 1, ["config.yaml cannot be read"]),
+    (lambda run: (run / "bad_files.jsonl").write_text("{}\n{"), 1, ["bad_files.jsonl: line 2"]),
+    (lambda run: (run / "weights.safetensors").unlink(), 0, ["not finished: step 6"]),
+]
+"""What is done to a run, the status of a report of it, and what the page says."""
+MORE_DAMAGES: list[tuple[Any, int, list[str]]] = [
+    (lambda run: (run / "metrics.jsonl").unlink(), 0, ["evaluation, "]),
+    (lambda run: (run / "metrics.jsonl").write_text(""), 0, ["metrics.jsonl holds no step"]),
+    (lambda run: (run / "predictions.jsonl").unlink(), 0, ["evaluate the weights again"]),
+    (
+        lambda run: (run / "predictions.jsonl").write_text(""),
+        1,
+        ["predictions.jsonl holds 0 videos, results.json 11", "<h3>Confusion"],
+    ),
+    (lambda run: (run / "results.json").write_text("[1]"), 1, ["results.json is not what"]),
+    (
+        lambda run: (run / "results.json").write_text('{"top1": 1, "top5": 2}'),
+        1,
+        ["results.json is not what an evaluation writes", "mean_class_accuracy"],
+    ),
+    (lambda run: (run / "config.yaml").write_text("data: 3"), 1, ["config.yaml: data cannot"]),
+    (
+        lambda run: change(run / "config.yaml", "decoder: auto", "decoder: eye"),
+        1,
+        ["config.yaml: data cannot be understood: no decoder 'eye'"],
+    ),
+    (lambda run: change(run / "config.yaml", "epochs: 3", "epochs: many"), 0, ["Test videos"]),
+    (
+        lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n'),
+        0,
+        ["1 of 1 logged numbers were not finite", "no finite number yet"],
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("spoil", "status", "words"),
-    [
-        (lambda run: (run / "config.yaml").unlink(), 0, ["config.yaml is not there"]),
-        (lambda run: (run / "metrics.jsonl").unlink(), 0, ["evaluation, "]),
-        (lambda run: (run / "metrics.jsonl").write_text(""), 0, ["metrics.jsonl holds no step"]),
-        (spoil_last_line, 1, ["metrics.jsonl: line ", "is cut off", "<h3>Loss"]),
-        (spoil_losses, 0, ["logged numbers were not finite", "<h3>Loss"]),
-        (lambda run: (run / "predictions.jsonl").unlink(), 0, ["evaluate the weights again"]),
-        (
-            lambda run: change(run / "predictions.jsonl", "swim|dive", "fly"),
-            1,
-            ["predictions.jsonl is not what an evaluation writes", "fly"],
-        ),
-        (
-            lambda run: (run / "predictions.jsonl").write_text(""),
-            1,
-            ["predictions.jsonl holds 0 videos, results.json 11", "<h3>Confusion"],
-        ),
-        (lambda run: shutil.rmtree(run / "figures"), 0, ["Test videos"]),
-        (lambda run: (run / "results.json").unlink(), 0, ["not evaluated", "<h3>Loss"]),
-        (lambda run: (run / "results.json").write_text("[1]"), 1, ["results.json is not what"]),
-        (lambda run: (run / "results.json").write_text("{"), 1, ["results.json cannot be read"]),
-        (
-            lambda run: (run / "results.json").write_text('{"top1": 1, "top5": 2}'),
-            1,
-            ["results.json is not what an evaluation writes", "mean_class_accuracy"],
-        ),
-        (lambda run: (run / "config.yaml").write_text("a: ["), 1, ["config.yaml cannot be read"]),
-        (lambda run: (run / "config.yaml").write_text("data: 3"), 1, ["config.yaml: data cannot"]),
-        (
-            lambda run: change(run / "config.yaml", "decoder: auto", "decoder: eye"),
-            1,
-            ["config.yaml: data cannot be understood: no decoder 'eye'"],
-        ),
-        (lambda run: change(run / "config.yaml", "epochs: 3", "epochs: many"), 0, ["Test videos"]),
-        (
-            lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n'),
-            0,
-            ["1 of 1 logged numbers were not finite", "no finite number yet"],
-        ),
-        (lambda run: (run / "bad_files.jsonl").write_text("{}\n{"), 1, ["bad_files.jsonl: line 2"]),
-        (lambda run: (run / "weights.safetensors").unlink(), 0, ["not finished: step 6"]),
-    ],
+    [*DAMAGES, *(pytest.param(*each, marks=pytest.mark.soak) for each in MORE_DAMAGES)],
 )
 def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(
     runs: Path,

@@ -193,6 +193,7 @@ def test_a_run_from_a_bad_server_that_is_killed_ends_as_one_left_alone(
     assert "remote: good" in said
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the command ffmpeg is not installed")
 def test_files_are_held_against_ffmpeg(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

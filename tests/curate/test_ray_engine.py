@@ -180,7 +180,11 @@ def test_a_ray_of_its_own_is_started_and_ended(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (["engine.address=auto"], "engine.address=auto needs engine.name=ray"),
-        (["engine.name=ray", "engine.address=ray://there:1"], "run the command on a node"),
+        pytest.param(
+            ["engine.name=ray", "engine.address=ray://there:1"],
+            "run the command on a node",
+            marks=pytest.mark.soak,
+        ),
         (["engine.name=ray", "engine.address=127.0.0.1:PORT"], "no Ray cluster of which this"),
     ],
 )

@@ -45,6 +45,7 @@ PICTURES = (
     "videomae.train.pretraining.draw_reconstructions",
     "videomae.train.pretraining.draw_attention",
     "videomae.evaluation.scoring.draw_attention",
+    "videomae.train.finetuning.save_clips",
     "videomae.train.finetuning.save_loss_curve",
     "videomae.evaluation.heads.save_confusion",
 )

@@ -28,6 +28,7 @@ from videomae.data.dataset import EvaluationClips, ValidationClips
 from videomae.data.loader import Batch
 from videomae.data.mix import Mixing, mixed
 from videomae.evaluation.scoring import score_model
+from videomae.finetune import finetune
 from videomae.model import VideoClassifier
 from videomae.model.pixels import normalise
 from videomae.run.files import sha256
@@ -208,7 +209,7 @@ def test_a_choice_without_evaluations_is_refused(videos: Path, tmp_path: Path) -
 def test_the_labels_and_five_clips_are_shown_at_the_start(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(finetuning(videos, tmp_path / "run", max_steps=1))
+    finetune(finetuning(videos, tmp_path / "run", max_steps=1))  # with its pictures
     said = capsys.readouterr().err
     assert "data.train_list: 11 videos of 3 classes, the head has 3; 3 to 4 of a class" in said
     assert "differ by" in said
