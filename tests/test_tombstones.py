@@ -27,6 +27,7 @@ from tests.train import (
 from videomae.config import ClipConfig, ConfigError, DataConfig
 from videomae.data.checks import read_list
 from videomae.data.forgetting import warn_of_unmatched
+from videomae.finetune import finetune
 from videomae.lists.clips import ClipList
 from videomae.lists.tombstones import TombstoneError
 from videomae.pretrain import pretrain
@@ -233,7 +234,8 @@ def test_a_test_list_is_evaluated_without_them(
 ) -> None:
     listed = write_list(tmp_path / "l.txt", [f"{n}.mp4 {n % CLASSES}" for n in range(NUM_VIDEOS)])
     given = (COUNTING, f"data.tombstones={stones}", f"data.test_list={listed}")
-    run = train(finetuning(folder, tmp_path / "run", *given, train_list=listed))
+    run = tmp_path / "run"
+    finetune(finetuning(folder, run, *given, train_list=listed))  # with its pictures
     results = json.loads((run / "results.json").read_text())
     assert (results["num_videos"], results["num_unreadable"]) == (NUM_VIDEOS - 3, 0)
     assert results["num_forgotten"] == 3
