@@ -483,3 +483,22 @@ def test_a_video_on_which_the_decoder_crashed_is_read_again_by_a_later_scan(
         target.write_text(program.read_text(encoding="utf-8"), encoding="utf-8")
         found = inspect_resumably(jobs, progress, 1, 60, [sys.executable, str(target)])
         assert [found[job].error for job in jobs] == [None, expected]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_from_outside_makes_a_video_damaged_the_second_time_alone(
+    tmp_path: Path, times: int
+) -> None:
+    """One may come from whoever makes room in memory, and not from the video."""
+    killed = write_list(tmp_path / "killed", [])
+    kill = f"""
+    if "killed" in path and len(open({str(killed)!r}).read()) < {times}:
+        print("x", end="", file=open({str(killed)!r}, "a"), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    program = STAND_IN.replace('    if "crash"', kill.strip("\n") + '\n    if "crash"')
+    command = [sys.executable, str(write_list(tmp_path / "stand_in.py", [program]))]
+    jobs = [Job(Path(name)) for name in ("a", "killed", "b")]
+    found = {job.path.name: each.error for job, each in inspect_all(jobs, 1, 60, command)}
+    expected = "decoder crashed (SIGKILL)" if times == 2 else None
+    assert found == {"a": None, "b": None, "killed": expected}

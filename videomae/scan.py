@@ -3,7 +3,8 @@
     python -m videomae.scan list=LIST root=DIR out=DIR
 
 Each video is decoded from its first frame to its last, on all cores, by a decoder that fails where
-others conceal damage. A video that crashes the decoder counts as damaged. Written are
+others conceal damage. A video that crashes the decoder counts as damaged, as does one whose
+process is killed from outside twice. Written are
 
     out/scan.parquet      a row of each line: path, line, ok, error, duration_s, num_frames (as
                           decoded), fps, width, height (after rotation), codec, bytes

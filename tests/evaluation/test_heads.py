@@ -1,6 +1,8 @@
 """What data.target means: losses, predictions and metrics of each head, against others' numbers."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from videomae.config import (
     ConfigError,
     DataConfig,
     ListFormat,
+    UserError,
 )
-from videomae.evaluation.head import results
+from videomae.evaluation.head import Predictions, measured, results
 from videomae.evaluation.heads import MultilabelHead, RegressionHead, new_head
 from videomae.evaluation.metrics import average_precision
 from videomae.lists.clips import ClipList, read_clips
@@ -179,3 +182,34 @@ def test_a_value_that_never_changes_is_refused(tmp_path: Path) -> None:
 def test_what_weights_of_others_say_of_numbers_is_checked(state: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match="metadata"):
         RegressionHead(["0"], None, state)
+
+
+class Measures(RegressionHead):
+    """A head whose metrics are given."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def metrics(self, predicted: Predictions, clips: ClipList) -> Any:
+        return self.found
+
+
+def test_metrics_of_numpy_and_torch_become_those_of_python() -> None:
+    """Else results.json could not be written after a whole training."""
+    found = {"a": np.float32(0.5), "b": torch.tensor(2), 3: {"c": np.int64(4)}, "d": np.arange(2)}
+    plain = measured(Measures(found), np.zeros((1, 1), np.float32), ClipList.of([]))
+    assert json.loads(json.dumps(plain)) == {"a": 0.5, "b": 2, "3": {"c": 4}, "d": [0, 1]}
+    assert isinstance(plain["a"], float)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "metrics of .*Measures returns None: it must return numbers by name"),
+        ({}, "returns {}"),
+        ({"a": {"b": object()}}, "metrics of .*Measures: a: b is <object"),
+    ],
+)
+def test_metrics_that_are_no_numbers_are_named(found: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        measured(Measures(found), np.zeros((1, 1), np.float32), ClipList.of([]))

@@ -38,3 +38,43 @@ def test_what_it_cannot_read_is_an_error_in_one_piece(
     assert prepare(place, videos, "ucf") == 2
     assert "dataset=ucf must be one of ucf101, hmdb51" in capsys.readouterr().err
     assert not (place / "lists").exists()
+
+
+WRONG = """
+from mine.annotations import *
+
+def made(label=0, part="train", stems=("0",)):
+    return Annotations(["run"], {None: [Row("clips/0.mp4", stems, (), label, part, "line 7")]})
+
+def nothing(folder): made()
+def too_high(folder): return made(label=5)
+def negative(folder): return made(label=-1)
+def name(folder): return made(label="run")
+def part(folder): return made(part="tarin")
+def text(folder): return made(stems="0")
+def rows(folder): return Annotations(["run"], {None: [("clips/0.mp4", 0)]})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nothing", "returns NoneType, not videomae.lists.annotations.Annotations"),
+        ("too_high", "clips/0.mp4 (line 7) has label 5: it must be the number of one of the 1"),
+        ("negative", "has label -1"),
+        ("name", "has label 'run'"),
+        ("part", "has part 'tarin': it must be one of train, val, test"),
+        ("text", "stems and folders must be tuples"),
+        ("rows", "gives ('clips/0.mp4', 0) as a row"),
+    ],
+)
+def test_what_a_reader_returns_is_checked(
+    place: Path, videos: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    module = f"wrong_{name}"  # one that no test has imported before
+    (place / "mine" / f"{module}.py").write_text(WRONG)
+    assert prepare(place, videos, f"mine.{module}:{name}") == 2
+    told = capsys.readouterr().err
+    assert f"error: dataset=mine.{module}:{name}" in told
+    assert said in told
+    assert not (place / "lists").exists()

@@ -15,7 +15,7 @@ from videomae.config import (
     PretrainConfig,
     ReportConfig,
 )
-from videomae.run.overrides import check_names, groups_of, literal
+from videomae.run.overrides import check_names, groups_of, literal, options_last
 
 PATHS = (
     "a b.txt",
@@ -223,3 +223,31 @@ def test_the_groups_of_a_command_are_its_sections() -> None:
         *("augment", "data", "exp", "mask", "model", "optim", "run")
     }
     assert set(groups_of(PredictConfig)) == {"run"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a=1 -m b=2", "a=1 b=2 -m"),
+        ("--cfg job a=1 --resolve b=2", "a=1 b=2 --cfg job --resolve"),
+        ("-cd x=y a=1", "a=1 -cd x=y"),
+        ("a=1 --info b=2", "a=1 b=2 --info"),
+        ("--info config b=2", "b=2 --info config"),
+        ("a=1 ~b", "a=1 ~b"),
+    ],
+)
+def test_options_may_stand_anywhere(words: str, expected: str) -> None:
+    assert options_last(words.split()) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("=1", "=1 names no setting: give KEY=VALUE"),
+        ("optim=null", "there is no optim=null; there are finetune pretrain"),
+        ("optim=1", "there is no optim=1"),
+    ],
+)
+def test_what_hydra_answers_with_a_traceback_is_an_error(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_names([word], PretrainConfig)

@@ -74,6 +74,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
         "encoder.mask_token: (1, 1, 384) there, (1, 1, 192) here",
         "optim.base_lr=1e-3 hf_models/hf_vit https://host/a@b probe.k=20 keyint=32",
         "data.sources.X.KEY=.. give data.sources.X.KEY=VALUE",
+        "as a list, use key=[value1,value2]; as string: key=\\'value1,value2\\'",
         "commit 2056955d0c3b7ac5a1f8a1b6c7d8e9f0a1b2c3d4",
         "tcp://node1:29500 http://[::1]:80/ file:///a:b https://host:8080/x:y",
     ):

@@ -20,7 +20,7 @@ from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
-from videomae.video.interface import DecodeError, Part, Video, within_memory
+from videomae.video.interface import DecodeError, Part, Video, whole, within_memory
 from videomae.video.opening import ask_for, open_clip, wait_for
 
 UNLABELLED = -1
@@ -157,7 +157,7 @@ class TrainingClips:
             window = self._window(video, item, data.clip)
             short = self._is_short(video, window, data.clip)
             wanted, places = np.unique(window, return_inverse=True)  # each is decoded once
-            parts = video.parts(wanted.tolist())
+            parts = whole(video, wanted.tolist())
             del video  # decord's goes on decoding while it is open
             self._fill(pixels, parts, rngs)
         if len(wanted) < len(window):
@@ -286,7 +286,7 @@ def read_crops(
         DecodeError: the frames cannot be decoded.
     """
     found: list[list[Tensor]] = []
-    for place, frames in video.parts(numbers):
+    for place, frames in whole(video, numbers):
         cut = evaluation_crops(torch.from_numpy(frames), frame, crops)
         found = [cut] if place == 0 else [*found, cut]
     return found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]

@@ -4,6 +4,7 @@ The heads of this project are in videomae.evaluation.heads; data.target chooses 
 names a class of your own.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videomae.config import UserError
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 
@@ -89,7 +91,7 @@ class Head(ABC):
 
     def validation(self, predicted: Predictions, clips: ClipList) -> dict[str, float]:
         """Return what an evaluation on the way logs, as val_NAME; the headline first."""
-        name, value = next(iter(self.metrics(predicted, clips).items()))
+        name, value = next(iter(measured(self, predicted, clips).items()))
         return {name: value}
 
     def told(self, found: Mapping[str, Any]) -> str:
@@ -137,11 +139,43 @@ def is_readable(predicted: Predictions) -> NDArray[np.bool_]:
     return ~unread
 
 
+class HeadError(UserError):
+    """Error: a head of the user's own does not return what it must."""
+
+
+def measured(head: Head, predicted: Predictions, clips: ClipList) -> dict[str, Any]:
+    """Return the metrics of a head as JSON can hold them: those of NumPy and torch as Python's.
+
+    Raises:
+        HeadError: they are no numbers, or there are none.
+    """
+    kind = f"{type(head).__module__}:{type(head).__qualname__}"
+    found = head.metrics(predicted, clips)
+    if not isinstance(found, Mapping) or not found:
+        raise HeadError(f"metrics of {kind} returns {found!r}: it must return numbers by name")
+    return {str(name): _plain(each, f"metrics of {kind}: {name}") for name, each in found.items()}
+
+
+def _plain(value: object, where: str) -> Any:
+    """Return a number, or numbers by name, in Python's types; `where` names it in errors."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, f"{where}: {name}") for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        value = value.tolist()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise HeadError(
+            f"{where} is {value!r}, and must be a number, or numbers by name"
+        ) from error
+    return value
+
+
 def results(
     head: Head, predicted: Predictions, clips: ClipList, views: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return what results.json holds: metrics, counts of videos, views, and what is by name."""
-    found = head.metrics(predicted, clips)
+    found = measured(head, predicted, clips)
     readable = is_readable(predicted)
     by_name = {name: each for name, each in found.items() if isinstance(each, dict)}
     return {

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from videomae.config import Dataset, PrepareConfig, UserError
-from videomae.lists.annotations import Annotations, reader_of
+from videomae.lists.annotations import AnnotationError, Annotations, Row, reader_of
 from videomae.lists.locate import Located, locate
 from videomae.lists.matching import IN_TWO_PARTS, MatchedLists, Problem
 from videomae.lists.own import of_folders, read_csv
 from videomae.lists.published import CLASSES, PARTS, PUBLISHED, TRAIN, UNUSED, VAL
 from videomae.lists.walk import is_utf8, nothing_in, printable, told
 from videomae.run.console import Facts
+from videomae.run.extensions import is_extension
 from videomae.run.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotation
         annotations = read_csv(file, root)
     elif config.dataset != Dataset.folders:
         annotations = reader_of(config.dataset)(file)
+        if is_extension(config.dataset):
+            annotations = _checked(annotations, config.dataset)
     located = locate(root)
     if not located.videos:
         frames = "and there is no folder of extracted frames"
@@ -52,6 +55,38 @@ def read_dataset(config: PrepareConfig, root: Path) -> tuple[Located, Annotation
     if not any(annotations.splits.values()):
         raise PrepareError(f"annotations={file} name no video: are they whole?")
     return located, annotations
+
+
+def _checked(found: object, dataset: str) -> Annotations:
+    """Return what a reader of the user's own returns, if lists can be made of it.
+
+    Raises:
+        AnnotationError: they cannot.
+    """
+    if not isinstance(found, Annotations):
+        raise AnnotationError(
+            f"dataset={dataset} returns {type(found).__name__}, not videomae.lists.annotations."
+            "Annotations"
+        )
+    for row in (row for rows in found.splits.values() for row in rows):
+        if not isinstance(row, Row):
+            raise AnnotationError(
+                f"dataset={dataset} gives {printable(repr(row))} as a row, not videomae.lists."
+                "annotations.Row"
+            )
+        wrong = f"dataset={dataset}: {row.path} ({row.place})"
+        if not isinstance(row.label, int) or not 0 <= row.label < len(found.classes):
+            raise AnnotationError(
+                f"{wrong} has label {row.label!r}: it must be the number of one of the "
+                f"{len(found.classes):,} classes, 0 to {len(found.classes) - 1:,}"
+            )
+        if row.part not in (*PARTS, UNUSED):
+            raise AnnotationError(
+                f"{wrong} has part {row.part!r}: it must be one of {', '.join((*PARTS, UNUSED))}"
+            )
+        if not isinstance(row.stems, tuple) or not isinstance(row.folders, tuple):
+            raise AnnotationError(f"{wrong}: stems and folders must be tuples of names")
+    return found
 
 
 def check_found(lists: MatchedLists, annotations: Annotations, root: Path) -> None:

@@ -25,6 +25,13 @@ NOT_TEXT = re.compile(r"true|false|null|nan|[+-]?inf|[+-]?[\d_.]+(?:e[+-]?[\d_]+
 FUNCTION = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag)\(.*\)")
 """A value that is a sweep function of Hydra."""
 SWEEPS = {"-m", "--multirun"}
+VALUED = {
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun"),
+}
+"""Options of Hydra whose value may be the next word."""
+INFO = ("--info", "-i")
+"""An option of Hydra that has a value or none."""
 NEAREST = 3
 """Largest number of names that an error proposes."""
 MIN_SIMILARITY = 0.6
@@ -65,6 +72,19 @@ def split(word: str) -> Override | None:
     if found is None or (found[3] is None and found[1] != "~"):
         return None
     return Override(found[1], found[2], found[3])
+
+
+def options_last(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with its options behind its overrides.
+
+    Hydra takes overrides on one side of an option alone, and else calls a right one unknown.
+    """
+    overrides: list[str] = []
+    options: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        value = before in VALUED or (before in INFO and "=" not in word)
+        (options if value or word.startswith("-") else overrides).append(word)
+    return overrides + options
 
 
 def literal(words: Sequence[str], config_class: type) -> list[str]:
@@ -133,6 +153,8 @@ def check_names(words: Sequence[str], config_class: type) -> None:
     folders = folders_of(words)
     for word in words:
         found = split(word)
+        if found is None and word.startswith("="):
+            raise ConfigError(f"{word} names no setting: give KEY=VALUE; --help lists all settings")
         if found is None or found.key.startswith(("hydra.", "hydra/")) or "@" in found.key:
             continue
         key = found.key.removeprefix("/")
@@ -176,7 +198,7 @@ def _is_section(value: str | None) -> bool:
 
 def _check_choices(group: str, value: str, names: Sequence[str]) -> None:
     for choice in value.strip("[]").split(","):
-        if not re.fullmatch(r"[\w.-]+", choice) or choice in (*names, "null"):
+        if not re.fullmatch(r"[\w.-]+", choice) or choice in names:
             continue
         advice = did_you_mean(choice, names) or f"; there are {' '.join(names)}"
         raise ConfigError(f"there is no {group}={choice}{advice}; --help lists all of them")

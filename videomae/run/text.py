@@ -18,8 +18,10 @@ SECRET_NAME = re.compile(rf"(?:^|[\w.-]*[._-]){_SECRET}$", re.IGNORECASE)
 """Names of settings that hold a secret."""
 _VALUE = r"""(?:'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|(?:[^\s'",;&})\]]|,(?=[^\s'"]))+)"""
 """Pattern of a value: a quoted text, even without its closing quote, or a word."""
+_EXAMPLE = r"[\[\\']*value1,value2"
+"""Pattern of what Hydra's advice on lists gives as a value."""
 SETTING = re.compile(
-    rf"""(?<![A-Za-z])((?:[\w.-]*[._-])?{_SECRET}=(?!VALUE\b|\.\.)|  # KEY=value
+    rf"""(?<![A-Za-z])((?:[\w.-]*[._-])?{_SECRET}=(?!VALUE\b|\.\.|{_EXAMPLE})|  # KEY=value
     (?:api|access|secret|private|auth)[_-]?(?:key|token)['"]?\s*:\s*|  # {{API_KEY: value}}
     (?<=[{{,])\s*['"]?(?:[\w.-]*[._-])?{_SECRET}['"]?\s*:\s*)  # {{password: value}}
     {_VALUE}""",

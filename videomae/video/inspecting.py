@@ -14,7 +14,7 @@ from videomae.config.lists import LinesConfig
 from videomae.config.typed import check_types
 from videomae.lists.formats import Clip, Span
 from videomae.run.journal import Journal
-from videomae.run.worker_pool import CRASHED, run_all
+from videomae.run.worker_pool import CRASHED, ended_from_outside, run_all
 from videomae.video.inspection import Inspection
 
 STRICT = (sys.executable, "-m", "videomae.video.inspection")
@@ -91,13 +91,21 @@ def inspect_all(
     command: Sequence[str] = STRICT,
     max_bytes: int = MAX_CLIP_BYTES,
 ) -> Iterator[tuple[Job, Inspection]]:
-    """Inspect all videos; yield each job with its result, in the order in which they finish."""
-    requests = ((job, [*job.request(), max_bytes]) for job in jobs)
-    for job, answer in run_all(command, requests, workers, timeout_s):
-        found = (
-            Inspection(ok=False, error=answer) if isinstance(answer, str) else Inspection(**answer)
-        )
-        yield job, found
+    """Inspect all videos; yield each job with its result, in the order in which they finish.
+
+    Where a signal from outside ends the program, such as SIGKILL, its video is inspected once more,
+    after the others: only one that meets it twice counts as damaged.
+    """
+    killed: list[Job] = []
+    for waiting, again in ((jobs, False), (killed, True)):
+        requests = ((job, [*job.request(), max_bytes]) for job in waiting)
+        for job, answer in run_all(command, requests, workers, timeout_s):
+            if not isinstance(answer, str):
+                yield job, Inspection(**answer)
+            elif ended_from_outside(answer) and not again:
+                killed.append(job)
+            else:
+                yield job, Inspection(ok=False, error=answer)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from videomae.config import UserError
 from videomae.run.worker_pool import end_if_spent
 
 Frames = NDArray[np.uint8]
@@ -75,6 +76,40 @@ class Video(Protocol):
         Raises:
             DecodeError: the frames cannot be decoded.
         """
+
+
+class DecoderError(UserError):
+    """Error: a decoder of the user's own does not yield what it must."""
+
+
+def whole(video: Video, numbers: Sequence[int]) -> Iterator[Part]:
+    """Yield the parts of a video, and check that they are the frames that are asked for.
+
+    Raises:
+        DecodeError: the frames cannot be decoded.
+        DecoderError: `video.parts` yields something else.
+    """
+    following = 0
+    for place, frames in video.parts(numbers):
+        is_array = isinstance(frames, np.ndarray)
+        if not is_array or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            what = f"{frames.shape} {frames.dtype}" if is_array else type(frames).__name__
+            raise DecoderError(_told(video, f"yields {what} as frames, not (T, H, W, 3) uint8"))
+        if place not in (0, following):
+            raise DecoderError(_told(video, f"yields place {place} where {following} follows"))
+        following = place + len(frames)
+        yield Part(place, frames)
+        del frames  # before the next come
+    if following != len(numbers):
+        raise DecoderError(_told(video, f"yields {following} of {len(numbers)} frames"))
+
+
+def _told(video: Video, what: str) -> str:
+    kind = type(video)
+    return (
+        f"the decoder {kind.__module__}:{kind.__qualname__} {what}: mend its method parts "
+        "(videomae.video.interface.Video says what it must yield)"
+    )
 
 
 def gathered(parts: Callable[[Sequence[int]], Iterator[Part]], indices: Sequence[int]) -> Frames:

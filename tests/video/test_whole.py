@@ -1,0 +1,62 @@
+"""What a decoder of the user's own yields is checked: nothing is trained on what no file holds."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from videomae.video.interface import DecoderError, Part, whole
+
+FRAMES = np.zeros((3, 4, 4, 3), np.uint8)
+NUMBERS = [2, 5, 7]
+
+
+class Own:
+    """A video whose parts are given."""
+
+    num_frames, fps, reference_stride = 9, None, 1
+
+    def __init__(self, parts: Sequence[tuple[int, Any]]) -> None:
+        self.given = parts
+
+    def parts(self, numbers: Sequence[int]) -> Iterator[Part]:
+        for place, frames in self.given:
+            yield Part(place, frames)
+
+    def read(self, indices: Sequence[int]) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, FRAMES)],
+        [(0, FRAMES[:1]), (1, FRAMES[:2])],
+        [(0, FRAMES[:2]), (0, FRAMES)],  # all again, as the first were wrong
+        [(0, FRAMES[:1]), (1, np.zeros((2, 8, 6, 3), np.uint8))],  # the picture changes its size
+    ],
+)
+def test_what_is_right_passes(parts: list[tuple[int, Any]]) -> None:
+    found = list(whole(Own(parts), NUMBERS))
+    assert [part.place for part in found] == [place for place, _ in parts]
+    assert all(part.frames is frames for part, (_, frames) in zip(found, parts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([], "yields 0 of 3 frames"),
+        ([(0, FRAMES[:2])], "yields 2 of 3 frames"),
+        ([(0, np.zeros((4, 4, 4, 3), np.uint8))], "yields 4 of 3 frames"),
+        ([(1, FRAMES[:2])], "yields place 1 where 0 follows"),
+        ([(0, FRAMES[:1]), (2, FRAMES[:1])], "yields place 2 where 1 follows"),
+        ([(0, FRAMES[..., :1])], r"yields \(3, 4, 4, 1\) uint8 as frames"),
+        ([(0, FRAMES[..., 0])], r"yields \(3, 4, 4\) uint8 as frames"),
+        ([(0, FRAMES.astype(np.float32))], "float32 as frames, not .* uint8"),
+        ([(0, None)], "yields NoneType as frames"),
+    ],
+)
+def test_what_is_wrong_names_the_decoder(parts: list[tuple[int, Any]], said: str) -> None:
+    with pytest.raises(DecoderError, match=rf"the decoder {__name__}:Own .*{said}"):
+        list(whole(Own(parts), NUMBERS))
