@@ -126,6 +126,8 @@ def test_a_command_takes_sources_and_the_run_directory_tells_them(
     assert OmegaConf.is_dict(again)
     expected = config_of(place, "output_dir=run", "max_steps=1")
     assert config_object(again, "pretrain") == expected  # type: ignore[arg-type]
+    assert call("report", "runs=run", "out=report") == 0
+    assert "films + folders" in Path("report/report.html").read_text()
 
 
 def test_a_list_of_another_length_than_the_published_one_is_said(

@@ -15,7 +15,7 @@ from videomae.config import (
     PretrainConfig,
     ReportConfig,
 )
-from videomae.run.overrides import check_names, groups_of, literal, options_last
+from videomae.run.overrides import check_names, check_readable, groups_of, literal, options_last
 
 PATHS = (
     "a b.txt",
@@ -251,3 +251,30 @@ def test_options_may_stand_anywhere(words: str, expected: str) -> None:
 def test_what_hydra_answers_with_a_traceback_is_an_error(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_names([word], PretrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("name=a=[1] b", """put the value in quotes, 'name="a=[1] b"'"""),
+        ("seed=a=b", "put the value in quotes"),
+        ("output_dir=x/${name", "put the value in quotes"),
+    ],
+)
+def test_what_hydra_cannot_read_is_named_with_the_next_step(word: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        check_readable(["seed=3", word, "--cfg", "job"])
+    assert str(caught.value).startswith(f"{word} cannot be read (")
+    assert advice in str(caught.value)
+
+
+def test_a_word_that_may_be_a_secret_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match=r"^setting 2 has no =: give KEY=VALUE$"):
+        check_readable(["seed=3", "pa55w0rd"])
+
+
+def test_what_hydra_can_read_passes() -> None:
+    check_readable([*literal(["data.root=a [b], c=d", "~data.sources.x"], PretrainConfig), "-m"])
+    check_readable(
+        ["seed=1,2", "optim.betas=[0.9,0.95]", "data.root=${oc.env:HOME}/x", "+exp=k400"]
+    )

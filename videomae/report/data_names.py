@@ -1,7 +1,7 @@
 """Names of data sets for the report, where results.json does not hold one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ def chosen_data(directory: Path) -> str | None:
 
 
 def name_of_lists(setting: Callable[[str], Any]) -> str:
-    """Return the name of the prepared directory or of the list of a run; empty: it has neither.
+    """Return the name of the prepared directory, of the sources or of the list of a run; empty: it
+    has none of them.
 
     The folder prepared/ of a run, and lists such as test.txt, go by the folder that they lie in.
 
@@ -51,5 +52,8 @@ def name_of_lists(setting: Callable[[str], Any]) -> str:
     if prepared := setting("data.prepared"):
         folder = Path(str(prepared))
         return (folder.parent.name if folder.name == OWN_LISTS else "") or folder.name
+    sources = setting("data.sources")
+    if isinstance(sources, Mapping) and sources:
+        return " + ".join(map(str, sources))
     path = Path(str(setting("data.test_list") or setting("data.train_list") or ""))
     return (path.parent.name if path.stem in PARTS else "") or path.stem

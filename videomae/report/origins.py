@@ -6,16 +6,14 @@ Runs may come from others: nothing that they name is imported, looked up or quot
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from videomae.config import ConfigError, DataConfig, UserError
 from videomae.report.gather import CONFIG, RunRecord
 from videomae.run.extensions import is_extension
 from videomae.run.files import regular
-from videomae.run.schema import schema
+from videomae.run.schema import section_object
 from videomae.video.opening import AUTO, check_decoder
 
 TITLE, MOST_HEAD = b"<title>videomae report", 1024
@@ -29,8 +27,7 @@ def data_of(run: RunRecord) -> DataConfig | None:
     try:
         if "${" in str(run.config["data"]):  # the environment's secrets, for one
             raise ValueError("it holds ${...}, which no run writes")
-        merged = OmegaConf.merge(schema(DataConfig), run.config["data"])
-        data = cast(DataConfig, OmegaConf.to_object(merged))
+        data = section_object(run.config["data"], DataConfig, "data")
         if is_extension(data.decoder):  # the run may be another's: its code is not imported
             data = replace(data, decoder=AUTO)
         check_decoder(data.decoder)

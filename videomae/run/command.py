@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
 from videomae.run.given import check_rates, given, remember
 from videomae.run.launcher import ProcessLost, tell_torchrun
-from videomae.run.overrides import check_names, literal, options_last
+from videomae.run.overrides import check_names, check_readable, literal, options_last
 from videomae.run.schema import COMMANDS, config_object, register
 from videomae.run.text import MASKED, redacted, redacted_yaml, secrets_given, shown
 
@@ -80,6 +80,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 check_names(words, config_class)
                 register(name)
                 sys.argv[1:] = literal(options_last(words), config_class)
+                check_readable(sys.argv[1:])
                 places = {"config_path": str(config_dir()), "config_name": name}
                 start = hydra.main(version_base="1.3", **places)(run)
                 err = cast(TextIO, Redacting(sys.stderr, redacted))

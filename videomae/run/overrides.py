@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -170,6 +171,32 @@ def check_names(words: Sequence[str], config_class: type) -> None:
             raise ConfigError(
                 f"there is no setting {key}{did_you_mean(key, names)}; --help lists all of them"
             )
+
+
+def check_readable(words: Sequence[str]) -> None:
+    """Check that Hydra can read each override.
+
+    Args:
+        words: a command line as `options_last` and `literal` return it.
+
+    Raises:
+        ConfigError: it cannot read one.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for number, word in enumerate(takewhile(lambda each: not each.startswith("-"), words), 1):
+        key, equals, value = word.partition("=")
+        try:
+            parser.parse_override(word)
+        except HydraException as error:
+            if not equals:  # it may be a secret, and is not repeated
+                raise ConfigError(f"setting {number} has no =: give KEY=VALUE") from error
+            reason, inner = str(error).partition("\n")[0], value.replace('"', '\\"')
+            raise ConfigError(
+                f"{word} cannot be read ({reason}): put the value in quotes, '{key}=\"{inner}\"'"
+            ) from error
 
 
 def _check_type(known: Known, key: str, value: str) -> None:

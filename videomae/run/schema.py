@@ -5,9 +5,10 @@ the config is composed.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -33,6 +34,8 @@ from videomae.config import (
     ScanConfig,
 )
 from videomae.run.text import redacted_settings
+
+S = TypeVar("S")
 
 COMMANDS = {
     "pretrain": PretrainConfig,
@@ -85,6 +88,21 @@ def config_object(composed: DictConfig, name: str) -> Any:
         return OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{str(error).splitlines()[0]}; --help lists all settings") from error
+
+
+def section_object(values: Mapping[str, Any], config_class: type[S], place: str) -> S:
+    """Return the config object of a section of config.yaml, such as data.
+
+    Args:
+        place: name of the section, for errors.
+
+    Raises:
+        ConfigError: a setting cannot work.
+        OmegaConfBaseException: there is no such setting, or a value is of another type.
+    """
+    node = cast(DictConfig, OmegaConf.merge(schema(config_class), values))
+    _check_keys(node, config_class, f"{place}.")
+    return cast(S, OmegaConf.to_object(node))
 
 
 def _check_keys(composed: DictConfig, config_class: type, prefix: str = "") -> None:
