@@ -20,8 +20,8 @@ from videomae.lists.formats import Clip, ClipListError
 from videomae.pretrain import pretrain
 from videomae.run.files import sha256
 from videomae.run.schema import COMMANDS, config_object, schema
-from videomae.train.health import TooManyBadVideos
 from videomae.train.resuming import CheckpointError
+from videomae.train.stopping import TooManyBadVideos
 from videomae.video.folder import FrameFolder
 from videomae.video.interface import Part
 from videomae.video.pyav import PyAVVideo

@@ -26,7 +26,7 @@ from videomae.run.console import Facts, log_to_console, progress_bar
 from videomae.run.directory import RunExistsError, alone
 from videomae.run.environment import write_environment
 from videomae.run.log import GuardMessage, RunLog, logged
-from videomae.train.health import read_bad_files
+from videomae.train.stopping import read_bad_files
 
 logger = logging.getLogger("videomae.test")
 

@@ -26,7 +26,7 @@ from videomae.run.sidefiles import (
     read_rows,
     set_aside,
 )
-from videomae.train.health import read_bad_files
+from videomae.train.stopping import read_bad_files
 
 ROWS = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
 

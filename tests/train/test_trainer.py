@@ -46,13 +46,13 @@ from videomae.run import signals
 from videomae.run.parallel import Processes
 from videomae.run.run import Run
 from videomae.run.signals import stop_signals
-from videomae.train import health, trainer
+from videomae.train import stopping, trainer
 from videomae.train.checkpoint import Checkpoints
-from videomae.train.health import HealthMonitor, NonFiniteError, TooManyBadVideos
 from videomae.train.objective import Inputs, Reconstruct
 from videomae.train.schedule import Plan
 from videomae.train.step import train_step
 from videomae.train.step_range import StepRange
+from videomae.train.stopping import HealthMonitor, NonFiniteError, TooManyBadVideos
 from videomae.video.interface import Video
 from videomae.video.opening import open_clip
 
@@ -525,7 +525,7 @@ def test_too_many_such_steps_in_a_row_stop_the_run(
 def test_a_loss_far_above_the_others_is_logged_with_its_videos(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "ENOUGH", 3)
+    monkeypatch.setattr(stopping, "ENOUGH", 3)
     spoil(monkeypatch, {5}, factor=30.0)
     config = pretraining(videos, tmp_path / "run")
     directory = train(config)

@@ -1,7 +1,8 @@
 """Learning guards: each says once, in a sentence with numbers, that a run does not learn.
 
 They are fed with numbers that a run has anyway, and change nothing of it. A guard that is silent
-proves nothing: each speaks only where its numbers leave little doubt.
+proves nothing: each speaks only where its numbers leave little doubt. What stops a run is in
+videomae.train.stopping.
 """
 
 import math

@@ -41,7 +41,6 @@ from videomae.run.sinks import services
 from videomae.run.watchdog import Watchdog
 from videomae.train.delivery import delivery_to
 from videomae.train.guards import low_rate_of_run, rising_rate
-from videomae.train.health import HealthMonitor, known_bad
 from videomae.train.identity import hashes_of_inputs, run_identity
 from videomae.train.intervals import CheckpointTimer
 from videomae.train.objective import Inputs, Objective
@@ -54,6 +53,7 @@ from videomae.train.start import is_own
 from videomae.train.step import Notices, StepSettings, train_step
 from videomae.train.step_data import EnqueuedStep, StepData
 from videomae.train.step_range import StepRange
+from videomae.train.stopping import HealthMonitor, known_bad
 from videomae.train.throughput import Throughput
 from videomae.train.trial import check_memory
 from videomae.train.tuning import tune

@@ -1,6 +1,6 @@
-"""Health checks of every training step: unreadable videos, non-finite gradients, loss spikes.
+"""Rules that stop a run: too many unreadable videos, non-finite gradients, loss spikes.
 
-A rule that stops a run sets `HealthMonitor.failure`; the trainer saves a checkpoint and raises it.
+Add a rule here. It sets `HealthMonitor.failure`; the trainer saves a checkpoint and raises it.
 """
 
 import math
