@@ -147,7 +147,7 @@ def measured(head: Head, predicted: Predictions, clips: ClipList) -> dict[str, A
     """Return the metrics of a head as JSON can hold them: those of NumPy and torch as Python's.
 
     Raises:
-        HeadError: they are no numbers, or there are none.
+        HeadError: JSON cannot hold them, or there are none.
     """
     kind = f"{type(head).__module__}:{type(head).__qualname__}"
     found = head.metrics(predicted, clips)
