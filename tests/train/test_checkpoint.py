@@ -208,6 +208,7 @@ def test_an_unfinished_checkpoint_is_written_anew(tmp_path: Path) -> None:
     (unfinished / "__7_0.distcp").write_text("of a process that is no more")
     path = store(tmp_path).save(3, *state)
     assert not (path / "__7_0.distcp").exists()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["last", "step_3"]
     restored = make_state(seed=1, steps=0)
     store(tmp_path).restore(path, *restored)
     assert contents(restored) == contents(state)

@@ -36,7 +36,7 @@ STATISTICS = "a tubelet predicted as normalised pixels takes mean and contrast f
 """Note beside each reconstruction; it holds for all models that predict normalised pixels."""
 
 
-@torch.inference_mode()
+@torch.no_grad()  # torchao's float8 layers fail in inference mode
 def reconstruction_rows(
     model: VideoMAE, clip: Tensor, encoder_mask: Tensor, precision: Precision
 ) -> tuple[Tensor, Tensor, Tensor]:

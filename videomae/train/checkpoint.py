@@ -127,8 +127,8 @@ class Checkpoints:
 
     def _write(self, step: int, path: Path, state: Mapping[str, Any]) -> None:
         def begin() -> None:
-            for name in ("last", path.name):
-                made(self.directory.parent, f"{self.directory.name}/{name}")
+            made(self.directory.parent, f"{self.directory.name}/last")
+            made(self.directory.parent, f"{self.directory.name}/{path.name}", folder=True)
             remove_checkpoint(path)  # left by an interrupted save
             path.mkdir(parents=True)
 
