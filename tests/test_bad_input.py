@@ -211,6 +211,7 @@ def test_weights_that_the_new_run_would_replace(
         assert f"weights={weights} lies in output_dir={run}" in said
 
 
+@pytest.mark.long
 def test_a_run_may_start_from_weights_below_its_own_directory(place: Place) -> None:
     train(pretraining(place.videos, place.here / "earlier", max_steps=1))
     given = pretrain_overrides(place, video_list(place.here / "list.txt"))

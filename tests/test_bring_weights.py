@@ -65,6 +65,7 @@ FIXED = ("model.positions=sincos_1d",)
 # Starting from them
 
 
+@pytest.mark.long
 def test_every_format_starts_the_same_fine_tuning(videos: Path, tmp_path: Path) -> None:
     """Bit for bit, but for the epsilon that a Hugging Face directory says."""
     state = official(tmp_path / "a.pth", Kind.pretrain)

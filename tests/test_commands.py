@@ -422,6 +422,7 @@ def test_finetuning_from_scratch_takes_nothing(
     assert not ours["blocks.0.mlp.fc1.weight"].equal(theirs["encoder.blocks.0.mlp.fc1.weight"])
 
 
+@pytest.mark.long
 def test_a_chain_of_three_is_remembered(
     videos: Path, finetuned: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -555,6 +556,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     assert "data.test_list" in hashes
 
 
+@pytest.mark.long
 def test_evaluate_runs_in_the_half_precision_of_the_official_code(
     finetuned: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,6 +679,7 @@ def test_overwriting_results_does_not_cost_the_weights(
     assert (copy / "metrics.jsonl").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_fine_tuning_leaves_the_evaluation_that_came_before(
     videos: Path, finetuned: tuple[Path, list[str]], tmp_path: Path, recorded: bool

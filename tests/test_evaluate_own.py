@@ -56,6 +56,7 @@ def evaluated(directory: str, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_it_lies_below_the_run_and_has_its_name(place: Path, error_of: Error) -> None:
     assert evaluated("outputs/mine/evaluation", PREPARED)["data"] == "dance clips"
     assert not Path("outputs/finetune").exists()
@@ -70,6 +71,7 @@ def test_it_lies_below_the_run_and_has_its_name(place: Path, error_of: Error) ->
     assert "resume" not in said
 
 
+@pytest.mark.long
 def test_a_run_that_max_steps_ended_is_marked(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

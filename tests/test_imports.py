@@ -55,6 +55,7 @@ def test_a_misspelt_key_imports_nothing_heavy(command: str) -> None:
     assert heavy_after(command, "no_such_key=1", status=2) == set()
 
 
+@pytest.mark.long
 def test_what_a_command_needs_is_seen_here() -> None:
     """A check of the checks: pretrain without its settings has imported torch when it says so."""
     assert "torch" in heavy_after("pretrain", status=2)

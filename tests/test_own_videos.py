@@ -68,6 +68,7 @@ def test_from_a_folder_to_predictions_and_a_page(
     assert kept.data.clip.size == 64
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_its_own_lists_and_numbers(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_run_goes_on_with_its_own_lists_and_numbers(
         assert after[section] == before[section]
 
 
+@pytest.mark.long
 def test_a_run_is_not_begun_over_another(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -234,6 +234,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return transcode.transcode(path, None, Encoding(64, 4, 16, 20, "veryfast"))[1]
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(indices=st.lists(st.integers(0, 89), min_size=1, max_size=16))
 def test_any_frames_in_any_order_are_exact(content: bytes, indices: list[int]) -> None:
@@ -410,6 +411,7 @@ def test_a_pack_whose_progress_does_not_say_its_settings_is_refused(
     assert "progress.jsonl is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_killed_pack_goes_on_to_the_same_bytes(
     many: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -798,6 +798,7 @@ def test_a_process_that_dies_costs_a_scan_one_video(
     }
 
 
+@pytest.mark.long
 def test_a_scan_that_finds_nothing_readable_writes_no_list(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

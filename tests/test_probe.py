@@ -121,6 +121,7 @@ def test_the_features_are_the_models_own(place: tuple[str, ...], make: Any) -> N
             torch.testing.assert_close(kept["tokens"][own].float(), tokens, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.long
 def test_a_second_run_reads_the_features(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +252,7 @@ def test_prepared_lists_are_probed(place: tuple[str, ...], tmp_path: Path) -> No
     assert results["knn"]["top1"] == 100
 
 
+@pytest.mark.long
 def test_features_of_a_pack_are_those_of_that_pack(place: tuple[str, ...], tmp_path: Path) -> None:
     """A folder, a pack in its place, and another pack in place of that one."""
     root = tmp_path / "root"
@@ -321,6 +323,7 @@ HOW = (
 )
 
 
+@pytest.mark.long
 def test_features_that_are_none_of_these_videos_are_named(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

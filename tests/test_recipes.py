@@ -23,6 +23,7 @@ def table(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[dict[str,
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows[2:]]
 
 
+@pytest.mark.long
 def test_every_exp_is_a_row_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     rows = {row.pop("exp"): row for row in table(capsys)}
     assert list(rows) == NAMES

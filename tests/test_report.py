@@ -104,6 +104,7 @@ class Tags(HTMLParser):
         self.words.append(" ".join(data.split()))
 
 
+@pytest.mark.long
 def test_the_numbers_of_the_table_are_those_of_the_results(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

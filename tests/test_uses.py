@@ -105,6 +105,7 @@ def test_an_exp_changes_neither_clip_nor_model_nor_classes(
     assert "dim: 32" in text
 
 
+@pytest.mark.long
 def test_the_command_line_changes_the_clip_and_is_told(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

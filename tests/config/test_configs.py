@@ -66,6 +66,7 @@ def test_there_are_exps_of_both_kinds() -> None:
     assert set(FINETUNING) >= {"ucf101", "hmdb51", "k400", "ssv2"}
 
 
+@pytest.mark.long
 def test_the_command_heading_each_experiment_composes(subtests: pytest.Subtests) -> None:
     for exp in EXPS:
         with subtests.test(exp=exp):
@@ -74,6 +75,7 @@ def test_the_command_heading_each_experiment_composes(subtests: pytest.Subtests)
             assert type(composed(command, *overrides)) is TYPES[command]
 
 
+@pytest.mark.long
 def test_evaluate_takes_every_fine_tuning_experiment_unchanged(subtests: pytest.Subtests) -> None:
     for exp in FINETUNING:
         with subtests.test(exp=exp):

@@ -85,6 +85,7 @@ def summary(out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_clips_that_show_a_test_video_are_found_and_dropped(
     corpus: tuple[Path, Path, Path],
 ) -> None:

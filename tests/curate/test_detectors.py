@@ -114,6 +114,7 @@ def test_classes_of_coco_need_no_names(tmp_path: Path) -> None:
     assert "person" in TorchvisionDetector(config, CPU).labels
 
 
+@pytest.mark.long
 def test_classes_that_are_not_those_of_coco_need_names(tmp_path: Path) -> None:
     config = replace(torchvision_config(tmp_path), class_names=None)
     with pytest.raises(ConfigError, match=r"4 classes.*persons.class_names=FILE"):

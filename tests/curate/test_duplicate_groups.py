@@ -74,6 +74,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return raw, out
 
 
+@pytest.mark.long
 def test_copies_of_each_kind_are_found_and_the_best_is_kept(corpus: tuple[Path, Path]) -> None:
     found = rows(corpus[1])
     for number in "01":

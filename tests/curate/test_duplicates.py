@@ -30,6 +30,7 @@ def joined(pairs: Iterable[Pair]) -> set[tuple[str, str]]:
     return {(pair.first, pair.second) for pair in pairs}
 
 
+@pytest.mark.long
 @needs_ffmpeg
 def test_every_edit_is_found(
     scenes: dict[str, Fingerprint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -204,6 +204,7 @@ def test_two_curates_in_one_directory(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_each_stage_runs_alone_and_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +236,7 @@ def test_each_stage_runs_alone_and_goes_on(
     assert "lists/quality-2-seed0.parquet" in run("stage=subset", "sizes=[2]", "by=quality")
 
 
+@pytest.mark.long
 def test_a_file_that_changes_between_stages_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     for name in ("a", "b"):

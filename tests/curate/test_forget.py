@@ -114,6 +114,7 @@ def test_lists_lose_their_lines_and_keep_the_others_in_order(corpus: tuple[Path,
     assert record == {"clips": NUM_VIDEOS - 1, "sha256": [earlier, sha256(file)]}
 
 
+@pytest.mark.long
 def test_packs_and_runs_that_used_it_are_named(
     corpus: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -212,6 +213,7 @@ def with_everything(corpus: tuple[Path, Path]) -> Path:
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
     corpus: tuple[Path, Path],
@@ -246,6 +248,7 @@ def test_a_forgetting_that_is_killed_anywhere_is_finished_by_the_same_command(
         assert f"{used}: its weights were trained on forgotten clips" in caplog.text, last
 
 
+@pytest.mark.long
 def test_temporary_files_of_killed_commands_do_not_keep_it(corpus: tuple[Path, Path]) -> None:
     out = with_everything(corpus)
     (out / "tests/copies").mkdir()
@@ -332,6 +335,7 @@ def test_what_a_late_task_writes_of_a_forgotten_video_does_not_stay(
     assert set(ids(out)) == set(known) - {"2.mp4", "3.mp4"}
 
 
+@pytest.mark.long
 def test_a_forgotten_clip_of_a_video_that_is_measured_again_does_not_come_back(
     corpus: tuple[Path, Path],
 ) -> None:

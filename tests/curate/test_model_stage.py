@@ -69,6 +69,7 @@ def double(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     caplog.set_level("INFO", "videomae")
 
 
+@pytest.mark.long
 def test_one_bad_clip_costs_itself_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = ("crash", "stuck", "broken", "changed")
     out = fill(tmp_path / "out", source_path=names(*bad, "unlucky", "killed", plain=4))
@@ -85,12 +86,14 @@ def test_one_bad_clip_costs_itself_only(tmp_path: Path, caplog: pytest.LogCaptur
     assert tries(out, "crash") == 4  # with another limit it may work
 
 
+@pytest.mark.long
 def test_a_clip_whose_process_is_killed_again_and_again_ends_the_stage(tmp_path: Path) -> None:
     out = fill(tmp_path / "out", source_path=names("cursed"))
     with pytest.raises(UserError, match="was killed 20 times"):
         take_text(out, "engine.workers=1")
 
 
+@pytest.mark.long
 def test_a_model_that_never_answers_ends_the_stage_soon(tmp_path: Path) -> None:
     """A million clips must not each start a process that dies."""
     out = fill(tmp_path / "out", source_path=names(*(f"crash{i}" for i in range(60))))

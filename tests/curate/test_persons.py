@@ -140,6 +140,7 @@ def line(path: str, boxes: list[list[float]], labels: list[str], **place: Any) -
     return {"path": path, "boxes": boxes, "labels": labels, "scores": scores, **place}
 
 
+@pytest.mark.long
 def test_exported_detections_by_hand(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,6 +243,7 @@ def test_detections_of_a_file_of_the_same_content_count(
     assert "no clip of the table" not in caplog.text
 
 
+@pytest.mark.long
 def test_forgotten_clips_leave_no_thumbnail_behind(corpus: Path, tmp_path: Path) -> None:
     face = line("0.mp4", [[0, 0, 9, 9]], ["face"], frame=0) | {"labels": ["face"]}
     person = line("1.mp4", [[0, 0, 9, 9]], ["person"], frame=0)

@@ -72,6 +72,7 @@ def test_two_characters_in_a_box_as_large_as_the_picture_are_no_text(
     assert model.covered(frame) == pytest.approx(425 * 120 / (640 * 360), rel=0.02)
 
 
+@pytest.mark.long
 def test_the_column_is_the_median_over_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def pretraining(root: Path, listed: Path, output: str, *overrides: str) -> list[
 # A decoder
 
 
+@pytest.mark.long
 def test_a_decoder_of_ones_own_reads_what_is_trained_and_evaluated_on(
     place: Path, arrays: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_another_augmentation_is_another_run(
 # An objective
 
 
+@pytest.mark.long
 def test_an_objective_of_ones_own_is_minimised_in_both_stages(place: Path, videos: Path) -> None:
     listed, labelled = video_list(place / "list.txt"), labelled_list(place / "labelled.txt")
     usual = pretraining(videos, listed, "usual")

@@ -31,6 +31,7 @@ def rewritten(path: Path, saved: Weights, **info: object) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_head_of_ones_own_is_trained_evaluated_predicted_and_reported(
     place: Path, videos: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

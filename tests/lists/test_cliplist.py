@@ -77,6 +77,7 @@ def wrong_target(clips: list[Clip], path: Path, data: DataConfig) -> str | None:
     return None
 
 
+@pytest.mark.long
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     TEXTS,

@@ -85,6 +85,7 @@ def test_blank_lines_cost_nothing(tmp_path: Path) -> None:
     assert [(clip.path, clip.line) for clip in clips] == [("a.mp4", 4_000_001)]
 
 
+@pytest.mark.long
 def test_lines_that_are_not_plain_cost_as_little_as_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

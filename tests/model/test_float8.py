@@ -82,6 +82,7 @@ def test_without_torchao_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         use_float8(blocks(), CPU)
 
 
+@pytest.mark.long
 def test_a_run_learns_nearly_the_same_and_goes_on_exactly(videos: Path, tmp_path: Path) -> None:
     plain = train(pretraining(videos, tmp_path / "plain"))
     pictured = ("run.float8=true", "run.image_every=2")

@@ -192,6 +192,7 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         preset("vit_bas")
 
 
+@pytest.mark.long
 def test_the_models_need_neither_hydra_nor_a_decoder() -> None:
     """For benchmarks on bare machines: import, build, run."""
     absent = ["hydra", "omegaconf", "decord", "av", "tensorboard", "matplotlib", "rich"]

@@ -95,6 +95,7 @@ def test_secrets_are_masked_by_the_names_of_settings() -> None:
     assert redacted_settings(tree) == expected | {"k": 3}
 
 
+@pytest.mark.long
 def test_nothing_that_a_run_writes_or_prints_holds_a_secret(
     videos: Path,
     tmp_path: Path,

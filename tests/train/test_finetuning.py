@@ -63,6 +63,7 @@ def test_the_loss_of_mixed_views_is_that_of_soft_labels() -> None:
     assert kinds == {True, False}
 
 
+@pytest.mark.long
 def test_the_running_mean_is_what_is_written_and_survives_a_stop(
     videos: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_way_is_evaluated_on_middles_and_the_end_on_test_views(
     assert kinds == [(ValidationClips, 1)] * 3 + [(EvaluationClips, 4)]
 
 
+@pytest.mark.long
 def test_evaluations_change_nothing_in_the_training(videos: Path, tmp_path: Path) -> None:
     without = train(finetuning(videos, tmp_path / "without"))
     run = validated(videos, tmp_path / "run")
@@ -145,6 +147,7 @@ def test_evaluations_change_nothing_in_the_training(videos: Path, tmp_path: Path
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", [*soaked(1, STEPS_PER_EPOCH), STEPS_PER_EPOCH + 1])
 def test_the_best_survives_a_stop(videos: Path, tmp_path: Path, stop: int) -> None:
     whole = validated(videos, tmp_path / "whole", "run.checkpoint_every=1")
@@ -206,6 +209,7 @@ def test_a_choice_without_evaluations_is_refused(videos: Path, tmp_path: Path) -
         train(finetuning(videos, tmp_path / "run", eval_every=1))
 
 
+@pytest.mark.long
 def test_the_labels_and_five_clips_are_shown_at_the_start(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

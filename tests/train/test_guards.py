@@ -88,6 +88,7 @@ def test_a_rate_too_low_for_its_batch_is_told_at_the_start(
     assert not again
 
 
+@pytest.mark.long
 def test_the_rate_of_an_exp_and_that_of_a_folder_are_known(
     clips: Coloured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_rate_of_an_exp_and_that_of_a_folder_are_known(
     assert "a folder of videos" in (tmp_path / "given" / "warnings.jsonl").read_text()
 
 
+@pytest.mark.long
 def test_a_loss_that_stays_at_chance_is_told(clips: Coloured, tmp_path: Path) -> None:
     run = short_run("finetune", 10, "optim.lr=1e-7")
     row = told("finetune", tmp_path / "run", clips, *run)["loss_at_chance"]
@@ -112,6 +114,7 @@ def test_a_loss_that_stays_at_chance_is_told(clips: Coloured, tmp_path: Path) ->
         assert words in row["text"]
 
 
+@pytest.mark.long
 def test_a_validation_that_predicts_one_class_is_told(clips: Coloured, tmp_path: Path) -> None:
     names = [line.split()[0] for line in clips.train.read_text().splitlines()]
     lines = [f"{name} {number if number < 4 else 0}" for number, name in enumerate(names)]
@@ -123,6 +126,7 @@ def test_a_validation_that_predicts_one_class_is_told(clips: Coloured, tmp_path:
     assert "the label of 6" in row["text"]
 
 
+@pytest.mark.long
 def test_shuffled_labels_are_told(clips: Coloured, tmp_path: Path) -> None:
     mixed = shuffled(clips.train, tmp_path / "train.txt", seed=6)
     clips = replace(clips, train=mixed)
@@ -132,6 +136,7 @@ def test_shuffled_labels_are_told(clips: Coloured, tmp_path: Path) -> None:
     assert "guessing reaches up to 10 (97.5 %), though the training loss has fallen" in row["text"]
 
 
+@pytest.mark.long
 def test_a_pre_training_that_predicts_the_mean_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_pre_training_that_predicts_the_mean_is_told(
 # Runs that learn
 
 
+@pytest.mark.long
 def test_runs_that_learn_make_no_guard_speak(
     clips: Coloured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

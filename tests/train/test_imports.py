@@ -21,6 +21,7 @@ LATE = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["pretraining.Pretraining", "finetuning.Finetuning"])
 def test_a_stage_imports_what_it_needs_and_no_more(stage: str) -> None:
     module, name = stage.split(".")

@@ -411,6 +411,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_torchrun_ends_with_the_reason(tmp_path: Path) -> None:
     """That of the process that failed, not of one that lost it."""
     (tmp_path / "program.py").write_text(FAILING)

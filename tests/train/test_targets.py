@@ -57,6 +57,7 @@ def results(directory: str) -> dict[str, object]:
     return json.loads((Path(directory) / "results.json").read_text())
 
 
+@pytest.mark.long
 def test_several_classes_are_learned_evaluated_predicted_and_reported(
     videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +101,7 @@ def test_several_classes_are_learned_evaluated_predicted_and_reported(
     assert "Validation mean average precision, %" in page
 
 
+@pytest.mark.long
 def test_numbers_are_learned_evaluated_predicted_and_reported(
     videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_regression_goes_on_as_if_it_had_never_stopped(videos: Path, place: Pa
     assert_same_run(place / "whole", place / "parts")
 
 
+@pytest.mark.long
 def test_a_head_travels_only_to_what_it_was_trained_for(
     videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

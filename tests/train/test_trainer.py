@@ -451,6 +451,7 @@ def test_workers_that_always_die_cost_no_step(
     assert 2 <= saved <= 6  # what was decoded before is still used
 
 
+@pytest.mark.long
 def test_a_video_that_hangs_is_named_and_known_when_the_run_goes_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

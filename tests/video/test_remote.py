@@ -400,6 +400,7 @@ def test_a_connection_that_stays_lost_ends_training_and_makes_no_bad_files(
         batches(served.address, pack.root / "list.txt", cache_dir=str(tmp_path / "cache"))
 
 
+@pytest.mark.long
 def test_waiting_for_a_shard_does_not_count_towards_the_time_limit_of_a_video(
     served: Faulty, pack: Pack, tmp_path: Path
 ) -> None:
@@ -462,6 +463,7 @@ def there(files: Any) -> dict[str, bytes]:
     return {path.rpartition("/")[2]: files.cat_file(path) for path in files.ls("bucket/p")}
 
 
+@pytest.mark.long
 def test_a_pack_that_is_written_to_an_address_goes_on_after_a_break_to_the_bytes_of_a_disk(
     bucket: Any,
     sources: Path,
