@@ -742,6 +742,7 @@ def test_folders_of_frames_are_packed(tmp_path: Path) -> None:
         assert frames.mean((1, 2, 3)).tolist() == pytest.approx(expected, abs=2)
 
 
+@pytest.mark.long
 def test_a_run_on_a_pack_goes_on_with_that_pack_only(
     own: Pack, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

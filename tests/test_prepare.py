@@ -775,6 +775,7 @@ def test_a_scan_that_was_stopped_goes_on_and_looks_again_at_what_has_changed(
     assert len(asked) == 4
 
 
+@pytest.mark.long
 def test_a_scan_takes_folders_of_frames(tmp_path: Path) -> None:
     mini = miniatures.ssv2(tmp_path, frames=True)
     (mini.videos / "100" / f"img_{miniatures.FRAMES:05}.jpg").write_text("no image")

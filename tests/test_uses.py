@@ -224,6 +224,7 @@ def test_a_data_config_is_no_override(place: Path) -> None:
     assert clip == replace(CLIP, size=64)
 
 
+@pytest.mark.long
 def test_another_model_than_the_exps_is_told_where_it_writes(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -190,6 +190,7 @@ def test_the_recall_of_copies_has_wilsons_interval() -> None:
     assert nothing["recall"] is nothing["low"] is nothing["high"] is None
 
 
+@pytest.mark.long
 def test_a_prepared_directory_gives_its_test_lists_and_its_root(
     corpus: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
@@ -297,6 +298,7 @@ def test_kills_leave_the_files_of_an_undisturbed_run(
         assert (tmp_path / "killed" / name).read_bytes() == (straight / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_without_problems_nothing_is_said_of_any(
     corpus: tuple[Path, Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

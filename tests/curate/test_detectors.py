@@ -138,6 +138,7 @@ def test_weights_of_another_architecture_are_named(tmp_path: Path) -> None:
         TorchvisionDetector(config, CPU)
 
 
+@pytest.mark.long
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     config = torchvision_config(tmp_path)
     tensors = load_file(str(config.weights))
@@ -148,6 +149,7 @@ def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
         TorchvisionDetector(config, CPU)
 
 
+@pytest.mark.long
 def test_a_file_that_claims_endless_classes_takes_no_memory(tmp_path: Path) -> None:
     config = torchvision_config(tmp_path)
     tensors = load_file(str(config.weights))

@@ -75,6 +75,7 @@ def test_a_video_that_lacks_memory_in_a_used_process_is_measured_in_a_fresh_one(
     assert (totals.videos, totals.failed) == (len(names), {})
 
 
+@pytest.mark.long
 def test_a_kill_from_outside_does_not_count(
     tmp_path: Path, measure: Callable[..., engine.Totals]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_kill_from_outside_does_not_count(
     assert tries(tmp_path / "late") == 1
 
 
+@pytest.mark.long
 def test_a_video_whose_process_is_killed_for_ever_stops_the_command(
     tmp_path: Path, measure: Callable[..., engine.Totals], monkeypatch: pytest.MonkeyPatch
 ) -> None:

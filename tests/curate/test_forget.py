@@ -68,6 +68,7 @@ def contents(out: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["path", "copy", *soaked("sha256", "video_id")])
 def test_a_forgotten_video_is_nowhere(corpus: tuple[Path, Path], by: str) -> None:
     raw, out = corpus
@@ -89,6 +90,7 @@ def test_a_forgotten_video_is_nowhere(corpus: tuple[Path, Path], by: str) -> Non
     assert (raw / "0.mp4").exists()
 
 
+@pytest.mark.long
 def test_a_forgotten_clip_stays_away_and_is_not_measured_again(
     corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_forgotten_clip_stays_away_and_is_not_measured_again(
     assert "3.mp4" not in ids(out)
 
 
+@pytest.mark.long
 def test_lists_lose_their_lines_and_keep_the_others_in_order(corpus: tuple[Path, Path]) -> None:
     _, out = corpus
     file = out / "lists/random-all-seed0.parquet"
@@ -261,6 +264,7 @@ def test_temporary_files_of_killed_commands_do_not_keep_it(corpus: tuple[Path, P
     assert [path for path in out.rglob(".*") if path.is_file()] == []
 
 
+@pytest.mark.long
 def test_the_next_command_finishes_a_forgetting_that_was_killed(
     corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +309,7 @@ def write_late(out: Path, rows: dict[str, Any]) -> None:
             writer.write_table(table)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["while", *soaked("before", "after")])
 def test_what_a_late_task_writes_of_a_forgotten_video_does_not_stay(
     corpus: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, when: str

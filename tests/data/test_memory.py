@@ -57,6 +57,7 @@ def many() -> list[Clip]:
     return [Clip(f"{folder}{number:012}.mp4", number + 1) for number in range(300_000)]
 
 
+@pytest.mark.long
 def test_processes_share_one_copy_of_the_list(many: list[Clip]) -> None:
     assert owned_mb(ClipList.of(many)) < 12  # a third of the paths; the rest is the heap's, as
     # what is made for a moment takes the gaps that earlier tests have left in many of its pages

@@ -255,6 +255,7 @@ def test_an_error_of_the_program_is_no_loss(
         list(training(clips, data))
 
 
+@pytest.mark.long
 def test_slow_but_sure_is_no_loss(
     caplog: pytest.LogCaptureFixture,
     clips: list[Clip],

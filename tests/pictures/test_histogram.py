@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_each_of_a_few_whole_numbers_has_a_bin() -> None:
     assert {x for x, _ in drawn["limit"]} == {299.5}  # three quarters, from -0.5 to 3.5
 
 
+@pytest.mark.long
 @given(values=st.lists(NUMBERS, max_size=20), limits=st.lists(st.floats(-10, 10), max_size=2))
 def test_any_values_are_drawn_and_no_other_error_ends_the_page(
     values: list[float], limits: list[float]

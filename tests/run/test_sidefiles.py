@@ -164,6 +164,7 @@ def test_a_line_or_a_file_that_takes_too_much_memory_is_damage(tmp_path: Path) -
     assert mended_object(tmp_path / "environment.json", is_any) is None
 
 
+@pytest.mark.long
 def test_lines_without_end_take_no_more_memory_than_one(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     good = json.dumps(ROWS[0]).encode() + b"\n"

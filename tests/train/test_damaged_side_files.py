@@ -62,6 +62,7 @@ def damage(directory: Path) -> dict[str, bytes]:
     return contents
 
 
+@pytest.mark.long
 def test_damaged_side_files_are_set_aside_and_the_run_goes_on(
     videos: Path, tmp_path: Path, straight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,6 +170,7 @@ def spoiled(path: Path, what: str) -> None:
         os.mkfifo(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["damaged", *soaked("missing", "cut", "pipe")])
 def test_best_weights_that_cannot_be_used_are_named_with_the_next_step(
     videos: Path, tmp_path: Path, what: str
@@ -188,6 +189,7 @@ def test_best_weights_that_cannot_be_used_are_named_with_the_next_step(
     assert (run / "results.json").is_file()
 
 
+@pytest.mark.long
 def test_the_best_of_a_future_that_was_left_is_forgotten(videos: Path, tmp_path: Path) -> None:
     """Going on from an older checkpoint, with a best that cannot be reached again."""
     run = validated(videos, tmp_path / "run", "run.checkpoint_every=1", "run.keep_checkpoints=9")
@@ -236,6 +238,7 @@ def test_test_videos_that_are_trained_on_are_counted(
     assert results["shared_with"] == {"data.train_list": 2}
 
 
+@pytest.mark.long
 def test_test_videos_that_the_weights_have_seen_are_counted(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

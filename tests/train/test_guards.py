@@ -69,6 +69,7 @@ def plan(warmup: int = 0, total: int = 1000, batch: int = 8, lr: float = 1e-3) -
 # Runs that are made to fail
 
 
+@pytest.mark.long
 def test_a_rate_too_low_for_its_batch_is_told_at_the_start(
     clips: Coloured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -253,6 +253,7 @@ def test_a_start_that_fails_destroys_nothing(videos: Path, tmp_path: Path, resum
     assert snapshot(directory) == before
 
 
+@pytest.mark.long
 def test_the_starting_weights_may_be_gone_but_not_be_others(videos: Path, tmp_path: Path) -> None:
     start, other = (
         train(pretraining(videos, tmp_path / name, seed=seed, name=name, max_steps=1))

@@ -252,6 +252,7 @@ def test_reading_nothing_is_a_mistake(tmp_path: Path) -> None:
         PyAVVideo(write_video(tmp_path / "a.mp4")).read([])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may take")
 def test_reading_in_this_process_takes_no_more_than_it_may() -> None:
     refused = pytest.raises(DecodeError, match=r"x\.mp4: memory does not suffice")
