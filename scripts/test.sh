@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set up and check everything: format, lint, types, tests. Arguments go to pytest:
-#   scripts/test.sh                 all but the tests that are marked long: twelve minutes on two slow cores
+#   scripts/test.sh                 all but the tests that are marked long: eleven minutes on two slow cores
 #   scripts/test.sh -m "not soak"   the long ones too, as CI does: twenty
 #   scripts/test.sh -m quick        two minutes: some of every room, and the golden numbers
 #   scripts/test.sh tests/train     one room, less its long ones
