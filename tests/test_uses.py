@@ -13,13 +13,23 @@ from safetensors.torch import load_file
 
 import videomae
 from tests.config.test_configs import FINETUNING
-from tests.conftest import TINY, composed, write_list, write_video
+from tests.conftest import ROOT, TINY, composed, write_list, write_video
 from tests.miniatures import write_clip
 from tests.test_commands import call
 from tests.test_predict import CLASSES, CLIP, NAMES, classifier, encoder_of_pretraining
-from videomae.config import ConfigError, EvaluateConfig, PredictConfig, Sampling, UserError
-from videomae.config.run import OF_TRAINING
-from videomae.config.settings import all_settings, listed_settings
+from videomae.config import (
+    ConfigError,
+    EvaluateConfig,
+    ExtractConfig,
+    FinetuneConfig,
+    PredictConfig,
+    PretrainConfig,
+    ProbeConfig,
+    ReconstructConfig,
+    Sampling,
+    UserError,
+)
+from videomae.config.settings import USES, all_settings, listed_settings
 from videomae.evaluation.trained import UnreadableVideoError
 from videomae.pretrain import pretrain
 from videomae.run.given import Given, given, given_of
@@ -188,19 +198,37 @@ def test_evaluate_composes_with_every_fine_tuning_exp_and_a_small_clip(exp: str)
     assert config.name == exp or exp == "small"
 
 
+def listed_of(config_class: type) -> set[str]:
+    return {known.key for known in listed_settings(config_class)}
+
+
 def test_the_help_of_evaluate_leaves_out_what_it_does_not_use() -> None:
-    listed = {known.key for known in listed_settings(EvaluateConfig)}
-    every = {known.key for known in all_settings(EvaluateConfig)}
+    listed, every = listed_of(EvaluateConfig), {each.key for each in all_settings(EvaluateConfig)}
     assert {"optim.epochs", "augment.flips", "data.train_list", "model.dim"} & listed == set()
     assert {"optim.epochs", "data.train_list", "model.dim"} <= every
     assert {"weights", "data.test_list", "data.segments", "data.clip.stride"} <= listed
-    for config_class in (EvaluateConfig, PredictConfig):
-        hidden = {known.key for known in all_settings(config_class)} - {
-            known.key for known in listed_settings(config_class)
-        }
-        assert set(OF_TRAINING) <= hidden
-    for name in EvaluateConfig.UNLISTED:
-        assert any(key == name or key.startswith(f"{name}.") for key in every), name
+    assert {"data.train_list", "model.dim", "seed"} <= listed_of(ProbeConfig)
+    assert {"data.segments", "data.target"} & listed_of(ProbeConfig) == set()
+
+
+@pytest.mark.parametrize(
+    "config_class", [EvaluateConfig, PredictConfig, ProbeConfig, ExtractConfig, ReconstructConfig]
+)
+def test_the_help_of_a_use_has_no_settings_of_a_training(config_class: type) -> None:
+    """Of `run` it lists the device, its precision and its memory, and the processes."""
+    of_run = {key for key in listed_of(config_class) if key.startswith("run.")}
+    names = ("device", "precision", "sharding", "device_batch", "workers")
+    assert of_run <= {f"run.{name}" for name in names}
+    assert {"run.log_every", "run.mlflow"} <= listed_of(FinetuneConfig)
+
+
+def test_settings_without_effect_name_commands_of_this_package() -> None:
+    commands = {path.stem for path in (ROOT / "videomae").glob("[a-z]*.py")}
+    assert set(USES) <= commands
+    for config_class in (PretrainConfig, FinetuneConfig, EvaluateConfig, ProbeConfig):
+        for known in all_settings(config_class):
+            for rules in (*known.sections, known.rules):
+                assert {*rules.no_effect_in, *rules.from_weights_in} <= commands, known.key
 
 
 def test_given_by_itself_or_with_its_group() -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from videomae.config.clip import ClipConfig
 from videomae.config.files import Scan
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListConfig
-from videomae.config.settings import check, input_path, setting
+from videomae.config.settings import USES, check, input_path, setting
 
 CLASS, MULTILABEL, REGRESSION = TARGETS = ("class", "multilabel", "regression")
 """Targets that fine-tuning can learn; package.module:Name is a head of the user's own."""
@@ -34,11 +34,13 @@ class DataConfig(ListConfig):
 
     clip: ClipConfig = setting(kw_only=True)
     """Size of the clips that the model takes."""
-    sources: dict[str, SourceConfig] = setting(factory=dict)
+    sources: dict[str, SourceConfig] = setting(factory=dict, no_effect_in=USES)
     """Several training lists instead of train_list and root, each under a name that you choose
     (pre-training). data.sources.NAME.train_list=FILE adds one or changes it; '~data.sources.NAME'
     removes one."""
-    val_list: str | None = input_path("/path/to/val.txt", may_change=True, on_page=True, often=True)
+    val_list: str | None = input_path(
+        "/path/to/val.txt", may_change=True, on_page=True, often=True, no_effect_in=USES
+    )
     """Validation list, on which fine-tuning chooses its best weights; see eval_every."""
     test_list: str | None = input_path(
         "/path/to/test.txt", may_change=True, on_page=True, often=True
@@ -47,10 +49,12 @@ class DataConfig(ListConfig):
     tombstones: str | None = input_path("/path/to/tombstones.jsonl", may_change=True, new=True)
     """File that names videos which must not be used any more: JSON lines with path, source_sha256
     or clip_id, or a text file of paths. None of them is opened."""
-    videos: str | None = input_path("/path/to/videos", may_change=True, often=True)
+    videos: str | None = input_path(
+        "/path/to/videos", may_change=True, often=True, no_effect_in=USES
+    )
     """Folder of your own videos, one folder per class or unlabelled: pretrain and finetune scan it,
     make the lists, and fit what is not given to the number of videos. See docs/own_videos.md."""
-    scan: Scan | None = setting(None, may_change=True)
+    scan: Scan | None = setting(None, may_change=True, no_effect_in=USES)
     """How data.videos is looked through for broken files: strict decodes each, quick reads its
     first, middle and last frame, off does not look; null: strict, from 1,000 videos up quick."""
     prepared: str | None = setting(None, is_path=True, may_change=True, often=True)
@@ -59,13 +63,15 @@ class DataConfig(ListConfig):
     split: str | None = setting(None, may_change=True, often=True)
     """Split of the prepared directory to use, 1 2 ...; null where the data set has only one. all:
     each split in turn, then the mean of their results (fine-tuning and evaluation)."""
-    num_train: int | None = setting(None, at_least=1, may_change=True)
+    num_train: int | None = setting(None, at_least=1, may_change=True, no_effect_in=USES)
     """Number of videos of the published training list; null: unknown. If your list has another
     length, the run says so at its start."""
     sampling: Sampling = setting(Sampling.dense, in_features=True, on_page=True)
     """How the frames of a fine-tuning clip are chosen. dense: one window of frames x stride;
     segment: the video is cut into as many parts as a clip has frames, one frame from each part."""
-    target: str = setting(CLASS, choices=TARGETS, new=True, often=True, on_page=True)
+    target: str = setting(
+        CLASS, choices=TARGETS, new=True, often=True, on_page=True, no_effect_in=("probe",)
+    )
     """Target of fine-tuning. class: one class for each video; multilabel: any number of classes;
     regression: one or several numbers; or your own head, as package.module:Name, see
     docs/extending.md. multilabel needs list_format=video_labels, regression video_values."""
@@ -75,19 +81,21 @@ class DataConfig(ListConfig):
     class_names: str | None = setting(None, is_path=True, may_change=True, often=True)
     """Text file with the names of the classes, or of the numbers of a regression: line i is the
     name of class or number i. null: they are called by their numbers."""
-    hflip: bool = False
+    hflip: bool = setting(False, no_effect_in=USES)
     """Whether training views are flipped horizontally at random: only where a mirrored video keeps
     its class. Pre-training never flips."""
-    repeats: int = setting(1, at_least=1, on_page=True)
+    repeats: int = setting(1, at_least=1, on_page=True, no_effect_in=USES)
     """Number of views drawn from one decoded clip in training."""
-    segments: int = setting(5, at_least=1, may_change=True, in_features=True)
+    segments: int = setting(
+        5, at_least=1, may_change=True, in_features=True, no_effect_in=("probe",)
+    )
     """Number of temporal positions of a test video's views."""
-    crops: int = setting(3, at_least=1, may_change=True)
+    crops: int = setting(3, at_least=1, may_change=True, no_effect_in=("probe",))
     """Number of spatial positions of a test video's views."""
     decoder: str = setting("auto", may_change=True)
     """Library that decodes videos: pyav, decord or torchcodec; auto: the first that is installed;
     or your own decoder, as package.module:Name, see docs/extending.md."""
-    align_starts: bool = True
+    align_starts: bool = setting(True, no_effect_in=USES)
     """Whether pre-training clips from a pack start at a multiple of the pack's stride, where they
     decode fastest. It has an effect only if the pack's stride divides data.clip.stride; not on
     plain video files, and not in fine-tuning."""
@@ -107,7 +115,9 @@ class DataConfig(ListConfig):
     timeout_s: float = setting(120.0, above=0, may_change=True)
     """Seconds that decoding one video may take. A decoding process that takes longer, or dies, is
     restarted; a video with which this happens twice in a row counts as a bad file."""
-    max_bad_fraction: float = setting(0.01, at_least=0, at_most=1, may_change=True)
+    max_bad_fraction: float = setting(
+        0.01, at_least=0, at_most=1, may_change=True, no_effect_in=USES
+    )
     """Largest share of unreadable files: training stops when more of the files tried so far, and
     more than one file, cannot be read."""
 

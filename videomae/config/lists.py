@@ -76,7 +76,11 @@ class ListConfig(LinesConfig):
     """Settings of a training list: its file, the root of its paths and the format of its lines."""
 
     train_list: str | None = input_path(
-        "/path/to/train.txt", may_change=True, on_page=True, often=True
+        "/path/to/train.txt",
+        may_change=True,
+        on_page=True,
+        often=True,
+        no_effect_in=("evaluate",),
     )
     """Training list: the clip list of the videos to train on."""
 

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
 
 from videomae.config.data import CLASS, DataConfig
 from videomae.config.model import ModelConfig
-from videomae.config.run import OF_TRAINING, RunConfig
+from videomae.config.run import RunConfig
 from videomae.config.settings import check, check_bounds, check_name, check_seed, setting
 from videomae.config.use import BothHeadsConfig
 
@@ -62,14 +61,6 @@ class ProbesConfig:
 @dataclass(frozen=True)
 class ProbeConfig(BothHeadsConfig):
     """Settings of python -m videomae.probe, which fits probes on a frozen encoder."""
-
-    UNLISTED: ClassVar[tuple[str, ...]] = (
-        *OF_TRAINING,
-        *("data.sources", "data.val_list", "data.videos", "data.scan", "data.num_train"),
-        *("data.target", "data.hflip", "data.repeats", "data.segments", "data.crops"),
-        *("data.align_starts", "data.max_bad_fraction"),
-    )
-    """Settings of training data that --help leaves out, as they have no effect here."""
 
     model: ModelConfig = setting(kw_only=True)
     data: DataConfig = setting(kw_only=True)

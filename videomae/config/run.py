@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from videomae.config.settings import check, check_bounds, setting
+from videomae.config.settings import USES, check, check_bounds, setting
 
 
 class Precision(Enum):
@@ -78,15 +78,6 @@ UNTRAINED = 8
 """Videos per batch in evaluations where run.device_batch=auto."""
 
 
-OF_TRAINING = (
-    *("run.shards", "run.reduce_dtype", "run.recompute", "run.attention", "run.log_every"),
-    *("run.image_every", "run.compile", "run.float8", "run.profile", "run.wandb"),
-    *("run.checkpoint_every", "run.checkpoint_every_min", "run.background_checkpoints"),
-    *("run.keep_checkpoints", "run.stall_timeout_s", "run.max_nonfinite"),
-)
-"""Settings of a run that have no effect where trained weights are only used."""
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """Settings of the hardware, and of how often logs and checkpoints are written.
@@ -104,16 +95,16 @@ class RunConfig:
     each holds a part of every parameter; hsdp: fsdp within groups of run.shards processes, and each
     group holds a whole copy. auto: ddp for ViT-L and smaller, else fsdp on one machine and hsdp on
     several. none: more than one process is an error."""
-    shards: int | None = setting(None, at_least=1)
+    shards: int | None = setting(None, at_least=1, no_effect_in=USES)
     """Number of processes that hold one copy of the model together (sharding=hsdp); null: all of
     one machine."""
-    reduce_dtype: GradientType = GradientType.float32
+    reduce_dtype: GradientType = setting(GradientType.float32, no_effect_in=USES)
     """Dtype in which gradients are summed over the processes: float32 or bf16. bf16 halves the data
     that is sent, and rounds the sums to about three digits."""
-    recompute: Recompute = Recompute.none
+    recompute: Recompute = setting(Recompute.none, no_effect_in=USES)
     """Part of each block that the backward pass recomputes to save memory. none: nothing;
     selective: all but matrix products and attention; full: the whole block."""
-    attention: AttentionBackend = AttentionBackend.auto
+    attention: AttentionBackend = setting(AttentionBackend.auto, no_effect_in=USES)
     """Attention kernel: auto, torch, flash, cudnn, efficient or math. auto: on GPUs each kernel is
     timed at the start, for the encoder and for the decoder, and the fastest is used; on CPUs torch
     chooses."""
@@ -124,41 +115,41 @@ class RunConfig:
     workers: int | None = setting(None, at_least=0, often=True)
     """Number of decoding processes per training process; null: on GPUs its share of the CPU cores
     less two, on CPUs half of its share."""
-    log_every: int = setting(10, at_least=1)
+    log_every: int = setting(10, at_least=1, no_effect_in=USES)
     """Number of steps between two lines of metrics.jsonl."""
-    image_every: int = setting(1000, at_least=0)
+    image_every: int = setting(1000, at_least=0, no_effect_in=USES)
     """Number of steps between two reconstruction images in TensorBoard (pre-training); 0: none."""
-    compile: bool = False
+    compile: bool = setting(False, no_effect_in=USES)
     """Whether each transformer block is compiled (torch.compile) when training begins, which takes
     minutes on a GPU and needs a C++ compiler on a CPU. Evaluations are not compiled."""
-    float8: bool = False
+    float8: bool = setting(False, no_effect_in=USES)
     """Whether the blocks' matrix products run in float8 in training (pip install
     "videomae[float8]"), for Hopper GPUs and later with run.compile=true; on CPUs it is emulated.
     Evaluations and weights are as without it."""
-    profile: bool = False
+    profile: bool = setting(False, no_effect_in=USES)
     """Whether profile/trace.json is written, a trace of a few early steps for
     https://ui.perfetto.dev."""
-    wandb: str | None = None
+    wandb: str | None = setting(None, no_effect_in=USES)
     """Weights & Biases project to which the metrics are sent as well (pip install
     "videomae[wandb]"); null: none."""
-    mlflow: str | None = None
+    mlflow: str | None = setting(None, no_effect_in=USES)
     """MLflow experiment to which the metrics are sent as well (pip install "videomae[mlflow]"), in
     the store of MLFLOW_TRACKING_URI or, without one, in the run directory; null: none."""
-    checkpoint_every: int | None = setting(1000, at_least=1)
+    checkpoint_every: int | None = setting(1000, at_least=1, no_effect_in=USES)
     """Number of steps between two checkpoints; null: only run.checkpoint_every_min decides."""
-    checkpoint_every_min: float | None = setting(None, above=0)
+    checkpoint_every_min: float | None = setting(None, above=0, no_effect_in=USES)
     """Minutes between two checkpoints, by the main process's clock; null: only run.checkpoint_every
     decides. If both are given, the one that is reached first counts."""
-    background_checkpoints: bool | None = None
+    background_checkpoints: bool | None = setting(None, no_effect_in=USES)
     """Whether training goes on while a checkpoint is written from a copy in CPU memory; null: yes
     on GPUs, no on CPUs."""
-    keep_checkpoints: int = setting(2, at_least=1)
+    keep_checkpoints: int = setting(2, at_least=1, no_effect_in=USES)
     """Number of newest checkpoints that are kept; older ones are deleted."""
-    stall_timeout_s: float = setting(1800.0, above=0)
+    stall_timeout_s: float = setting(1800.0, above=0, no_effect_in=USES)
     """Seconds that a training step may take. A process that takes longer, for example because
     another one hangs, prints where it is and ends, so that a launcher can restart all processes.
     Evaluations may take longer."""
-    max_nonfinite: int = setting(3, at_least=1)
+    max_nonfinite: int = setting(3, at_least=1, no_effect_in=USES)
     """Number of steps in a row without a finite gradient after which training stops."""
 
     @property

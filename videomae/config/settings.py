@@ -16,6 +16,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 RULES = "rules"
 """Key under which a field's metadata holds its Rules."""
+USES = ("evaluate", "extract", "predict", "probe", "reconstruct")
+"""Commands that use trained weights: many settings of a training have no effect in them."""
 
 
 class UserError(ValueError):
@@ -60,6 +62,11 @@ class Rules:
     """Whether the setting has no meaning in pre-training, where it must keep its default."""
     in_features: bool = False
     """Whether the features that a frozen encoder computes of a video depend on the setting."""
+    no_effect_in: tuple[str, ...] = ()
+    """Commands that have the setting, or its section, but on which it has no effect, so that their
+    --help leaves it out."""
+    from_weights_in: tuple[str, ...] = ()
+    """Commands that take the setting from their weights, so that their --help leaves it out."""
     often: bool = False
     """Whether users give the setting often: --help shows it first."""
     on_page: bool = False
@@ -165,54 +172,67 @@ class Known:
     """Type of the setting's value."""
     meaning: str
     """Meaning of the setting in words, on one line."""
-    may_change: bool
-    """Whether the setting may differ when a run resumes: Rules.may_change of the setting or of its
-    section."""
+    sections: tuple[Rules, ...]
+    """Rules of the sections that the setting stands in, the outermost first."""
 
     @property
     def rules(self) -> Rules:
         """The rules of the setting."""
         return rules_of(self.field)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the setting may differ when a run resumes: it or its section says so."""
+        return any(rules.may_change for rules in (*self.sections, self.rules))
+
+    def has_effect_in(self, command: str) -> bool:
+        """Return whether a command that has the setting depends on it."""
+        return all(command not in rules.no_effect_in for rules in (*self.sections, self.rules))
+
+    def from_weights_in(self, command: str) -> bool:
+        """Return whether a command that has the setting takes it from its weights."""
+        return any(command in rules.from_weights_in for rules in (*self.sections, self.rules))
+
 
 @cache
-def all_settings(config_class: type, prefix: str = "", may_change: bool = False) -> list[Known]:
-    """Return every setting of a config class; those of its sections come last."""
+def all_settings(
+    config_class: type, prefix: str = "", sections: tuple[Rules, ...] = ()
+) -> list[Known]:
+    """Return every setting of a config class; those of its sections come last.
+
+    Args:
+        prefix: start of the dotted names; empty for a whole config.
+        sections: rules of the sections that the class's settings stand in.
+    """
     kinds, words = get_type_hints(config_class), meanings(config_class)
     own, inner = [], []
     for each in fields(config_class):
-        key, kind = f"{prefix}{each.name}", kinds[each.name]
-        free = may_change or rules_of(each).may_change
+        key, kind, within = f"{prefix}{each.name}", kinds[each.name], (*sections, rules_of(each))
         if hasattr(kind, "__dataclass_fields__"):
-            inner += all_settings(kind, f"{key}.", free)
+            inner += all_settings(kind, f"{key}.", within)
             continue
-        own.append(Known(key, each, kind, words.get(each.name, ""), free))
+        own.append(Known(key, each, kind, words.get(each.name, ""), sections))
         if get_origin(kind) is dict:
-            inner += all_settings(get_args(kind)[1], f"{key}.NAME.", free)
+            inner += all_settings(get_args(kind)[1], f"{key}.NAME.", within)
     return own + inner
 
 
-def listed_settings(config_class: type) -> list[Known]:
-    """Return the settings of a config class that --help lists: all but those that it names in
-    UNLISTED, each with the settings below it."""
-    unlisted: tuple[str, ...] = getattr(config_class, "UNLISTED", ())
-    return [
-        known
-        for known in all_settings(config_class)
-        if not any(known.key == name or known.key.startswith(f"{name}.") for name in unlisted)
-    ]
-
-
 def settings_in_use(config_class: type) -> list[Known]:
-    """Return the settings of a config class that have an effect in its command: those that --help
-    lists, and those that the class names in OF_WEIGHTS, which the weights bring."""
-    brought: tuple[str, ...] = getattr(config_class, "OF_WEIGHTS", ())
-    listed = listed_settings(config_class)
-    return listed + [
-        known
-        for known in all_settings(config_class)
-        if known not in listed and known.key.startswith(tuple(f"{name}." for name in brought))
-    ]
+    """Return the settings of a command's config class that have an effect in the command."""
+    command = _command_of(config_class)
+    return [known for known in all_settings(config_class) if known.has_effect_in(command)]
+
+
+def listed_settings(config_class: type) -> list[Known]:
+    """Return the settings of a command's config class that its --help lists: those that have an
+    effect and do not come from weights."""
+    command = _command_of(config_class)
+    return [known for known in settings_in_use(config_class) if not known.from_weights_in(command)]
+
+
+def _command_of(config_class: type) -> str:
+    """Return the name of the command whose config a class is: EvaluateConfig is evaluate's."""
+    return config_class.__name__.removesuffix("Config").lower()
 
 
 def find(config: Any, key: str) -> tuple[Any, Known]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
 
 from videomae.config.augment import AugmentConfig
 from videomae.config.data import CLASS, DataConfig
@@ -10,8 +9,9 @@ from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
 from videomae.config.optim import OptimConfig
-from videomae.config.run import OF_TRAINING, RunConfig
+from videomae.config.run import RunConfig
 from videomae.config.settings import (
+    USES,
     all_settings,
     check,
     check_bounds,
@@ -36,21 +36,23 @@ class WhichWeights(Enum):
 class TrainConfig:
     """Settings that pre-training and fine-tuning share."""
 
-    model: ModelConfig
-    data: DataConfig
-    augment: AugmentConfig
-    optim: OptimConfig
+    model: ModelConfig = setting(from_weights_in=("evaluate",))
+    data: DataConfig = setting()
+    augment: AugmentConfig = setting(no_effect_in=USES)
+    optim: OptimConfig = setting(no_effect_in=USES)
     run: RunConfig = setting(may_change=True)
     name: str = setting("unnamed", may_change=True)
     """Name of the run; every exp sets one."""
     output_dir: str = setting("outputs/${name}", is_path=True, may_change=True, often=True)
     """Output directory of the run; see docs/run_directory.md."""
-    seed: int = setting(0, on_page=True, often=True)
+    seed: int = setting(0, on_page=True, often=True, no_effect_in=USES)
     """Random seed of everything that is random in a run."""
-    max_steps: int | None = setting(None, at_least=1, may_change=True, on_page=True, often=True)
+    max_steps: int | None = setting(
+        None, at_least=1, may_change=True, on_page=True, often=True, no_effect_in=USES
+    )
     """Step after which training stops with a checkpoint; the schedule still spans optim.epochs.
     null: no such limit."""
-    resume: str = setting("never", is_path=True, may_change=True, often=True)
+    resume: str = setting("never", is_path=True, may_change=True, often=True, no_effect_in=USES)
     """Checkpoint to resume from. never: start a new run; auto: the newest checkpoint of output_dir,
     if there is one; or the path of a checkpoint."""
     overwrite: bool = setting(False, may_change=True, often=True)
@@ -131,10 +133,10 @@ class FinetuneConfig(TrainConfig):
     head_map: str | None = setting(None, is_path=True, may_change=True)
     """JSON list whose entry i is the row of the weights' head that becomes class i; null: the head
     is kept, or replaced by a new one where the classes differ."""
-    eval_every: int = setting(0, at_least=0, may_change=True, often=True)
+    eval_every: int = setting(0, at_least=0, may_change=True, often=True, no_effect_in=USES)
     """Number of epochs between two evaluations on data.val_list, with one centre view of each
     video; 0: no evaluation."""
-    test_weights: WhichWeights = setting(WhichWeights.last, may_change=True)
+    test_weights: WhichWeights = setting(WhichWeights.last, may_change=True, no_effect_in=USES)
     """Weights that are evaluated on data.test_list at the end: last or best."""
 
     def __post_init__(self) -> None:
@@ -154,20 +156,6 @@ class EvaluateConfig(FinetuneConfig):
     name: str = setting("evaluate", may_change=True)
     """Name of the evaluation; every exp of a recipe sets one. Without one, and without an exp, it
     is that of the run whose directory weights= names."""
-
-    OF_WEIGHTS: ClassVar[tuple[str, ...]] = ("model",)
-    """Sections that are known to the weights, whose values the config of an evaluation has."""
-    UNLISTED: ClassVar[tuple[str, ...]] = (
-        *OF_TRAINING,
-        *OF_WEIGHTS,
-        *("augment", "optim"),
-        *("seed", "max_steps", "resume", "eval_every", "test_weights"),
-        *("data.sources", "data.train_list", "data.val_list", "data.videos", "data.scan"),
-        *("data.num_train", "data.hflip", "data.repeats", "data.align_starts"),
-        "data.max_bad_fraction",
-    )
-    """Settings and sections of a fine-tuning that --help leaves out: they have no effect here, or
-    are known to the weights."""
 
     weights: str | None = setting(
         None,

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar
 
 from videomae.config.data import Sampling
 from videomae.config.lists import ListedConfig, ListFormat
 from videomae.config.mask import MaskKind
-from videomae.config.run import OF_TRAINING, RunConfig
+from videomae.config.run import RunConfig
 from videomae.config.settings import check, check_bounds, check_seed, setting
 
 
@@ -61,9 +60,6 @@ class BothHeadsConfig(HeadsConfig):
 @dataclass(frozen=True)
 class ReconstructConfig(BothHeadsConfig):
     """Settings of python -m videomae.reconstruct."""
-
-    UNLISTED: ClassVar[tuple[str, ...]] = OF_TRAINING
-    """Settings that --help leaves out, as they have no effect here."""
 
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
@@ -164,9 +160,6 @@ class ConvertConfig(BothHeadsConfig):
 class PredictConfig(HeadsConfig):
     """Settings of python -m videomae.predict."""
 
-    UNLISTED: ClassVar[tuple[str, ...]] = OF_TRAINING
-    """Settings that --help leaves out, as they have no effect here."""
-
     run: RunConfig = setting(kw_only=True)
     weights: str | None = setting(
         None, is_path=True, example="/path/to/weights.safetensors", often=True
@@ -226,9 +219,6 @@ class PredictConfig(HeadsConfig):
 @dataclass(frozen=True)
 class ExtractConfig(ListedConfig, BothHeadsConfig):
     """Settings of python -m videomae.extract."""
-
-    UNLISTED: ClassVar[tuple[str, ...]] = OF_TRAINING
-    """Settings that --help leaves out, as they have no effect here."""
 
     run: RunConfig = setting(kw_only=True)
     weights: str | None = setting(
