@@ -1,5 +1,5 @@
-# Sourced by the other scripts: a .venv in the checkout with this package and its pinned dependencies.
-# usage: source scripts/environment.sh EXTRA      (EXTRA: demo or dev)
+# Sourced by the demos, test.sh and soak.sh: a .venv in the checkout with this package and its pinned dependencies.
+# usage: source scripts/environment.sh EXTRA      (EXTRA: demo, dev, or several with commas)
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 PYTHON=${PYTHON:-python3}
 if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then

@@ -1,4 +1,4 @@
-"""What gpu_check.py measures: the device's time of attention, of matrix products and of steps."""
+"""Measurements of gpu_check.py: the device's time of attention, of matrix products and of steps."""
 
 import re
 import time

@@ -5,7 +5,7 @@ videos, videos that show a test video, and metadata as yt-dlp writes it.
 
 python scripts/make_raw_corpus.py --out outputs/demo_curate
 python scripts/make_raw_corpus.py --out DIR --footage FOLDER     # with genuine footage in it
-python scripts/make_raw_corpus.py --out DIR --few                # 20 videos
+python scripts/make_raw_corpus.py --out DIR --few                # 18 videos
 
 Rendered shots are always there. The folder of genuine footage is one in which these files lie, at
 any depth: clips of UCF101, HMDB51 and Kinetics (.ci/genuine fetches them), vtest.avi of Debian's
@@ -513,7 +513,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
     parser.add_argument("--footage", type=Path, help="folder of genuine footage")
     parser.add_argument("--seed", type=int, default=23, help="another seed gives other videos")
-    parser.add_argument("--few", action="store_true", help="20 videos in place of some 200")
+    parser.add_argument("--few", action="store_true", help="18 videos in place of some 200")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     args = parser.parse_args()
     genuine = footage(args.footage)

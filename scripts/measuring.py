@@ -1,4 +1,4 @@
-"""What bench_step.py and gpu_check.py share: the product's own step in every variant, and tables.
+"""Shared parts of bench_step.py and gpu_check.py: the product's step in every variant, tables.
 
 Needs torch, einops and NumPy.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Long randomised campaigns, run by hand (about two hours): runs, workers, packs, launchers and jobs that are
-# killed at random moments and go on, every sharding in 1, 2 and 4 processes, also under CUDA's rules, damaged
-# videos through everything that reads videos, and an hour of decoding.
+# Long randomised campaigns, run by hand, all of them (some hours) or those that are named: runs, workers, packs,
+# curations and launchers that are killed at random moments and go on, every sharding, damaged videos through all
+# that reads videos, an hour of decoding, the tests that are marked soak, and mistakes that the tests must notice.
 # Arguments go to scripts/soak.py (--help).
 set -euo pipefail
 source "$(dirname "$0")/environment.sh" dev

@@ -654,6 +654,19 @@ def own(sources: Path, tmp_path: Path) -> Pack:
     return packed(source, sources, tmp_path / "p", "short_side=64", "keyint=16")
 
 
+@pytest.mark.parametrize("command", ["scan", "pack"])
+def test_a_pack_is_no_root_where_files_are_decoded(
+    own: Pack, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of its videos counted as missing."""
+    where = (f"list={own.root / 'list.txt'}", f"root={own.root}", f"out={tmp_path / 'out'}")
+    assert call(command, *where) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"root={own.root} is a pack, which holds no video files" in said
+    assert f"python -m videomae.pack check=true out={own.root}" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_damage_in_a_shard_is_a_named_bad_video(
     own: Pack, capsys: pytest.CaptureFixture[str]
 ) -> None:

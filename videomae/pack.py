@@ -14,9 +14,9 @@ frames, to the same pixels. What was written is held against the source frame by
                            Parquet list, whose ranges are cut out
     PACK/bad_files.jsonl   those, and why
 
-A pack is a root: give it as data.root to any command, with its own list or with any other list of
-the same paths. A killed run goes on with the same command, to the same bytes. PACK may be an
-address, s3://bucket/pack, to which each shard goes when it is complete.
+A pack is a root: give it as data.root, or as root of extract and doctor, with its own list or with
+another list of the same paths. A killed run goes on with the same command, to the same bytes. PACK
+may be an address, s3://bucket/pack, to which each shard goes when it is complete.
 
     stride=4            the data.clip.stride you train with
     crf=22 keyint=32    quality, and frames from one key frame to the next
@@ -41,12 +41,12 @@ def pack(config: PackConfig) -> None:
     from videomae.data.forgetting import warn_of_unmatched
     from videomae.lists.clips import lines_hash, write_without
     from videomae.run.addresses import is_address
-    from videomae.run.checks import check_place, refuse_address, require
+    from videomae.run.checks import check_place, require
     from videomae.run.files import sha256
     from videomae.video import transcoding
     from videomae.video.pack_target import PackTarget, is_complete
     from videomae.video.packing import Packing
-    from videomae.video.packs import BAD, check_pack, list_of, print_pack
+    from videomae.video.packs import BAD, check_pack, list_of, print_pack, refuse_pack
     from videomae.video.transcode import Encoding
 
     if config.check:
@@ -54,7 +54,7 @@ def pack(config: PackConfig) -> None:
         check_pack(str(config.out))
         return
     require(config, "list", "root", "out")
-    refuse_address("root", config.root)
+    refuse_pack(Path(str(config.root)))
     source, out, target = Path(str(config.list)), Path(str(config.out)), None
     if is_address(config.out):
         target = PackTarget(str(config.out))

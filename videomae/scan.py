@@ -31,13 +31,14 @@ def scan(config: ScanConfig) -> None:
     from videomae.data.checks import listed_data, read_list
     from videomae.data.forgetting import warn_of_unmatched
     from videomae.lists.clips import write_without
-    from videomae.run.checks import check_place, refuse_address, require
+    from videomae.run.checks import check_place, require
     from videomae.run.cores import available_cores
     from videomae.video import scan_files
     from videomae.video.inspecting import Job, inspect_resumably
+    from videomae.video.packs import refuse_pack
 
     require(config, "list", "root", "out")
-    refuse_address("root", config.root)
+    refuse_pack(Path(str(config.root)))
     source, out = Path(str(config.list)), Path(str(config.out))
     check_place("out", out)
     scan_files.check_scan_place(out, source)

@@ -103,7 +103,7 @@ class DataConfig(ListConfig):
         None, is_path=True, example="/path/on/this/machine", may_change=True
     )
     """Directory on this machine for the shards of packs at addresses (root=s3://...), which all its
-    processes share; null: videomae-USER in the directory for temporary files (TMPDIR)."""
+    processes share; null: videomae-UID in the directory for temporary files (TMPDIR)."""
     cache_gb: float | None = setting(
         None, above=0, null="nine tenths of the free disk", may_change=True
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from videomae.config.lists import MAX_CLIP_BYTES, MIN_CLIP_BYTES, ListedConfig
-from videomae.config.settings import check, check_bounds, check_seed, setting
+from videomae.config.settings import check, check_bounds, check_seed, input_path, setting
 
 X264_PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
@@ -100,6 +100,8 @@ class PrepareConfig:
 class ScanConfig(ListedConfig):
     """Settings of python -m videomae.scan, which looks for damaged videos in a list."""
 
+    root: str | None = input_path("/path/to/videos", often=True)
+    """Folder of video files that the paths of the clip list are relative to."""
     out: str | None = setting(None, is_path=True, example="/path/to/out", often=True)
     """Output directory, for scan.parquet, clean.txt and progress.jsonl."""
     workers: int | None = setting(None, at_least=1, often=True)
@@ -123,7 +125,7 @@ class PackConfig(ScanConfig):
     """Output directory of the pack, or an address that it is written to: s3://, gs:// or hf://."""
     staging: str | None = setting(None, is_path=True, example="/path/on/this/machine")
     """Directory on this machine in which a pack for an address is made: complete shards go from
-    here to out. null: below videomae-USER in the directory for temporary files (TMPDIR)."""
+    here to out. null: below videomae-UID in the directory for temporary files (TMPDIR)."""
     timeout_s: float = setting(1800.0, above=0)
     """Seconds that packing one video may take; a video that takes longer is left out."""
     short_side: int = setting(256, at_least=2)

@@ -75,7 +75,7 @@ class Recompute(Enum):
 AUTO = "auto"
 """Value of run.device_batch for which the number is measured at the start of the training."""
 UNTRAINED = 8
-"""Videos per batch in evaluations where run.device_batch=auto."""
+"""Views per batch in evaluations where run.device_batch=auto."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class RunConfig:
 
     @property
     def untrained_batch(self) -> int:
-        """Videos per batch in evaluations, which need less memory than training."""
+        """Views per batch in evaluations, which need less memory than training."""
         return UNTRAINED if isinstance(self.device_batch, str) else self.device_batch
 
     def __post_init__(self) -> None:

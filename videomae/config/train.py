@@ -25,7 +25,8 @@ from videomae.config.settings import (
 class WhichWeights(Enum):
     """The weights that a fine-tuning can test.
 
-    last: those after the last step; best: those with the best top-1 on data.val_list.
+    last: those after the last step; best: those with the best result on data.val_list,
+    its top-1 or the first metric of another data.target.
     """
 
     last = "last"

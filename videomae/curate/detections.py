@@ -50,7 +50,7 @@ class Detector(Protocol):
     """A model that finds objects in frames."""
 
     architecture: str
-    """Name of its architecture."""
+    """Name of the detector's architecture."""
     labels: list[str]
     """Names of the classes that it can find."""
 

@@ -107,7 +107,8 @@ class _Gathered:
 
 
 def all_with_all(whole: Hashes, every: Hashes, most: int) -> Iterator[Numbers]:
-    """Compare all hashes with all, a block at a time; what comes is as of `pack`."""
+    """Compare all hashes with all; yield the pairs that are found, packed by `pack`, a block at a
+    time."""
     step = max(1, BLOCK // max(1, len(every)))
     columns = np.ascontiguousarray(every.words.T)
     starts = range(0, len(whole), step)
@@ -127,7 +128,8 @@ def ranges(starts: Numbers, counts: Numbers) -> Numbers:
 
 
 def by_tables(whole: Hashes, every: Hashes, most: int) -> Iterator[Numbers]:
-    """Compare the hashes that agree in a table's bits, a block at a time; as of `pack`."""
+    """Compare the hashes that agree in the bits of a table; yield the pairs that are found, packed
+    by `pack`, a block at a time."""
     bits = min(MOST_KEY_BITS, max(8, len(whole).bit_length()))
     random = np.random.default_rng(0)
     for _ in tracked(range(TABLES), TABLES, "comparing"):

@@ -166,7 +166,7 @@ class ViewMaker(Protocol):
 
 
 class DrawAugmentation(Protocol):
-    """A function that augment.transform names: it that draws the augmentation of a training view.
+    """A function that augment.transform names: it draws the augmentation of a training view.
 
     What a view gets must be a function of the arguments: draw from `rng` alone, never from
     `random`, `numpy.random` or torch. Then a run that goes on sees the same views, whatever the

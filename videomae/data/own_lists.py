@@ -1,4 +1,4 @@
-"""MatchedLists made from a folder of one's own videos: scanned, split, and kept beside the run.
+"""Lists made from a folder of one's own videos: scanned, split, and kept beside the run.
 
 RUN/prepared/folder.json       the folder's state when the lists were made, written last
 RUN/prepared/train.txt ...     as python -m videomae.prepare writes them
@@ -58,10 +58,10 @@ TIMEOUT_S = 600.0
 
 @dataclass(frozen=True)
 class OwnLists:
-    """MatchedLists of a folder of videos, ready for a run."""
+    """Lists of a folder of videos, ready for a run."""
 
     directory: Path
-    """Where they lie."""
+    """Directory that the lists lie in."""
     prepared: Prepared
     labelled: bool
 

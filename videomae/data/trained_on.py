@@ -22,7 +22,7 @@ from videomae.run.plain_yaml import plain_yaml
 STATE = "folder.json"
 """The file beside lists of data.videos that says which state of the folder they are of."""
 SIZES = "trained_on"
-"""Key in it: bytes of each training video by its path."""
+"""Key in a run's record that holds the bytes of each training video, by its path."""
 LONGEST_CHAIN = 10
 """Largest number of runs, each of which began with the weights of the next, that is followed."""
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, ConfigError, RecursionError)

@@ -61,7 +61,7 @@ class Annotations:
     splits: dict[int | None, list[Row]]
     """By the split's number; None: there is one only."""
     files: list[Path] = field(default_factory=list)
-    """Those that were read."""
+    """Annotation files that were read."""
     class_folders: bool = True
     """Whether a folder named as a class holds videos of this class only."""
     notes: list[str] = field(default_factory=list)

@@ -76,7 +76,7 @@ class ClipList(Sequence[Clip]):
 
     @classmethod
     def of(cls, clips: Sequence[Clip]) -> "ClipList":
-        """These clips as such a list."""
+        """Make a ClipList of clips."""
         if isinstance(clips, ClipList):
             return clips
         sources = list(dict.fromkeys(clip.source for clip in clips))

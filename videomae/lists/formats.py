@@ -67,7 +67,7 @@ class Clip(NamedTuple):
     path: str
     """As the list has it, relative to the root."""
     line: int
-    """Its line in the list, or its row of a Parquet file, from 1."""
+    """Number of its line in the list, or of its row in a Parquet file, from 1."""
     label: int | None = None
     start: int | None = None
     """Number of the first frame of a frame folder. None: a video file."""

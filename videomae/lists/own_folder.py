@@ -41,7 +41,7 @@ class OwnVideo:
     """One usable video of a folder."""
 
     path: str
-    """FolderContents the folder's root, with slashes."""
+    """Path relative to the folder's root, with slashes."""
     class_name: str
     part: str
     """train, val or test, as a folder above the classes says; train where none does."""

@@ -37,12 +37,12 @@ class Result:
     interval: tuple[float, float] | None
     """Confidence interval of the top-1; None: an earlier file without one, or no top-1."""
     probe: str | None = None
-    """Its kind, if it is the result of one."""
+    """Kind of the probe whose result it is; None: it is no probe's."""
     weights: dict[str, Any] = field(default_factory=dict)
     """Which were chosen in a fine-tuning, and how; of a mean of splits, those of its splits."""
     sha256: dict[str, str] = field(default_factory=dict)
     data: str | None = None
-    """Name of the data set; None: not recorded, as by a fine-tuning."""
+    """Name of the data set; None: not recorded, as by earlier versions."""
     splits: dict[str, float] = field(default_factory=dict)
     """Top-1 of each split, where the result is a mean of splits."""
     shared: dict[str, int] = field(default_factory=dict)

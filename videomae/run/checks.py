@@ -48,19 +48,6 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
         raise ConfigError("not enough to start with:\n" + "\n".join(rows))
 
 
-def refuse_address(key: str, value: object) -> None:
-    """Check that a setting names a folder on this machine.
-
-    Raises:
-        ConfigError: it is an address.
-    """
-    if is_address(value):
-        raise ConfigError(
-            f"{key}={value} is an address: only packs are read from there, by training and by what "
-            "uses a model. Give a folder on this machine"
-        )
-
-
 def check_place(key: str, path: Path) -> None:
     """Check that a directory exists at `path` and is writable, or can be made there.
 

@@ -13,7 +13,8 @@ spikes.jsonl           losses far above the usual one: step, loss, usual, videos
 predictions.jsonl      one JSON object per test video, in the order of the list
 features.safetensors    features of at most 1,000 test videos, for a picture of them
 *.damaged              a file of the above that could not be read in full when the run went on
-checkpoints/ weights.safetensors results.json figures/     see train.checkpoint, model.weights
+checkpoints/ weights.safetensors results.json figures/     see videomae.train.checkpoint,
+                       videomae.weights.weights
 """
 
 import fcntl

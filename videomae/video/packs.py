@@ -13,6 +13,7 @@ A video is looked up in the memory-mapped index, and read from its shard by one 
 
 import logging
 import os
+import shlex
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from videomae.config import MAX_CLIP_BYTES, UserError
+from videomae.config import MAX_CLIP_BYTES, ConfigError, UserError
 from videomae.lists.formats import Clip, span_told
 from videomae.lists.parquet import is_parquet
 from videomae.run.addresses import AddressError, is_address, shown_address
@@ -47,6 +48,19 @@ OPEN_SHARDS = 256
 
 class PackError(UserError):
     """Error: a pack is unfinished, damaged, or of another version."""
+
+
+def refuse_pack(root: Path) -> None:
+    """Check that the folder of a list's videos is no pack, whose videos are no files.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if (root / PACK_INDEX).exists():
+        raise ConfigError(
+            f"root={root} is a pack, which holds no video files: give the folder that it was made "
+            f"of; python -m videomae.pack check=true {shlex.quote(f'out={root}')} reads it again"
+        )
 
 
 SourceKey = tuple[str, int, int]

@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
 )
 """The columns of scan.parquet."""
 RANGES = pa.schema([("start_frame", pa.int64()), ("end_frame", pa.int64())])
-"""The columns that it has besides where lines are ranges of videos; null: not one."""
+"""Further columns of scan.parquet where lines are ranges of videos; null: the line is none."""
 LARGE = 320
 """Pixels of the short side that are more than training needs."""
 
