@@ -86,6 +86,18 @@ def test_a_run_that_max_steps_ended_is_marked(
     assert "max_steps" not in " ".join(row.remarks)
 
 
+def test_test_videos_that_were_trained_on_are_said_beside_the_result(place: Path) -> None:
+    lists = ("data.test_list=outputs/mine/prepared/train.txt", "data.root=dance clips")
+    results = evaluated("seen", *lists, "output_dir=seen")
+    run = next(iter(results["shared_with"]))
+    assert results["shared_with"] == {run: 8}
+    assert run.startswith("the training list of ")
+    assert run.endswith("outputs/mine")
+    (row,) = rows([read_run(Path("seen"))])
+    assert f"8 of 8 videos are in {run} too" in row.remarks
+    assert "shared_with" not in evaluated("unseen", PREPARED, "output_dir=unseen")
+
+
 def test_a_name_or_a_place_of_ones_own_is_kept(place: Path) -> None:
     evaluated("outputs/other/evaluation", PREPARED, "name=other")
     evaluated("there", PREPARED, "output_dir=there")

@@ -58,7 +58,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 def test_a_probe_on_videos_that_it_learned_from_is_warned_of(
     place: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    probed(*place, "data.test_list=train.txt", "probe.kinds=[knn]")
+    results = probed(*place, "data.test_list=train.txt", "probe.kinds=[knn]")
+    assert results["knn"]["shared_with"] == {"data.train_list": 10}
     said = " ".join(capsys.readouterr().err.split())
     assert "10 of 10 videos of data.test_list are in data.train_list too" in said
 

@@ -30,6 +30,7 @@ from videomae.run.command import command
 
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate the classifier at config.weights, or that of each split."""
+    from videomae.data.trained_on import warn_of_seen
     from videomae.evaluation import saved_classifier
     from videomae.evaluation.run_of_weights import beside_its_run
     from videomae.evaluation.scoring import evaluate_model, hashes_of
@@ -56,10 +57,12 @@ def evaluate(config: EvaluateConfig) -> None:
             if run.is_main:
                 saved_classifier.begin_results(run, split, test.data, model.config, weights_hash)
             model.to(run.device)
-            saved_classifier.warn_of_seen(run, split, test)
+            seen = warn_of_seen(str(split.weights), test.clips, test.data.root)
             about = hashes_of(weights_hash, test.data, model.config)
-            name = saved_classifier.name_of_data(split, test.data, told)
-            evaluate_model(run, model, test, about | {"data": name})
+            about["data"] = saved_classifier.name_of_data(split, test.data, told)
+            if seen:
+                about["shared_with"] = seen
+            evaluate_model(run, model, test, about)
             del model  # before that of the next split is read
         write_mean(all_splits, config, used, began)
 

@@ -35,6 +35,7 @@ def probe(config: ProbeConfig) -> None:
     """Fit probes on the features of the encoder at config.weights, and write their results."""
     from videomae.data.checks import labelled_clips, warn_of_shared
     from videomae.data.forgetting import warn_of_unmatched
+    from videomae.data.trained_on import warn_of_seen
     from videomae.evaluation import probe_features, probe_results
     from videomae.evaluation.features import FeatureExtractor
     from videomae.evaluation.kept_features import keep_features
@@ -59,11 +60,12 @@ def probe(config: ProbeConfig) -> None:
         lists = {key: labelled_clips(config.data, key) for key in ("train_list", "test_list")}
         warn_of_unmatched({f"data.{name}": clips for name, clips in lists.items()})
         others = {"data.train_list": lists["train_list"]}
-        warn_of_shared(lists["test_list"], "data.test_list", others)
+        shared = warn_of_shared(lists["test_list"], "data.test_list", others)
         if config.weights == SCRATCH:
             frozen = probe_features.random_encoder(config)
         else:
             frozen = probe_features.saved_encoder(config, told)
+            shared |= warn_of_seen(str(config.weights), lists["test_list"], config.data.root)
         run.processes.barrier()  # every process has looked before anything changes
 
         if run.is_main:
@@ -79,7 +81,7 @@ def probe(config: ProbeConfig) -> None:
             keep_features(directory, test, lists["test_list"])
             both = list(lists.values())
             results = probe_results.fit_and_score(config, encoder, train, test, both, names)
-            probe_results.write_results(run, results, len(lists["test_list"]))
+            probe_results.write_results(run, results, shared, len(lists["test_list"]))
 
 
 main = command("probe")(probe)

@@ -1,8 +1,9 @@
 """What data.target means: losses, predictions and metrics of each head, against others' numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from videomae.config import (
     UserError,
 )
 from videomae.evaluation.head import Predictions, measured, results
-from videomae.evaluation.heads import MultilabelHead, RegressionHead, new_head
+from videomae.evaluation.head_choice import new_head
+from videomae.evaluation.heads import MultilabelHead, RegressionHead
 from videomae.evaluation.metrics import average_precision
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.formats import ClipListError
@@ -166,6 +168,54 @@ def test_a_value_that_never_changes_is_refused(tmp_path: Path) -> None:
     clips = clips_of(tmp_path, VALUES, "a.mp4 1,5", "b.mp4 2,5")
     with pytest.raises(ConfigError, match="value 1 is the same on every line"):
         new_head(VALUES, clips)
+    tenths = clips_of(tmp_path, VALUES, *(f"{n}.mp4 0.1" for n in range(12)))
+    with pytest.raises(ConfigError, match="value 0 is the same on every line"):
+        new_head(VALUES, tenths)  # their standard deviation is 1e-17
+
+
+def test_a_value_that_float32_cannot_tell_apart_is_refused(tmp_path: Path) -> None:
+    """The error of dates in seconds was 16 where that of their mean is 9."""
+    clips = clips_of(tmp_path, VALUES, *(f"{n}.mp4 {1_700_000_000 + 3 * n}" for n in range(12)))
+    with pytest.raises(ConfigError, match=r"is 1700000016\.5 ± 10\.36, .* subtract 1700000016\.5"):
+        new_head(VALUES, clips)
+    years = clips_of(tmp_path, VALUES, *(f"{n}.mp4 {2000 + n}" for n in range(4)))
+    head = new_head(VALUES, years)
+    found = head.predictions(torch.stack([head.target(clip) for clip in years]))
+    assert found[:, 0].tolist() == pytest.approx([2000, 2001, 2002, 2003], abs=2e-3)
+    assert head.shown(found[3].numpy(), 5) == [("0", "2003")]
+
+
+class Odd(RegressionHead):
+    """A head with names and a state that tests give."""
+
+    given: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, names: Any, clips: Any, state: Any) -> None:
+        if "names" in self.given:
+            self.names = self.given["names"]
+
+    def state(self) -> Any:
+        return self.given.get("state", {})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, r"`names` are \[\]"),
+        ({"names": [1, 2]}, r"`names` are \[1, 2\]; they must be texts"),
+        ({"names": ["a", "a"]}, "`names` are .*, all different"),
+        ({"names": ["a"], "state": None}, "`state` returns None, and must return a dict"),
+        ({"names": ["a"], "state": {"x": np.float32(1)}}, "`state` returns"),
+        ({"names": ["a"], "state": {"x": float("nan")}}, "`state` returns .* finite numbers"),
+    ],
+)
+def test_what_weights_could_not_hold_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(Odd, "given", given)
+    data = replace(VALUES, target=f"{__name__}:Odd")
+    with pytest.raises(ConfigError, match=rf"data\.target={__name__}:Odd: its {said}"):
+        new_head(data, clips_of(tmp_path, VALUES, "a.mp4 1", "b.mp4 2"))
 
 
 @pytest.mark.parametrize(

@@ -251,12 +251,25 @@ def test_an_objective_of_ones_own_is_minimised_in_both_stages(place: Path, video
             "objective=mine.objective:F: F is of type module",
         ),
         ("data.decoder=../mine:Video", FORM),
+        ("data.decoder=mine.silent:V", "mine.silent cannot be imported (ImportError)"),
+        ("data.decoder=mine.wrong:V", "mine.wrong ends in an error when it is imported (NameError"),
+        ("data.decoder=mine.script:V", "ends in an error when it is imported (SystemExit: 3)"),
+        ("data.decoder=mine.guarded:V", "(ValueError: there is no V)"),
+        ("data.decoder=sys:Video", "sys defines no Video"),
     ],
 )
 def test_what_cannot_be_imported_is_said_before_anything_begins(
     place: Path, videos: Path, capsys: pytest.CaptureFixture[str], override: str, said: str
 ) -> None:
-    (place / "mine" / "broken.py").write_text("def draw(:\n")
+    modules = {
+        "broken": "def draw(:\n",
+        "silent": "raise ImportError",
+        "wrong": "undefined",
+        "script": "import sys\nsys.exit(3)",
+        "guarded": "def __getattr__(name):\n    raise ValueError(f'there is no {name}')",
+    }
+    for name, text in modules.items():
+        (place / "mine" / f"{name}.py").write_text(text)
     listed = video_list(place / "list.txt")
     assert call("pretrain", *pretraining(videos, listed, "run", override)) == 2
     error = capsys.readouterr().err

@@ -52,6 +52,7 @@ def test_a_head_of_ones_own_is_trained_evaluated_predicted_and_reported(
     words = [*given, "weights=run/best.safetensors"]
     assert call("evaluate", *words, OWN, "output_dir=eval") == 0
     again = json.loads((place / "eval" / "results.json").read_text())
+    assert list(again.pop("shared_with").values()) == [NUM_VIDEOS]
     assert all(again[key] == found[key] for key in again)
     rows = json_lines(place / "eval" / "predictions.jsonl")
     levels = np.array([sum(p > 0.5 for p in row["values"].values()) for row in rows])

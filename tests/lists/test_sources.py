@@ -72,6 +72,17 @@ def test_a_name_that_counts_through_the_classes_and_is_their_only_one_is_a_camer
     assert not divided
 
 
+def test_a_video_and_the_clips_that_were_cut_from_it_have_one_source() -> None:
+    names = ["R6llTwEh07w", "R6llTwEh07w_000001_000003", "beach", "beach_2", "other", "a-b_c-12345"]
+    names += ["a-b_c-12345_000001_000003", "IMG", "IMG_1"]
+    videos = [Labelled(f"a/{name}.mp4", 0) for name in names]
+    found = sources_of(videos, 1)
+    assert [found[path] for path, _ in videos] == [
+        *("R6llTwEh07w", "R6llTwEh07w", "beach", "beach", None, "a-b_c-12345", "a-b_c-12345"),
+        *(None, None),
+    ]
+
+
 def test_a_recording_named_in_one_class_and_folders_in_several_are_believed() -> None:
     paths = ["0/beach_1.mp4", "0/beach_2.mp4", "0/day/1.mp4", "1/day/1.mp4", "1/IMG_1.mp4"]
     found = sources_of([Labelled(path, int(path[0])) for path in paths], 1)

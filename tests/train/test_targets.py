@@ -57,6 +57,18 @@ def results(directory: str) -> dict[str, object]:
     return json.loads((Path(directory) / "results.json").read_text())
 
 
+def test_lists_with_other_counts_of_numbers_are_refused(
+    videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_list(place / "three.txt", [f"{n}.mp4 1,2,{n}" for n in range(NUM)])
+    given = [*overrides(videos, "values"), "weights=scratch", "output_dir=run"]
+    for key in ("val_list", "test_list"):
+        assert call("finetune", *given, f"data.{key}={other}") == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"each line of data.train_list ends in 2 numbers, of data.{key} in 3" in said
+    assert not (place / "run").exists()
+
+
 @pytest.mark.long
 def test_several_classes_are_learned_evaluated_predicted_and_reported(
     videos: Path, place: Path, capsys: pytest.CaptureFixture[str]
@@ -82,6 +94,7 @@ def test_several_classes_are_learned_evaluated_predicted_and_reported(
 
     assert call("evaluate", *given, "weights=run/best.safetensors", "output_dir=eval") == 0
     again = results("eval")
+    assert list(again.pop("shared_with").values()) == [NUM]
     assert all(again[key] == found[key] for key in again)
     capsys.readouterr()
     words = ["weights=run", f"video={videos / '3.mp4'}", "segments=1", "crops=1"]
@@ -122,6 +135,7 @@ def test_numbers_are_learned_evaluated_predicted_and_reported(
     plain = [word for word in given if not word.startswith("data.class_names")]
     assert call("evaluate", *plain, "weights=run/best.safetensors", "output_dir=eval") == 0
     found, again = results("run"), results("eval")
+    assert list(again.pop("shared_with").values()) == [NUM]
     assert all(again[key] == found[key] for key in again)
     predicted = np.array(
         [list(row["values"].values()) for row in json_lines(place / "eval" / "predictions.jsonl")]

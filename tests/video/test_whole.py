@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from videomae.video.interface import DecoderError, Part, whole
+from videomae.video.interface import DecoderError, Part, check_count, whole
 
 FRAMES = np.zeros((3, 4, 4, 3), np.uint8)
 NUMBERS = [2, 5, 7]
@@ -15,7 +15,8 @@ NUMBERS = [2, 5, 7]
 class Own:
     """A video whose parts are given."""
 
-    num_frames, fps, reference_stride = 9, None, 1
+    num_frames: Any = 9
+    fps, reference_stride = None, 1
 
     def __init__(self, parts: Sequence[tuple[int, Any]]) -> None:
         self.given = parts
@@ -55,8 +56,25 @@ def test_what_is_right_passes(parts: list[tuple[int, Any]]) -> None:
         ([(0, FRAMES[..., 0])], r"yields \(3, 4, 4\) uint8 as frames"),
         ([(0, FRAMES.astype(np.float32))], "float32 as frames, not .* uint8"),
         ([(0, None)], "yields NoneType as frames"),
+        ([(0, np.zeros((3, 0, 4, 3), np.uint8))], r"yields \(3, 0, 4, 3\) uint8 as frames"),
     ],
 )
 def test_what_is_wrong_names_the_decoder(parts: list[tuple[int, Any]], said: str) -> None:
     with pytest.raises(DecoderError, match=rf"the decoder {__name__}:Own .*{said}"):
         list(whole(Own(parts), NUMBERS))
+
+
+def test_frames_that_are_mirrored_by_a_view_are_copied() -> None:
+    frames = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)[:, :, ::-1]
+    (part,) = whole(Own([(0, frames)]), NUMBERS)  # torch takes no negative strides
+    assert part.frames.flags.c_contiguous
+    np.testing.assert_array_equal(part.frames, frames)
+
+
+@pytest.mark.parametrize("count", [0, -1, 3.0, "3", True, None])
+def test_a_count_that_is_none_names_the_decoder(count: Any) -> None:
+    video = Own([])
+    check_count(video)
+    video.num_frames = count
+    with pytest.raises(DecoderError, match=rf"the decoder {__name__}:Own .*num_frames is "):
+        check_count(video)

@@ -1,7 +1,8 @@
 """Videos that the runs behind some weights were trained on, so that a test on them is told."""
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from videomae.run.directory import CHECKPOINTS, CONFIG
 from videomae.run.files import read_json, regular
 from videomae.run.log import GuardMessage
 from videomae.run.plain_yaml import plain_yaml
+
+logger = logging.getLogger(__name__)
 
 STATE = "folder.json"
 """The file beside lists of data.videos that says which state of the folder they are of."""
@@ -136,6 +139,26 @@ class SeenVideos(NamedTuple):
             "others, or pre-train without them"
         )
         return GuardMessage("seen_in_training", text, key)
+
+
+def warn_of_seen(weights: str, clips: ClipList, root: str | None) -> dict[str, int]:
+    """Warn of videos of data.test_list that the runs behind some weights were trained on.
+
+    Args:
+        weights, root: as in `seen_in_training`.
+
+    Returns:
+        the number of such videos of each run, as results.json has them.
+    """
+    found = seen_in_training(weights, clips, str(root))
+    for each in found:
+        logger.warning(f"WARNING: {each.message('data.test_list', len(clips)).text}")
+    return numbers_of(found)
+
+
+def numbers_of(seen: Iterable[SeenVideos]) -> dict[str, int]:
+    """Return how many videos of a list each run was trained on, by the words of results.json."""
+    return {f"the training list of {each.run}": each.number for each in seen}
 
 
 def seen_in_training(weights: str, clips: ClipList, root: str) -> list[SeenVideos]:

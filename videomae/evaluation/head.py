@@ -116,7 +116,7 @@ class Head(ABC):
     def shown(self, prediction: Prediction, most: int) -> list[tuple[str, str]]:
         """Return names and values of a prediction for people, `most` classes at most."""
         return [
-            (name, f"{value:.4g}")
+            (name, f"{value:.6g}")
             for name, value in zip(self.names, prediction.tolist(), strict=True)
         ]
 

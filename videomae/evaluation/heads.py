@@ -8,23 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from videomae.config import CLASS, MULTILABEL, REGRESSION, ConfigError, DataConfig
+from videomae.config import REGRESSION, ConfigError
 from videomae.evaluation.head import Head, Prediction, Predictions, is_readable
 from videomae.evaluation.metrics import CLASSES_FOR_TOP5, Scores, average_precision
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.lists.labels import compare_labels, count_labels
-from videomae.lists.names import class_names, read_names
 from videomae.lists.targets import all_labels, all_values, labels_of, values_of
 from videomae.pictures.figures import save_confusion
-from videomae.run.extensions import extension, is_extension
 from videomae.weights.tensors import WeightsError
-from videomae.weights.weights import WeightsInfo
 
 TOP = 5
 """Classes that predictions.jsonl tells of each video."""
+LEAST_SPREAD = 2**-13
+"""Smallest standard deviation of regression targets, as a share of their mean: float32 numbers near
+the mean then lie a thousandth of it apart."""
 
 
 class ClassHead(Head):
@@ -195,12 +196,7 @@ class RegressionHead(Head):
             assert clips.targets is not None
             values = all_values(clips.targets)
             self.mean, self.std = values.mean(0).tolist(), values.std(0).tolist()
-            for name, std in zip(names, self.std, strict=True):
-                if std == 0:
-                    raise ConfigError(
-                        f"data.target={REGRESSION}: value {name} is the same on every line of "
-                        "data.train_list, so that there is nothing to learn: leave it out"
-                    )
+            _check_spread(names, values)
             return
         self.mean, self.std = (_checked(state.get(key), len(names)) for key in ("mean", "std"))
         if min(self.std) <= 0:
@@ -256,108 +252,28 @@ class RegressionHead(Head):
         return lines
 
 
-HEADS: dict[str, type[Head]] = {
-    CLASS: ClassHead,
-    MULTILABEL: MultilabelHead,
-    REGRESSION: RegressionHead,
-}
-"""The built-in heads, by the value of data.target."""
-
-
-def new_head(data: DataConfig, clips: ClipList) -> Head:
-    """Return the head that data.target names, as a fine-tuning on a list starts with it.
+def _check_spread(names: Sequence[str], values: NDArray[np.float64]) -> None:
+    """Check that each value of a training list differs from line to line, as float32 tells it.
 
     Args:
-        clips: the training list.
+        values: (clips, values).
 
     Raises:
-        ConfigError: it cannot be imported, or cannot learn from the list.
+        ConfigError: one does not.
     """
-    kind = head_class(data.target, "data.target")
-    head = kind(output_names(data, clips), clips, {})
-    if not head.names or len(set(head.names)) < len(head.names):
-        raise ConfigError(f"data.target={data.target}: its outputs are not named, each otherwise")
-    return head
-
-
-def target_of(info: WeightsInfo, target: str, key: str) -> str:
-    """Return what weights were fine-tuned for: as the user's setting says, else as they say.
-
-    Weights may come from others, so code that they name is not imported: what they say counts only
-    where it is built in.
-
-    Args:
-        target: the user's setting; class, its default, stands for what the weights say.
-        key: that setting's name, for messages.
-
-    Raises:
-        ConfigError: they were fine-tuned for something else.
-        WeightsError: they need code of somebody's that the setting does not name.
-    """
-    if is_extension(target):
-        return target
-    if info.target not in HEADS:
-        raise WeightsError(
-            f"these weights were fine-tuned with data.target={info.target}, which is none of this "
-            "project's heads, and weights are not trusted to name code: if you have it and trust "
-            f"it, give {key}={info.target}"
-        )
-    if target not in (CLASS, info.target):
-        raise ConfigError(
-            f"{key}={target}, but the weights were fine-tuned with data.target={info.target}: "
-            f"leave {key} out"
-        )
-    return info.target
-
-
-def head_of(info: WeightsInfo, names: Sequence[str], target: str, key: str) -> Head:
-    """Return the head that weights were fine-tuned with.
-
-    Args:
-        names: of its outputs.
-        target: as `target_of` returned it.
-        key: the setting that may have named it, for messages.
-
-    Raises:
-        ConfigError: it cannot be imported.
-        WeightsError: what the weights say of it makes no sense.
-    """
-    return head_class(target, key)(names, None, info.head)
-
-
-def head_class(target: str, key: str) -> type[Head]:
-    """Return the class of a head by its name.
-
-    Raises:
-        ConfigError: it cannot be imported, or is no head.
-    """
-    if not is_extension(target):
-        return HEADS[target]
-    found = extension(key, target)
-    if not (isinstance(found, type) and issubclass(found, Head)):
-        raise ConfigError(
-            f"{key}={target} is no class that extends videomae.evaluation.head.Head: see "
-            "docs/extending.md"
-        )
-    return found
-
-
-def output_names(data: DataConfig, clips: ClipList) -> list[str]:
-    """Return the names of the outputs: of the classes, or of the numbers on each line.
-
-    Args:
-        clips: any list of the data set.
-
-    Raises:
-        ClipListError: data.class_names cannot be read, or does not name each once.
-    """
-    if data.target != REGRESSION:
-        return class_names(data)
-    count = len(values_of(clips[0].target))
-    if data.class_names is None:
-        return [str(place) for place in range(count)]
-    on_each = "the count of numbers on each line"
-    return read_names(data.class_names, count, "data.class_names", on_each)
+    for name, column in zip(names, values.T, strict=True):
+        if np.ptp(column) == 0:
+            raise ConfigError(
+                f"data.target={REGRESSION}: value {name} is the same on every line of "
+                "data.train_list, so that there is nothing to learn: leave it out"
+            )
+        mean, std = float(column.mean()), float(column.std())
+        if std < abs(mean) * LEAST_SPREAD:
+            raise ConfigError(
+                f"data.target={REGRESSION}: value {name} of data.train_list is {mean:.12g} ± "
+                f"{std:.4g}, which the float32 numbers of a model hardly tell apart: subtract "
+                f"{mean:.12g} from it in all lists"
+            )
 
 
 def _most_probable(

@@ -1,6 +1,7 @@
 """Accuracy of predictions over videos."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,6 +143,9 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     counts = ["num_videos", "num_unreadable"]
     if any("num_forgotten" in each for each in every):
         counts.append("num_forgotten")
+    shared = Counter[str]()
+    for each in every:
+        shared.update(each.get("shared_with", {}))
     means = {key: float(np.mean([each[key] for each in every])) for key in accuracies}
     return {
         "top1": means.pop("top1"),
@@ -150,6 +154,7 @@ def mean_of_splits(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         **{key: sum(each.get(key, 0) for each in every) for key in counts},
         "views": every[0]["views"],
         **({"data": every[0]["data"]} if "data" in every[0] else {}),
+        **({"shared_with": dict(shared)} if shared else {}),
         "per_class": {name: float(np.mean(v)) if v else None for name, v in seen.items()},
         "splits": {
             number: {key: value for key, value in each.items() if key not in ("per_class", "views")}

@@ -18,7 +18,7 @@ from videomae.config import CLASS, ConfigError, DataConfig, PredictConfig, Sampl
 from videomae.data.dataset import EvaluationClips
 from videomae.data.loader import evaluation_batches, evaluation_loader
 from videomae.evaluation.head import Head, Prediction
-from videomae.evaluation.heads import head_of, target_of
+from videomae.evaluation.head_choice import head_of, target_of
 from videomae.evaluation.predictions import Predicted, predict_videos
 from videomae.evaluation.scoring import predictions_of
 from videomae.lists.formats import Clip

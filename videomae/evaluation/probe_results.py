@@ -124,12 +124,17 @@ def _stacked(tokens: Sequence[Tensor], rows: Tensor) -> Tensor:
     return torch.stack([tokens[row] for row in rows.tolist()]).float()
 
 
-def write_results(run: Run, results: Mapping[str, Mapping[str, Any]], num_test: int) -> None:
+def write_results(
+    run: Run, results: Mapping[str, Mapping[str, Any]], shared: Mapping[str, int], num_test: int
+) -> None:
     """Write results.json, an entry for each probe, and print the accuracies.
 
     Args:
+        shared: number of test videos that each other list holds too, by its name.
         num_test: number of videos of the test list.
     """
+    if shared:
+        results = {name: {**entry, "shared_with": shared} for name, entry in results.items()}
     file = made(run.directory, RESULTS)
     write_text(file, json.dumps(results, indent=2) + "\n")
     SafeConsole(highlight=False).print(_accuracies(results))

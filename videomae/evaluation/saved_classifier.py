@@ -19,8 +19,7 @@ from videomae.config import (
 )
 from videomae.data.checks import labelled_clips
 from videomae.data.forgetting import warn_of_unmatched
-from videomae.data.trained_on import seen_in_training
-from videomae.evaluation.heads import head_of, output_names, target_of
+from videomae.evaluation.head_choice import head_of, output_names, target_of
 from videomae.evaluation.run_of_weights import lists_of_run
 from videomae.evaluation.scoring import LabelledVideos, clear_results
 from videomae.lists.clips import ClipList
@@ -151,14 +150,6 @@ def begin_results(
     hashes = {"data.test_list": sha256(Path(str(config.data.test_list))), "weights": weights_hash}
     if not os.path.exists(directory / METRICS):
         describe_run(run, replace(config, data=data, model=model), hashes)
-
-
-def warn_of_seen(run: Run, config: EvaluateConfig, test: LabelledVideos) -> None:
-    """Warn of test videos that the runs behind the weights were trained on."""
-    if run.is_main:
-        for seen in seen_in_training(str(config.weights), test.clips, str(test.data.root)):
-            message = seen.message("data.test_list", len(test.clips))
-            logger.warning(f"WARNING: {message.text}")
 
 
 def name_of_data(config: EvaluateConfig, data: DataConfig, told: Given) -> str:

@@ -37,7 +37,7 @@ from videomae.data.sliding_windows import VideoWindows
 from videomae.data.working import WorkerSlot
 from videomae.evaluation.features import FeatureExtractor
 from videomae.evaluation.head import Head, Prediction
-from videomae.evaluation.heads import head_of, target_of
+from videomae.evaluation.head_choice import head_of, target_of
 from videomae.evaluation.predicting import names_of, settings_of
 from videomae.evaluation.predictions import predict_videos
 from videomae.evaluation.reconstruction import clip_and_mask, rebuilt, title_of

@@ -58,11 +58,17 @@ def source_of(path: str, class_depth: int) -> str | None:
     *folders, name = path.split("/")
     if inner := folders[class_depth:]:
         return "/".join(inner)
-    stem = unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
+    stem = _stem(name)
     if found := YOUTUBE.fullmatch(stem):
         return found[1]
     found = COUNTED.fullmatch(stem) or NUMBERED.fullmatch(stem)
     return None if found is None or _says_nothing(found[1]) else found[1]
+
+
+def _stem(path: str) -> str:
+    """Return the name of a file without its ending, with accents encoded in one way."""
+    name = path.rpartition("/")[2]
+    return unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
 
 
 def _plain(text: str) -> str:
@@ -83,13 +89,21 @@ def _says_nothing(name: str) -> bool:
 def sources_of(videos: Sequence[Labelled], class_depth: int) -> dict[str, str | None]:
     """Return the source of each video, by its path; None where nothing tells it.
 
-    A name that counts clips in several classes may be a camera's, in a language that is not known
-    here. It is believed only if at least half of those classes have another such name.
+    A video that is named as the source of others, beach.mp4 beside beach_1.mp4, is of that source:
+    they were cut from it. A name that counts clips in several classes may be a camera's, in a
+    language that is not known here. It is believed only if at least half of those classes have
+    another such name.
 
     Args:
         class_depth: as in `source_of`.
     """
     sources = {path: source_of(path, class_depth) for path, _ in videos}
+    named = {path: _stem(path) for path in sources if path.count("/") <= class_depth}
+    told = {sources[path] for path in named}
+    ids = {found[1] for stem in named.values() if (found := YOUTUBE.fullmatch(stem))}
+    for path, stem in named.items():
+        if stem in ids or (sources[path] is None and stem in told):
+            sources[path] = stem
     sizes = Counter(sources.values())
     classes, others = defaultdict(set), defaultdict(set)
     for path, label in videos:

@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from functools import cache
 from typing import Any
 
@@ -43,19 +44,26 @@ def extension(key: str, name: str) -> Any:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
+        found = getattr(module, attribute, None)
     except (ImportError, SyntaxError) as error:
-        reason = str(error).splitlines()[0]
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
             f"{key}={name}: {module_name} cannot be imported ({reason}): its package must lie in "
             f"the directory where the command is started ({here}), in one that PYTHONPATH names, "
             f"or be installed; try python -c 'import {module_name}'"
         ) from error
-    if not hasattr(module, attribute):
+    except (Exception, SystemExit) as error:  # whatever the code of the user raises
+        reason = next(iter(traceback.format_exception_only(error)[-1].splitlines()))
         raise ConfigError(
-            f"{key}={name}: {module.__file__} defines no {attribute}: give the name of a class or "
+            f"{key}={name}: {module_name} ends in an error when it is imported ({reason}): see "
+            f"where with python -c 'import {module_name}'"
+        ) from error
+    if found is None:
+        place = getattr(module, "__file__", None) or module_name
+        raise ConfigError(
+            f"{key}={name}: {place} defines no {attribute}: give the name of a class or "
             "function in it"
         )
-    found = getattr(module, attribute)
     if not callable(found):
         raise ConfigError(
             f"{key}={name}: {attribute} is of type {type(found).__name__}: give the name of a "

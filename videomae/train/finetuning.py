@@ -23,11 +23,14 @@ from videomae.data.dataset import TrainingClips, ValidationClips
 from videomae.data.forgetting import warn_of_unmatched
 from videomae.data.loader import single_examples
 from videomae.data.mix import mixing_of
-from videomae.data.trained_on import seen_in_training
+from videomae.data.trained_on import numbers_of, seen_in_training
 from videomae.evaluation.head import Head
-from videomae.evaluation.heads import ClassHead, new_head
+from videomae.evaluation.head_choice import new_head
+from videomae.evaluation.heads import ClassHead
 from videomae.evaluation.scoring import LabelledVideos, evaluate_model, hashes_of, score_model
 from videomae.lists.clips import ClipList
+from videomae.lists.own_folder import in_words
+from videomae.lists.targets import values_of
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
@@ -128,7 +131,7 @@ class Finetuning(TrainingStage):
         seen = seen_in_training(str(config.weights), self.lists.test, str(config.data.root))
         number = len(self.lists.test)
         self.warnings = tuple(each.message("data.test_list", number) for each in seen)
-        self.shared |= {f"the training list of {each.run}": each.number for each in seen}
+        self.shared |= numbers_of(seen)
 
     def build(self) -> None:
         config, run = self.config, self.run
@@ -239,11 +242,29 @@ def read_lists(config: FinetuneConfig) -> Lists:
         require(config, key)
         return read_list(str(path), data, labelled=True, key=key)
 
-    return Lists(
+    found = Lists(
         training_clips(data, labelled=True),
         labelled("data.val_list", data.val_list) if config.eval_every else ClipList.of([]),
         labelled("data.test_list", data.test_list),
     )
+    if data.target == REGRESSION:
+        _check_counts(found)
+    return found
+
+
+def _check_counts(lists: Lists) -> None:
+    """Check that the lines of all lists of a regression hold as many numbers.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    wanted = len(values_of(lists.train[0].target))
+    for key, clips in {"data.val_list": lists.val, "data.test_list": lists.test}.items():
+        if clips and (count := len(values_of(clips[0].target))) != wanted:
+            raise ConfigError(
+                f"each line of data.train_list ends in {in_words(wanted, 'number')}, of {key} in "
+                f"{count}: they belong to different data sets"
+            )
 
 
 def starting_model(

@@ -92,23 +92,39 @@ def whole(video: Video, numbers: Sequence[int]) -> Iterator[Part]:
     following = 0
     for place, frames in video.parts(numbers):
         is_array = isinstance(frames, np.ndarray)
-        if not is_array or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        if (
+            not is_array
+            or frames.dtype != np.uint8
+            or frames.shape[3:] != (3,)
+            or 0 in frames.shape[1:]
+        ):
             what = f"{frames.shape} {frames.dtype}" if is_array else type(frames).__name__
-            raise DecoderError(_told(video, f"yields {what} as frames, not (T, H, W, 3) uint8"))
+            raise _wrong(video, f"parts yields {what} as frames, not (T, H, W, 3) uint8")
         if place not in (0, following):
-            raise DecoderError(_told(video, f"yields place {place} where {following} follows"))
+            raise _wrong(video, f"parts yields place {place} where {following} follows")
         following = place + len(frames)
-        yield Part(place, frames)
+        yield Part(place, np.ascontiguousarray(frames))
         del frames  # before the next come
     if following != len(numbers):
-        raise DecoderError(_told(video, f"yields {following} of {len(numbers)} frames"))
+        raise _wrong(video, f"parts yields {following} of {len(numbers)} frames")
 
 
-def _told(video: Video, what: str) -> str:
+def check_count(video: Video) -> None:
+    """Check that a video has frames.
+
+    Raises:
+        DecoderError: `video.num_frames` is no number of frames.
+    """
+    count = video.num_frames
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise _wrong(video, f"num_frames is {count!r}, not a whole number from 1")
+
+
+def _wrong(video: Video, what: str) -> DecoderError:
     kind = type(video)
-    return (
-        f"the decoder {kind.__module__}:{kind.__qualname__} {what}: mend its method parts "
-        "(videomae.video.interface.Video says what it must yield)"
+    return DecoderError(
+        f"the decoder {kind.__module__}:{kind.__qualname__} is wrong: {what}; "
+        "videomae.video.interface.Video says what it must do"
     )
 
 

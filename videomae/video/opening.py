@@ -13,7 +13,7 @@ from videomae.run.addresses import is_address
 from videomae.run.extensions import FORM, extension, is_extension
 from videomae.run.worker_pool import memory_limited
 from videomae.video.folder import FrameFolder
-from videomae.video.interface import Video, within_memory
+from videomae.video.interface import DecodeError, Video, check_count, within_memory
 from videomae.video.packs import PACK_INDEX, Pack
 from videomae.video.ranges import VideoRange
 
@@ -144,5 +144,24 @@ def open_clip(clip: Clip, data: DataConfig) -> Video:
         assert data.frame_template is not None  # read_clips has checked it
         template = data.frame_template
         return FrameFolder(path, template, clip.start, clip.total, data.max_clip_bytes)
-    video: Video = decoder(data.decoder)[1](path, data.max_clip_bytes)
+    video = _open_file(path, data)
     return video if clip.span is None else VideoRange(path, video, clip.span)
+
+
+def _open_file(path: Path, data: DataConfig) -> Video:
+    """Open a video file by the decoder that data.decoder means.
+
+    Raises:
+        DecodeError: the video cannot be opened.
+        DecoderError: the decoder is the user's own, and says that it has no frames.
+    """
+    kind = decoder(data.decoder)[1]
+    if not is_extension(data.decoder):
+        video: Video = kind(path, data.max_clip_bytes)
+        return video
+    try:
+        video = kind(path, data.max_clip_bytes)
+    except OSError as error:
+        raise DecodeError(f"{data.decoder} cannot open it ({error})") from error
+    check_count(video)
+    return video
