@@ -539,6 +539,7 @@ def test_evaluate_takes_the_overrides_of_finetune_and_finds_the_same(
     shared = before.pop("shared_with")  # the encoder was pre-trained on these videos, too
     assert shared.pop("data.train_list") == 7
     assert [*shared.values()] == [7]
+    assert [*found.pop("shared_with").values()] == [7, 7]  # and was fine-tuned on them
     assert found["data"] == Path(composed("evaluate", *overrides).data.test_list).parent.name
     assert found == before
     assert {path.name for path in own.iterdir()} == {

@@ -1,11 +1,14 @@
 """`videomae VERB`, the same as `python -m videomae.VERB`."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import videomae
+from tests.test_commands import call
 from videomae.run.schema import COMMANDS
 
 
@@ -41,3 +44,62 @@ def test_a_misspelt_verb_is_answered_by_the_nearest() -> None:
     assert done.returncode == 2
     assert done.stderr == "error: there is no command 'pretain'; did you mean pretrain?\n"
     assert "there are pretrain finetune" in run("xyzzy").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# @package _global_\noptim: [\n", "exp/mine.yaml"),
+        ("# @package _global_\noptim:\n  epoch: 3\n", "did you mean optim.epochs?"),
+        ("# @package _global_\nseed: 1\nseed: 2\n", "found duplicate key seed"),
+        ("# @package _global_\noptim: null\n", "field 'optim' is not Optional"),
+        ("optim:\n  epochs: 3\n", "the first line of an exp's file must be '# @package _global_'"),
+        ("\xff", "can't decode byte 0xff"),
+    ],
+)
+def test_a_yaml_file_of_ones_own_that_cannot_be_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "mine.yaml").write_bytes(text.encode("latin-1"))
+    assert call("pretrain", f"--config-dir={tmp_path}", "+exp=mine") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the settings cannot be read: ")
+    assert said in error
+    assert "Traceback" not in error
+    assert "HYDRA_FULL_ERROR" not in error
+
+
+def test_what_cannot_be_looked_up_or_printed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pretrain", "--cfg", "job", "--resolve", "data.root=${nope}") == 2
+    assert "error: the settings cannot be read: Interpolation key 'nope'" in capsys.readouterr().err
+    with open("/dev/full", "w") as full:
+        for words in (["--help"], ["--cfg", "job"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "videomae.pretrain", *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 2
+            assert done.stderr.startswith("error: [Errno 28] No space left on device")
+            assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_ends_early_is_no_error() -> None:
+    line = f"{sys.executable} -m videomae | head -1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("The program videomae: ")
+    assert done.stderr == ""
+
+
+def test_the_help_is_whole_on_a_terminal_without_a_width() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "videomae.pretrain", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "0"},
+    )
+    assert len(done.stdout) > 20_000

@@ -8,6 +8,7 @@ eval "$(videomae completion bash)"     complete verbs, settings and configs; als
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +20,10 @@ def main() -> None:
     """Run the command that the first word names."""
     words = sys.argv[1:]
     if not words or words[0] in ("--help", "-h"):
-        print(_overview())
+        try:
+            print(_overview(), flush=True)
+        except BrokenPipeError:  # as of videomae | head -1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     verb, *rest = words
     if verb == "--version":

@@ -31,6 +31,7 @@ PATHS = (
     "#dance/x.mp4",
     "  two  blanks ",
     "~/lists/x.txt",
+    "back\\\n",
 )
 
 
@@ -212,6 +213,30 @@ def test_configs_in_other_folders_are_known(tmp_path: Path, words: list[str]) ->
     check_names([*placed, "+exp=mine"], PretrainConfig)
     with pytest.raises(ConfigError, match="did you mean mine"):
         check_names([*placed, "+exp=mime"], PretrainConfig)
+
+
+def test_a_search_path_may_hold_blanks(tmp_path: Path) -> None:
+    for folder in ("a b", "c,d"):
+        (tmp_path / folder / "exp").mkdir(parents=True)
+        (tmp_path / folder / "exp" / f"{folder[0]}.yaml").touch()
+    path = f"hydra.searchpath=[file://{tmp_path}/a b, 'file://{tmp_path}/c,d']"
+    check_names([path, "+exp=a", "+exp=c"], PretrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("+exp=", "there is no exp="),
+        ("model=", "there is no model="),
+        ("exp=small", "exp=small needs a plus: \\+exp=small"),
+        ("+exp=../exp/small", "there is no exp=../exp/small; did you mean small"),
+        ("output_dir=", "output_dir= is empty: give a path"),
+        ("data.sources.a.root=", "data.sources.a.root= is empty: give a path"),
+    ],
+)
+def test_an_empty_or_misplaced_name_is_told(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_names([word], PretrainConfig)
 
 
 def test_configs_of_another_package_are_left_to_hydra() -> None:

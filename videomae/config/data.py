@@ -84,7 +84,7 @@ class DataConfig(ListConfig):
     hflip: bool = setting(False, no_effect_in=USES)
     """Whether training views are flipped horizontally at random: only where a mirrored video keeps
     its class. Pre-training never flips."""
-    repeats: int = setting(1, at_least=1, on_page=True, no_effect_in=USES)
+    repeats: int = setting(1, at_least=1, at_most=1024, on_page=True, no_effect_in=USES)
     """Number of views drawn from one decoded clip in training."""
     segments: int = setting(
         5, at_least=1, may_change=True, in_features=True, no_effect_in=("probe",)

@@ -20,7 +20,7 @@ class OptimConfig:
     global_batch / 256 is used."""
     betas: list[float] = setting()
     """The two betas of AdamW."""
-    epochs: int = setting(at_least=1, on_page=True, often=True)
+    epochs: int = setting(at_least=1, at_most=1_000_000, on_page=True, often=True)
     """Number of epochs (passes over the training list); the schedule spans all of them."""
     warmup_epochs: float = setting(at_least=0, on_page=True)
     """Number of epochs during which the learning rate rises linearly from 0."""
@@ -67,5 +67,6 @@ class OptimConfig:
         """
         check(
             self.warmup_epochs <= self.epochs,
-            f"optim.warmup_epochs={self.warmup_epochs} is more than optim.epochs={self.epochs}",
+            f"optim.warmup_epochs={self.warmup_epochs:g} is more than optim.epochs={self.epochs}: "
+            f"give optim.warmup_epochs={self.epochs / 10:g}, or another number below it",
         )

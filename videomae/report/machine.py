@@ -25,9 +25,11 @@ from videomae.config import ConfigError, DoctorConfig, UserError
 from videomae.data.checks import listed_data
 from videomae.data.forgetting import warn_of_unmatched, with_tombstones
 from videomae.lists.clips import read_clips
+from videomae.run.addresses import is_address
 from videomae.run.console import SafeConsole
 from videomae.run.cores import available_cores
 from videomae.run.devices import can_pin
+from videomae.run.files import why_missing
 from videomae.video.interface import DecodeError
 from videomae.video.opening import DECODERS, decoder, open_clip, reading_here
 
@@ -276,6 +278,9 @@ def _memory() -> int | None:
 def videos(config: DoctorConfig) -> Iterator[Finding]:
     """Decode some frames of the first videos of config.list, and yield the result of each."""
     data = listed_data(config)
+    if config.root and not is_address(config.root) and (reason := why_missing(config.root)):
+        yield Finding(ERROR, "root", f"root={config.root} {reason}: give the folder of the videos")
+        return
     try:
         listed = Path(str(config.list))
         clips = read_clips(listed, data, labelled=False, key="list")

@@ -4,7 +4,14 @@ import os
 import shlex
 from pathlib import Path
 
-from videomae.config import ConfigError, Precision, RunConfig
+from videomae.config import (
+    ConfigError,
+    EvaluateConfig,
+    FinetuneConfig,
+    Precision,
+    PretrainConfig,
+    RunConfig,
+)
 from videomae.config.settings import find
 from videomae.run.addresses import is_address
 from videomae.run.files import DOES_NOT_EXIST, why_missing
@@ -36,6 +43,10 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
             rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
         lists = "data.prepared=DIR gives lists and root: python -m videomae.prepare --help"
+        if isinstance(config, PretrainConfig | FinetuneConfig) and not isinstance(
+            config, EvaluateConfig
+        ):
+            lists += "; data.videos=FOLDER makes them of your own videos"
         if prepared is not None:
             lists = (
                 f"the run of these weights made lists: {shlex.quote(f'data.prepared={prepared}')}"

@@ -6,21 +6,26 @@ This module does not import torch, so that --help and typing errors answer fast.
 import errno
 import inspect
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from videomae.config import EvaluateConfig, TrainConfig, UserError, config_dir
+from videomae.config import ConfigError, EvaluateConfig, TrainConfig, UserError, config_dir
+from videomae.config.settings import all_settings
 from videomae.run.given import check_rates, given, remember
 from videomae.run.launcher import ProcessLost, tell_torchrun
-from videomae.run.overrides import check_names, check_readable, literal, options_last
+from videomae.run.overrides import check_names, check_readable, did_you_mean, literal, options_last
 from videomae.run.schema import COMMANDS, config_object, register
 from videomae.run.text import MASKED, redacted, redacted_yaml, secrets_given, shown
 
@@ -32,6 +37,8 @@ UNUSABLE = (
 """Error numbers of the system for a path that cannot be a regular file."""
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Error numbers of the system for a disk that is full or that the user may not write to."""
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Environment variable with which Hydra raises an error instead of printing its last lines."""
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """Part of torch's error message where the CPU memory is full."""
 
@@ -70,13 +77,13 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
             if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             typed[:] = words = sys.argv[1:]
-            if {"--help", "-h"} & set(words):
-                from videomae.run.manual import print_manual
-
-                text = inspect.getdoc(inspect.getmodule(function)) or ""
-                print_manual(text, config_class, words)
-                return
             try:
+                if {"--help", "-h"} & set(words):
+                    from videomae.run.manual import print_manual
+
+                    text = inspect.getdoc(inspect.getmodule(function)) or ""
+                    print_manual(text, config_class, words)
+                    return
                 check_names(words, config_class)
                 register(name)
                 sys.argv[1:] = literal(options_last(words), config_class)
@@ -85,9 +92,10 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 start = hydra.main(version_base="1.3", **places)(run)
                 err = cast(TextIO, Redacting(sys.stderr, redacted))
                 out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
-                with redirect_stderr(err), redirect_stdout(out):
+                with redirect_stderr(err), redirect_stdout(out), _errors_of_composing(config_class):
                     start()
-            except UserError as error:
+                    sys.stdout.flush()
+            except (UserError, OSError) as error:
                 _end(error, "")
             except KeyboardInterrupt:  # while the settings were read: nothing has begun
                 print("interrupted", file=sys.stderr)
@@ -96,6 +104,39 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         return main
 
     return decorate
+
+
+@contextmanager
+def _errors_of_composing(config_class: type) -> Iterator[None]:
+    """Turn Hydra's errors of a block, which it prints and ends with, into errors of this package.
+
+    Raises:
+        ConfigError: a config or an override is wrong, or a yaml file cannot be read.
+    """
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"  # Hydra raises its errors then
+    try:
+        yield
+    except (CompactHydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        if before == "1":
+            raise
+        said = [str(error)]
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            said.append(str(error.__cause__))
+        text = re.sub(r"\n\s*(?:object|reference)_type=.*", "", "\n".join(said))
+        for value in secrets_given(sys.argv[1:]):
+            text = text.replace(value, MASKED)
+        if found := re.search(r"Key '.*' not in .*\n\s*full_key: ([\w.]+)$", text):
+            group = found[1] == "exp"  # the settings of an exp's file are taken as its own section
+            names = [each.key for each in all_settings(config_class)]
+            head = "; the first line of an exp's file must be '# @package _global_'"
+            text += head if group else did_you_mean(found[1], names)
+        raise ConfigError(f"the settings cannot be read: {text}") from error
+    finally:
+        if before is None:
+            os.environ.pop(FULL_ERROR, None)
+        else:
+            os.environ[FULL_ERROR] = before
 
 
 def _end(error: Exception, go_on: str) -> None:

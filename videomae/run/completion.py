@@ -13,14 +13,17 @@ from videomae.run.schema import COMMANDS
 SHELLS = {
     "bash": """_videomae() {
   local IFS=$'\\n' line=${COMP_LINE:0:COMP_POINT}
-  local word=${line##* } offset
+  local word=${line##* } part=${COMP_WORDS[COMP_CWORD]} offset
   COMPREPLY=($(videomae completion words "$line" 2> /dev/null))
+  while [[ $word != *"$part" ]]; do part=${part%?}; done  # up to the cursor
   if [[ ${#COMPREPLY[@]} -eq 0 && $word == *=* ]]; then  # a path
     COMPREPLY=($(compgen -f -- "${word#*=}"))
+    [[ $part == ?*=* ]] && word=${word#[\\'\\"]} && COMPREPLY=("${COMPREPLY[@]/#/${word%%=*}=}")
+    compopt -o filenames
     return
   fi
-  offset=${word%"${COMP_WORDS[COMP_CWORD]}"}  # bash splits words at = and :
-  [[ ${COMP_WORDS[COMP_CWORD]} == = ]] && offset=$word
+  offset=${word%"$part"}  # bash splits words at = and :
+  [[ $part == = ]] && offset=$word
   COMPREPLY=("${COMPREPLY[@]#"$offset"}")
   [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 }

@@ -12,6 +12,9 @@ from videomae.config.settings import Known, listed_settings
 from videomae.run.console import SafeConsole
 from videomae.run.overrides import folders_of, groups_of
 
+LEAST_WIDTH = 40
+"""Width of the help text on a terminal that is narrower, or says that it has none."""
+
 
 def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> None:
     """Print the help text of a command.
@@ -22,6 +25,7 @@ def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> No
         words: the command line, which may name further folders of configs.
     """
     console = SafeConsole(highlight=False)
+    console.width = max(console.width, LEAST_WIDTH)
     console.print(Text(text), soft_wrap=True)  # commands in it are copied
     known = listed_settings(config_class)
     sections = {each.key.partition(".")[0] for each in known} | {"exp"}

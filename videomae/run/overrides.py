@@ -125,7 +125,7 @@ def quoted(value: str) -> str:
         return value
     # Hydra: a backslash is one, but before a quote, and at the end.
     inner = re.sub(r"(\\*)(')", r"\1\1\\'", value)
-    inner = re.sub(r"(\\+)$", r"\1\1", inner)
+    inner = re.sub(r"(\\+)\Z", r"\1\1", inner)
     return f"'{inner}'"
 
 
@@ -161,11 +161,16 @@ def check_names(words: Sequence[str], config_class: type) -> None:
         key = found.key.removeprefix("/")
         groups = groups_of(config_class, folders)
         if key in groups and not _is_section(found.value):
-            if folders is not None:
-                _check_choices(key, found.value or "", groups[key])
+            if folders is not None and found.value is not None:
+                _check_choices(found, key, groups[key])
         elif (known := _known(key, config_class)) and PLAIN.fullmatch(found.value or ""):
             if found.value is not None:
                 _check_type(known, key, found.value)
+            if known.rules.is_path and found.value == "":
+                raise ConfigError(
+                    f"{key}= is empty: give a path, or leave it out (a variable of the shell that "
+                    "is not set?)"
+                )
         elif not _exists(key, config_class):
             names = [each.key for each in all_settings(config_class)] + list(groups)
             raise ConfigError(
@@ -223,10 +228,14 @@ def _is_section(value: str | None) -> bool:
     return value is not None and value.startswith("{")
 
 
-def _check_choices(group: str, value: str, names: Sequence[str]) -> None:
-    for choice in value.strip("[]").split(","):
-        if not re.fullmatch(r"[\w.-]+", choice) or choice in names:
+def _check_choices(override: Override, group: str, names: Sequence[str]) -> None:
+    """Check that the configs that an override names are in its group."""
+    for choice in (override.value or "").strip("[]").split(","):
+        known = choice in names or not re.fullmatch(r"[\w.-]*|\.*/.*", choice)
+        if known and (group != "exp" or override.prefix):
             continue
+        if known:
+            raise ConfigError(f"{override} needs a plus: +{override}")
         advice = did_you_mean(choice, names) or f"; there are {' '.join(names)}"
         raise ConfigError(f"there is no {group}={choice}{advice}; --help lists all of them")
 
@@ -279,11 +288,17 @@ def folders_of(words: Sequence[str]) -> list[Path] | None:
         found = split(word)
         if found is None or found.key != "hydra.searchpath":
             continue
-        for place in re.findall(r"[^\[\],'\"\s]+", found.value or ""):
+        for place in _listed(found.value or ""):
             if "://" in place and not place.startswith("file://"):
                 return None
             folders.append(Path(place.removeprefix("file://")))
     return folders
+
+
+def _listed(value: str) -> list[str]:
+    """Return the texts of a list as Hydra reads it, [a, 'b c'], or of a text alone."""
+    inner = re.sub(r"""^(['"]?)\[(.*)\]\1$""", r"\2", value.strip())
+    return [each for part in _elements(inner) if (each := part.strip().strip("'\""))]
 
 
 def _config_dirs(words: Sequence[str]) -> Iterator[str]:

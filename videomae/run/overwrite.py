@@ -55,7 +55,6 @@ MADE_BY_A_RUN = (
     RESULTS,
     PREDICTIONS,
     TEST_FEATURES,
-    WARNINGS,
     "figures",
     PROFILE,
     WANDB,

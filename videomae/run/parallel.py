@@ -18,6 +18,8 @@ from videomae.run.launcher import ProcessLost
 from videomae.run.worker_pool import end_with_parent
 
 T = TypeVar("T")
+MOST_WORKERS = 32
+"""Largest number of decoding processes for each core of a process."""
 KEPT_CORES = 2
 """CPU cores that a process with a GPU keeps for itself: to launch kernels and to copy data."""
 UNDER_TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -42,8 +44,17 @@ class Processes:
         Args:
             asked: the setting run.workers; None: the cores of the process that are not busy, at
                 least 1.
+
+        Raises:
+            ConfigError: so many would fill the memory before a signal could end them.
         """
         if asked is not None:
+            most = MOST_WORKERS * own_cores(self.local_world)
+            if asked > most:
+                raise ConfigError(
+                    f"run.workers={asked} is more than {MOST_WORKERS} for each core of this "
+                    f"process: give at most {most}, or leave it out"
+                )
             return asked
         busy = torch.get_num_threads() if self.device.type == "cpu" else KEPT_CORES
         return max(1, own_cores(self.local_world) - busy)

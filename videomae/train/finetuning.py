@@ -301,6 +301,13 @@ def starting_model(
             )
     report = load_encoder(model, weights, names, info.target, info.head)
     logger.info(f"{weights.path}: {report}")
+    theirs, here = weights.info.clip, config.data.clip
+    if not weights.info.assumed and (theirs.frames, theirs.frame) != (here.frames, here.frame):
+        logger.warning(
+            f"WARNING: the weights were trained on {theirs}, here are {here}: positions are "
+            f"interpolated; data.clip.frames={theirs.frames} data.clip.size={theirs.size} keeps "
+            "theirs"
+        )
     return model
 
 

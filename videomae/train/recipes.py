@@ -20,6 +20,8 @@ from videomae.train.schedule import Plan, peak_lr
 
 NUMBERS = ("batch", "lr", "epochs", "steps")
 WORDS = ("weights", "reported", "source")
+START = {RecipeStage.pretrain: "random weights", RecipeStage.finetune: "those of weights="}
+"""Start of a run whose header says none, by its stage."""
 COLUMNS = ("exp", "stage", "model", "data", *NUMBERS, "views", *WORDS)
 """The columns of the table; NUMBERS are set to the right, WORDS may be broken into lines."""
 
@@ -114,7 +116,7 @@ def row(exp: Path, header: Header, folders: Sequence[Path] = ()) -> tuple[str, .
         data,
         *(["fitted"] * len(numbers) if exp.stem == SMALL else numbers),
         views if header.stage is RecipeStage.finetune else "",
-        header.facts.get("Start", "random weights"),
+        header.facts.get("Start", START[header.stage]),
         header.facts.get("Reported", ""),
         header.facts.get("Source", ""),
     )

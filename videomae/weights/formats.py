@@ -4,6 +4,7 @@ Add one here; one that is written is also named in WeightsFormat, and one in ano
 safetensors or torch.save is opened by videomae.weights.tensors.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ def read_weights(
 
 
 def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) -> Weights:
+    if path.parts[-2:] == ("checkpoints", "last") and path.is_file():
+        path = path.with_name(_step_named_in(path))
     if path.is_dir():
         if is_checkpoint(path):
             from videomae.weights.checkpoint_reader import read_checkpoint  # a slow import
@@ -92,6 +95,19 @@ def _read(path: Path, heads: dict[str, int | None], like: ModelConfig | None) ->
     if path.name in TENSOR_FILES and is_huggingface(path.parent):
         return read_huggingface(path.parent, **heads)
     return read_official(path, path, **heads, like=like)
+
+
+def _step_named_in(last: Path) -> str:
+    """Return the name of a run's newest checkpoint, which its file checkpoints/last holds.
+
+    Raises:
+        WeightsError: it names none.
+    """
+    with last.open("rb") as file:
+        name = file.read(64).decode("utf-8", "replace").strip()
+    if not re.fullmatch(r"step_\d+", name):
+        raise WeightsError(f"{last} names no checkpoint: name one beside it, step_N")
+    return name
 
 
 def _own(path: Path, *, num_heads: int | None, decoder_num_heads: int | None) -> Weights:
