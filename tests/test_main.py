@@ -87,10 +87,10 @@ def test_what_cannot_be_looked_up_or_printed_is_told(capsys: pytest.CaptureFixtu
             assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_ends_early_is_no_error() -> None:
-    line = f"{sys.executable} -m videomae | head -1"
+@pytest.mark.parametrize("words", ["", ".pretrain --help", ".pretrain --cfg job"])
+def test_a_reader_that_ends_early_is_no_error(words: str) -> None:
+    line = f"{sys.executable} -m videomae{words} | true"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("The program videomae: ")
     assert done.stderr == ""
 
 

@@ -8,7 +8,6 @@ eval "$(videomae completion bash)"     complete verbs, settings and configs; als
 import ast
 import importlib
 import importlib.util
-import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,8 +21,10 @@ def main() -> None:
     if not words or words[0] in ("--help", "-h"):
         try:
             print(_overview(), flush=True)
-        except BrokenPipeError:  # as of videomae | head -1
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            from videomae.run.command import quit_silently
+
+            quit_silently()
         return
     verb, *rest = words
     if verb == "--version":

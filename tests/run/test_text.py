@@ -117,7 +117,7 @@ def test_nothing_that_a_run_writes_or_prints_holds_a_secret(
         "+hydra.job.env_set.MY_TOKEN=0123456789abcdef",
     )
     assert call("pretrain", *given) == 0
-    assert call("pretrain", *given[:-1], given[-1].removeprefix("+")) == 1  # Hydra's own message
+    assert call("pretrain", *given[:-1], given[-1].removeprefix("+")) == 2  # Hydra's own message
     assert call("report", "runs=run", "out=page") == 0
     said = capfd.readouterr()
     found = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}

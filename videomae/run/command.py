@@ -84,17 +84,9 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                     text = inspect.getdoc(inspect.getmodule(function)) or ""
                     print_manual(text, config_class, words)
                     return
-                check_names(words, config_class)
-                register(name)
-                sys.argv[1:] = literal(options_last(words), config_class)
-                check_readable(sys.argv[1:])
-                places = {"config_path": str(config_dir()), "config_name": name}
-                start = hydra.main(version_base="1.3", **places)(run)
-                err = cast(TextIO, Redacting(sys.stderr, redacted))
-                out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
-                with redirect_stderr(err), redirect_stdout(out), _errors_of_composing(config_class):
-                    start()
-                    sys.stdout.flush()
+                _compose(name, words, run)
+            except BrokenPipeError:
+                quit_silently()
             except (UserError, OSError) as error:
                 _end(error, "")
             except KeyboardInterrupt:  # while the settings were read: nothing has begun
@@ -104,6 +96,28 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _compose(name: str, words: list[str], run: Callable[[DictConfig], None]) -> None:
+    """Compose the config of a command from its command line, and call `run` with it.
+
+    With --cfg and the like it is printed instead.
+
+    Raises:
+        ConfigError: it cannot be composed.
+    """
+    config_class = COMMANDS[name]
+    check_names(words, config_class)
+    register(name)
+    sys.argv[1:] = literal(options_last(words), config_class)
+    check_readable(sys.argv[1:])
+    places = {"config_path": str(config_dir()), "config_name": name}
+    start = hydra.main(version_base="1.3", **places)(run)
+    err = cast(TextIO, Redacting(sys.stderr, redacted))
+    out = cast(TextIO, Redacting(sys.stdout, redacted_yaml))  # --cfg prints YAML
+    with redirect_stderr(err), redirect_stdout(out), _errors_of_composing(config_class):
+        start()
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -137,6 +151,12 @@ def _errors_of_composing(config_class: type) -> Iterator[None]:
             os.environ.pop(FULL_ERROR, None)
         else:
             os.environ[FULL_ERROR] = before
+
+
+def quit_silently() -> None:
+    """End the process, whose output nobody reads any more, as of --help | head -1."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
+    sys.exit(1)
 
 
 def _end(error: Exception, go_on: str) -> None:
