@@ -107,6 +107,19 @@ def pretrained(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def test_other_clips_than_those_of_the_weights_are_warned_of(
+    pretrained: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A minute a step may else be the only sign."""
+    for size, told in ((48, True), (32, False)):
+        clip = f"data.clip.size={size}"
+        run = tmp_path / str(size)
+        train(finetuning(videos, run, clip, max_steps=1, weights=str(pretrained)))
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("WARNING: the weights were trained on" in said) is told
+        assert (f"data.clip.frames=4 data.clip.size={32} keeps theirs" in said) is told
+
+
 def evaluated_overrides(videos: Path, tmp_path: Path) -> list[str]:
     """Of a fine-tuning run and of its evaluation, the same for both."""
     return [

@@ -86,6 +86,15 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "cannot be read" in said
 
 
+def test_a_root_that_is_not_there_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_list(tmp_path / "list.txt", ["a.mp4", "b.mp4"])
+    said = table(capsys, f"list={source}", f"root={tmp_path}/gone", status=1)
+    assert f"ERROR root root={tmp_path}/gone does not exist: give the folder of the videos" in said
+    assert "a.mp4" not in said
+
+
 def test_a_process_that_cannot_pin_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.conftest import write_list
 from tests.data.test_loader import AUGMENT, DATA, MASKING, assert_same
 from tests.train import assert_same_run, pretraining, train
-from videomae.config import RunConfig
+from videomae.config import ConfigError, RunConfig
 from videomae.data import loader as loader_module
 from videomae.data.dataset import TrainingClips
 from videomae.data.loader import (
@@ -25,7 +25,7 @@ from videomae.data.loader import (
 )
 from videomae.lists.clips import read_clips
 from videomae.run.cores import own_cores
-from videomae.run.parallel import KEPT_CORES, Processes
+from videomae.run.parallel import KEPT_CORES, MOST_WORKERS, Processes
 from videomae.train import delivery as delivery_module
 from videomae.train.delivery import Delivery, delivery_to, trial
 
@@ -155,5 +155,8 @@ def test_a_process_with_a_gpu_keeps_two_cores(monkeypatch: pytest.MonkeyPatch) -
     assert own_cores(2) == 8
     assert gpu.num_workers(RunConfig().workers) == 8 - KEPT_CORES == 6
     assert gpu.num_workers(3) == 3
+    assert gpu.num_workers(8 * MOST_WORKERS) == 8 * MOST_WORKERS
+    with pytest.raises(ConfigError, match=r"run.workers=257 is more than 32 .* at most 256"):
+        gpu.num_workers(8 * MOST_WORKERS + 1)
     monkeypatch.setattr("videomae.run.cores.available_cores", lambda: 2)
     assert gpu.num_workers(None) == 1

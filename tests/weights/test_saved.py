@@ -57,6 +57,16 @@ def test_of_a_fine_tuning_with_a_running_mean_the_mean_is_taken(
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
 
 
+def test_the_file_last_stands_for_the_newest_checkpoint(run: Path, tmp_path: Path) -> None:
+    last = run / "checkpoints" / "last"
+    assert read_weights(last).sha256() == read_weights(newest(run)).sha256()
+    (tmp_path / "checkpoints").mkdir()
+    other = tmp_path / "checkpoints" / "last"
+    other.write_text("../../etc")
+    with pytest.raises(WeightsError, match="last names no checkpoint: name one beside it"):
+        read_weights(other)
+
+
 def test_a_run_without_weights_names_its_checkpoint(run: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step_2").mkdir(parents=True)
     with pytest.raises(WeightsError, match=r"no weights.safetensors yet: name .*step_2"):
