@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tests.conftest import write_list
+from tests.conftest import composed, write_list
 from videomae.config import (
     MULTILABEL,
     REGRESSION,
@@ -23,12 +23,13 @@ from videomae.config import (
     UserError,
 )
 from videomae.evaluation.head import Predictions, measured, results
-from videomae.evaluation.head_choice import new_head
+from videomae.evaluation.head_choice import new_head, target_of
 from videomae.evaluation.heads import MultilabelHead, RegressionHead
 from videomae.evaluation.metrics import average_precision
 from videomae.lists.clips import ClipList, read_clips
 from videomae.lists.formats import ClipListError
 from videomae.weights.tensors import WeightsError
+from videomae.weights.weights import Kind, WeightsInfo
 
 DATA = DataConfig(clip=ClipConfig(frames=4, stride=2, size=32), classes=3)
 LABELS = DataConfig(
@@ -183,6 +184,19 @@ def test_a_value_that_float32_cannot_tell_apart_is_refused(tmp_path: Path) -> No
     found = head.predictions(torch.stack([head.target(clip) for clip in years]))
     assert found[:, 0].tolist() == pytest.approx([2000, 2001, 2002, 2003], abs=2e-3)
     assert head.shown(found[3].numpy(), 5) == [("0", "2003")]
+
+
+def test_another_head_than_that_of_the_weights_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clip = ClipConfig(frames=4, stride=2, size=32)
+    info = WeightsInfo(Kind.classifier, "x", composed("pretrain").model, clip, target="mine:H")
+    assert target_of(info, "mine:H", "target") == "mine:H"
+    assert caplog.text == ""
+    assert target_of(info, "mine:Other", "target") == "mine:Other"
+    assert (
+        "target=mine:Other, but the weights were fine-tuned with data.target=mine:H" in caplog.text
+    )
 
 
 class Odd(RegressionHead):

@@ -194,6 +194,14 @@ def test_the_interval_of_the_mean_of_splits_holds_the_truth_95_times_of_100(
     assert held_by_half / times < 0.8  # an interval half as wide would be found out
 
 
+def test_the_mean_of_splits_adds_up_what_was_trained_on() -> None:
+    split = {**dict.fromkeys(("top1", "top5", "mean_class_accuracy"), 50.0), "per_class": {}}
+    split |= {"num_videos": 10, "num_unreadable": 0, "views": {"segments": 1, "crops": 1}}
+    seen = {"1": split | {"shared_with": {"a": 2}}, "2": split | {"shared_with": {"a": 1, "b": 3}}}
+    assert mean_of_splits(seen)["shared_with"] == {"a": 3, "b": 3}
+    assert "shared_with" not in mean_of_splits({"1": split, "2": split})
+
+
 def test_the_mean_of_splits_has_an_interval() -> None:
     single = {"top5": 100.0, "mean_class_accuracy": 60.0, "num_videos": 200, "num_unreadable": 0}
     single |= {"views": {"segments": 5, "crops": 3}, "per_class": {"a": 60.0}}

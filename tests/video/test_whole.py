@@ -1,12 +1,16 @@
 """What a decoder of the user's own yields is checked: nothing is trained on what no file holds."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from videomae.video.interface import DecoderError, Part, check_count, whole
+from videomae.config import ClipConfig, DataConfig
+from videomae.lists.formats import Clip
+from videomae.video.interface import DecodeError, DecoderError, Part, check_count, whole
+from videomae.video.opening import open_clip
 
 FRAMES = np.zeros((3, 4, 4, 3), np.uint8)
 NUMBERS = [2, 5, 7]
@@ -78,3 +82,17 @@ def test_a_count_that_is_none_names_the_decoder(count: Any) -> None:
     video.num_frames = count
     with pytest.raises(DecoderError, match=rf"the decoder {__name__}:Own .*num_frames is "):
         check_count(video)
+
+
+class Missing:
+    """A decoder that opens its file as Python does."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        path.open("rb")
+
+
+def test_a_file_that_a_decoder_of_ones_own_cannot_open_is_a_bad_file(tmp_path: Path) -> None:
+    clip = ClipConfig(frames=4, stride=1, size=32)
+    data = DataConfig(clip=clip, root=str(tmp_path), decoder=f"{__name__}:Missing")
+    with pytest.raises(DecodeError, match=r"whole:Missing cannot open it .*gone\.npy"):
+        open_clip(Clip("gone.npy", line=1), data)

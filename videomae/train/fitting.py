@@ -149,7 +149,7 @@ def _model_and_clip(
 
 
 def _repeats(fitting: Fitting) -> int:
-    """Return the views of each video: four in pre-training, as in the recipes."""
+    """Return the views of each video: four in pre-training, as in the recipes of V2."""
     repeats = fitting.config.data.repeats
     if fitting.has_recipe or fitting.given.has("data.repeats"):
         return repeats
