@@ -57,9 +57,9 @@ def evaluate(config: EvaluateConfig) -> None:
             if run.is_main:
                 saved_classifier.begin_results(run, split, test.data, model.config, weights_hash)
             model.to(run.device)
-            seen = warn_of_seen(str(split.weights), test.clips, test.data.root)
             about = hashes_of(weights_hash, test.data, model.config)
             about["data"] = saved_classifier.name_of_data(split, test.data, told)
+            seen = run.is_main and warn_of_seen(str(split.weights), test.clips, test.data.root)
             if seen:
                 about["shared_with"] = seen
             evaluate_model(run, model, test, about)

@@ -65,7 +65,8 @@ def probe(config: ProbeConfig) -> None:
             frozen = probe_features.random_encoder(config)
         else:
             frozen = probe_features.saved_encoder(config, told)
-            shared |= warn_of_seen(str(config.weights), lists["test_list"], config.data.root)
+            if run.is_main:
+                shared |= warn_of_seen(str(config.weights), lists["test_list"], config.data.root)
         run.processes.barrier()  # every process has looked before anything changes
 
         if run.is_main:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 STATE = "folder.json"
 """The file beside lists of data.videos that says which state of the folder they are of."""
 SIZES = "trained_on"
-"""Key in a run's record that holds the bytes of each training video, by its path."""
+"""Key of folder.json that holds the bytes of each training video, by its path."""
 LONGEST_CHAIN = 10
 """Largest number of runs, each of which began with the weights of the next, that is followed."""
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, ConfigError, RecursionError)
