@@ -328,7 +328,7 @@ def test_missing_pictures_are_named(
         ([], ["runs is not set", "give runs="]),
         (["runs=nothing*"], ["runs=nothing* matches nothing", "results.json"]),
         (["runs=empty"], ["runs=empty matches empty, which hold no run", "metrics.jsonl"]),
-        (["runs=3"], ["runs must be a glob, or a list of them, got 3"]),
+        (["runs=3"], ["runs=3 matches nothing"]),
         (["runs=[a,3]"], ["runs must be a glob"]),
         (["runs={runs}/*", "out=file"], ["out=file", "is a file"]),
         (["runs={runs}/*", "samples=-1"], ["samples must be at least 0"]),
@@ -437,6 +437,8 @@ def test_globs_are_joined_and_each_run_is_taken_once(runs: Path) -> None:
     assert find_runs(f"{one}, {two}/results.json,{one}") == [one, two]
     assert find_runs([f"{runs}/*ation", f"{runs}/*/results.json"])[0] == runs / "evaluation"
     assert len(find_runs(f"{runs}/**")) == 4
+    odd = one.rename(runs / "odd, x=[1]")
+    assert find_runs(str(odd)) == find_runs([str(odd)]) == [odd]
 
 
 def test_a_run_stands_for_its_evaluation_and_for_splits_without_a_mean(

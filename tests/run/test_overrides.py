@@ -85,6 +85,12 @@ def test_a_list_of_globs_stays_a_list() -> None:
     assert literal(["runs=[a,b]"], ReportConfig) == ["runs=[a,b]"]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_directory_among_the_runs_is_taken_literally(path: str) -> None:
+    (word,) = literal([f"runs={path}"], ReportConfig)
+    assert value_of(word) == path
+
+
 def swept(*words: str) -> list[list[str]]:
     """The jobs of a sweep."""
     parsed = OverridesParser.create().parse_overrides(literal(["-m", *words], FinetuneConfig)[1:])

@@ -40,8 +40,9 @@ class DoctorConfig(ListedConfig):
 class ReportConfig:
     """Settings of python -m videomae.report, which makes a page of several runs."""
 
-    runs: Any = setting(None, example="'outputs/*'", often=True)
-    """Quoted glob pattern of run directories, or of their results.json; or a list of patterns."""
+    runs: Any = setting(None, is_path=True, example="'outputs/*'", often=True)
+    """Run directory, or quoted glob pattern of some, or of their results.json; or a list of these
+    in brackets."""
     out: str = setting("outputs/report", is_path=True, often=True)
     """Output directory of report.html."""
     samples: int = setting(6, at_least=0)

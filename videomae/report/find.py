@@ -18,18 +18,19 @@ def find_runs(patterns: str | Sequence[str]) -> list[Path]:
     """Return the directories with a run or an evaluation, each once, in the order of the patterns.
 
     Args:
-        patterns: globs of such directories or of their results.json; a text may hold several,
-            with commas between them. A directory stands for the run in it, or for its splits if
-            their mean is not there yet, and for the evaluation below it.
+        patterns: such directories or their results.json, or globs of these; a text that is not one
+            itself may hold several, with commas between them. A directory stands for the run in it,
+            or for its splits if their mean is not there yet, and for the evaluation below it.
 
     Raises:
         ConfigError: a pattern matches nothing, or nothing that holds a run.
     """
     if isinstance(patterns, str):
-        patterns = patterns.split(",")
+        patterns = [patterns] if os.path.exists(patterns) else patterns.split(",")
     found: dict[Path, Path] = {}
     for pattern in (pattern.strip() for pattern in patterns):
-        matches = [Path(match) for match in sorted(glob(pattern, recursive=True))]
+        itself = [pattern] if os.path.exists(pattern) else []
+        matches = [Path(match) for match in itself or sorted(glob(pattern, recursive=True))]
         runs = [run for path in matches for run in _runs_of(path)]
         if not matches:
             raise ConfigError(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from omegaconf import BooleanNode, EnumNode, FloatNode, IntegerNode
 from omegaconf.errors import ValidationError
@@ -91,8 +91,8 @@ def options_last(words: Sequence[str]) -> list[str]:
 def literal(words: Sequence[str], config_class: type) -> list[str]:
     """Return the words of a command line, with paths in quotes where Hydra would misread them.
 
-    These stay as they are: ${...}, null, values in quotes, and under -m (a sweep) the commas
-    between values and Hydra's functions.
+    These stay as they are: ${...}, null, values in quotes, lists in brackets where a setting may be
+    one, and under -m (a sweep) the commas between values and Hydra's functions.
     """
     sweeps = bool(SWEEPS & set(words))
     read = []
@@ -100,7 +100,9 @@ def literal(words: Sequence[str], config_class: type) -> list[str]:
         found = split(word)
         known = _known(found.key, config_class) if found and found.value else None
         if found and found.value and known and known.rules.is_path:
-            word = str(found._replace(value=_as_path(found.value, sweeps)))
+            several = known.kind is Any and re.fullmatch(r"\[.*\]", found.value, re.DOTALL)
+            if not several:
+                word = str(found._replace(value=_as_path(found.value, sweeps)))
         read.append(word)
     return read
 
