@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -316,3 +317,85 @@ def test_a_report_on_a_run_of_others_imports_none_of_their_code(
     assert not (place / "imported").exists()
     page = (place / "report" / "report.html").read_text()
     assert "data:image/jpeg" in page  # the frames were read by a decoder of the project's
+
+
+# What runs, and is wrong
+
+WRONG = """
+from torch import nn
+
+
+class NoModule:
+    pass
+
+
+class Pair(nn.Module):
+    def __init__(self, model, config):
+        super().__init__()
+        self.model = model
+
+    def inputs(self, batch, step, first):
+        from videomae.train.objective import Reconstruct
+
+        return Reconstruct(self.model).inputs(batch, step, first)
+
+    def forward(self, frames, visible, decoded, scored):
+        total = next(self.model.parameters()).sum()
+        return self.give(total)
+
+
+class Two(Pair):
+    def give(self, total):
+        return total.expand(2)
+
+
+class Text(Pair):
+    def give(self, total):
+        return "loss"
+
+
+class Constant(Pair):
+    def give(self, total):
+        return total.detach()
+
+
+def draw(*given, **named):
+    raise KeyError("oops")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NoModule", "mine.wrong:NoModule makes no torch module with a method `inputs`"),
+        ("Two", "forward of optim.objective returns a tensor of shape (2,), and must return"),
+        ("Text", "forward of optim.objective returns str, and must return the sum"),
+        ("Constant", "returns a tensor of shape () without a gradient"),
+    ],
+)
+def test_an_objective_that_gives_no_sum_is_told(
+    place: Path, videos: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    (place / "mine" / "wrong.py").write_text(WRONG)
+    listed = video_list(place / "list.txt")
+    given = pretraining(videos, listed, "run", f"optim.objective=mine.wrong:{name}")
+    assert call("pretrain", *given) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_ones_own_code_ends_with_its_name_and_the_video(
+    place: Path, videos: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    (place / "mine" / "wrong.py").write_text(WRONG)
+    listed = video_list(place / "list.txt")
+    words = ["augment.transform=mine.wrong:draw", f"run.workers={workers}"]
+    assert call("pretrain", *pretraining(videos, listed, "run", *words)) == 1
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert re.fullmatch(
+        r"This came about with \d+\.mp4, line \d+ of the list, by code of your own: "
+        r"mine\.wrong:draw\.",
+        last,
+    )

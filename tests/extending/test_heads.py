@@ -125,3 +125,35 @@ def test_what_is_no_head_is_said(
 ) -> None:
     assert call("finetune", *given, "weights=scratch", f"data.target={name}") == 2
     assert said in capsys.readouterr().err
+
+
+HEADS = """
+from mine.head import Ordinal
+
+
+class Text(Ordinal):
+    def metrics(self, predicted, clips):
+        return {"quality": "good"}
+
+
+class Total(Ordinal):
+    def errors(self, outputs, target, label_smoothing):
+        return super().errors(outputs, target, label_smoothing).sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Text", "metrics of mine.wrong:Text: quality is 'good', and must be a number"),
+        ("Total", "views have shape () and must have"),
+    ],
+)
+def test_a_head_that_returns_something_else_is_told(
+    place: Path, given: list[str], capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    (place / "mine" / "wrong.py").write_text(HEADS)
+    assert call("finetune", *given, "weights=scratch", f"data.target=mine.wrong:{name}") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

@@ -20,6 +20,7 @@ from videomae.data.streams import Stream, random_stream
 from videomae.lists.clips import ClipList
 from videomae.lists.formats import Clip
 from videomae.run.bad_files import BadFile
+from videomae.run.extensions import is_extension
 from videomae.video.interface import DecodeError, Part, Video, whole, within_memory
 from videomae.video.opening import ask_for, open_clip, wait_for
 
@@ -127,6 +128,9 @@ class TrainingClips:
             bad = BadFile(item.video, clip.path, clip.line, str(error), clip.source, clip.span)
             short = False
             pixels.zero_()
+        except Exception as error:
+            add_place(error, clip, data.decoder, self.augment.transform)
+            raise
         mask = decoder_mask = None
         if self.masking is not None:
             drawn = [self.masking.draw(rng) for rng in rngs]
@@ -242,6 +246,9 @@ class EvaluationClips:
         except DecodeError as error:
             bad = BadFile(index, clip.path, clip.line, str(error), span=clip.span)
             pixels.zero_()
+        except Exception as error:
+            add_place(error, clip, self.data.decoder)
+            raise
         return Example(pixels, index, class_of(clip), None, None, short, bad)
 
     def _segments(self, video: Video) -> list[list[int]]:
@@ -305,6 +312,17 @@ def check_given_up(given_up: Mapping[int, str], index: int, clip: Clip) -> None:
     """
     if index in given_up:
         raise DecodeError(f"{clip.path}: {given_up[index]}")
+
+
+def add_place(error: Exception, clip: Clip, *names: str | None) -> None:
+    """Add to an error where it came about: the video, and code of the user's that took part.
+
+    Args:
+        names: values of data.decoder and augment.transform.
+    """
+    own = [name for name in names if name is not None and is_extension(name)]
+    code = f", by code of your own: {' or '.join(own)}" if own else ""
+    error.add_note(f"This came about with {clip.path}, line {clip.line} of the list{code}.")
 
 
 def _repeats(indices: Sequence[int]) -> bool:

@@ -4,7 +4,6 @@ The heads of this project are in videomae.evaluation.heads; data.target chooses 
 names a class of your own.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -162,12 +161,9 @@ def _plain(value: object, where: str) -> Any:
         return {str(name): _plain(each, f"{where}: {name}") for name, each in value.items()}
     if isinstance(value, np.ndarray | np.generic | Tensor):
         value = value.tolist()
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise HeadError(
-            f"{where} is {value!r}, and must be a number, or numbers by name"
-        ) from error
+    values = value if isinstance(value, list) else [value]
+    if not all(each is None or isinstance(each, int | float) for each in values):
+        raise HeadError(f"{where} is {value!r}, and must be a number, or numbers by name")
     return value
 
 

@@ -78,7 +78,9 @@ def objective_of(
     name = config.optim.objective
     if name is None:
         return usual()
-    found: nn.Module = extension("optim.objective", name)(model, config)
+    make = extension("optim.objective", name)
+    is_other = isinstance(make, type) and not issubclass(make, nn.Module)
+    found: nn.Module | None = None if is_other else make(model, config)
     if not isinstance(found, nn.Module) or not callable(getattr(found, "inputs", None)):
         raise ConfigError(
             f"optim.objective={name} makes no torch module with a method `inputs`: see Objective "
@@ -168,4 +170,10 @@ class Classify(nn.Module):
         return ((drawn.label * own + (1 - drawn.label) * other) * weight).sum()
 
     def _errors(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return self.errors(outputs.float(), target, self.label_smoothing)
+        found = self.errors(outputs.float(), target, self.label_smoothing)
+        if found.shape != outputs.shape[:1]:
+            raise ConfigError(
+                f"the errors of {len(outputs)} views have shape {tuple(found.shape)} and must have "
+                f"({len(outputs)},): mend `errors` of what data.target or optim.objective names"
+            )
+        return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from videomae.config import Precision
+from videomae.config import ConfigError, Precision
 from videomae.run.arithmetic import autocast
 from videomae.run.parallel import Fetched, Processes, send
 from videomae.train.objective import Inputs
@@ -100,6 +100,9 @@ def train_step(
         objective: the objective as `DistributedModel.replicate` returns it.
         micro_batches: consumed one by one, so that the next is decoded while one is computed.
         notices: called after the last micro-batch.
+
+    Raises:
+        ConfigError: the objective returns something else than a sum.
     """
     for group in optimizer.param_groups:
         group["lr"] = settings.lr * group["lr_scale"]
@@ -111,6 +114,7 @@ def train_step(
         with gradients_exchanged(objective, now=number == settings.accumulation):
             with autocast(device, settings.precision):
                 error = objective(*inputs.to(device).tensors)
+            _check_sum(error)
             error.backward()
         errors += error.detach()
         num_errors += inputs.num_errors
@@ -136,3 +140,21 @@ def train_step(
 def _seed(key: Sequence[int]) -> int:
     """Return one 64-bit seed that depends on all numbers of `key`."""
     return int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0])
+
+
+def _check_sum(error: object) -> None:
+    """Check that an objective, which may be the user's own, returns one number with a gradient.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    what = type(error).__name__
+    if isinstance(error, Tensor):
+        if not error.ndim and error.requires_grad:
+            return
+        what = f"a tensor of shape {tuple(error.shape)}"
+        what += "" if error.requires_grad else " without a gradient"
+    raise ConfigError(
+        f"forward of optim.objective returns {what}, and must return the sum of the errors of a "
+        "micro-batch, a tensor of shape () that depends on the model"
+    )
