@@ -103,3 +103,41 @@ def test_the_help_is_whole_on_a_terminal_without_a_width() -> None:
         env=os.environ | {"COLUMNS": "0"},
     )
     assert len(done.stdout) > 20_000
+
+
+@pytest.mark.parametrize("words", ["", "--version", "completion bash"])
+def test_a_reader_that_has_gone_is_no_error(words: str) -> None:
+    line = f"{sys.executable} -m videomae {words} | true"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_what_is_left_out_and_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pretrain", "~data.sources.instagrm") == 2
+    assert "instagrm' does not exist. --cfg job prints all" in capsys.readouterr().err
+
+
+def test_a_sweep_that_slurm_refuses_ends_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sbatch", "srun"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho sbatch: error: invalid partition >&2\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    words = [*("pretrain", "-m", "seed=1,2", "hydra/launcher=submitit_slurm")]
+    done = run(*words, f"hydra.sweep.dir={tmp_path}/jobs")
+    assert done.returncode == 2
+    assert "error: Slurm takes no job of this sweep; hydra.launcher.* are" in done.stderr
+    assert done.stderr.endswith("sbatch: error: invalid partition\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_weights_that_are_not_there_are_named_with_the_rest_that_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["+exp=ucf101", "weights=outputs/none", "data.train_list=none.txt"]
+    assert call("finetune", *given) == 2
+    said = capsys.readouterr().err
+    assert "\n  data.train_list=none.txt does not exist" in said
+    assert "\n  weights=outputs/none does not exist" in said

@@ -8,6 +8,7 @@ eval "$(videomae completion bash)"     complete verbs, settings and configs; als
 import ast
 import importlib
 import importlib.util
+import signal
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,26 +18,16 @@ from videomae.run.schema import COMMANDS
 
 def main() -> None:
     """Run the command that the first word names."""
-    words = sys.argv[1:]
-    if not words or words[0] in ("--help", "-h"):
+    verb, *rest = sys.argv[1:] or ["--help"]
+    if verb in ("--help", "-h", "--version", "completion"):
         try:
-            print(_overview(), flush=True)
+            _print_about(verb, rest)
         except BrokenPipeError:
             from videomae.run.command import quit_silently
 
             quit_silently()
-        return
-    verb, *rest = words
-    if verb == "--version":
-        import videomae
-
-        print(videomae.__version__)
-        return
-    if verb == "completion":
-        from videomae.run.completion import main as complete
-
-        sys.argv[1:] = rest
-        complete()
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
         return
     if verb not in COMMANDS:
         near = get_close_matches(verb, COMMANDS, 1)
@@ -45,6 +36,26 @@ def main() -> None:
         sys.exit(2)
     sys.argv = [f"videomae.{verb}", *rest]
     importlib.import_module(_module(verb)).main()
+
+
+def _print_about(verb: str, rest: list[str]) -> None:
+    """Print what the program itself can tell: its overview, its version, words of completion.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+    """
+    if verb == "--version":
+        import videomae
+
+        print(videomae.__version__)
+    elif verb == "completion":
+        from videomae.run.completion import main as complete
+
+        sys.argv[1:] = rest
+        complete()
+    else:
+        print(_overview())
+    sys.stdout.flush()
 
 
 def _module(verb: str) -> str:

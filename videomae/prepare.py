@@ -30,6 +30,7 @@ train and test is an error.
 
 import logging
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def prepare(config: PrepareConfig) -> None:
     preparing.check_lists(lists, annotations, config, file)
     write_lists(lists, annotations, located, config, out)
     splits = " data.split=1" if None not in annotations.splits else ""
-    logger.info(f"{out}: lists written; use them with data.prepared={out}{splits}")
+    logger.info(
+        f"{out}: lists written; use them with {shlex.quote(f'data.prepared={out}')}{splits}"
+    )
 
 
 main = command("prepare")(prepare)

@@ -27,7 +27,7 @@ bad_files.jsonl. Writes results.json, an entry for each probe.
 
 from dataclasses import replace
 
-from videomae.config import ProbeConfig
+from videomae.config import SCRATCH, ProbeConfig
 from videomae.run.command import command
 
 
@@ -45,7 +45,6 @@ def probe(config: ProbeConfig) -> None:
     from videomae.run.checks import check_precision, require
     from videomae.run.given import given
     from videomae.run.run import open_run
-    from videomae.train.start import SCRATCH
     from videomae.video.opening import check_decoder
 
     told = given(config)

@@ -43,7 +43,10 @@ def recipes(config: RecipesConfig) -> None:
     if not table.rows:
         of = f" of stage={config.stage.name}" if config.stage else ""
         raise ConfigError(f"no exp{of} has {config.match!r} in its name; without match= all show")
-    console.print(table)
+    with console.capture() as printed:
+        console.print(table)
+    lines = [line.rstrip() for line in printed.get().splitlines()]
+    print("\n".join(filter(None, lines)))
 
 
 main = command("recipes")(recipes)

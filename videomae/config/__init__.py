@@ -56,6 +56,7 @@ from videomae.config.run import (
 )
 from videomae.config.settings import ConfigError, UserError, config_dir
 from videomae.config.train import (
+    SCRATCH,
     EpochProbeConfig,
     EvaluateConfig,
     FinetuneConfig,
@@ -81,6 +82,7 @@ __all__ = [
     "MOST_TOKENS",
     "MULTILABEL",
     "REGRESSION",
+    "SCRATCH",
     "AttentionBackend",
     "AugmentConfig",
     "ClipConfig",

@@ -21,6 +21,9 @@ from videomae.config.settings import (
     setting,
 )
 
+SCRATCH = "scratch"
+"""Value of `weights` that means random weights."""
+
 
 class WhichWeights(Enum):
     """The weights that a fine-tuning can test.

@@ -68,7 +68,7 @@ def read_list(
     for stones in clips.stones:
         logger.info(
             f"{key}: forgotten lines: {len(kept.left_out):,} of {len(clips):,}; {stones.setting} "
-            f"holds {len(stones):,} tombstones"
+            f"({data.tombstones}) holds {len(stones):,} tombstones"
         )
     if not kept:
         raise ConfigError(f"data.tombstones={data.tombstones} names all videos of {key}={path}")

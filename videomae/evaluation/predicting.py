@@ -240,7 +240,8 @@ def write_predictions(
         )
     bad = len(rows) - len(found)
     also = f", {bad} cannot be read and are named there" if bad else ""
-    logger.info(f"{len(found)} of {len(rows)} videos: {config.file}{also}")
+    pictures = f"; pictures: {config.pictures}" if config.pictures is not None else ""
+    logger.info(f"{len(found)} of {len(rows)} videos: {config.file}{also}{pictures}")
 
 
 def _row(

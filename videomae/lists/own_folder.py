@@ -282,7 +282,7 @@ def without_copies(folder: OwnFolder) -> OwnFolder:
         classes = {video.class_name for video in alike}
         if len(classes) > 1:
             same = ", ".join(printable(video.path) for video in alike)
-            ambiguous |= {video.path: f"the same bytes: {same}" for video in alike}
+            ambiguous |= {video.path: f"the same bytes in two classes: {same}" for video in alike}
         else:
             first = printable(alike[0].path)
             copies |= {video.path: f"the same bytes as {first}" for video in alike[1:]}

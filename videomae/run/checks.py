@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from videomae.config import (
+    SCRATCH,
     ConfigError,
     EvaluateConfig,
     FinetuneConfig,
@@ -42,6 +43,7 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
         elif known.rules.must_exist and (reason := why_missing(str(value))):
             rows.append(f"  {key}={value} {reason}: {meaning}")
     if rows:
+        rows += _missing_weights(config)
         lists = "data.prepared=DIR gives lists and root: python -m videomae.prepare --help"
         if isinstance(config, PretrainConfig | FinetuneConfig) and not isinstance(
             config, EvaluateConfig
@@ -57,6 +59,15 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
         }
         rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
         raise ConfigError("not enough to start with:\n" + "\n".join(rows))
+
+
+def _missing_weights(config: object) -> list[str]:
+    """Return a row on the weights if their path does not exist, of a config that has any."""
+    weights = getattr(config, "weights", None)
+    if weights in (None, SCRATCH) or is_address(weights):
+        return []
+    reason = why_missing(str(weights))
+    return [f"  weights={weights} {reason}"] if reason else []
 
 
 def check_place(key: str, path: Path) -> None:

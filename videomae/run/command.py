@@ -52,7 +52,11 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     """
     config_class = COMMANDS[name]
     trains = issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
-    go_on = ". Complete checkpoints are kept: resume=auto goes on from the newest" if trains else ""
+    go_on = (
+        ". Complete checkpoints are kept: resume=auto goes on from the newest, or starts anew"
+        if trains
+        else ""
+    )
     if name in ("scan", "pack", "prepare", "curate"):
         go_on = ". What is done is kept: the same command goes on"
 
@@ -125,7 +129,8 @@ def _errors_of_composing(config_class: type) -> Iterator[None]:
     """Turn Hydra's errors of a block, which it prints and ends with, into errors of this package.
 
     Raises:
-        ConfigError: a config or an override is wrong, or a yaml file cannot be read.
+        ConfigError: a config or an override is wrong, a yaml file cannot be read, or Slurm refuses
+            the jobs of a sweep.
     """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra raises its errors then
@@ -145,7 +150,15 @@ def _errors_of_composing(config_class: type) -> Iterator[None]:
             names = [each.key for each in all_settings(config_class)]
             head = "; the first line of an exp's file must be '# @package _global_'"
             text += head if group else did_you_mean(found[1], names)
+        if "Could not delete" in text:
+            text += " --cfg job prints all that is set"
         raise ConfigError(f"the settings cannot be read: {text}") from error
+    except Exception as error:
+        if type(error).__name__ != "FailedJobError":  # submitit's
+            raise
+        raise ConfigError(
+            f"Slurm takes no job of this sweep; hydra.launcher.* are what it is asked for:\n{error}"
+        ) from error
     finally:
         if before is None:
             os.environ.pop(FULL_ERROR, None)

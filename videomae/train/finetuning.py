@@ -13,6 +13,7 @@ from videomae.config import (
     CLASS,
     MULTILABEL,
     REGRESSION,
+    SCRATCH,
     ConfigError,
     FinetuneConfig,
     WhichWeights,
@@ -55,7 +56,7 @@ from videomae.train.objective import Classify, objective_of
 from videomae.train.schedule import Plan
 from videomae.train.sharding import DistributedModel
 from videomae.train.stage import TrainingStage
-from videomae.train.start import SCRATCH, check_run, starting_weights
+from videomae.train.start import check_run, starting_weights
 from videomae.train.tuning import ModelPart
 from videomae.weights.load import as_trained, load_encoder, pick_classes, same_classes
 from videomae.weights.weights import Kind, Weights, WeightsInfo, save_weights

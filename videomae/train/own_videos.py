@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from videomae.config import ConfigError, FinetuneConfig, ListFormat, PretrainConfig
+from videomae.config import SCRATCH, ConfigError, FinetuneConfig, ListFormat, PretrainConfig
 from videomae.data.own_lists import ListRequest, OwnLists, make_own_lists
 from videomae.data.trained_on import STATE, run_of
 from videomae.lists.own_folder import in_words
@@ -32,7 +32,7 @@ from videomae.run.launcher import ProcessLost
 from videomae.run.run import Run
 from videomae.run.worker_pool import POLL_S
 from videomae.train.fitting import fitted
-from videomae.train.start import SCRATCH, check_run
+from videomae.train.start import check_run
 from videomae.weights.formats import read_weights
 from videomae.weights.weights import WeightsInfo
 

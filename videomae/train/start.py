@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from videomae.config import ConfigError, DataConfig, TrainConfig
+from videomae.config import SCRATCH, ConfigError, DataConfig, TrainConfig
 from videomae.data.augment import augmentation_of
 from videomae.run.checks import check_place, check_precision
 from videomae.run.extensions import extension
@@ -16,9 +16,6 @@ from videomae.weights.formats import read_weights
 from videomae.weights.weights import Link, Weights
 
 logger = logging.getLogger(__name__)
-
-SCRATCH = "scratch"
-"""Value of `weights` that means random weights."""
 
 
 def check_run(config: TrainConfig) -> Path | None:

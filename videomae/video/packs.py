@@ -318,4 +318,5 @@ def print_pack(out: str, manifest: Mapping[str, Any], listed: Path) -> None:
         worst = f"of the luma against the shrunk sources; worst frame {manifest['min_psnr']:.1f}"
         rows.append(("PSNR", f"{manifest['psnr']:.1f} dB", worst))
     logger.info(Facts(out, rows))
-    logger.info(f"use it as a root: data.train_list={listed} data.root={out}")
+    settings = shlex.join([f"data.train_list={listed}", f"data.root={out}"])
+    logger.info(f"use it as a root: {settings}")
