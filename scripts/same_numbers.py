@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from tests.net import runs, world  # noqa: E402
 from tests.net.bad_commands import BAD  # noqa: E402
 
-REFERENCE = "9281f850000a"
+REFERENCE = "690f5765e797"
 """The commit whose numbers are to stay."""
 
 

@@ -18,6 +18,7 @@ LATE = (
     "decord",
     "transformers",
     "wandb",
+    "tensorboard",
 )
 
 

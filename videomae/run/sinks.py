@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.tensorboard import SummaryWriter
 
 from videomae.config import ConfigError, RunConfig
 from videomae.run.directory import MLFLOW, WANDB
@@ -53,6 +52,8 @@ class TensorBoard:
     """TensorBoard event files in `directory`; events after `step` of an earlier run are hidden."""
 
     def __init__(self, directory: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # after a run's first line
+
         self.directory = directory
         with naming(directory):
             self.writer = SummaryWriter(str(directory), purge_step=step + 1)
