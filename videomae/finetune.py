@@ -38,18 +38,19 @@ def finetune(config: FinetuneConfig) -> None:
     from videomae.evaluation.splits import config_of_splits, write_mean
     from videomae.lists.prepared import data_name
     from videomae.run.given import given
-    from videomae.run.run import open_run
-    from videomae.train.finetuning import Finetuning
-    from videomae.train.outcome import exit_if_stopped
-    from videomae.train.own_videos import with_own_videos
-    from videomae.train.start import tell_classes, tell_directory
-    from videomae.train.trainer import Trainer
+    from videomae.run.run import open_run, tell_directory
 
     began = datetime.now().astimezone()
     told = given(config)
     splits = config_of_splits(config, told)
     with open_run(config.run, config.output_dir) as run:
-        tell_directory(config, told)
+        tell_directory(config, told)  # before the imports that take long
+        from videomae.train.finetuning import Finetuning
+        from videomae.train.outcome import exit_if_stopped
+        from videomae.train.own_videos import with_own_videos
+        from videomae.train.start import tell_classes
+        from videomae.train.trainer import Trainer
+
         tell_classes(config.data, splits[0].data)
         splits = [with_own_videos(run, split, told) for split in splits]
         used = []

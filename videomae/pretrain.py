@@ -42,23 +42,22 @@ from videomae.run.command import command
 
 def pretrain(config: PretrainConfig) -> None:
     """Pre-train one model, as `config` says."""
-    from videomae.data.checks import lists_of
     from videomae.lists.prepared import with_prepared
     from videomae.run.checks import require
     from videomae.run.given import given
-    from videomae.run.run import open_run
-    from videomae.train.outcome import exit_if_stopped
-    from videomae.train.own_videos import with_own_videos
-    from videomae.train.pretraining import Pretraining
-    from videomae.train.start import tell_directory
-    from videomae.train.trainer import Trainer
+    from videomae.run.run import open_run, tell_directory
 
     told = given(config)
     config = replace(config, data=with_prepared(config.data, told))
     if config.data.videos is None:
-        require(config, *lists_of(config.data))
+        require(config, *config.data.required())
     with open_run(config.run, config.output_dir) as run:
-        tell_directory(config, told)
+        tell_directory(config, told)  # before the imports that take long
+        from videomae.train.outcome import exit_if_stopped
+        from videomae.train.own_videos import with_own_videos
+        from videomae.train.pretraining import Pretraining
+        from videomae.train.trainer import Trainer
+
         config = with_own_videos(run, config, told)
         stage = Pretraining(run, config)
         outcome = Trainer(run, stage.config, stage).train()

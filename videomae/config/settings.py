@@ -170,10 +170,15 @@ class Known:
     field: Field[Any]
     kind: Any
     """Type of the setting's value."""
-    meaning: str
-    """Meaning of the setting in words, on one line."""
+    owner: type
+    """Config class that has the setting as a field."""
     sections: tuple[Rules, ...]
     """Rules of the sections that the setting stands in, the outermost first."""
+
+    @property
+    def meaning(self) -> str:
+        """Meaning of the setting in words, on one line."""
+        return meanings(self.owner).get(self.field.name, "")
 
     @property
     def rules(self) -> Rules:
@@ -204,14 +209,14 @@ def all_settings(
         prefix: start of the dotted names; empty for a whole config.
         sections: rules of the sections that the class's settings stand in.
     """
-    kinds, words = get_type_hints(config_class), meanings(config_class)
+    kinds = get_type_hints(config_class)
     own, inner = [], []
     for each in fields(config_class):
         key, kind, within = f"{prefix}{each.name}", kinds[each.name], (*sections, rules_of(each))
         if hasattr(kind, "__dataclass_fields__"):
             inner += all_settings(kind, f"{key}.", within)
             continue
-        own.append(Known(key, each, kind, words.get(each.name, ""), sections))
+        own.append(Known(key, each, kind, config_class, sections))
         if get_origin(kind) is dict:
             inner += all_settings(get_args(kind)[1], f"{key}.NAME.", within)
     return own + inner

@@ -20,11 +20,6 @@ CHECKED = 100
 """Number of videos at the start of a list whose existence is checked before a run."""
 
 
-def lists_of(data: DataConfig) -> list[str]:
-    """Name the settings of the training data: a list and a root for each source."""
-    return [f"{section}.{name}" for section in data.parts() for name in ("train_list", "root")]
-
-
 def training_clips(data: DataConfig, *, labelled: bool) -> ClipList:
     """Read the training list, or the lists of all sources joined in their order.
 

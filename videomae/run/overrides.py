@@ -154,6 +154,7 @@ def check_names(words: Sequence[str], config_class: type) -> None:
                 "such as exp and data"
             )
     folders = folders_of(words)
+    groups = groups_of(config_class, folders)
     for word in words:
         found = split(word)
         if found is None and word.startswith("="):
@@ -161,7 +162,6 @@ def check_names(words: Sequence[str], config_class: type) -> None:
         if found is None or found.key.startswith(("hydra.", "hydra/")) or "@" in found.key:
             continue
         key = found.key.removeprefix("/")
-        groups = groups_of(config_class, folders)
         if key in groups and not _is_section(found.value):
             if folders is not None and found.value is not None:
                 _check_choices(found, key, groups[key])

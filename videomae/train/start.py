@@ -8,7 +8,6 @@ from videomae.config import SCRATCH, ConfigError, DataConfig, TrainConfig
 from videomae.data.augment import augmentation_of
 from videomae.run.checks import check_place, check_precision
 from videomae.run.extensions import extension
-from videomae.run.given import SMALL, Given
 from videomae.run.overwrite import check_replaceable, check_unused, would_remove
 from videomae.train.resuming import find_checkpoint, parents_of
 from videomae.video.opening import check_decoder
@@ -48,22 +47,6 @@ def check_run(config: TrainConfig) -> Path | None:
                 "replaces: choose another output_dir"
             )
     return checkpoint
-
-
-def tell_directory(config: TrainConfig, told: Given) -> None:
-    """Log that a run with another model than its exp's writes where the exp itself would.
-
-    The directory stays that of the exp, so that earlier runs are found by resume=auto.
-
-    Args:
-        told: what the command line gave.
-    """
-    decided = told.has("name") or told.has("output_dir")
-    if "model" in told.keys and told.exp not in (None, SMALL) and not decided:
-        logger.info(
-            f"output_dir={config.output_dir} is that of exp={told.exp}, whose model may be another "
-            f"than {config.model.name}: name={told.exp}_{config.model.name} gives this run its own"
-        )
 
 
 def tell_classes(asked: DataConfig, used: DataConfig) -> None:
