@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from tests.net import runs, world  # noqa: E402
 from tests.net.bad_commands import BAD  # noqa: E402
 
-REFERENCE = "690f5765e797"
+REFERENCE = "6cb3aa3dcbc1"
 """The commit whose numbers are to stay."""
 
 
