@@ -157,3 +157,9 @@ def test_all_splits_where_that_makes_no_sense(
         assert call(command, *given, "data.split=all", f"output_dir={run}") == 2, command
         assert words in " ".join(capsys.readouterr().err.split())
     assert not run.exists()
+    (lists / "split3" / "train.txt").unlink()  # before the first split is trained, not after it
+    given = (*TRAIN, f"data.prepared={lists}", "data.split=all", f"output_dir={run}")
+    assert call("finetune", *given) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"data.train_list={lists}/split3/train.txt does not exist" in said
+    assert not run.exists()

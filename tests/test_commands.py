@@ -188,6 +188,11 @@ def test_without_data_a_command_says_so_at_once(tmp_path: Path) -> None:
             ("data.classes=null",),
             ["data.train_list", "data.test_list", "data.root", "data.classes", "weights"],
         ),
+        (
+            "finetune",
+            ("+exp=ucf101", "eval_every=1", "weights=scratch"),
+            ["data.train_list", "data.val_list", "data.test_list", "data.root"],
+        ),
         ("evaluate", ("+exp=hmdb51",), ["data.test_list", "data.root", "weights"]),
         ("reconstruct", (), ["weights", "video"]),
     ],

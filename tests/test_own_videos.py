@@ -90,6 +90,19 @@ def test_a_run_goes_on_with_its_own_lists_and_numbers(
 
 
 @pytest.mark.long
+def test_a_run_that_began_without_a_validation_list_goes_on_without_one(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    given = (f"data.videos={clips}", "weights=scratch", f"output_dir={run}", "run=debug")
+    assert call("finetune", *given, "max_steps=1", "data.segments=1", "data.crops=1") == 0
+    assert call("finetune", *given, "max_steps=2", "resume=auto", "eval_every=1") == 2
+    said = capsys.readouterr().err
+    assert f"eval_every=1: the run in {run} began without a validation list" in said
+    assert not (run / "prepared" / "val.txt").exists()
+
+
+@pytest.mark.long
 def test_a_run_is_not_begun_over_another(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

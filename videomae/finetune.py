@@ -37,12 +37,16 @@ def finetune(config: FinetuneConfig) -> None:
     """Fine-tune and evaluate as `config` says, on one split or on each."""
     from videomae.evaluation.splits import config_of_splits, write_mean
     from videomae.lists.prepared import data_name
+    from videomae.run.checks import require
     from videomae.run.given import given
     from videomae.run.run import open_run, tell_directory
 
     began = datetime.now().astimezone()
     told = given(config)
     splits = config_of_splits(config, told)
+    for split in splits:
+        if split.data.videos is None:
+            require(split, *split.required())
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)  # before the imports that take long
         from videomae.train.finetuning import Finetuning

@@ -50,7 +50,7 @@ def pretrain(config: PretrainConfig) -> None:
     told = given(config)
     config = replace(config, data=with_prepared(config.data, told))
     if config.data.videos is None:
-        require(config, *config.data.required())
+        require(config, *config.required())
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)  # before the imports that take long
         from videomae.train.outcome import exit_if_stopped

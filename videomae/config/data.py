@@ -188,7 +188,3 @@ class DataConfig(ListConfig):
             )
             for name, source in self.sources.items()
         }
-
-    def required(self) -> list[str]:
-        """Name the settings that pre-training cannot do without: each part's list and root."""
-        return [f"{section}.{name}" for section in self.parts() for name in ("train_list", "root")]

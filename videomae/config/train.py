@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videomae.config.augment import AugmentConfig
-from videomae.config.data import CLASS, DataConfig
+from videomae.config.data import CLASS, MULTILABEL, DataConfig
 from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
@@ -127,6 +127,11 @@ class PretrainConfig(TrainConfig):
                 f"{known.key} has no meaning in pre-training; leave it at its default",
             )
 
+    def required(self) -> list[str]:
+        """Name the settings that pre-training cannot do without, unless data.videos makes lists."""
+        parts = self.data.parts()
+        return [f"{section}.{name}" for section in parts for name in ("train_list", "root")]
+
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
@@ -150,6 +155,12 @@ class FinetuneConfig(TrainConfig):
             self.eval_every > 0 or self.test_weights is WhichWeights.last,
             "test_weights=best needs eval_every=1, or more, and data.val_list to choose them on",
         )
+
+    def required(self) -> list[str]:
+        """Name the settings that fine-tuning cannot do without, unless data.videos makes lists."""
+        val = ["data.val_list"] if self.eval_every else []
+        classes = ["data.classes"] if self.data.target in (CLASS, MULTILABEL) else []
+        return ["data.train_list", *val, "data.test_list", "data.root", *classes, "weights"]
 
 
 @dataclass(frozen=True)
@@ -180,3 +191,7 @@ class EvaluateConfig(FinetuneConfig):
         check_name(self.name)
         self.data.check_no_sources()
         self.data.check_no_videos()
+
+    def required(self) -> list[str]:
+        """Name the settings that an evaluation cannot do without."""
+        return ["data.test_list", "data.root", "weights"]

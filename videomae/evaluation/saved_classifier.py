@@ -53,7 +53,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
         ConfigError: a setting is missing, or cannot work.
         RunExistsError: the output directory holds results already.
     """
-    require(config, "data.test_list", "data.root", "weights", prepared=lists_of_run(config))
+    require(config, *config.required(), prepared=lists_of_run(config))
     check_decoder(config.data.decoder)
     directory = Path(config.output_dir)
     check_place("output_dir", directory)

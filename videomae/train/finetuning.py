@@ -10,8 +10,6 @@ import numpy as np
 import torch
 
 from videomae.config import (
-    CLASS,
-    MULTILABEL,
     REGRESSION,
     SCRATCH,
     ConfigError,
@@ -35,7 +33,6 @@ from videomae.lists.targets import values_of
 from videomae.model.classifier import VideoClassifier
 from videomae.model.flops import finetuning_flops
 from videomae.pictures.figures import save_clips, save_loss_curve
-from videomae.run.checks import require
 from videomae.run.directory import BEST_WEIGHTS, WEIGHTS
 from videomae.run.files import sha256
 from videomae.run.log import RunLog
@@ -83,7 +80,7 @@ class Finetuning(TrainingStage):
         tested_on: name of the data set of the test list, for the results.
 
     Raises:
-        ConfigError: settings are missing or contradict each other, or videos are not there.
+        ConfigError: settings contradict each other, or videos are not there.
         ClipListError: a list cannot be read.
         WeightsError, CheckpointError: what it starts from cannot be read.
         RunExistsError: the run directory holds another run.
@@ -224,23 +221,19 @@ def read_lists(config: FinetuneConfig) -> Lists:
     """The lists of a run, and the first videos of each looked for.
 
     Raises:
-        ConfigError: settings are missing or contradict each other, or videos are not there.
+        ConfigError: settings contradict each other, or videos are not there.
         ClipListError: a list cannot be read.
     """
     data = config.data
-    lists = ("data.train_list", "data.test_list")
     if data.target == REGRESSION and config.optim.label_smoothing:
         raise ConfigError(
             f"optim.label_smoothing={config.optim.label_smoothing} is for classes, not for "
             f"data.target={REGRESSION}: give optim.label_smoothing=0"
         )
-    classes = ("data.classes",) if data.target in (CLASS, MULTILABEL) else ()
-    require(config, *lists, "data.root", *classes, "weights")
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
     def labelled(key: str, path: str | None) -> ClipList:
-        require(config, key)
         return read_list(str(path), data, labelled=True, key=key)
 
     found = Lists(

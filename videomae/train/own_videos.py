@@ -186,6 +186,9 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
 
     Args:
         directory: of that run.
+
+    Raises:
+        ConfigError: eval_every is set, and that run has no validation list.
     """
     if not (directory / OWN_LISTS / STATE).is_file():
         return None
@@ -203,6 +206,11 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return None
     lists = OwnLists.read(directory / OWN_LISTS)
+    if isinstance(config, FinetuneConfig) and config.eval_every and not lists.file(VAL):
+        raise ConfigError(
+            f"eval_every={config.eval_every}: the run in {directory} began without a validation "
+            "list: go on with eval_every=0, or begin anew in another output_dir"
+        )
     inside = os.path.relpath(lists.prepared.root, os.path.realpath(str(loaded.data.videos)))
     root = Path(str(config.data.videos)).resolve() / inside
     logger.info(f"the run goes on with its own lists and settings: {lists.directory}")
