@@ -24,6 +24,7 @@ from yaml import YAMLError
 from videomae.config import ConfigError, EvaluateConfig, TrainConfig, UserError, config_dir
 from videomae.config.settings import all_settings
 from videomae.run.given import check_rates, given, remember
+from videomae.run.interrupts import ending_imports
 from videomae.run.launcher import ProcessLost, tell_torchrun
 from videomae.run.overrides import check_names, check_readable, did_you_mean, literal, options_last
 from videomae.run.schema import COMMANDS, config_object, register
@@ -78,9 +79,11 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 _end(error, go_on)
 
         def main() -> None:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see videomae.__init__
-                signal.signal(signal.SIGINT, signal.default_int_handler)
             typed[:] = words = sys.argv[1:]
+            with ending_imports(f"interrupted{go_on}"):
+                answer(words)
+
+        def answer(words: list[str]) -> None:
             try:
                 if {"--help", "-h"} & set(words):
                     from videomae.run.manual import print_manual

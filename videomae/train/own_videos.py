@@ -209,7 +209,7 @@ def _as_before(config: C, told: Given, directory: Path) -> C | None:
     if isinstance(config, FinetuneConfig) and config.eval_every and not lists.file(VAL):
         raise ConfigError(
             f"eval_every={config.eval_every}: the run in {directory} began without a validation "
-            "list: go on with eval_every=0, or begin anew in another output_dir"
+            "list: go on with eval_every=0, or begin anew, with resume=never and another output_dir"
         )
     inside = os.path.relpath(lists.prepared.root, os.path.realpath(str(loaded.data.videos)))
     root = Path(str(config.data.videos)).resolve() / inside
