@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ def test_ctrl_c_during_an_import_ends_the_command(at: str, tmp_path: Path) -> No
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     )
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1].startswith("interrupted")
@@ -40,22 +43,30 @@ def test_ctrl_c_during_an_import_ends_the_command(at: str, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def default() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which a shell may have had ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("default")
 def test_elsewhere_it_raises_and_the_handler_is_gone_afterwards() -> None:
     with pytest.raises(KeyboardInterrupt), ending_imports(""):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("default")
 def test_a_handler_of_others_stays() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup, or in the background
-    try:
-        with ending_imports(""):
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup, or in the background
+    with ending_imports(""):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+@pytest.mark.usefixtures("default")
 def test_in_another_thread_nothing_changes() -> None:
     found = []
 

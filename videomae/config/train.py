@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from videomae.config.augment import AugmentConfig
-from videomae.config.data import CLASS, MULTILABEL, DataConfig
+from videomae.config.data import CLASS, MULTILABEL, REGRESSION, DataConfig
 from videomae.config.lists import ListConfig
 from videomae.config.mask import MaskConfig, check_mask
 from videomae.config.model import ModelConfig, token_grid
@@ -154,6 +154,11 @@ class FinetuneConfig(TrainConfig):
         check(
             self.eval_every > 0 or self.test_weights is WhichWeights.last,
             "test_weights=best needs eval_every=1, or more, and data.val_list to choose them on",
+        )
+        check(
+            self.data.target != REGRESSION or self.optim.label_smoothing == 0,
+            f"optim.label_smoothing={self.optim.label_smoothing} is for classes, not for "
+            f"data.target={REGRESSION}: give optim.label_smoothing=0",
         )
 
     def required(self) -> list[str]:

@@ -225,11 +225,6 @@ def read_lists(config: FinetuneConfig) -> Lists:
         ClipListError: a list cannot be read.
     """
     data = config.data
-    if data.target == REGRESSION and config.optim.label_smoothing:
-        raise ConfigError(
-            f"optim.label_smoothing={config.optim.label_smoothing} is for classes, not for "
-            f"data.target={REGRESSION}: give optim.label_smoothing=0"
-        )
     if config.head_map is not None and config.weights == SCRATCH:
         raise ConfigError(f"head_map={config.head_map}: weights={SCRATCH} have no head to map")
 
