@@ -55,10 +55,14 @@ def test_a_misspelt_key_imports_nothing_heavy(command: str) -> None:
     assert heavy_after(command, "no_such_key=1", status=2) == set()
 
 
+def test_a_missing_list_imports_nothing_heavy() -> None:
+    assert heavy_after("pretrain", status=2) == set()
+
+
 @pytest.mark.long
 def test_what_a_command_needs_is_seen_here() -> None:
-    """A check of the checks: pretrain without its settings has imported torch when it says so."""
-    assert "torch" in heavy_after("pretrain", status=2)
+    """A check of the checks: finetune without its settings has imported torch when it says so."""
+    assert "torch" in heavy_after("finetune", status=2)
 
 
 def test_the_table_of_recipes_needs_nothing_heavy() -> None:

@@ -35,11 +35,14 @@ from videomae.run.command import command
 
 def finetune(config: FinetuneConfig) -> None:
     """Fine-tune and evaluate as `config` says, on one split or on each."""
-    from videomae.evaluation.splits import config_of_splits, write_mean
-    from videomae.lists.prepared import data_name
     from videomae.run.checks import require
+    from videomae.run.garbage import collection
     from videomae.run.given import given
-    from videomae.run.run import open_run, tell_directory
+
+    with collection(on=False):  # torch is imported
+        from videomae.evaluation.splits import config_of_splits, write_mean
+        from videomae.lists.prepared import data_name
+        from videomae.run.run import open_run, tell_directory
 
     began = datetime.now().astimezone()
     told = given(config)

@@ -44,13 +44,15 @@ def pretrain(config: PretrainConfig) -> None:
     """Pre-train one model, as `config` says."""
     from videomae.lists.prepared import with_prepared
     from videomae.run.checks import require
+    from videomae.run.garbage import collection
     from videomae.run.given import given
-    from videomae.run.run import open_run, tell_directory
 
     told = given(config)
     config = replace(config, data=with_prepared(config.data, told))
     if config.data.videos is None:
         require(config, *config.required())
+    with collection(on=False):  # torch is imported
+        from videomae.run.run import open_run, tell_directory
     with open_run(config.run, config.output_dir) as run:
         tell_directory(config, told)  # before the imports that take long
         from videomae.train.outcome import exit_if_stopped

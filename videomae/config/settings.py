@@ -8,9 +8,11 @@ second list of settings exists.
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -263,13 +265,19 @@ def meanings(config_class: type) -> dict[str, str]:
 
 def _meanings(config_class: type) -> Iterator[tuple[str, str]]:
     for part in reversed(config_class.__mro__[:-1]):
-        body = ast.parse(inspect.getsource(part)).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for each, text in zip(body.body, body.body[1:], strict=False):
+        body = _classes_in(part.__module__)[part.__name__].body
+        for each, text in pairwise(body):
             if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
                 match text:
                     case ast.Expr(value=ast.Constant(value=str(words))):
                         yield each.target.id, " ".join(words.split())
+
+
+@cache
+def _classes_in(module: str) -> dict[str, ast.ClassDef]:
+    """Return the classes of a module by name, parsed from its source all at once."""
+    body = ast.parse(inspect.getsource(sys.modules[module])).body
+    return {each.name: each for each in body if isinstance(each, ast.ClassDef)}
 
 
 def check_seed(seed: int) -> None:

@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from videomae.config import ConfigError, EvaluateConfig, TrainConfig, UserError, config_dir
 from videomae.config.settings import all_settings
+from videomae.run.garbage import collection
 from videomae.run.given import check_rates, given, remember
 from videomae.run.interrupts import ending_imports
 from videomae.run.launcher import ProcessLost, tell_torchrun
@@ -71,7 +72,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
                 remember(config, HydraConfig.get())
                 if trains:
                     check_rates(config.optim, given(config))
-                function(config)
+                with collection(on=True):
+                    function(config)
             except KeyboardInterrupt:
                 print(f"interrupted{go_on}", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
@@ -80,7 +82,7 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
         def main() -> None:
             typed[:] = words = sys.argv[1:]
-            with ending_imports(f"interrupted{go_on}"):
+            with ending_imports(f"interrupted{go_on}"), collection(on=False):
                 answer(words)
 
         def answer(words: list[str]) -> None:
