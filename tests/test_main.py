@@ -1,14 +1,20 @@
 """`videomae VERB`, the same as `python -m videomae.VERB`."""
 
+import errno
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import videomae
+from tests.conftest import ROOT
 from tests.test_commands import call
+from videomae.config import UserError
+from videomae.run.directory import alone
 from videomae.run.schema import COMMANDS
 
 
@@ -94,6 +100,46 @@ def test_a_reader_that_ends_early_is_no_error(words: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("closing", ["| true", ">&-", ">&- 2>&-"])
+def test_a_command_goes_on_where_nobody_reads_it(closing: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    words = f"weights={ROOT}/tests/earlier/pretrained out={file} format=videomae"
+    line = f"set -o pipefail; {sys.executable} -um videomae.convert {words} {closing}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert file.exists()
+
+
+def test_a_closed_stream_is_no_error_of_its_own(tmp_path: Path) -> None:
+    line = f"{sys.executable} -m videomae.pretrain 2>&-"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 2
+
+
+def test_every_command_tells_the_version() -> None:
+    assert run("recipes", "--version").stdout == f"videomae {videomae.__version__}\n"
+
+
+PROGRAM = """
+import os, signal, sys
+sys.argv = {argv!r}
+import videomae
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("argv", [["/usr/bin/videomae", "pretrain"], ["-m"]])
+def test_ctrl_c_ends_a_program_that_is_being_imported_without_a_word(argv: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(argv=argv)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_the_help_is_whole_on_a_terminal_without_a_width() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "videomae.pretrain", "--help"],
@@ -130,6 +176,76 @@ def test_a_sweep_that_slurm_refuses_ends_in_its_words(
     assert done.returncode == 2
     assert "error: Slurm takes no job of this sweep; hydra.launcher.* are" in done.stderr
     assert done.stderr.endswith("sbatch: error: invalid partition\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("curate",), "out is not set"),
+        (("curate",), "source is not set"),
+        (("curate", "out=corpus"), "source is not set"),
+        (("curate", "out=corpus", "source=none"), "source=none does not exist"),
+        (("curate", "out=corpus", "stage=sources"), "source is not set"),
+        (("curate", "out=corpus", "forget=none.txt"), "forget=none.txt does not exist"),
+        (("doctor", "root=none"), "root=none is the root of a clip list: give list=LIST too"),
+        (("prepare",), "dataset is not set"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_made(
+    words: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*words) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "annotations is not set" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_given_is_not_advised_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "videos" / name / f"{number}.mp4").write_bytes(bytes([number]))
+    out = tmp_path / "prepared"
+    given = ["dataset=folders", f"videos={tmp_path / 'videos'}", f"out={out}", "scan=off"]
+    assert call("prepare", *given) == 0
+    capsys.readouterr()
+    lists = [f"data.prepared={out}", "model=vit_tiny"]
+    assert call("pretrain", *lists, "data.train_list=none.txt") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[1].startswith("  data.train_list=none.txt does not exist: ")
+    assert said[2:] == [f"data.prepared={out} gives those that no other setting names"]
+    assert call("pretrain", *lists, f"data.videos={tmp_path / 'videos'}") == 2
+    said = capsys.readouterr().err
+    assert f"makes the lists, but there is data.prepared={out}: leave one of the two" in said
+
+
+def test_an_output_directory_that_cannot_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuses(self: Path, *given: object, **more: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuses)  # as /proc, and file systems mounted on demand
+    message = "cannot be made; choose another output_dir"
+    with pytest.raises(UserError, match=message), alone(tmp_path / "out"):
+        pass
+
+
+def test_a_mistake_in_the_jobs_of_a_sweep_is_told_as_one(tmp_path: Path) -> None:
+    words = [*("pretrain", "-m", "seed=1", "hydra/launcher=submitit_local")]
+    done = run(*words, f"hydra.sweep.dir={tmp_path}/jobs")
+    assert done.returncode == 2
+    assert "error: a job of this sweep ended without a result:" in done.stderr
+    assert "error: not enough to start with:" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -28,8 +28,8 @@ WINDOWS = (
     "videomae runs on Linux and macOS, not on Windows itself: install it in the Windows Subsystem "
     "for Linux (wsl --install)"
 )
-IS_COMMAND = sys.argv[:1] == ["-m"]
-"""Whether the package is being imported by `python -m videomae.NAME`."""
+IS_COMMAND = "".join(sys.argv[:1]).rpartition("/")[2] in ("-m", "videomae")
+"""Whether the package is being imported by `python -m videomae.NAME` or the program `videomae`."""
 if sys.platform == "win32":
     raise SystemExit(WINDOWS) if IS_COMMAND else ImportError(WINDOWS)
 

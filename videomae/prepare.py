@@ -51,7 +51,7 @@ def prepare(config: PrepareConfig) -> None:
     from videomae.run.checks import check_place, require
     from videomae.video.screening import without_damaged
 
-    more = () if config.dataset == Dataset.folders else ("annotations",)
+    more = () if config.dataset in (None, Dataset.folders) else ("annotations",)
     require(config, "dataset", "videos", "out", *more)
     assert config.dataset is not None
     out, root = Path(str(config.out)), Path(str(config.videos))

@@ -53,7 +53,7 @@ def default() -> Iterator[None]:
 
 @pytest.mark.usefixtures("default")
 def test_elsewhere_it_raises_and_the_handler_is_gone_afterwards() -> None:
-    with pytest.raises(KeyboardInterrupt), ending_imports(""):
+    with pytest.raises(KeyboardInterrupt), ending_imports(str):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -61,7 +61,7 @@ def test_elsewhere_it_raises_and_the_handler_is_gone_afterwards() -> None:
 @pytest.mark.usefixtures("default")
 def test_a_handler_of_others_stays() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup, or in the background
-    with ending_imports(""):
+    with ending_imports(str):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -71,7 +71,7 @@ def test_in_another_thread_nothing_changes() -> None:
     found = []
 
     def look() -> None:
-        with ending_imports(""):
+        with ending_imports(str):
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=look)

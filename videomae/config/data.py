@@ -141,11 +141,13 @@ class DataConfig(ListConfig):
             "files are all looked through: remove them from the folder, or go on with the lists of "
             "an earlier run, data.prepared=RUN/prepared in place of data.videos",
         )
+        lists = {"data.train_list": self.train_list, "data.root": self.root}
+        both = [f"{key}={value}" for key, value in lists.items() if value is not None]
         check(
-            not self.sources or (self.train_list is None and self.root is None),
-            f"data.train_list={self.train_list} and data.root={self.root} have no place beside "
-            f"data.sources ({', '.join(self.sources)}): leave both at null, and give each source "
-            "its own, data.sources.NAME.train_list and data.sources.NAME.root",
+            not self.sources or not both,
+            f"data.sources ({', '.join(self.sources)}) take the place of {' and '.join(both)}: "
+            "leave out one of the two. Sources are for pre-training, and have lists of their own, "
+            "data.sources.NAME.train_list and data.sources.NAME.root",
         )
 
     def check_no_sources(self) -> None:

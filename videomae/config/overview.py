@@ -34,6 +34,10 @@ class DoctorConfig(ListedConfig):
 
     def __post_init__(self) -> None:
         self.check_lines("")
+        check(
+            self.list is not None or self.root is None,
+            f"root={self.root} is the root of a clip list: give list=LIST too",
+        )
 
 
 @dataclass(frozen=True)

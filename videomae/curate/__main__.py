@@ -57,11 +57,11 @@ from videomae.run.console import log_to_console
 @log_to_console()
 def curate(config: CurateConfig) -> None:
     """Run the stages of config.stage in config.out, or forget what config.forget names."""
-    from videomae.curate.stages import run_stages
+    from videomae.curate.stages import needed, run_stages
     from videomae.run.checks import check_place, require
     from videomae.run.directory import alone
 
-    require(config, "out")
+    require(config, *needed(config))
     out = Path(str(config.out))
     check_place("out", out)
     with alone(out, key="out", does="curating"):

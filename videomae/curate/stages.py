@@ -25,6 +25,15 @@ GIVEN_BY = {
 """Settings that make stage=all run a stage that needs a model."""
 
 
+def needed(config: CurateConfig) -> list[str]:
+    """Return the settings that the stages asked for cannot begin without."""
+    if config.forget is not None:
+        return ["out", "forget"]
+    asked = config.stage in (CurateStage.all, CurateStage.sources)
+    goes_on = config.stage is CurateStage.all and (Path(str(config.out)) / SOURCES).exists()
+    return ["out", "source"] if asked and (config.source or not goes_on) else ["out"]
+
+
 def run_stages(config: CurateConfig, out: Path) -> None:
     """Run the stages that the settings ask for, or forget.
 
@@ -34,7 +43,6 @@ def run_stages(config: CurateConfig, out: Path) -> None:
     for folder in (out, out / "stages", out / "lists", out / "tests"):
         remove_temporaries(folder, ["*.parquet", "*.yaml", "*.json", "*.jsonl", "*.html"])
     if config.forget is not None:
-        require(config, "forget")
         check_libraries("forget")
         from videomae.curate.forgetting import forget
 
@@ -48,8 +56,6 @@ def run_stages(config: CurateConfig, out: Path) -> None:
     if config.stage is not CurateStage.all:
         _run(config.stage, config, out)
         return
-    if config.source is None and not (out / SOURCES).exists():
-        require(config, "source")
     problem: ConfigError | None = None
     for stage in ORDER:
         if stage is CurateStage.sources and config.source is None:
@@ -86,7 +92,6 @@ def _run(stage: CurateStage, config: CurateConfig, out: Path) -> None:
     if stage is CurateStage.sources:
         from videomae.curate.sources import find_sources
 
-        require(config, "source")
         find_sources(config, out)
     elif stage is CurateStage.measure:
         check_libraries("stage=measure")

@@ -45,6 +45,7 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
     if rows:
         rows += _missing_weights(config)
         lists = "data.prepared=DIR gives lists and root: python -m videomae.prepare --help"
+        given = getattr(getattr(config, "data", None), "prepared", None)
         if isinstance(config, PretrainConfig | FinetuneConfig) and not isinstance(
             config, EvaluateConfig
         ):
@@ -57,6 +58,8 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
             "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
             "  data.t": lists,
         }
+        if given is not None:
+            tips["  data.t"] = f"data.prepared={given} gives those that no other setting names"
         rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]
         raise ConfigError("not enough to start with:\n" + "\n".join(rows))
 

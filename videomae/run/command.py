@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+import videomae
 from videomae.config import ConfigError, EvaluateConfig, TrainConfig, UserError, config_dir
 from videomae.config.settings import all_settings
 from videomae.run.garbage import collection
@@ -64,8 +65,11 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         typed: list[str] = []
+        begun = False
 
         def run(composed: DictConfig) -> None:
+            nonlocal begun
+            begun = True
             sys.argv[1:] = typed  # what is recorded, and said to go on with
             try:
                 config = config_object(composed, name)
@@ -82,7 +86,9 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
         def main() -> None:
             typed[:] = words = sys.argv[1:]
-            with ending_imports(f"interrupted{go_on}"), collection(on=False):
+            open_streams()
+            said = ending_imports(lambda: f"interrupted{go_on if begun else ''}")
+            with said, collection(on=False):
                 answer(words)
 
         def answer(words: list[str]) -> None:
@@ -92,6 +98,9 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
 
                     text = inspect.getdoc(inspect.getmodule(function)) or ""
                     print_manual(text, config_class, words)
+                    return
+                if "--version" in words:
+                    print(f"videomae {videomae.__version__}")
                     return
                 _compose(name, words, run)
             except BrokenPipeError:
@@ -159,7 +168,9 @@ def _errors_of_composing(config_class: type) -> Iterator[None]:
             text += " --cfg job prints all that is set"
         raise ConfigError(f"the settings cannot be read: {text}") from error
     except Exception as error:
-        if type(error).__name__ != "FailedJobError":  # submitit's
+        if type(error).__name__ == "UncompletedJobError":  # submitit's
+            raise UserError(f"a job of this sweep ended without a result:\n{error}") from error
+        if type(error).__name__ != "FailedJobError":
             raise
         raise ConfigError(
             f"Slurm takes no job of this sweep; hydra.launcher.* are what it is asked for:\n{error}"
@@ -173,8 +184,20 @@ def _errors_of_composing(config_class: type) -> Iterator[None]:
 
 def quit_silently() -> None:
     """End the process, whose output nobody reads any more, as of --help | head -1."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
+    _drop(sys.stdout)  # Python flushes it at exit
     sys.exit(1)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let the rest of a stream, which nobody reads any more, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_streams() -> None:
+    """Let stdout and stderr go nowhere where they are closed, as by >&-: Python has None then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _end(error: Exception, go_on: str) -> None:
@@ -190,6 +213,8 @@ def _end(error: Exception, go_on: str) -> None:
 class Redacting:
     """A text stream that masks secrets, as Hydra's own messages may repeat the command line.
 
+    When nobody reads it any more, as of a command's output | head -1, the command goes on.
+
     Args:
         stream: the stream that the masked text is written to.
         mask: masks a text further, after the secrets of the command line.
@@ -204,7 +229,18 @@ class Redacting:
         """Write a text with its secrets masked; return the number of characters written."""
         for value in self.given:
             text = text.replace(value, MASKED)
-        return self.stream.write(self.mask(text))
+        try:
+            return self.stream.write(self.mask(text))
+        except BrokenPipeError:
+            _drop(self.stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """Pass on what has been written."""
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            _drop(self.stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

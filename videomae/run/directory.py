@@ -68,7 +68,10 @@ def alone(
     if not is_main:
         yield
         return
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # in a file system such as /proc, or one mounted on demand
+        raise UserError(f"{key}={directory} cannot be made; choose another {key}") from error
     handle = os.open(directory, os.O_RDONLY)
     try:
         try:

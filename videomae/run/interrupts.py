@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
@@ -13,20 +13,20 @@ IMPORTING = "<frozen importlib._bootstrap>"
 
 
 @contextmanager
-def ending_imports(said: str) -> Iterator[None]:
+def ending_imports(said: Callable[[], str]) -> Iterator[None]:
     """Raise KeyboardInterrupt on Ctrl-C while the block runs, but end the process at an import.
 
     Libraries swallow what is raised while they import others, and go on with half of them: torch
     does with NumPy. Where Ctrl-C is ignored, or is handled otherwise, nothing changes.
 
     Args:
-        said: what is printed to stderr where the process ends; its status is 130.
+        said: returns what is printed to stderr where the process ends; its status is 130.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code.co_filename == IMPORTING:
-                print(said, file=sys.stderr, flush=True)
+                print(said(), file=sys.stderr, flush=True)
                 os._exit(128 + number)
             frame = frame.f_back
         raise KeyboardInterrupt

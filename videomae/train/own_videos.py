@@ -110,7 +110,9 @@ def _check_settings(config: PretrainConfig | FinetuneConfig) -> None:
     Raises:
         ConfigError: something does, or a fine-tuning has no weights.
     """
-    keys = ("train_list", "val_list", "test_list", "root", "prepared", "split")
+    keys = ["prepared", "split"]
+    if config.data.prepared is None:  # which gives the others
+        keys += ["train_list", "val_list", "test_list", "root"]
     found = [f"data.{key}={value}" for key in keys if (value := getattr(config.data, key))]
     found += [f"data.sources.{name}" for name in config.data.sources]
     if found:
