@@ -13,7 +13,8 @@ import pytest
 import videomae
 from tests.conftest import ROOT
 from tests.test_commands import call
-from videomae.config import UserError
+from videomae.config import PretrainConfig, UserError
+from videomae.config.settings import listed_settings
 from videomae.run.directory import alone
 from videomae.run.schema import COMMANDS
 
@@ -140,6 +141,15 @@ def test_ctrl_c_ends_a_program_that_is_being_imported_without_a_word(argv: list[
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_no_key_is_broken_in_the_help(columns: str) -> None:
+    env = os.environ | {"COLUMNS": columns}
+    command = [sys.executable, "-m", "videomae.pretrain", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    first_words = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert {known.key for known in listed_settings(PretrainConfig)} <= first_words
+
+
 def test_the_help_is_whole_on_a_terminal_without_a_width() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "videomae.pretrain", "--help"],
@@ -257,3 +267,11 @@ def test_weights_that_are_not_there_are_named_with_the_rest_that_is_missing(
     said = capsys.readouterr().err
     assert "\n  data.train_list=none.txt does not exist" in said
     assert "\n  weights=outputs/none does not exist" in said
+    assert "weights=scratch" not in said
+
+
+def test_who_has_no_weights_is_told_of_scratch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("finetune", "+exp=ucf101") == 2
+    assert "\nweights=scratch begins at random weights\n" in capsys.readouterr().err
+    assert call("evaluate", "+exp=ucf101") == 2
+    assert "scratch" not in capsys.readouterr().err

@@ -389,6 +389,61 @@ def test_your_own_videos_are_divided_by_class(tmp_path: Path) -> None:
     assert len({clip.path for clips in parts.values() for clip in clips}) == 30
 
 
+@pytest.mark.parametrize("dataset", ["folders", "csv"])
+def test_your_own_recordings_stay_whole(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clips of one recording in train and test would make the result a matter of memory."""
+    names = [f"{name}/v_{name}_g{g}_c{c}.mp4" for name in "ab" for g in range(5) for c in range(4)]
+    names += [f"once/v_once_g0_c{c}.mp4" for c in range(10)]
+    given = own(tmp_path, *names)
+    if dataset == "csv":
+        (tmp_path / "own.csv").write_text("".join(f"{path},{path[0]}\n" for path in names))
+        given[0:1] = ["dataset=csv", f"annotations={tmp_path / 'own.csv'}"]
+    assert call("prepare", *given, "val_fraction=0.2", "test_fraction=0.2") == 0
+    parts = {part: lines(tmp_path / "out", part) for part in ("train", "val", "test")}
+    assert [len(rows) for rows in parts.values()] == [30, 10, 10]
+    of = {part: {row.rpartition("_c")[0] for row in rows} for part, rows in parts.items()}
+    several = {part: {each for each in found if "once" not in each} for part, found in of.items()}
+    assert [len(found) for found in several.values()] == [6, 2, 2]
+    assert len(set.union(*several.values())) == 10
+    assert all("once/v_once_g0" in found for found in of.values())
+    said = capsys.readouterr().err
+    assert "test: 10 videos, in whole recordings, of which the names in train tell 11" in said
+    assert "says less of unseen footage: 1" in said
+
+
+def test_recordings_may_be_folders_inside_the_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{name}/day{day}/{letter}.mp4" for name in "ab" for day in "xyz" for letter in "klm"]
+    assert call("prepare", *own(tmp_path, *names), "test_fraction=0.3") == 0
+    train, test = (
+        {row.rpartition("/")[0] for row in lines(tmp_path / "out", part)}
+        for part in ("train", "test")
+    )
+    assert not train & test
+    assert "tell 3" in capsys.readouterr().err  # a day of both classes is one
+
+
+def test_names_that_tell_no_recordings_are_chosen_as_ever_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{name}/{letter}{letter}.mp4" for name in "ab" for letter in "klmnopqrst"]
+    given = ("val_fraction=0.1", "test_fraction=0.2", "seed=3")
+    assert call("prepare", *own(tmp_path, *names), *given) == 0
+    assert lines(tmp_path / "out", "test") == [
+        "a/ll.mp4 0",
+        "a/mm.mp4 0",
+        "b/mm.mp4 1",
+        "b/nn.mp4 1",
+    ]
+    assert lines(tmp_path / "out", "val") == ["a/kk.mp4 0", "b/tt.mp4 1"]
+    assert (
+        "test: 4 videos, one by one, as their names tell no recordings" in capsys.readouterr().err
+    )
+
+
 def test_own_folders_may_be_divided_already(tmp_path: Path) -> None:
     for part, name in (("train", "a"), ("train", "b"), ("val", "a"), ("test", "b")):
         write_clip(tmp_path / "own" / part / name / "x.mp4")

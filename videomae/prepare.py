@@ -22,7 +22,8 @@ train and test is an error.
                                       videomae.scan does. The same command goes on
     workers=N timeout_s=600           processes of a scan; a video that takes longer is left out
     val_groups=N                      ucf101: so many groups of each class go from train to val
-    val_fraction=F test_fraction=F    your own: shares of each class that go to val and test
+    val_fraction=F test_fraction=F    your own: shares of each class that go to val and test, in
+                                      whole recordings where names tell them (g01_c02, beach_3)
     seed=N                            chooses them
     strict=true                       counts other than the published ones are an error
     overwrite=true                    replace the lists in out
@@ -61,7 +62,8 @@ def prepare(config: PrepareConfig) -> None:
         raise ConfigError(f"videos={root} is a file: give the folder below which the videos lie")
 
     located, annotations = preparing.read_dataset(config, root)
-    lists = match(divided(annotations, config), located, root)
+    annotations = divided(annotations, config)
+    lists = match(annotations, located, root)
     preparing.check_found(lists, annotations, root)
     if config.scan is not Scan.off and not lists.of_kind(IN_TWO_PARTS):  # which is an error anyway
         lists = without_damaged(lists, located, config, root, out)

@@ -64,9 +64,10 @@ class PrepareConfig:
     """Number of groups of each UCF101 class (of its 18 training groups) that are moved from train
     to val."""
     val_fraction: float = setting(0.0, at_least=0, below=1)
-    """Share of each class's training videos that is moved to val (dataset=folders or csv)."""
+    """Share of each class's training videos that is moved to val (dataset=folders or csv), in whole
+    recordings where names, or folders inside those of the classes, tell them."""
     test_fraction: float = setting(0.0, at_least=0, below=1)
-    """Share of each class's training videos that is moved to test (dataset=folders or csv)."""
+    """Share of each class's training videos that is moved to test, as val_fraction is to val."""
     seed: int = 0
     """Random seed for the choice of the videos that are moved to val and test."""
     strict: bool = False

@@ -127,23 +127,32 @@ def held_out(
     sources: Mapping[str, str | None],
     share: float,
     seen: Set[str] = frozenset(),
+    *,
+    sizes: Mapping[int, int] | None = None,
+    salt: str = "",
 ) -> tuple[set[str], list[int]]:
     """Choose the videos of a test list: a share of each class, in whole sources.
 
-    It depends on the names alone, so that several runs of one folder hold out the same videos. One
-    video of a class at least stays.
+    It depends on the names and the salt alone, so that several runs of one folder hold out the same
+    videos. One video of a class at least stays.
 
     Args:
         sources: the source of each path.
+        share: share of a class's size.
         seen: paths that should not be chosen, nor others of their sources. They are only for
             classes that have no others.
+        sizes: size of each class by its label; None: its number of videos.
+        salt: text that changes the choice.
 
     Returns:
         the paths, and the labels whose videos are all of one source, which had to be divided.
     """
     groups, divided = _groups(videos, sources)
     left = Counter(label for _, label in videos)
-    need = {label: min(max(1, round(share * count)), count - 1) for label, count in left.items()}
+    sizes = sizes or Counter(left)
+    need = {
+        label: min(max(1, round(share * sizes[label])), count - 1) for label, count in left.items()
+    }
     got: Counter[int] = Counter()
     chosen: set[str] = set()
 
@@ -159,7 +168,7 @@ def held_out(
             got.update(counts)
             left.subtract(counts)
 
-    order = [groups[key] for key in _shuffled(groups)]
+    order = [groups[key] for key in shuffled(groups, salt)]
     known = [any(path in seen for path, _ in group) for group in order]
     for wish in (False, True):
         some = [group for group, is_known in zip(order, known, strict=True) if is_known is wish]
@@ -188,6 +197,6 @@ def _groups(
     return groups, divided
 
 
-def _shuffled(names: Iterable[str]) -> list[str]:
-    """Return names in an order that depends on each name alone, on every machine."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+def shuffled(names: Iterable[str], salt: str = "") -> list[str]:
+    """Return names in a random order that depends on each name and the salt, on every machine."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{salt}{name}".encode()).digest())

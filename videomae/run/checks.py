@@ -46,9 +46,9 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
         rows += _missing_weights(config)
         lists = "data.prepared=DIR gives lists and root: python -m videomae.prepare --help"
         given = getattr(getattr(config, "data", None), "prepared", None)
-        if isinstance(config, PretrainConfig | FinetuneConfig) and not isinstance(
-            config, EvaluateConfig
-        ):
+        trains = isinstance(config, PretrainConfig | FinetuneConfig)
+        trains = trains and not isinstance(config, EvaluateConfig)
+        if trains:
             lists += "; data.videos=FOLDER makes them of your own videos"
         if prepared is not None:
             lists = (
@@ -58,6 +58,8 @@ def require(config: object, *keys: str, prepared: Path | None = None) -> None:
             "  data.sources.": "A source that is left out needs nothing: '~data.sources.NAME'",
             "  data.t": lists,
         }
+        if trains:
+            tips["  weights is not set"] = "weights=scratch begins at random weights"
         if given is not None:
             tips["  data.t"] = f"data.prepared={given} gives those that no other setting names"
         rows += [tip for key, tip in tips.items() if any(row.startswith(key) for row in rows)]

@@ -54,14 +54,8 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
     traceback.
     """
     config_class = COMMANDS[name]
-    trains = issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
-    go_on = (
-        ". Complete checkpoints are kept: resume=auto goes on from the newest, or starts anew"
-        if trains
-        else ""
-    )
-    if name in ("scan", "pack", "prepare", "curate"):
-        go_on = ". What is done is kept: the same command goes on"
+    trains = _trains(config_class)
+    go_on = _how_to_go_on(name)
 
     def decorate(function: Callable[[C], None]) -> Callable[[], None]:
         typed: list[str] = []
@@ -94,15 +88,11 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         def answer(words: list[str]) -> None:
             try:
                 if {"--help", "-h"} & set(words):
-                    from videomae.run.manual import print_manual
-
-                    text = inspect.getdoc(inspect.getmodule(function)) or ""
-                    print_manual(text, config_class, words)
-                    return
-                if "--version" in words:
+                    _print_help(function, config_class, words)
+                elif "--version" in words:
                     print(f"videomae {videomae.__version__}")
-                    return
-                _compose(name, words, run)
+                else:
+                    _compose(name, words, run)
             except BrokenPipeError:
                 quit_silently()
             except (UserError, OSError) as error:
@@ -114,6 +104,28 @@ def command(name: str) -> Callable[[Callable[[C], None]], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _trains(config_class: type) -> bool:
+    """Return whether a config class is that of a training."""
+    return issubclass(config_class, TrainConfig) and config_class is not EvaluateConfig
+
+
+def _how_to_go_on(name: str) -> str:
+    """Return what is said of a command that was cut off; empty: it begins anew."""
+    if _trains(COMMANDS[name]):
+        kept = "Complete checkpoints are kept"
+        return f". {kept}: resume=auto goes on from the newest, or starts anew"
+    if name in ("scan", "pack", "prepare", "curate"):
+        return ". What is done is kept: the same command goes on"
+    return ""
+
+
+def _print_help(function: Callable[[C], None], config_class: type, words: list[str]) -> None:
+    """Print the docstring of a command's module, and its settings."""
+    from videomae.run.manual import print_manual
+
+    print_manual(inspect.getdoc(inspect.getmodule(function)) or "", config_class, words)
 
 
 def _compose(name: str, words: list[str], run: Callable[[DictConfig], None]) -> None:

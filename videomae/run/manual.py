@@ -16,6 +16,10 @@ LEAST_WIDTH = 40
 """Width of the help text on a terminal that is narrower, or says that it has none."""
 
 
+WIDE = 80
+"""Width from which on no key of a setting is broken."""
+
+
 def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> None:
     """Print the help text of a command.
 
@@ -27,6 +31,7 @@ def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> No
     console = SafeConsole(highlight=False)
     console.width = max(console.width, LEAST_WIDTH)
     console.print(Text(text), soft_wrap=True)  # commands in it are copied
+    whole_keys = console.width >= WIDE
     known = listed_settings(config_class)
     sections = {each.key.partition(".")[0] for each in known} | {"exp"}
     groups = groups_of(config_class, folders_of(words))
@@ -34,10 +39,12 @@ def print_manual(text: str, config_class: type, words: Sequence[str] = ()) -> No
         console.print(_table_of(groups))
     often = [each for each in known if each.rules.often]
     if often:
-        console.print(_settings("\nSettings that are given most, as KEY=VALUE", often))
+        title = "\nSettings that are given most, as KEY=VALUE"
+        console.print(_settings(title, often, whole_keys=whole_keys))
     more = [each for each in known if not each.rules.often]
     title = "\nMore settings" if often else "\nSettings, as KEY=VALUE"
-    console.print(_settings(f"{title} (no default: its group says)", more))
+    title += " (no default: its group says)"
+    console.print(_settings(title, more, whole_keys=whole_keys))
 
 
 def _table_of(groups: Mapping[str, list[str]]) -> RenderableType:
@@ -50,12 +57,17 @@ def _table_of(groups: Mapping[str, list[str]]) -> RenderableType:
     return table
 
 
-def _settings(title: str, settings: Sequence[Known]) -> RenderableType:
-    """Return a table of settings: key, default and meaning of each."""
+def _settings(title: str, settings: Sequence[Known], *, whole_keys: bool) -> RenderableType:
+    """Return a table of settings: key, default and meaning of each.
+
+    Args:
+        whole_keys: whether keys are never broken, so that they can be searched for.
+    """
     table = Table(title=title, box=None)
     table.title_justify = "left"
-    for column in ("key", "default", "meaning"):
-        table.add_column(column, overflow="fold")
+    table.add_column("key", overflow="fold", no_wrap=whole_keys)
+    table.add_column("default", overflow="fold", max_width=12)
+    table.add_column("meaning", overflow="fold")
     for known in settings:
         default, factory = known.field.default, known.field.default_factory
         default = factory() if factory is not MISSING else default
