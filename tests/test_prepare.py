@@ -444,6 +444,13 @@ def test_names_that_tell_no_recordings_are_chosen_as_ever_and_it_is_said(
     )
 
 
+def test_classes_of_one_video_stay_in_train(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("prepare", *own(tmp_path, "a/kk.mp4", "b/ll.mp4"), "val_fraction=0.5") == 0
+    assert "val: no video, as no class has a second one" in capsys.readouterr().err
+
+
 def test_own_folders_may_be_divided_already(tmp_path: Path) -> None:
     for part, name in (("train", "a"), ("train", "b"), ("val", "a"), ("test", "b")):
         write_clip(tmp_path / "own" / part / name / "x.mp4")

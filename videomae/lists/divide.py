@@ -90,6 +90,8 @@ def _notes(part: str, moved: int, alone: int, sources: Set[str | None]) -> list[
         sources: the recordings that names tell; None among them for videos of an unknown one.
     """
     told, video = len(sources - {None}), in_words(moved, "video")
+    if not moved:
+        return [f"{part}: no video, as no class has a second one"]
     if not told:
         return [
             f"{part}: {video}, one by one, as their names tell no recordings: if some were cut "
