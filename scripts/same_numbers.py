@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from tests.net import runs, world  # noqa: E402
 from tests.net.bad_commands import BAD  # noqa: E402
 
-REFERENCE = "30f1cf0f4f37"
+REFERENCE = "4316cb7c6682"
 """The commit whose numbers are to stay."""
 
 
